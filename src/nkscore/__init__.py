@@ -1,0 +1,37 @@
+"""NK-tumor co-culture single-cell RNA-seq: states, scores and what the interaction changed.
+
+>>> import nkscore as nk
+>>> adata = nk.datasets.simulate_coculture(n_cells_per_sample=20, rng=0)
+>>> nk.pp.qc(adata)
+
+Namespaces are loaded on first use, so that ``import nkscore`` is fast: ``io`` (read lanes),
+``pp`` (quality, hashtags, compartments), ``tl`` (scores, states, responses), ``pl`` (figures),
+``signatures`` (gene sets with sources), ``datasets`` (simulator), ``schema`` (data contract).
+"""
+
+from __future__ import annotations
+
+import importlib
+from typing import TYPE_CHECKING, Any
+
+__version__ = "0.1.0"
+
+_NAMESPACES = ("datasets", "errors", "io", "pl", "pp", "schema", "signatures", "tl")
+
+__all__ = [
+    "__version__", "datasets", "errors", "io", "pl", "pp", "schema", "signatures", "tl",
+]  # fmt: skip
+
+if TYPE_CHECKING:
+    from nkscore import datasets, errors, io, pl, pp, schema, signatures, tl
+
+
+def __getattr__(name: str) -> Any:
+    if name in _NAMESPACES:
+        return importlib.import_module(f"nkscore.{name}")
+    msg = f"module 'nkscore' has no attribute {name!r}"
+    raise AttributeError(msg)
+
+
+def __dir__() -> list[str]:
+    return sorted(__all__)

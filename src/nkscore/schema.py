@@ -1,0 +1,275 @@
+"""The data contract: the only module that knows the names of slots.
+
+An AnnData passes through stages; :func:`validate` checks that one has reached a stage.
+``docs/data_contract.md`` explains each slot.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any, Final
+
+import numpy as np
+import pandas as pd
+
+from nkscore.errors import GeneCoverageError, MissingKeyError, WrongScaleError
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Mapping, Sequence
+
+    from anndata import AnnData
+
+COUNTS: Final = "counts"
+HASHTAGS: Final = "hashtags"
+PROTEIN: Final = "protein"
+GUIDES: Final = "guides"
+SCORES: Final = "scores"
+RECORD: Final = "nkscore"
+SAMPLE_SHEET: Final = "sample_sheet"
+
+LANE: Final = "lane"
+SAMPLE: Final = "sample"
+TUMOR: Final = "tumor"
+LINEAGE: Final = "lineage"
+NK_DONOR: Final = "nk_donor"
+NK_SOURCE: Final = "nk_source"
+CONDITION: Final = "condition"
+TIME_H: Final = "time_h"
+ET_RATIO: Final = "et_ratio"
+QC_PASS: Final = "qc_pass"
+QC_REASON: Final = "qc_reason"
+HASHTAG: Final = "hashtag"
+HASHTAG_CLASS: Final = "hashtag_class"
+HASHTAG_CONFIDENCE: Final = "hashtag_confidence"
+COMPARTMENT: Final = "compartment"
+COMPARTMENT_CONFIDENCE: Final = "compartment_confidence"
+NK_STATE: Final = "nk_state"
+NK_STATE_CONFIDENCE: Final = "nk_state_confidence"
+TUMOR_STATE: Final = "tumor_state"
+TUMOR_STATE_CONFIDENCE: Final = "tumor_state_confidence"
+
+#: Columns of one biological sample, in the order of the sample sheet.
+SAMPLE_COLUMNS: Final = (
+    SAMPLE, TUMOR, LINEAGE, NK_DONOR, NK_SOURCE, CONDITION, TIME_H, ET_RATIO,
+)  # fmt: skip
+NUMERIC_SAMPLE_COLUMNS: Final = (TIME_H, ET_RATIO)
+
+TUMOR_MONO: Final = "tumor_mono"
+NK_MONO: Final = "nk_mono"
+COCULTURE: Final = "coculture"
+CONDITIONS: Final = (TUMOR_MONO, NK_MONO, COCULTURE, "conditioned_medium")
+
+SINGLET: Final = "singlet"
+HASHTAG_CLASSES: Final = (SINGLET, "doublet", "negative")
+NK: Final = "nk"
+TUMOR_CELLS: Final = "tumor"
+COMPARTMENTS: Final = (NK, TUMOR_CELLS, "other", "mixed", "unassigned")
+UNASSIGNED: Final = "unassigned"
+
+_NEEDS: Final[dict[str, tuple[str, tuple[tuple[str, str], ...]]]] = {
+    # stage: (function that reaches it, slots it writes)
+    "loaded": ("io.read_coculture", (("layers", COUNTS), ("obs", LANE))),
+    "qc": ("pp.qc", (("obs", QC_PASS), ("obs", QC_REASON))),
+    "demultiplexed": ("pp.demultiplex", (("obs", SAMPLE), ("obs", CONDITION), ("obs", TUMOR))),
+    "compartments": (
+        "pp.compartments",
+        (("obs", COMPARTMENT), ("obs", COMPARTMENT_CONFIDENCE)),
+    ),
+    "normalized": ("pp.normalize", (("X", "X"),)),
+    "nk_states": ("tl.nk_states", (("obs", NK_STATE), ("obs", NK_STATE_CONFIDENCE))),
+    "tumor_states": ("tl.tumor_states", (("obs", TUMOR_STATE), ("obs", TUMOR_STATE_CONFIDENCE))),
+}
+#: Stages of the chain, in order.
+STAGES: Final = tuple(_NEEDS)
+_STAGE_REQUIRES: Final[dict[str, tuple[str, ...]]] = {
+    "loaded": ("loaded",),
+    "qc": ("loaded", "qc"),
+    "demultiplexed": ("loaded", "demultiplexed"),
+    "compartments": ("loaded", "demultiplexed", "compartments"),
+    "normalized": ("loaded", "normalized"),
+    "nk_states": ("loaded", "compartments", "nk_states"),
+    "tumor_states": ("loaded", "compartments", "tumor_states"),
+}
+
+
+def validate(adata: AnnData, stage: str = "loaded") -> None:
+    """Check that ``adata`` meets the data contract up to ``stage``.
+
+    Parameters
+    ----------
+    adata
+        Cells × genes.
+    stage
+        One of ``loaded``, ``qc``, ``demultiplexed``, ``compartments``, ``normalized``,
+        ``nk_states``, ``tumor_states``. A stage includes the stages it builds on.
+
+    Raises
+    ------
+    MissingKeyError
+        If a slot is absent; names the function that writes it.
+    WrongScaleError
+        If ``layers["counts"]`` holds anything but whole, finite, non-negative numbers,
+        or ``X`` is not on the log scale from stage ``normalized`` on.
+    GeneCoverageError
+        If gene names are repeated.
+
+    Examples
+    --------
+    >>> import nkscore as nk
+    >>> adata = nk.datasets.simulate_coculture(n_cells_per_sample=20, rng=0)
+    >>> nk.schema.validate(adata, stage="loaded")
+    """
+    if stage not in _STAGE_REQUIRES:
+        msg = f"Unknown stage {stage!r}. Known: {', '.join(STAGES)}."
+        raise ValueError(msg)
+    for part in _STAGE_REQUIRES[stage]:
+        written_by, slots = _NEEDS[part]
+        for attribute, key in slots:
+            if attribute != "X":
+                require(adata, attribute, [key], written_by)
+    check_input(adata)
+    if "normalized" in _STAGE_REQUIRES[stage]:
+        check_log_scale(adata.X)
+
+
+def check_input(adata: AnnData) -> None:
+    """Check what every function needs: raw counts with distinct gene names."""
+    require(adata, "layers", [COUNTS], "io.read_coculture")
+    check_var_names(adata)
+    check_counts(adata.layers[COUNTS], f"layers[{COUNTS!r}]")
+
+
+def require(adata: AnnData, attribute: str, keys: Iterable[str], written_by: str) -> None:
+    """Raise :class:`MissingKeyError` unless ``getattr(adata, attribute)`` holds all ``keys``."""
+    slot = getattr(adata, attribute)
+    missing = [key for key in keys if key not in slot]
+    if missing:
+        have = sorted(map(str, slot.keys()))
+        shown = ", ".join(have[:20]) + (", ..." if len(have) > 20 else "") if have else "nothing"
+        msg = (
+            f"adata.{attribute} has no {', '.join(map(repr, missing))} (it holds: {shown}). "
+            f"Run {written_by} first, or fill the slot yourself."
+        )
+        raise MissingKeyError(msg)
+
+
+def check_var_names(adata: AnnData) -> None:
+    """Raise :class:`GeneCoverageError` where gene names are repeated."""
+    if not adata.var_names.is_unique:
+        repeated = adata.var_names[adata.var_names.duplicated()].unique()
+        msg = (
+            f"{len(repeated)} gene names occur more than once in adata.var_names, for example "
+            f"{', '.join(map(str, repeated[:3]))}. Each gene must be one column: sum the "
+            "duplicates or call adata.var_names_make_unique()."
+        )
+        raise GeneCoverageError(msg)
+
+
+def _stored_values(matrix: Any) -> np.ndarray[Any, Any]:
+    data = getattr(matrix, "data", None)
+    if isinstance(data, np.ndarray) and hasattr(matrix, "nnz"):
+        return data
+    return np.asarray(matrix)
+
+
+def check_counts(matrix: Any, where: str) -> None:
+    """Raise :class:`WrongScaleError` unless all values are whole, finite and not negative."""
+    values = _stored_values(matrix)
+    if values.size == 0:
+        return
+    if values.dtype.kind not in "biuf":
+        msg = f"{where} holds values of type {values.dtype}, not numbers."
+        raise WrongScaleError(msg)
+    low = values.min()
+    if np.isnan(low):
+        msg = f"{where} holds NaN. UMI counts are never missing: replace them where they arose."
+        raise WrongScaleError(msg)
+    if low < 0:
+        msg = (
+            f"{where} holds negative values (minimum {low:g}); UMI counts are needed. "
+            "Scaled or corrected values cannot be used: load the raw counts."
+        )
+        raise WrongScaleError(msg)
+    if values.dtype.kind == "f":
+        _check_whole(values, where)
+
+
+def _check_whole(values: np.ndarray[Any, Any], where: str) -> None:
+    flat = values.reshape(-1)
+    for start in range(0, flat.size, 1 << 20):
+        block = flat[start : start + (1 << 20)]
+        if not np.isfinite(block).all():
+            msg = f"{where} holds infinite values or NaN; UMI counts are needed."
+            raise WrongScaleError(msg)
+        broken = block != np.rint(block)
+        if broken.any():
+            example = float(block[broken][0])
+            hint = (
+                "They look like log-normalized values"
+                if values.max() < 20
+                else "They look corrected"
+            )
+            msg = (
+                f"{where} holds fractions (for example {example:g}); UMI counts are needed. "
+                f"{hint}: load the raw counts, for example from adata.raw or the 10x output."
+            )
+            raise WrongScaleError(msg)
+
+
+def check_log_scale(matrix: Any) -> None:
+    """Raise :class:`WrongScaleError` if ``X`` cannot be log1p of counts per 10,000."""
+    values = _stored_values(matrix)
+    if values.size == 0:
+        return
+    high, low = values.max(), values.min()
+    if not np.isfinite(high) or low < 0 or high > np.log1p(1e4) + 1e-3:
+        msg = (
+            f"adata.X ranges from {low:g} to {high:g}, which log1p of counts per 10,000 cannot "
+            f"(0 to {np.log1p(1e4):.3g}). Run pp.normalize, which makes X from layers['counts']."
+        )
+        raise WrongScaleError(msg)
+
+
+def record(
+    adata: AnnData, key: str, *, function: str, options: Mapping[str, Any], **extra: Any
+) -> None:
+    """Write ``uns["nkscore"][key]``: how ``key`` was made.
+
+    Holds only what ``write_h5ad`` and back preserve: ``None`` becomes ``"None"``, tuples and
+    sets become lists, ``/`` in keys becomes ``|``.
+    """
+    from nkscore import __version__
+
+    book = dict(adata.uns.get(RECORD, {}))
+    book[key] = _storable(
+        {"function": function, "options": dict(options), "version": __version__, **extra}
+    )
+    adata.uns[RECORD] = book
+
+
+def _storable(value: Any) -> Any:
+    if isinstance(value, dict):
+        return {str(k).replace("/", "|"): _storable(v) for k, v in value.items()}
+    if isinstance(value, (list, tuple)):
+        # An empty list would come back from h5ad as an array of floats.
+        return [_storable(v) for v in value] or "None"
+    if isinstance(value, (set, frozenset)):
+        return sorted(_storable(v) for v in value)
+    if value is None:
+        return "None"
+    if isinstance(value, np.generic):
+        return value.item()
+    return value
+
+
+def recorded(adata: AnnData, key: str, written_by: str) -> Any:
+    """Return ``uns["nkscore"][key]`` or raise :class:`MissingKeyError`."""
+    book = adata.uns.get(RECORD, {})
+    if key not in book:
+        msg = f"adata.uns[{RECORD!r}] has no {key!r}. Run {written_by} first."
+        raise MissingKeyError(msg)
+    return book[key]
+
+
+def categorical(values: Sequence[Any] | np.ndarray[Any, Any], levels: Iterable[str]) -> Any:
+    """Return ``values`` as an unordered categorical with all ``levels``, used or not."""
+    return pd.Categorical(values, categories=list(levels))
