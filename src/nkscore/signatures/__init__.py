@@ -1,0 +1,41 @@
+"""Gene sets with their sources: catalogue, files of one's own, and how well they fit the data.
+
+>>> from nkscore import signatures
+>>> signatures.get("DUFVA2023_NK_CYTOKINE").up
+('IFNG', 'CCL4', 'CCL3', 'TNF', 'CSF2', 'CD69')
+
+A catalogue (:func:`catalog`, :func:`get`, :func:`panel`, :func:`panels`), own sets
+(:func:`load`, :func:`save`, :func:`as_signatures`), the fit to the data (:func:`match`,
+:func:`coverage`, :func:`diagnose`), comparison (:func:`overlap`), and facts
+(:func:`ligand_receptor`, :func:`crispr_hits`, :func:`nk_exclusive`).
+"""
+
+from __future__ import annotations
+
+from nkscore.signatures._catalog import catalog, get, nk_exclusive, panel, panels
+from nkscore.signatures._convert import as_signatures
+from nkscore.signatures._diagnose import diagnose
+from nkscore.signatures._files import load, save
+from nkscore.signatures._match import Match, coverage, match
+from nkscore.signatures._overlap import overlap
+from nkscore.signatures._signature import Signature
+from nkscore.signatures._tables import crispr_hits, ligand_receptor
+
+__all__ = [
+    "Match",
+    "Signature",
+    "as_signatures",
+    "catalog",
+    "coverage",
+    "crispr_hits",
+    "diagnose",
+    "get",
+    "ligand_receptor",
+    "load",
+    "match",
+    "nk_exclusive",
+    "overlap",
+    "panel",
+    "panels",
+    "save",
+]

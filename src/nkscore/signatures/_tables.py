@@ -1,0 +1,65 @@
+"""Read the packaged tables (made by benchmarks/make_signature_tables.py)."""
+
+from __future__ import annotations
+
+from functools import cache
+from importlib.resources import as_file, files
+
+import pandas as pd
+
+
+@cache
+def read_table(name: str) -> pd.DataFrame:
+    """Return a packaged table; shared between callers, who must copy before they hand it on."""
+    with as_file(files(__package__) / "data" / name) as path:
+        # "NA" could be a gene or a note, and empty cells are empty text here.
+        return pd.read_csv(path, sep="\t", keep_default_na=False)
+
+
+def ligand_receptor() -> pd.DataFrame:
+    """Return receptor-ligand pairs between NK cells and tumor cells.
+
+    Only pairs that at least one database or review names. ``class`` was assigned in nkscore.
+
+    Returns
+    -------
+    DataFrame with one row per pair: ``nk_gene``, ``nk_partners`` (further subunits that the NK
+    cell needs, separated by ``,`` or ``;``: take the lowest of all), ``tumor_gene``, ``class``
+    (``activating``, ``inhibitory``, ``adhesion``, ...), ``sender`` (``nk``, ``tumor`` or
+    ``both``), ``plotted_in_dufva2023``, ``crispr_hit_in_dufva2023`` (of the tumor gene),
+    ``doubtful`` (a database artifact is likely), ``n_resources`` (databases that name the pair;
+    they copy from each other), ``sources``, ``pmids``.
+
+    References
+    ----------
+    CellPhoneDB 10.1038/s41596-020-0292-x, LIANA 10.1038/s41467-022-30755-0,
+    Dufva 2023 10.1016/j.immuni.2023.11.008.
+
+    Examples
+    --------
+    >>> from nkscore.signatures import ligand_receptor
+    >>> pairs = ligand_receptor()
+    >>> pairs.loc[pairs["nk_gene"] == "CD226", ["tumor_gene", "class"]].values.tolist()
+    [['NECTIN2', 'activating'], ['PVR', 'activating']]
+    """
+    return read_table("ligand_receptor.tsv").copy()
+
+
+def crispr_hits() -> pd.DataFrame:
+    """Return tumor genes whose loss or gain changes killing by NK cells in published screens.
+
+    Returns
+    -------
+    DataFrame with one row per gene and study: ``gene``, ``study``, ``model``,
+    ``perturbation`` (``loss`` or ``gain``), ``effect`` on the tumor cell (``protects``,
+    ``sensitizes``, ``unknown``), ``effect_read`` (False where the effect is what biology leads
+    one to expect, or unknown: the ranked results were not to be had), ``doi``, ``where_read``.
+
+    Examples
+    --------
+    >>> from nkscore.signatures import crispr_hits
+    >>> hits = crispr_hits()
+    >>> sorted(hits.loc[hits["effect_read"] & (hits["effect"] == "protects"), "gene"].unique())
+    ['NCR3LG1', 'SPPL3']
+    """
+    return read_table("crispr_hits.tsv").copy()
