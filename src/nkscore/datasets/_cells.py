@@ -1,0 +1,131 @@
+"""Which cells the droplets hold: compartment, state, phase, depth."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Final
+
+import numpy as np
+
+from nkscore.datasets._wells import hla_bins
+
+if TYPE_CHECKING:
+    from nkscore.datasets._genes import Genes
+    from nkscore.datasets._options import Options
+    from nkscore.datasets._random import Floats, Integers, Streams
+    from nkscore.datasets._wells import Wells
+
+    Flags = np.ndarray[tuple[int], np.dtype[np.bool_]]
+
+#: Shares of G1, S, G2M in cycling tumor cells, low-MYC tumor cells and expanded NK cells.
+_PHASES_NORMAL: Final = (0.45, 0.33, 0.22)
+_PHASES_LOW_MYC: Final = (0.96, 0.03, 0.01)
+_PHASES_NK: Final = (0.80, 0.13, 0.07)
+#: RNA content relative to the median of all cells, and spread (SD of the natural log).
+_RNA_TUMOR: Final = 1.15
+_RNA_NK: Final = 0.85
+_RNA_SPREAD: Final = 0.36
+#: Doublets whose second cell comes from the same well (conjugates that did not come apart).
+_CONJUGATES: Final = 0.3
+
+
+@dataclass(frozen=True)
+class Cells:
+    """Single cells: first one per droplet, then the second cells of doublets."""
+
+    well: Integers
+    is_nk: Flags
+    state: Integers
+    phase: Integers
+    hla: Floats
+    low_quality: Flags
+    depth: Floats
+    #: Positions in the random streams.
+    numbers: Integers
+
+
+@dataclass(frozen=True)
+class Droplets:
+    """Droplets, each with one or two cells; ``cells[:, 1]`` is -1 for one."""
+
+    cells: Integers
+    negative: Flags
+
+
+def draw_droplets(
+    options: Options, wells: Wells, genes: Genes, streams: Streams
+) -> tuple[Droplets, Cells]:
+    """Fill the wells and join some cells to doublets."""
+    n_wells = len(wells.sheet)
+    well = np.repeat(np.arange(n_wells), options.n_cells_per_sample).astype(np.int64)
+    first = np.arange(well.size, dtype=np.int64)
+    rate = 0.0 if options.clean else options.doublets
+    joined = np.flatnonzero(streams.uniform("is doublet", first) < rate)
+    partner, forced = _partners(wells, well, joined, streams)
+    numbers = np.concatenate([first, well.size + joined])
+    is_nk = _compartments(wells, np.concatenate([well, partner]), numbers, streams)
+    opposite = forced & (wells.nk_fraction[partner] > 0) & (wells.nk_fraction[partner] < 1)
+    is_nk[well.size :] = np.where(opposite, ~is_nk[joined], is_nk[well.size :])
+    cells = _draw_cells(
+        options, wells, genes, streams, (np.concatenate([well, partner]), is_nk, numbers)
+    )
+    pairs = np.full((well.size, 2), -1, dtype=np.int64)
+    pairs[:, 0] = first
+    pairs[joined, 1] = well.size + np.arange(joined.size)
+    negative = streams.uniform("is negative", first) < options.negatives
+    return Droplets(cells=pairs, negative=negative & (pairs[:, 1] < 0)), cells
+
+
+def _partners(
+    wells: Wells, well: Integers, joined: Integers, streams: Streams
+) -> tuple[Integers, Flags]:
+    """Return the well of each second cell, and whether the two are a conjugate."""
+    forced = streams.uniform("is conjugate", joined) < _CONJUGATES
+    same_lane = wells.lane[well[joined]][:, None] == wells.lane[None, :]
+    partner = streams.choice("partner", joined, same_lane.astype(np.float64))
+    return np.where(forced, well[joined], partner), forced
+
+
+def _compartments(wells: Wells, well: Integers, numbers: Integers, streams: Streams) -> Flags:
+    return streams.uniform("compartment", numbers) < wells.nk_fraction[well]
+
+
+def _draw_cells(
+    options: Options,
+    wells: Wells,
+    genes: Genes,
+    streams: Streams,
+    drawn: tuple[Integers, Flags, Integers],
+) -> Cells:
+    well, is_nk, numbers = drawn
+    bins = hla_bins()
+    survivor = streams.choice("tumor cell", numbers, wells.survivors[well])
+    low_myc = survivor // bins.size
+    low_myc |= streams.uniform("induction", numbers) < wells.induction[well]
+    state = np.where(is_nk, streams.choice("nk state", numbers, wells.states[well]), low_myc)
+    low_quality = streams.uniform("low quality", numbers) < options.low_quality
+    depth = wells.depth[well] * np.exp(_RNA_SPREAD * streams.normal("rna", numbers))
+    depth *= np.where(is_nk, _RNA_NK, _RNA_TUMOR)
+    depth *= np.where(~is_nk & (state == 1), options.low_myc_rna, 1.0)
+    depth *= np.where(low_quality, 0.15 + 0.25 * streams.uniform("lost rna", numbers), 1.0)
+    depth *= np.where(is_nk, genes.kept_share[1], genes.kept_share[0])
+    return Cells(
+        well=well,
+        is_nk=is_nk,
+        state=state.astype(np.int64),
+        phase=_phases(options, is_nk, state, numbers, streams),
+        hla=bins[survivor % bins.size],
+        low_quality=low_quality,
+        depth=depth,
+        numbers=numbers,
+    )
+
+
+def _phases(
+    options: Options, is_nk: Flags, state: Integers, numbers: Integers, streams: Streams
+) -> Integers:
+    if not options.cell_cycle:
+        return np.zeros(numbers.size, dtype=np.int64)
+    kind = np.where(is_nk, 2, state == 1)
+    shares = np.array([_PHASES_NORMAL, _PHASES_LOW_MYC, _PHASES_NK])
+    return streams.choice("phase", numbers, shares[kind])

@@ -1,0 +1,105 @@
+"""Which wells there are, and which lane and hashtag each one got."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import TYPE_CHECKING, Any, Final
+
+import numpy as np
+import pandas as pd
+
+from nkscore import schema
+
+if TYPE_CHECKING:
+    from nkscore.datasets._options import Options
+
+#: Hashtags that fit into one lane, as in the reference study.
+TAGS_PER_LANE: Final = 14
+HOURS: Final = 24.0
+
+
+def sample_sheet(options: Options) -> pd.DataFrame:
+    """Return one row per well, in lane order, in the form that ``io.read_coculture`` keeps."""
+    rows: list[dict[str, Any]] = []
+    targets = [
+        _well(f"{tumor}_mono{suffix}", schema.TUMOR_MONO, tumor=tumor, lineage=lineage)
+        for suffix in _replicates(options.n_mono_replicates)
+        for tumor, lineage in options.tumors.items()
+    ]
+    for donor in options.donors:
+        wells = [
+            _well(f"{tumor}_{donor}", schema.COCULTURE, tumor=tumor, lineage=lineage, donor=donor)
+            for tumor, lineage in options.tumors.items()
+        ]
+        wells += [
+            _well(f"{donor}_mono{suffix}", schema.NK_MONO, donor=donor)
+            for suffix in _replicates(options.n_mono_replicates)
+        ]
+        if len(targets) == 1:
+            # A lane of its own would hold one hashtag, from which nobody can call doublets.
+            wells += targets
+            targets = []
+        rows += _fill_lanes(f"Lane_{donor}", wells)
+    if targets:
+        rows += _fill_lanes("Lane_targets", targets)
+    columns = [schema.LANE, schema.HASHTAG, *schema.SAMPLE_COLUMNS]
+    sheet = pd.DataFrame(rows, columns=columns)
+    sheet.index = sheet.index.astype(str)
+    return sheet
+
+
+def _replicates(number: int) -> list[str]:
+    return ["", *(f"_{i + 2}" for i in range(number - 1))]
+
+
+def _well(
+    sample: str, condition: str, *, tumor: str = "", lineage: str = "", donor: str = ""
+) -> dict[str, Any]:
+    return {
+        schema.SAMPLE: sample,
+        schema.TUMOR: tumor,
+        schema.LINEAGE: lineage,
+        schema.NK_DONOR: donor,
+        schema.NK_SOURCE: "expanded" if donor else "",
+        schema.CONDITION: condition,
+        schema.TIME_H: HOURS,
+        schema.ET_RATIO: 1.0 if condition == schema.COCULTURE else float("nan"),
+    }
+
+
+def _fill_lanes(name: str, wells: list[dict[str, Any]]) -> list[dict[str, Any]]:
+    placed = []
+    n_lanes = -(-len(wells) // TAGS_PER_LANE)
+    for i, well in enumerate(wells):
+        # Spread evenly, so that no lane is left with a single well.
+        lane = i * n_lanes // len(wells)
+        first = -(-lane * len(wells) // n_lanes)
+        suffix = f"_{lane + 1}" if n_lanes > 1 else ""
+        placed.append(
+            {
+                schema.LANE: f"{name}{suffix}",
+                schema.HASHTAG: f"Hashtag{i - first + 1}",
+                **well,
+            }
+        )
+    return placed
+
+
+def lane_ambient(options: Options, lanes: list[str]) -> dict[str, float]:
+    """Return the share of ambient counts that each lane is to have."""
+    chosen: float | Mapping[str, float] = options.ambient
+    if options.clean:
+        return dict.fromkeys(lanes, 0.0)
+    if not isinstance(chosen, Mapping):
+        return dict.fromkeys(lanes, float(chosen))
+    unknown = [repr(lane) for lane in chosen if lane not in lanes]
+    if unknown:
+        msg = f"ambient names {', '.join(unknown)}; the lanes are {', '.join(lanes)}."
+        raise ValueError(msg)
+    return {lane: float(chosen.get(lane, 0.05)) for lane in lanes}
+
+
+def hashtag_names(sheet: pd.DataFrame) -> list[str]:
+    """Return all hashtags in numerical order."""
+    most = int(np.max(sheet.groupby(schema.LANE, observed=True).size()))
+    return [f"Hashtag{i + 1}" for i in range(most)]

@@ -1,0 +1,166 @@
+"""The checked options of one simulation."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from numbers import Integral, Real
+from typing import TYPE_CHECKING, Any
+
+from nkscore.datasets._lines import LINEAGES, LINES, NK_STATES
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Sequence
+
+
+@dataclass(frozen=True)
+class Options:
+    """What to simulate; see :func:`nkscore.datasets.simulate_coculture`."""
+
+    tumors: Mapping[str, str]
+    n_donors: int
+    n_cells_per_sample: int
+    n_mono_replicates: int
+    n_genes: int | None
+    median_umi: float
+    nk_fraction: float
+    nk_states: bool | Mapping[str, Mapping[str, float]]
+    state_shift: float
+    ifn_response: float | Mapping[str, float]
+    donor_response: Mapping[str, float] | None
+    line_response: float
+    low_myc: float
+    low_myc_rna: float
+    induction: float
+    killing: float
+    selection: float
+    cell_cycle: bool
+    ambient: float | Mapping[str, float]
+    doublets: float
+    negatives: float
+    low_quality: float
+    donor_effect: float
+    sample_effect: float
+    lane_effect: float
+    null: bool | str
+
+    def __post_init__(self) -> None:
+        for name in ("n_donors", "n_cells_per_sample", "n_mono_replicates"):
+            _whole(name, getattr(self, name))
+        for name in _FRACTIONS:
+            _in_range(name, getattr(self, name), 1.0)
+        for name in _AMOUNTS:
+            _in_range(name, getattr(self, name), float("inf"))
+        for name in ("median_umi", "low_myc_rna"):
+            if not getattr(self, name) > 0:
+                msg = f"{name} is {getattr(self, name)!r}; a number above 0 is needed."
+                raise ValueError(msg)
+        if self.null not in (False, True, "all"):
+            msg = f"null is {self.null!r}; known: False, True, 'all'."
+            raise ValueError(msg)
+        self._check_mappings()
+
+    def _check_mappings(self) -> None:
+        _per_name("ambient", self.ambient, None, 0.9)
+        _per_name("ifn_response", self.ifn_response, self.tumors, float("inf"))
+        if self.donor_response is not None:
+            _per_name("donor_response", self.donor_response, self.donors, float("inf"))
+        if isinstance(self.nk_states, bool):
+            return
+        _known("nk_states", self.nk_states, [*self.tumors, "alone"])
+        for tumor, fractions in self.nk_states.items():
+            _known(f"nk_states[{tumor!r}]", fractions, NK_STATES)
+            if min(fractions.values()) < 0 or abs(sum(fractions.values()) - 1) > 1e-6:
+                msg = (
+                    f"nk_states[{tumor!r}] holds {dict(fractions)}; fractions that are not "
+                    "negative and sum to 1 are needed."
+                )
+                raise ValueError(msg)
+
+    @property
+    def donors(self) -> list[str]:
+        """Names of the NK donors."""
+        return [f"NK{i + 1}" for i in range(self.n_donors)]
+
+    @property
+    def interaction(self) -> float:
+        """0 where ``null`` switches off what the interaction does, else 1."""
+        return 0.0 if self.null else 1.0
+
+    @property
+    def clean(self) -> bool:
+        """Whether ambient RNA and doublets are switched off too."""
+        return self.null == "all"
+
+
+_FRACTIONS = (
+    "nk_fraction", "low_myc", "induction", "doublets", "negatives", "low_quality", "state_shift",
+)  # fmt: skip
+_AMOUNTS = (
+    "line_response", "killing", "selection", "donor_effect", "sample_effect", "lane_effect",
+)  # fmt: skip
+
+
+def _whole(name: str, value: Any) -> None:
+    if isinstance(value, bool) or not isinstance(value, Integral) or value < 1:
+        msg = f"{name} is {value!r}; a whole number of at least 1 is needed."
+        raise ValueError(msg)
+
+
+def _in_range(name: str, value: Any, high: float) -> None:
+    if isinstance(value, bool) or not isinstance(value, Real) or not 0 <= float(value) <= high:
+        limit = "of at least 0" if high == float("inf") else f"from 0 to {high:g}"
+        msg = f"{name} is {value!r}; a number {limit} is needed."
+        raise ValueError(msg)
+
+
+def _per_name(name: str, value: Any, known: Iterable[str] | None, high: float) -> None:
+    """Check one number, or one number per known name."""
+    if not isinstance(value, Mapping):
+        _in_range(name, value, high)
+        return
+    if known is not None:
+        _known(name, value, known)
+    for key, number in value.items():
+        _in_range(f"{name}[{key!r}]", number, high)
+
+
+def _known(name: str, found: Iterable[str], known: Iterable[str]) -> None:
+    known = list(known)
+    unknown = [repr(key) for key in found if key not in known]
+    if unknown:
+        msg = f"{name} names {', '.join(unknown)}; known here: {', '.join(known)}."
+        raise ValueError(msg)
+
+
+def with_lineages(tumors: Sequence[str] | Mapping[str, str]) -> dict[str, str]:
+    """Return tumor -> lineage, looking known lines up."""
+    if isinstance(tumors, str):
+        msg = f"tumors is the text {tumors!r}; give a list of names, for example [{tumors!r}]."
+        raise ValueError(msg)  # noqa: TRY004 - the value is at fault as much as its type
+    if isinstance(tumors, Mapping):
+        chosen = {str(name): str(lineage) for name, lineage in tumors.items()}
+    else:
+        unknown = [repr(name) for name in tumors if name not in LINES]
+        if unknown:
+            msg = (
+                f"tumors names {', '.join(unknown)}, whose lineage is not known. Known lines are "
+                "in datasets.LINES; for others give a mapping from name to lineage "
+                f"({', '.join(LINEAGES)})."
+            )
+            raise ValueError(msg)
+        if len(set(tumors)) < len(tumors):
+            msg = "tumors names a line twice; each line is one name, wells come from n_donors."
+            raise ValueError(msg)
+        chosen = {name: LINES[name] for name in tumors}
+    if not chosen or "" in chosen or any("/" in name for name in chosen):
+        msg = f"tumors is {list(chosen)}; needed is at least one name, none empty or with '/'."
+        raise ValueError(msg)
+    _known("tumors (lineages)", chosen.values(), LINEAGES)
+    return chosen
+
+
+def check_threads(n_threads: int) -> int:
+    """Return ``n_threads`` if it is a whole number of at least 1."""
+    _whole("n_threads", n_threads)
+    return n_threads
