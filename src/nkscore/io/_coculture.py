@@ -1,0 +1,279 @@
+"""The functions that load data: one lane, the sample sheet, the whole experiment."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import pandas as pd
+
+from nkscore import schema
+from nkscore.io import _combine, _loading, _sheet, _tags
+from nkscore.io._readers import load
+from nkscore.io._source import default_lane
+
+if TYPE_CHECKING:
+    import os
+    from collections.abc import Iterable, Sequence
+
+    from anndata import AnnData
+
+
+def read_sample_sheet(
+    sheet: str | os.PathLike[str] | pd.DataFrame,
+    *,
+    base: str | os.PathLike[str] | None = None,
+    extra_conditions: Sequence[str] = (),
+    check_files: bool = True,
+) -> pd.DataFrame:
+    """Read and check a sample sheet without loading any lane.
+
+    Parameters
+    ----------
+    sheet
+        CSV or TSV file (comma, tab or semicolon) or a DataFrame, one row per sample; the
+        columns are listed in ``docs/sample_sheet.md``.
+    base
+        Folder that relative paths start from; by default the sheet's folder, or the working
+        folder for a DataFrame.
+    extra_conditions
+        Conditions of your own besides ``schema.CONDITIONS``.
+    check_files
+        Whether the lanes must be there already.
+
+    Returns
+    -------
+    pandas.DataFrame
+        One row per sample: text columns with ``""`` where a value is missing, ``time_h`` and
+        ``et_ratio`` as float with NaN; columns of your own follow. This is the table that
+        :func:`read_coculture` keeps in ``uns["nkscore"]["sample_sheet"]``.
+
+    Raises
+    ------
+    SampleSheetError
+        With all problems of the sheet at once, each with its row, column and remedy.
+
+    Examples
+    --------
+    >>> import pandas as pd
+    >>> import nkscore as nk
+    >>> wells = pd.DataFrame(
+    ...     {
+    ...         "path": ["pool_1.h5", "pool_1.h5"],
+    ...         "hashtag": ["HTO_1", "HTO_2"],
+    ...         "sample": ["K562_alone", "K562_with_NK"],
+    ...         "tumor": "K562",
+    ...         "nk_donor": [None, "donor_1"],
+    ...         "condition": ["tumor_mono", "coculture"],
+    ...     }
+    ... )
+    >>> checked = nk.io.read_sample_sheet(wells, check_files=False)
+    >>> checked[["lane", "hashtag", "sample", "condition"]]
+         lane hashtag        sample   condition
+    0  pool_1   HTO_1    K562_alone  tumor_mono
+    1  pool_1   HTO_2  K562_with_NK   coculture
+    """
+    return _sheet.stored(_loading.checked_sheet(sheet, base, extra_conditions, files=check_files))
+
+
+def read_coculture(
+    sheet: str | os.PathLike[str] | pd.DataFrame,
+    *,
+    base: str | os.PathLike[str] | None = None,
+    extra_conditions: Sequence[str] = (),
+    genome: str | None = None,
+    genes: _combine.GeneRule = "union",
+    min_counts: int = 0,
+    progress: bool | None = None,
+) -> AnnData:
+    """Load all lanes of a sample sheet into one AnnData.
+
+    The formats are 10x ``.h5`` (Cell Ranger 2 and later), folders of ``matrix.mtx`` (packed or
+    not) and ``.h5ad``; each lane may be of another one. Nothing is returned unless all lanes
+    could be read.
+
+    Parameters
+    ----------
+    sheet
+        CSV or TSV file (comma, tab or semicolon) or a DataFrame, one row per sample; the
+        columns are listed in ``docs/sample_sheet.md``.
+    base
+        Folder that relative paths start from; by default the sheet's folder, or the working
+        folder for a DataFrame.
+    extra_conditions
+        Conditions of your own besides ``schema.CONDITIONS``.
+    genome
+        Which genome to read where a lane was mapped to several; files that name no genome are
+        read whole.
+    genes
+        What to do where lanes differ in their genes: keep the ``union``, with zeros in the
+        lanes that lack a gene, or the ``intersection``. Either way a warning says so.
+    min_counts
+        Drop barcodes with fewer UMIs, for unfiltered matrices; 0 keeps all.
+    progress
+        Show a progress bar; by default where there are several lanes and a terminal.
+
+    Returns
+    -------
+    AnnData
+        Cells × genes, cells named ``<lane>_<barcode>``, genes by symbol (a repeated symbol
+        carries its id from the second on), with
+
+        - ``layers["counts"]``: CSR int32; ``X`` is left empty until ``pp.normalize``;
+        - ``obs["lane"]``; for lanes of one sample without hashtag also ``sample``, ``tumor``
+          and the other columns of the sheet, which ``pp.demultiplex`` fills for the rest;
+        - ``var["gene_id"]`` where the files hold ids;
+        - ``obsm["hashtags"]``, ``obsm["protein"]``, ``obsm["guides"]``: int32 DataFrames, 0
+          where a lane lacks a tag; hashtags are those that the sheet names;
+        - ``uns["nkscore"]["sample_sheet"]``, the checked sheet, and
+          ``uns["nkscore"]["io.read_coculture"]``, what was read.
+
+    Raises
+    ------
+    SampleSheetError
+        If the sheet contradicts itself, its files or their hashtags.
+    LaneError
+        If a file is damaged, empty or of an unknown format, or barcodes do not fit.
+    GeneCoverageError
+        If genes are not named by human symbols.
+    WrongScaleError
+        If values are not raw counts.
+
+    Examples
+    --------
+    >>> import tempfile
+    >>> from pathlib import Path
+    >>> import anndata as ad
+    >>> import numpy as np
+    >>> import pandas as pd
+    >>> import nkscore as nk
+    >>> folder = Path(tempfile.mkdtemp())
+    >>> cells = pd.DataFrame(index=["AAACCCAAGAAACACT-1", "AAACCCAAGAAACCAT-1"])
+    >>> lane = ad.AnnData(
+    ...     np.array([[3, 0, 1], [0, 2, 5]]), cells, pd.DataFrame(index=["NKG7", "CD34", "CD7"])
+    ... )
+    >>> lane.obsm["hto"] = pd.DataFrame({"HTO_1": [50, 1], "HTO_2": [2, 80]}, index=cells.index)
+    >>> lane.write_h5ad(folder / "pool_1.h5ad")
+    >>> wells = pd.DataFrame(
+    ...     {
+    ...         "path": "pool_1.h5ad",
+    ...         "hashtag_path": "obsm:hto",
+    ...         "hashtag": ["HTO_1", "HTO_2"],
+    ...         "sample": ["K562_alone", "K562_with_NK"],
+    ...         "tumor": "K562",
+    ...         "nk_donor": ["", "donor_1"],
+    ...         "condition": ["tumor_mono", "coculture"],
+    ...     }
+    ... )
+    >>> adata = nk.io.read_coculture(wells, base=folder)
+    >>> adata.obsm["hashtags"]
+                               HTO_1  HTO_2
+    pool_1_AAACCCAAGAAACACT-1     50      2
+    pool_1_AAACCCAAGAAACCAT-1      1     80
+    """
+    _loading.check_options(genes, min_counts)
+    checked = _loading.checked_sheet(sheet, base, extra_conditions, files=True)
+    entries = _loading.entries_of(checked)
+    tags = list(dict.fromkeys(tag for tag in checked.cells[schema.HASHTAG] if tag))
+    parts = []
+    for entry in _loading.with_progress(entries, progress):
+        part = _loading.load_entry(entry, checked, tags, genome=genome, min_counts=min_counts)
+        parts.append(part)
+    adata = _combine.join(parts, genes=genes)
+    table = _sheet.stored(checked)
+    table[schema.HASHTAG] = [_tags.storable(tag) for tag in table[schema.HASHTAG]]
+    _loading.fill_samples(adata, entries, [len(part.barcodes) for part in parts], table)
+    options = {
+        "sheet": str(sheet) if not isinstance(sheet, pd.DataFrame) else "DataFrame",
+        "base": str(checked.base),
+        "extra_conditions": list(extra_conditions) or None,
+        "genome": genome,
+        "genes": genes,
+        "min_counts": min_counts,
+    }
+    _loading.record(adata, "io.read_coculture", options, parts)
+    adata.uns[schema.RECORD][schema.SAMPLE_SHEET] = table
+    schema.validate(adata, stage="loaded")
+    return adata
+
+
+def read_lane(
+    path: str | os.PathLike[str],
+    *,
+    lane: str | None = None,
+    hashtags: Iterable[str] | None = None,
+    hashtag_path: str | os.PathLike[str] | None = None,
+    genome: str | None = None,
+    min_counts: int = 0,
+) -> AnnData:
+    """Load one lane.
+
+    Parameters
+    ----------
+    path
+        10x ``.h5`` file, folder with ``matrix.mtx`` (or the ``.mtx`` file itself, where a
+        folder holds several), or ``.h5ad`` file.
+    lane
+        Name of the lane; by default the name of the file or folder, or of the first folder
+        above it where that is a name every pipeline run gives.
+    hashtags
+        Names or ids of the tags that mark samples; by default none, or all of
+        ``hashtag_path``.
+    hashtag_path
+        Matrix that holds the hashtags, or ``obsm:<key>`` for a table of an ``.h5ad`` lane;
+        by default they are looked for in the lane's own file.
+    genome
+        Which genome to read where the lane was mapped to several; a file that names no genome
+        is read whole.
+    min_counts
+        Drop barcodes with fewer UMIs, for unfiltered matrices; 0 keeps all.
+
+    Returns
+    -------
+    AnnData
+        As of :func:`read_coculture`, without sample columns.
+
+    Raises
+    ------
+    LaneError
+        If a file is missing, damaged, empty or of an unknown format, or a hashtag is absent.
+    GeneCoverageError
+        If genes are not named by human symbols.
+    WrongScaleError
+        If values are not raw counts.
+
+    Examples
+    --------
+    >>> import tempfile
+    >>> from pathlib import Path
+    >>> import anndata as ad
+    >>> import numpy as np
+    >>> import pandas as pd
+    >>> import nkscore as nk
+    >>> file = Path(tempfile.mkdtemp()) / "pool_1.h5ad"
+    >>> genes = pd.DataFrame(index=["NKG7", "CD34", "CD7"])
+    >>> ad.AnnData(np.array([[3, 0, 1], [0, 2, 5]]), var=genes).write_h5ad(file)
+    >>> nk.io.read_lane(file).layers["counts"].toarray()
+    array([[3, 0, 1],
+           [0, 2, 5]], dtype=int32)
+    """
+    _loading.check_options("union", min_counts)
+    place = Path(path).expanduser()
+    source = load(place, genome=genome)
+    tag_path = "" if hashtag_path is None else str(hashtag_path)
+    table = _loading.tag_table(source, tag_path, Path(), genome=genome, stacklevel=4)
+    wanted = [] if hashtags is None else list(dict.fromkeys(hashtags))
+    if hashtags is None and tag_path:
+        wanted = [str(name) for name in table.names]
+    _loading.absent_in_lane(wanted, source, table)
+    name = lane if lane is not None else default_lane(place.resolve())
+    part = _combine.part(name, source, table, wanted, min_counts=min_counts)
+    _loading.log(part)
+    adata = _combine.join([part], genes="union")
+    options = {
+        "path": str(path), "lane": lane, "hashtags": wanted or None, "genome": genome,
+        "hashtag_path": tag_path or None, "min_counts": min_counts,
+    }  # fmt: skip
+    _loading.record(adata, "io.read_lane", options, [part])
+    schema.validate(adata, stage="loaded")
+    return adata

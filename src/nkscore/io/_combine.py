@@ -1,0 +1,196 @@
+"""From lanes to one AnnData that meets the data contract."""
+
+from __future__ import annotations
+
+import warnings
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any, Literal
+
+import numpy as np
+import pandas as pd
+from scipy import sparse
+
+from nkscore import schema
+from nkscore.errors import GeneCoverageError, LaneError, NkscoreWarning
+from nkscore.io import _tags
+from nkscore.io._genes import check_symbols, unique_names
+from nkscore.io._lane import ANTIBODY, GENE_EXPRESSION, GUIDE, Lane, check_barcodes
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from anndata import AnnData
+
+GeneRule = Literal["union", "intersection"]
+
+
+@dataclass(frozen=True, slots=True)
+class Part:
+    """One lane, ready to be joined: genes by name, tags by slot."""
+
+    lane: str
+    source: Lane
+    counts: Any
+    barcodes: pd.Index
+    genes: pd.Index
+    gene_ids: np.ndarray[Any, Any]
+    frames: dict[str, pd.DataFrame]
+    n_dropped: int
+
+
+def part(
+    lane: str, source: Lane, table: _tags.TagTable, tags: Sequence[str], *, min_counts: int
+) -> Part:
+    """Split a lane into genes and tags and check both; drop barcodes below ``min_counts``."""
+    hashtags, used = table.frame(tags)
+    _tags.log_left_out(source, table, used)
+    own = table.origin[used] if len(table.origin) else table.origin
+    frames = {
+        schema.HASHTAGS: hashtags,
+        schema.PROTEIN: _tags.others(source, ANTIBODY, schema.PROTEIN, own),
+        schema.GUIDES: _tags.others(source, GUIDE, schema.GUIDES, own),
+    }
+    is_gene = np.flatnonzero((source.features["type"] == GENE_EXPRESSION).to_numpy())
+    if not len(is_gene):
+        msg = (
+            f"{source.path} holds no genes (feature types: "
+            f"{', '.join(source.features['type'].unique())}). Give the lane's RNA matrix as path; "
+            "a matrix of hashtags belongs into hashtag_path."
+        )
+        raise LaneError(msg)
+    counts = _tags.columns(source.counts, is_gene)
+    genes = source.features.iloc[is_gene]
+    names, ids = (genes[column].to_numpy(dtype=object) for column in ("name", "id"))
+    check_symbols(names, source.path)
+    keep = _kept(counts, min_counts, source)
+    kept = source.barcodes if keep is None else source.barcodes[keep]
+    barcodes = _tags.decode(kept, source.path)
+    check_barcodes(barcodes, source.path)
+    if keep is not None:
+        counts = counts[keep]
+        frames = {slot: frame[keep] for slot, frame in frames.items()}
+    return Part(
+        lane, source, counts, barcodes, unique_names(names, ids, where=str(source.path)), ids,
+        {slot: frame for slot, frame in frames.items() if frame.shape[1]},
+        source.counts.shape[0] - len(barcodes),
+    )  # fmt: skip
+
+
+def _kept(counts: Any, min_counts: int, source: Lane) -> np.ndarray[Any, Any] | None:
+    if min_counts <= 0:
+        return None
+    keep = np.asarray(counts.sum(axis=1)).ravel() >= min_counts
+    if not keep.any():
+        msg = (
+            f"{source.path}: none of {len(keep):,} barcodes has min_counts = {min_counts:,} UMIs. "
+            "Lower min_counts, or check the lane."
+        )
+        raise LaneError(msg)
+    return keep
+
+
+def join(parts: Sequence[Part], *, genes: GeneRule) -> AnnData:
+    """Return one AnnData of all ``parts``; cells are named ``<lane>_<barcode>``."""
+    from anndata import AnnData
+
+    names, blocks = _common_genes(parts, genes)
+    counts = blocks[0] if len(blocks) == 1 else sparse.vstack(blocks, format="csr")
+    n_cells = [len(each.barcodes) for each in parts]
+    lanes = [each.lane for each in parts]
+    lane = pd.Categorical.from_codes(np.repeat(np.arange(len(parts)), n_cells), lanes)
+    cells = [f"{each.lane}_{barcode}" for each in parts for barcode in each.barcodes]
+    obs = pd.DataFrame({schema.LANE: lane}, index=pd.Index(cells))
+    return AnnData(
+        X=None,
+        obs=obs,
+        var=_var(parts, names),
+        layers={schema.COUNTS: counts},
+        obsm={slot: _stack(parts, slot, obs.index) for slot in _slots(parts)},
+    )
+
+
+def _slots(parts: Sequence[Part]) -> list[str]:
+    return [
+        slot
+        for slot in (schema.HASHTAGS, schema.PROTEIN, schema.GUIDES)
+        if any(slot in each.frames for each in parts)
+    ]
+
+
+def _stack(parts: Sequence[Part], slot: str, cells: pd.Index) -> pd.DataFrame:
+    names = list(dict.fromkeys(n for each in parts for n in each.frames.get(slot, ())))
+    place = {name: column for column, name in enumerate(names)}
+    values = np.zeros((len(cells), len(names)), dtype=np.int32)
+    start = 0
+    for each in parts:
+        stop = start + len(each.barcodes)
+        if slot in each.frames:
+            frame = each.frames[slot]
+            values[start:stop, [place[name] for name in frame]] = frame.to_numpy()
+        start = stop
+    return pd.DataFrame(values, index=cells, columns=pd.Index(names))
+
+
+def _var(parts: Sequence[Part], names: pd.Index) -> pd.DataFrame:
+    ids = pd.Series("", index=names, dtype=object)
+    for each in reversed(parts):
+        known = pd.Series(each.gene_ids, index=each.genes, dtype=object)
+        known = known[(known != "").to_numpy() & each.genes.isin(names)]
+        ids.loc[known.index] = known
+    columns = {"gene_id": pd.Series(ids.to_list(), index=names)} if (ids != "").any() else {}
+    return pd.DataFrame(columns, index=names)
+
+
+def _common_genes(parts: Sequence[Part], rule: GeneRule) -> tuple[pd.Index, list[Any]]:
+    first = parts[0].genes
+    if all(each.genes is first or each.genes.equals(first) for each in parts[1:]):
+        return first, [each.counts for each in parts]
+    union = pd.Index(list(dict.fromkeys(gene for each in parts for gene in each.genes)))
+    shared = np.logical_and.reduce([union.isin(each.genes) for each in parts])
+    if not shared.any():
+        msg = (
+            "The lanes share no gene: they were counted with different references or named in "
+            f"different ways (lane {parts[0].lane!r}: {parts[0].genes[0]}, ...; lane "
+            f"{parts[-1].lane!r}: {parts[-1].genes[0]}, ...). Count all lanes with one reference."
+        )
+        raise GeneCoverageError(msg)
+    if shared.all():
+        # The same genes in another order: nothing to warn of.
+        return first, [_reorder(each, first) for each in parts]
+    names = union if rule == "union" else union[shared]
+    _warn_unlike(parts, union, shared, rule)
+    return names, [_reorder(each, names) for each in parts]
+
+
+def _warn_unlike(
+    parts: Sequence[Part], union: pd.Index, shared: np.ndarray[Any, Any], rule: GeneRule
+) -> None:
+    lacks = [(each.lane, len(union) - len(each.genes)) for each in parts]
+    listed = ", ".join(f"{lane}: {n}" for lane, n in lacks[:6] if n)
+    consequence = (
+        "Genes that a lane lacks were filled with zeros there, which are not measurements: do not "
+        "compare those genes between lanes, or pass genes='intersection'"
+        if rule == "union"
+        else f"Only the genes that all lanes have were kept ({int(shared.sum()):,})"
+    )
+    msg = (
+        f"The lanes differ in their genes ({len(union):,} in all; lacking in {listed}): they were "
+        f"counted with different references or filtered before. {consequence}. Unfiltered lanes of "
+        "one reference are better."
+    )
+    warnings.warn(msg, NkscoreWarning, stacklevel=5)
+
+
+def _reorder(each: Part, names: pd.Index) -> Any:
+    if each.genes.equals(names):
+        return each.counts
+    target = names.get_indexer(each.genes)
+    counts = each.counts
+    if (target < 0).any():
+        counts, target = counts[:, np.flatnonzero(target >= 0)], target[target >= 0]
+    columns = target.astype(np.int32)[counts.indices]
+    moved = sparse.csr_matrix(
+        (counts.data, columns, counts.indptr), shape=(counts.shape[0], len(names))
+    )
+    moved.sort_indices()
+    return moved

@@ -1,0 +1,88 @@
+"""Gene names of a lane: unique, human, symbols."""
+
+from __future__ import annotations
+
+import logging
+import re
+from typing import TYPE_CHECKING, Any, Final
+
+import numpy as np
+import pandas as pd
+
+from nkscore.errors import GeneCoverageError
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+    from pathlib import Path
+
+_LOG: Final = logging.getLogger("nkscore")
+_ENSEMBL: Final = re.compile(r"(.*_)?ENS[A-Z]*G\d{6,}(\.\d+)?")
+_LOOKED_AT: Final = 2000
+
+
+def _some(names: Sequence[Any] | np.ndarray[Any, Any]) -> list[str]:
+    step = max(1, len(names) // _LOOKED_AT)
+    return [str(name) for name in names[::step]]
+
+
+def mostly_ensembl(names: Sequence[Any] | np.ndarray[Any, Any]) -> bool:
+    """Return whether more than half of ``names`` are Ensembl gene ids of any species."""
+    some = _some(names)
+    return sum(_ENSEMBL.fullmatch(name) is not None for name in some) > 0.5 * len(some)
+
+
+def check_symbols(names: np.ndarray[Any, Any], path: Path) -> None:
+    """Raise :class:`GeneCoverageError` unless ``names`` can be human gene symbols."""
+    some = _some(names)
+    if mostly_ensembl(names):
+        msg = (
+            f"{path}: the genes are named by Ensembl ids only (for example {some[0]}). Gene "
+            "symbols are needed: use a features file whose second column holds them, or, as .h5ad, "
+            "put them into var['gene_symbols']."
+        )
+        raise GeneCoverageError(msg)
+    if sum(name.isdigit() for name in some) > 0.5 * len(some):
+        msg = (
+            f"{path}: the genes are named by numbers (for example {some[0]}): row numbers or "
+            "Entrez ids. Gene symbols are needed: name the genes and write the file again."
+        )
+        raise GeneCoverageError(msg)
+    # Human symbols are upper case but for "orf" (C1orf56); those of mouse and rat are Title case.
+    worded = [name for name in some if sum(map(str.isalpha, name)) >= 2 and "orf" not in name]
+    lower = [name for name in worded if not name.isupper() and name[1:].lower() == name[1:]]
+    upper = sum(name.isupper() for name in worded)
+    if len(lower) > max(upper, 0.5 * len(worded)):
+        msg = (
+            f"{path}: the gene symbols look like those of mouse or another animal (for example "
+            f"{', '.join(lower[:3])}); nkscore's signatures are human, in upper case. Read the "
+            "human genome of this lane, or convert the symbols to human orthologs first; turning "
+            "them to upper case is not enough, as genes differ."
+        )
+        raise GeneCoverageError(msg)
+
+
+def unique_names(names: np.ndarray[Any, Any], ids: np.ndarray[Any, Any], *, where: str) -> pd.Index:
+    """Return ``names`` with repeated ones told apart by their id; the first keeps its name.
+
+    >>> names = np.array(["CD7", "MATR3", "MATR3"], dtype=object)
+    >>> list(unique_names(names, np.array(["E1", "E2", "E3"]), where="lane"))
+    ['CD7', 'MATR3', 'MATR3_E3']
+    """
+    index = pd.Index(names)
+    repeated = index.duplicated()
+    if not repeated.any():
+        return index
+    taken = set(names)
+    result = list(names)
+    for position in np.flatnonzero(repeated):
+        stem = f"{names[position]}_{ids[position] or 'copy'}"
+        name, number = stem, 2
+        while name in taken:
+            name, number = f"{stem}_{number}", number + 1
+        taken.add(name)
+        result[position] = name
+    _LOG.info(
+        "%s: %d repeated names carry their id to stay apart, for example %s.",
+        where, int(repeated.sum()), result[int(np.flatnonzero(repeated)[0])],
+    )  # fmt: skip
+    return pd.Index(result)

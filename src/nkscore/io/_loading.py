@@ -1,0 +1,209 @@
+"""Steps of loading: from a checked sheet to the parts of an AnnData and their record."""
+
+from __future__ import annotations
+
+import logging
+import sys
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Final
+
+import numpy as np
+import pandas as pd
+
+from nkscore import schema
+from nkscore.errors import LaneError, NkscoreError, SampleSheetError
+from nkscore.io import _combine, _sheet, _sheet_rules, _tags
+from nkscore.io._readers import load
+from nkscore.io._source import default_lane
+
+if TYPE_CHECKING:
+    import os
+    from collections.abc import Iterator, Sequence
+
+    from anndata import AnnData
+
+    from nkscore.io._lane import Lane
+
+_LOG: Final = logging.getLogger("nkscore")
+
+
+@dataclass(frozen=True, slots=True)
+class Entry:
+    """A lane of the sheet with the positions of its samples."""
+
+    lane: str
+    path: Path
+    hashtag_path: str
+    positions: tuple[int, ...]
+    #: Hashtag of each sample; one empty text for a lane that is one sample.
+    hashtags: tuple[str, ...]
+
+
+def check_options(genes: str, min_counts: int) -> None:
+    """Raise ValueError for options that mean nothing."""
+    if genes not in {"union", "intersection"}:
+        msg = f"genes={genes!r} is unknown. Pass 'union' or 'intersection'."
+        raise ValueError(msg)
+    if min_counts < 0:
+        msg = f"min_counts={min_counts} is negative. Pass 0 to keep all barcodes."
+        raise ValueError(msg)
+
+
+def checked_sheet(
+    sheet: str | os.PathLike[str] | pd.DataFrame,
+    base: str | os.PathLike[str] | None,
+    extra_conditions: Sequence[str],
+    *,
+    files: bool,
+) -> _sheet.Sheet:
+    """Return the parsed sheet with all lanes named, or raise with all of its problems."""
+    if isinstance(extra_conditions, str):
+        extra_conditions = [extra_conditions]
+    parsed = _sheet.parse(sheet, base)
+    cells = parsed.cells.copy()
+    cells[schema.LANE] = [
+        lane or (default_lane(parsed.resolve(path)) if path else "")
+        for lane, path in zip(cells[schema.LANE], cells[_sheet.PATH], strict=True)
+    ]
+    named = _sheet.with_cells(parsed, cells)
+    _sheet.report(named.name, _sheet_rules.check(named, extra_conditions, files=files))
+    return named
+
+
+def entries_of(sheet: _sheet.Sheet) -> list[Entry]:
+    """Return the lanes of a checked sheet, in the order of their first rows."""
+    cells = sheet.cells
+    result = []
+    for lane in dict.fromkeys(cells[schema.LANE]):
+        positions = np.flatnonzero((cells[schema.LANE] == lane).to_numpy())
+        rows = cells.iloc[positions]
+        result.append(
+            Entry(
+                lane,
+                sheet.resolve(rows[_sheet.PATH].iloc[0]),
+                rows[_sheet.HASHTAG_PATH].iloc[0],
+                tuple(int(position) for position in positions),
+                tuple(rows[schema.HASHTAG]),
+            )
+        )
+    return result
+
+
+def with_progress(entries: Sequence[Entry], progress: bool | None) -> Iterator[Entry]:  # noqa: FBT001
+    """Yield the lanes under a progress bar; by default only where someone can see it."""
+    from tqdm import tqdm
+
+    wanted = (len(entries) > 1 and sys.stderr.isatty()) if progress is None else progress
+    yield from tqdm(entries, desc="lanes", unit="lane", disable=not wanted)
+
+
+def load_entry(
+    entry: Entry,
+    sheet: _sheet.Sheet,
+    tags: Sequence[str],
+    *,
+    genome: str | None,
+    min_counts: int,
+) -> _combine.Part:
+    """Load a lane of the sheet; errors say which lane of which row they are about."""
+    try:
+        source = load(entry.path, genome=genome)
+        table = tag_table(source, entry.hashtag_path, sheet.base, genome=genome, stacklevel=5)
+        _sheet.report(sheet.name, _absent_tags(entry, sheet, source, table))
+        part = _combine.part(entry.lane, source, table, tags, min_counts=min_counts)
+    except SampleSheetError:
+        raise
+    except NkscoreError as error:
+        row = sheet.rows[entry.positions[0]]
+        msg = f"{sheet.name}, {row}, lane {entry.lane!r}: {error}"
+        raise type(error)(msg) from (error.__cause__ or error)
+    log(part)
+    return part
+
+
+def tag_table(
+    source: Lane, tag_path: str, base: Path, *, genome: str | None, stacklevel: int
+) -> _tags.TagTable:
+    """Return the table that a lane's hashtags are looked up in."""
+    if not tag_path:
+        return _tags.inside(source)
+    if tag_path.startswith(_sheet_rules.OBSM_PREFIX):
+        return _tags.in_obsm(source, tag_path.removeprefix(_sheet_rules.OBSM_PREFIX))
+    other = load(base / Path(tag_path).expanduser(), genome=genome)
+    return _tags.separate(source, other, stacklevel=stacklevel)
+
+
+def _absent_tags(
+    entry: Entry, sheet: _sheet.Sheet, source: Lane, table: _tags.TagTable
+) -> list[_sheet.Problem]:
+    return [
+        _sheet.Problem(sheet.rows[row], schema.HASHTAG, _tags.missing_tag(tag, source, table))
+        for row, tag in zip(entry.positions, entry.hashtags, strict=True)
+        if tag and table.find(tag) is None
+    ]
+
+
+def absent_in_lane(wanted: Sequence[str], source: Lane, table: _tags.TagTable) -> None:
+    """Raise :class:`LaneError` for hashtags that are not in the lane."""
+    missing = [_tags.missing_tag(tag, source, table) for tag in wanted if table.find(tag) is None]
+    if missing:
+        msg = "Hashtag " + "\nHashtag ".join(missing)
+        raise LaneError(msg)
+
+
+def log(part: _combine.Part) -> None:
+    """Tell at INFO what a lane holds."""
+    tags = ", ".join(f"{slot}: {frame.shape[1]}" for slot, frame in part.frames.items())
+    _LOG.info(
+        "Lane %s (%s): %d cells × %d genes%s%s.",
+        part.lane,
+        part.source.format,
+        *part.counts.shape,
+        f"; {tags}" if tags else "",
+        f"; {part.n_dropped} barcodes below min_counts dropped" if part.n_dropped else "",
+    )
+
+
+def fill_samples(
+    adata: AnnData, entries: Sequence[Entry], sizes: Sequence[int], table: pd.DataFrame
+) -> None:
+    """Write the sample columns of ``obs`` for lanes that are one sample without hashtag.
+
+    Lanes with hashtags stay missing. Where all lanes have hashtags nothing is written, so that
+    no stage after ``pp.demultiplex`` takes the empty columns for filled ones.
+    """
+    row = [entry.positions[0] if entry.hashtags == ("",) else -1 for entry in entries]
+    if max(row) < 0:
+        return
+    row_of_cell = np.repeat(row, sizes)
+    for column in table:
+        if column in {schema.LANE, schema.HASHTAG}:
+            continue
+        if column in schema.NUMERIC_SAMPLE_COLUMNS:
+            values = np.append(table[column].to_numpy(), np.nan)
+            adata.obs[column] = values[row_of_cell]
+            continue
+        texts = list(table[column])
+        levels = list(dict.fromkeys(text for text in texts if text))
+        codes = np.array([levels.index(text) if text else -1 for text in texts] + [-1])
+        adata.obs[column] = pd.Categorical.from_codes(
+            codes[row_of_cell], categories=pd.Index(levels, dtype=str)
+        )
+
+
+def record(
+    adata: AnnData, function: str, options: dict[str, Any], parts: Sequence[_combine.Part]
+) -> None:
+    """Write how ``adata`` was read into ``uns``."""
+    lanes = {
+        part.lane: {
+            "path": str(part.source.path),
+            "format": part.source.format,
+            "n_cells": len(part.barcodes),
+            "n_genes": len(part.genes),
+            "n_dropped": part.n_dropped,
+        }
+        for part in parts
+    }
+    schema.record(adata, function, function=function, options=options, lanes=lanes)

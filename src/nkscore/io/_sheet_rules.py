@@ -1,0 +1,215 @@
+"""What must hold within a sample sheet. Each rule returns all of its problems."""
+
+from __future__ import annotations
+
+import difflib
+import math
+from typing import TYPE_CHECKING, Final
+
+from nkscore import schema
+from nkscore.io._sheet import HASHTAG_PATH, PATH, Problem, Sheet, number
+from nkscore.io._source import nearby
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator, Sequence
+
+#: For a condition: columns that must be filled and columns that must be empty.
+_DESIGN: Final = {
+    schema.TUMOR_MONO: ((schema.TUMOR,), (schema.NK_DONOR,)),
+    schema.NK_MONO: ((schema.NK_DONOR,), (schema.TUMOR,)),
+    schema.COCULTURE: ((schema.TUMOR, schema.NK_DONOR), ()),
+}
+OBSM_PREFIX: Final = "obsm:"
+
+
+def check(sheet: Sheet, extra_conditions: Sequence[str], *, files: bool) -> list[Problem]:
+    """Return all problems of ``sheet``, ordered by row."""
+    problems = list(_empty(sheet))
+    problems += _conditions(sheet, extra_conditions)
+    problems += _designs(sheet)
+    problems += _numbers(sheet)
+    problems += _repeated(sheet)
+    problems += _lanes(sheet)
+    problems += _idle_tag_paths(sheet)
+    if files:
+        problems += _files(sheet)
+    order = {row: position for position, row in enumerate(sheet.rows)}
+    return sorted(problems, key=lambda problem: order.get(problem.row, -1))
+
+
+def _records(sheet: Sheet) -> Iterator[tuple[str, dict[str, str]]]:
+    columns = list(sheet.cells.columns)
+    for row, values in zip(sheet.rows, sheet.cells.itertuples(index=False), strict=True):
+        yield row, dict(zip(columns, values, strict=True))
+
+
+def _empty(sheet: Sheet) -> Iterator[Problem]:
+    remedies = {
+        PATH: "Give the lane's file or folder in every row.",
+        schema.SAMPLE: "Give each row a name of its own, for example K562_coculture_d1.",
+        schema.CONDITION: f"Give one of {', '.join(schema.CONDITIONS)}.",
+    }
+    for row, cells in _records(sheet):
+        for column, remedy in remedies.items():
+            if not cells[column]:
+                yield Problem(row, column, f"is empty. {remedy}")
+
+
+def _conditions(sheet: Sheet, extra: Sequence[str]) -> Iterator[Problem]:
+    known = list(dict.fromkeys([*schema.CONDITIONS, *extra]))
+    for row, cells in _records(sheet):
+        condition = cells[schema.CONDITION]
+        if not condition or condition in known:
+            continue
+        plain = condition.lower().replace("-", "").replace(" ", "_")
+        close = difflib.get_close_matches(plain, known, n=1, cutoff=0.6)
+        hint = f" Did you mean {close[0]!r}?" if close else ""
+        text = (
+            f"{condition!r} is not a known condition ({', '.join(known)}).{hint} For a condition "
+            f"of your own pass extra_conditions=[{condition!r}]."
+        )
+        yield Problem(row, schema.CONDITION, text)
+
+
+def _designs(sheet: Sheet) -> Iterator[Problem]:
+    for row, cells in _records(sheet):
+        condition = cells[schema.CONDITION]
+        filled, empty = _DESIGN.get(condition, ((), ()))
+        for column in filled:
+            if not cells[column]:
+                text = f"is empty, but a sample of condition {condition!r} needs it. Fill it in."
+                yield Problem(row, column, text)
+        for column in empty:
+            if cells[column]:
+                text = (
+                    f"is {cells[column]!r}, but condition {condition!r} has no such cells. Empty "
+                    f"the cell, or change the condition to {schema.COCULTURE!r}."
+                )
+                yield Problem(row, column, text)
+
+
+def _numbers(sheet: Sheet) -> Iterator[Problem]:
+    remedies = {
+        schema.TIME_H: "Write hours as one number with a decimal dot: 24 for one day.",
+        schema.ET_RATIO: "Write effectors per target as one number: 4 for 4:1, 0.25 for 1:4.",
+    }
+    for row, cells in _records(sheet):
+        for column, remedy in remedies.items():
+            try:
+                value = number(sheet, cells[column])
+            except ValueError:
+                yield Problem(row, column, f"{cells[column]!r} is not a number. {remedy}")
+                continue
+            if value < 0 or math.isinf(value):
+                what = "negative" if value < 0 else "infinite"
+                yield Problem(row, column, f"{cells[column]!r} is {what}. {remedy}")
+
+
+def _repeated(sheet: Sheet) -> Iterator[Problem]:
+    samples: dict[str, str] = {}
+    tags: dict[tuple[str, str], str] = {}
+    for row, cells in _records(sheet):
+        sample, lane, tag = cells[schema.SAMPLE], cells[schema.LANE], cells[schema.HASHTAG]
+        if sample and samples.setdefault(sample, row) != row:
+            text = (
+                f"{sample!r} is already the sample of {samples[sample]}. Each row is one sample: "
+                "name them apart (a pool loaded on two lanes: add the lane to the name and keep "
+                "the well in a column of your own)."
+            )
+            yield Problem(row, schema.SAMPLE, text)
+        if tag and tags.setdefault((lane, tag), row) != row:
+            text = (
+                f"{tag!r} already marks the sample of {tags[lane, tag]} in lane {lane!r}. Within a "
+                "lane each hashtag marks one sample."
+            )
+            yield Problem(row, schema.HASHTAG, text)
+
+
+def _lanes(sheet: Sheet) -> Iterator[Problem]:
+    paths: dict[str, tuple[str, str]] = {}
+    lanes: dict[str, tuple[str, str]] = {}
+    tag_paths: dict[str, tuple[str, str]] = {}
+    rows_of: dict[str, list[tuple[str, str]]] = {}
+    for row, cells in _records(sheet):
+        lane, path = cells[schema.LANE], cells[PATH]
+        if not path:
+            continue
+        place = str(sheet.resolve(path))
+        rows_of.setdefault(lane, []).append((row, cells[schema.HASHTAG]))
+        yield from _differs(paths, lane, (row, place), path, _TWO_PATHS)
+        yield from _differs(lanes, place, (row, lane), path, _TWO_LANES)
+        tag_path = cells[HASHTAG_PATH]
+        yield from _differs(tag_paths, lane, (row, tag_path), tag_path, _TWO_TAG_PATHS)
+    for lane, rows in rows_of.items():
+        untagged = [row for row, tag in rows if not tag]
+        if len(rows) > 1 and untagged:
+            text = (
+                f"is empty, but lane {lane!r} holds {len(rows)} samples. Cells can only be told "
+                "apart by a hashtag for each of them; give one sample per lane no hashtag."
+            )
+            yield from (Problem(row, schema.HASHTAG, text) for row in untagged)
+
+
+_TWO_PATHS: Final = (
+    PATH,
+    (
+        "lane {key!r} is already at {other} ({row}). One lane is one file: name the lanes apart "
+        "in the column 'lane'."
+    ),
+)
+_TWO_LANES: Final = (
+    schema.LANE,
+    (
+        "this file is already the lane {other!r} ({row}), and its cells would be loaded twice. "
+        "Use one lane name for all samples of a file."
+    ),
+)
+_TWO_TAG_PATHS: Final = (
+    HASHTAG_PATH,
+    (
+        "is {value!r}, but {other!r} in {row} of the same lane {key!r}. A lane has one hashtag "
+        "matrix: repeat the same path in all its rows."
+    ),
+)
+
+
+def _differs(
+    seen: dict[str, tuple[str, str]],
+    key: str,
+    found: tuple[str, str],
+    value: str,
+    kind: tuple[str, str],
+) -> Iterator[Problem]:
+    row, what = found
+    first_row, first = seen.setdefault(key, found)
+    if first != what:
+        column, text = kind
+        yield Problem(row, column, text.format(key=key, other=first, row=first_row, value=value))
+
+
+def _idle_tag_paths(sheet: Sheet) -> Iterator[Problem]:
+    for row, cells in _records(sheet):
+        if cells[HASHTAG_PATH] and not cells[schema.HASHTAG]:
+            text = f"is empty, but {HASHTAG_PATH!r} is given. Name the hashtag, or empty both."
+            yield Problem(row, schema.HASHTAG, text)
+
+
+def _files(sheet: Sheet) -> Iterator[Problem]:
+    told = set()
+    for row, cells in _records(sheet):
+        for column in (PATH, HASHTAG_PATH):
+            text = cells[column]
+            if not text or text in told or text.startswith(OBSM_PREFIX):
+                continue
+            if sheet.resolve(text).exists():
+                continue
+            told.add(text)
+            yield Problem(row, column, _missing_file(sheet, text))
+
+
+def _missing_file(sheet: Sheet, text: str) -> str:
+    place = sheet.resolve(text)
+    message = f"{text!r} does not exist (looked for {place}).{nearby(place)}"
+    if "\\" in text and sheet.resolve(text.replace("\\", "/")).exists():
+        message = f"{text!r} is written with backslashes. Write {text.replace(chr(92), '/')!r}."
+    return f"{message} Paths are relative to {sheet.base}."

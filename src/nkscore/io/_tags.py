@@ -1,0 +1,228 @@
+"""Tell genes, hashtags, proteins and guides of a lane apart."""
+
+from __future__ import annotations
+
+import difflib
+import logging
+import re
+import warnings
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any, Final
+
+import numpy as np
+import pandas as pd
+from scipy import sparse
+
+from nkscore import schema
+from nkscore.errors import LaneError, NkscoreWarning
+from nkscore.io._anndata import read_frame
+from nkscore.io._genes import unique_names
+from nkscore.io._lane import ANTIBODY, GENE_EXPRESSION, GUIDE, Lane, check_barcodes, reading
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Sequence
+    from pathlib import Path
+
+_LOG: Final = logging.getLogger("nkscore")
+#: CITE-seq-Count appends the tag's sequence to its name.
+_SEQUENCE: Final = re.compile(r"-[ACGTN]{6,}$")
+_UNMAPPED: Final = "unmapped"
+_NOWHERE: Final = np.array([], dtype=np.intp)
+
+
+@dataclass(frozen=True, slots=True)
+class TagTable:
+    """Counts of tags, one row per barcode of the lane, with the place they were read from."""
+
+    names: np.ndarray[Any, Any]
+    ids: np.ndarray[Any, Any]
+    counts: Any
+    where: str
+    #: Where the tags are among the lane's own features; empty for tags from elsewhere.
+    origin: np.ndarray[Any, Any]
+
+    def find(self, tag: str) -> int | None:
+        """Return the column of ``tag`` by its name, id, or name without sequence."""
+        without = np.array([_SEQUENCE.sub("", str(name)) for name in self.names], dtype=object)
+        for keys in (self.names, self.ids, without):
+            hits = np.flatnonzero(keys == tag)
+            if len(hits) == 1:
+                return int(hits[0])
+            if len(hits) > 1:
+                msg = (
+                    f"{self.where}: {len(hits)} features are called {tag!r}. Name the hashtag by "
+                    f"its id instead (one of {', '.join(map(str, self.ids[hits]))})."
+                )
+                raise LaneError(msg)
+        return None
+
+    def frame(self, tags: Sequence[str]) -> tuple[pd.DataFrame, list[int]]:
+        """Return the counts of those ``tags`` that are there, and their places."""
+        found = {tag: column for tag in tags if (column := self.find(tag)) is not None}
+        places = list(found.values())
+        names = pd.Index([storable(tag) for tag in found], dtype=object)
+        return pd.DataFrame(self.counts[:, places].toarray(), columns=names), places
+
+
+def columns(counts: Any, chosen: np.ndarray[Any, Any]) -> Any:
+    """Return some columns of a CSR matrix; neighbors are cut out, which is far faster."""
+    if len(chosen) == counts.shape[1]:
+        return counts
+    if len(chosen) == 0:
+        return sparse.csr_matrix((counts.shape[0], 0), dtype=counts.dtype)
+    first, last = int(chosen[0]), int(chosen[-1]) + 1
+    return counts[:, first:last] if last - first == len(chosen) else counts[:, chosen]
+
+
+def storable(name: str) -> str:
+    """Return ``name`` as an .h5ad file can store it."""
+    return name.replace("/", "|")
+
+
+def inside(lane: Lane) -> TagTable:
+    """Return the tags that the lane's own file holds."""
+    types = lane.features["type"].to_numpy()
+    chosen = np.flatnonzero((types != GENE_EXPRESSION) & (types != "Peaks"))
+    if not len(chosen) and schema.HASHTAGS in lane.frame_keys:
+        return in_obsm(lane, schema.HASHTAGS)
+    return TagTable(
+        lane.features["name"].to_numpy(dtype=object)[chosen],
+        lane.features["id"].to_numpy(dtype=object)[chosen],
+        columns(lane.counts, chosen),
+        str(lane.path),
+        chosen,
+    )
+
+
+def in_obsm(lane: Lane, key: str) -> TagTable:
+    """Return the tags in the table ``obsm[key]`` of an .h5ad lane."""
+    frame = read_frame(lane, key)
+    names = np.array(list(frame.columns), dtype=object)
+    counts = sparse.csr_matrix(frame.to_numpy())
+    return TagTable(names, names, counts, f"{lane.path}, obsm[{key!r}]", _NOWHERE)
+
+
+def separate(lane: Lane, tags: Lane, *, stacklevel: int) -> TagTable:
+    """Return the tags of another matrix, its rows put into the order of the lane's barcodes."""
+    cells, tagged = decode(lane.barcodes, lane.path), decode(tags.barcodes, tags.path)
+    check_barcodes(cells, lane.path)
+    check_barcodes(tagged, tags.path)
+    rows = _match(cells, tagged, lane=lane, tags=tags)
+    absent = int((rows < 0).sum())
+    if absent:
+        msg = (
+            f"{absent:,} of {len(rows):,} cells of {lane.path} are not in its hashtag matrix "
+            f"{tags.path}; their hashtag counts are 0, so they will be called negative."
+        )
+        warnings.warn(msg, NkscoreWarning, stacklevel=stacklevel)
+    real = np.flatnonzero(lane_names(tags) != _UNMAPPED)
+    picked = tags.counts[np.maximum(rows, 0)][:, real]
+    counts = sparse.diags_array((rows >= 0).astype(np.int32), dtype=np.int32) @ picked
+    features = tags.features.iloc[real]
+    return TagTable(
+        features["name"].to_numpy(dtype=object),
+        features["id"].to_numpy(dtype=object),
+        sparse.csr_matrix(counts),
+        str(tags.path),
+        _NOWHERE,
+    )
+
+
+def lane_names(lane: Lane) -> np.ndarray[Any, Any]:
+    """Return the names of all features of ``lane``."""
+    return np.asarray(lane.features["name"], dtype=object)
+
+
+def decode(barcodes: np.ndarray[Any, Any], path: Path) -> pd.Index:
+    """Return barcodes, bytes or text, as an index of text."""
+    if barcodes.dtype.kind == "S":
+        with reading(path):
+            barcodes = np.char.decode(barcodes, "utf-8")
+    return pd.Index(barcodes.astype(object))
+
+
+def _match(cells: pd.Index, tagged: pd.Index, *, lane: Lane, tags: Lane) -> np.ndarray[Any, Any]:
+    for simplify in (_as_is, _without_suffix, _sequence_only):
+        mine, theirs = simplify(cells), simplify(tagged)
+        if mine.is_unique and theirs.is_unique:
+            rows = theirs.get_indexer(mine)
+            if (rows >= 0).any():
+                return np.asarray(rows)
+    msg = (
+        f"None of the {len(cells):,} barcodes of {lane.path} (such as {cells[0]}) is among the "
+        f"{len(tagged):,} of its hashtag matrix {tags.path} (such as {tagged[0]}). Give the "
+        "hashtag matrix of the same lane. If it is: barcodes of TotalSeq-B or -C libraries that "
+        "were not counted by Cell Ranger must first be translated with 10x's list."
+    )
+    raise LaneError(msg)
+
+
+def _as_is(barcodes: pd.Index) -> pd.Index:
+    return barcodes
+
+
+def _without_suffix(barcodes: pd.Index) -> pd.Index:
+    return pd.Index(barcodes.str.replace(r"-\d+$", "", regex=True))
+
+
+def _sequence_only(barcodes: pd.Index) -> pd.Index:
+    # Where a cell's name carries its lane: "lane1_ACGT...-1". Without a sequence, as it is.
+    return pd.Index(barcodes.str.replace(r"^.*?([ACGTN]{14,})(-\d+)?.*$", r"\1", regex=True))
+
+
+def others(lane: Lane, feature_type: str, slot: str, used: Iterable[int]) -> pd.DataFrame:
+    """Return the tags of ``feature_type`` that are not hashtags, one row per cell."""
+    is_type = (lane.features["type"] == feature_type).to_numpy(copy=True)
+    is_type[list(used)] = False
+    chosen = np.flatnonzero(is_type)
+    if not len(chosen) and slot in lane.frame_keys:
+        frame = read_frame(lane, slot)
+        frame.columns = pd.Index([storable(name) for name in frame.columns])
+        return frame
+    features = lane.features.iloc[chosen]
+    names = unique_names(
+        features["name"].to_numpy(dtype=object),
+        features["id"].to_numpy(dtype=object),
+        where=f"{lane.path}, {feature_type}",
+    )
+    labels = pd.Index([storable(name) for name in names], dtype=object)
+    return pd.DataFrame(columns(lane.counts, chosen).toarray(), columns=labels)
+
+
+def log_left_out(lane: Lane, table: TagTable, used: Iterable[int]) -> None:
+    """Tell at INFO which features of a lane are not loaded."""
+    types = lane.features["type"]
+    other = types[~types.isin([GENE_EXPRESSION, ANTIBODY, GUIDE])]
+    left = [f"{count} × {name}" for name, count in other.value_counts().items()]
+    if table.where != str(lane.path):
+        unused = sorted(set(map(str, table.names)) - set(map(str, table.names[list(used)])))
+        left += [f"{table.where}: {', '.join(unused[:10])}"] if unused else []
+    if left:
+        _LOG.info("%s: not loaded: %s.", lane.path, "; ".join(left))
+
+
+def missing_tag(tag: str, lane: Lane, table: TagTable) -> str:
+    """Return what to say where ``tag`` of the sheet is not in the lane's matrix."""
+    names = [_SEQUENCE.sub("", str(name)) for name in table.names]
+    if not names:
+        frames = ", ".join(f"obsm:{key}" for key in lane.frame_keys)
+        remedy = (
+            f"Its obsm holds tables; name the one with the hashtags in hashtag_path: {frames}."
+            if frames
+            else "Give the matrix of the hashtags in hashtag_path."
+        )
+        return f"{tag!r} is not in {table.where}, which holds genes only. {remedy}"
+    plain = {_plain(name): name for name in names}
+    close = difflib.get_close_matches(tag, names, n=1, cutoff=0.6)
+    hint = ""
+    if _plain(tag) in plain:
+        twin = plain[_plain(tag)]
+        hint = f" It differs from {twin!r} only by case, spaces or punctuation: write {twin!r}."
+    elif close:
+        hint = f" Did you mean {close[0]!r}?"
+    shown = ", ".join(names[:12]) + (", ..." if len(names) > 12 else "")
+    return f"{tag!r} is not in {table.where} (its tags: {shown}).{hint}"
+
+
+def _plain(name: str) -> str:
+    return re.sub(r"[^a-z0-9]", "", name.lower())
