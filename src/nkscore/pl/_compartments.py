@@ -1,0 +1,106 @@
+"""Which cells each sample holds."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import pandas as pd
+
+from nkscore import schema
+from nkscore.pl._palettes import INK, is_dark, palette, printed
+from nkscore.pl._side import SidePanel, patches
+from nkscore.pl._style import SMALL, axes_or_new, fit, style
+from nkscore.pl._tables import as_text, levels_of
+
+if TYPE_CHECKING:
+    from anndata import AnnData
+    from matplotlib.axes import Axes
+
+_NO_SAMPLE = "(no sample)"
+
+
+def compartments(adata: AnnData, *, ax: Axes | None = None) -> Axes:
+    """Draw the fractions of NK, tumor and other cells of each sample as stacked bars.
+
+    Reads ``obs["sample"]`` and ``obs["compartment"]``.
+
+    Parameters
+    ----------
+    adata
+        Cells × genes.
+    ax
+        Axes to draw on; a new figure by default.
+
+    Returns
+    -------
+    Axes
+        One bar per sample with its number of cells; cells without a sample come last.
+
+    Raises
+    ------
+    MissingKeyError
+        If ``pp.compartments`` or ``pp.demultiplex`` was not run.
+    ValueError
+        If there are no cells.
+
+    Examples
+    --------
+    >>> import anndata, matplotlib.pyplot as plt, numpy as np, pandas as pd
+    >>> import nkscore as nk
+    >>> obs = pd.DataFrame({"sample": ["a"] * 4, "compartment": ["nk", "nk", "nk", "tumor"]},
+    ...                    index=list("wxyz"))
+    >>> ax = nk.pl.compartments(anndata.AnnData(np.ones((4, 1)), obs=obs))
+    >>> [float(bar.get_width()) for bar in ax.patches]
+    [0.75, 0.25]
+    >>> plt.close(ax.figure)
+    """
+    schema.require(adata, "obs", [schema.COMPARTMENT], "pp.compartments")
+    schema.require(adata, "obs", [schema.SAMPLE], "pp.demultiplex")
+    if adata.n_obs == 0:
+        msg = "adata has no cells, so there is nothing to draw. Check the filters before this step."
+        raise ValueError(msg)
+    counts = _counts(adata.obs)
+    with style():
+        own = ax is None
+        ax = axes_or_new(ax, (6, 2 + 0.17 * len(counts)))
+        _bars(ax, counts)
+        if own:
+            fit(ax, width=2.6, height=0.17 * len(counts) + 0.05)
+    return ax
+
+
+def _counts(obs: pd.DataFrame) -> pd.DataFrame:
+    sample, compartment = obs[schema.SAMPLE], obs[schema.COMPARTMENT]
+    names = as_text(sample).where(sample.notna(), _NO_SAMPLE)
+    counts = pd.crosstab(names.to_numpy(), as_text(compartment).to_numpy())
+    rows = levels_of(sample) + ([_NO_SAMPLE] if sample.isna().any() else [])
+    known = [name for name in schema.COMPARTMENTS if name in counts.columns]
+    extra = [name for name in levels_of(compartment) if name not in schema.COMPARTMENTS]
+    return counts.loc[rows, known + extra]
+
+
+def _bars(ax: Axes, counts: pd.DataFrame) -> None:
+    totals = counts.sum(axis=1).to_numpy(dtype=float)
+    colors = palette("compartment", counts.columns)
+    rows = np.arange(len(counts))
+    left: np.ndarray[Any, Any] = np.zeros(len(counts))
+    for name in counts.columns:
+        width = counts[name].to_numpy(dtype=float) / totals
+        ax.barh(rows, width, left=left, height=0.82, color=colors[name], linewidth=0)
+        shade = "white" if is_dark(colors[name]) else INK
+        for row in map(int, np.flatnonzero(width >= 0.12)):
+            ax.text(left[row] + width[row] / 2, row, f"{width[row]:.0%}", color=shade,
+                    ha="center", va="center_baseline", fontsize=SMALL - 0.5)  # fmt: skip
+        left = left + width
+    for row, total in enumerate(totals):
+        ax.text(1.01, row, f"{total:,.0f}", va="center_baseline", ha="left", fontsize=SMALL)
+    ax.text(1.01, -0.85, "cells", va="center_baseline", ha="left", fontsize=SMALL)
+    ax.set_xlim(0, 1)
+    ax.set_ylim(len(counts) - 0.5, -0.5)
+    ax.set_yticks(rows, [str(name) for name in counts.index])
+    ax.tick_params(axis="y", length=0)
+    ax.spines["left"].set_visible(False)
+    ax.set_xticks([0, 0.25, 0.5, 0.75, 1], ["0", "25", "50", "75", "100"])
+    ax.set_xlabel("Cells of the sample (%)")
+    SidePanel(ax, gap=0.5).legend(patches(colors, map(printed, colors)))

@@ -1,0 +1,243 @@
+"""Hashtag counts of one lane."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any, Final
+
+import numpy as np
+
+from nkscore import schema
+from nkscore.pl._palettes import FAINT, palette, printed
+from nkscore.pl._side import SidePanel, patches
+from nkscore.pl._style import FONT, SMALL, axes_or_new, bare, figure_of, fit, height_of, style
+from nkscore.pl._tables import all_levels, as_text, levels_of, listed
+
+if TYPE_CHECKING:
+    import pandas as pd
+    from anndata import AnnData
+    from matplotlib.axes import Axes
+    from matplotlib.figure import Figure
+
+_BINS: Final = 240
+#: Width of the smoothing of the densities, in log10 units.
+_SMOOTH: Final = 0.09
+_OWN: Final = "#0B5FA5"
+_OTHERS: Final = "#B5B5B5"
+
+
+def hashtags(adata: AnnData, *, lane: str | None = None, ax: Axes | None = None) -> Axes:
+    """Draw the hashtag counts of a lane as a heat map, cells sorted by their call.
+
+    Reads ``obsm["hashtags"]``, ``obs["lane"]``, ``obs["hashtag"]``, ``obs["hashtag_class"]``
+    and ``obs["hashtag_confidence"]``.
+
+    Parameters
+    ----------
+    adata
+        Cells × genes.
+    lane
+        Lane to draw; may be left out where there is only one.
+    ax
+        Axes to draw on; a new figure by default.
+
+    Returns
+    -------
+    Axes
+        Rows: tags with any count in the lane; columns: cells, singlets of each tag first, the
+        most certain ones leftmost. Strip above: class, with the number of cells in the legend.
+
+    Raises
+    ------
+    MissingKeyError
+        If ``pp.demultiplex`` was not run or there are no hashtags.
+    ValueError
+        If there are several lanes and ``lane`` is not given.
+
+    Examples
+    --------
+    >>> import anndata, matplotlib.pyplot as plt, numpy as np, pandas as pd
+    >>> import nkscore as nk
+    >>> obs = pd.DataFrame({"lane": "L1", "hashtag": ["b", "a"], "hashtag_class": "singlet",
+    ...                     "hashtag_confidence": 1.0}, index=["x", "y"])
+    >>> counts = pd.DataFrame({"a": [0, 90], "b": [80, 1], "c": 0}, index=["x", "y"])
+    >>> adata = anndata.AnnData(np.ones((2, 1)), obs=obs, obsm={"hashtags": counts})
+    >>> ax = nk.pl.hashtags(adata)
+    >>> [tick.get_text() for tick in ax.get_yticklabels()]
+    ['a', 'b']
+    >>> plt.close(ax.figure)
+    """
+    counts, cells, name = _lane(adata, lane)
+    order = _order(cells, list(counts.columns))
+    classes = as_text(cells[schema.HASHTAG_CLASS]).to_numpy()[order]
+    with style():
+        own = ax is None
+        ax = axes_or_new(ax, (6, 3 + 0.17 * counts.shape[1]))
+        picture = ax.imshow(
+            np.log1p(counts.to_numpy(dtype=float)[order].T), aspect="auto", cmap="magma",
+            interpolation="nearest", rasterized=True,
+        )  # fmt: skip
+        bare(ax)
+        ax.set_yticks(range(counts.shape[1]), [str(tag) for tag in counts.columns])
+        ax.set_xticks([])
+        ax.set_xlabel(f"{len(order):,} cells")
+        height = 0.17 * counts.shape[1] if own else height_of(ax)
+        _class_strip(ax, classes, height)
+        ax.set_title(name, pad=10)
+        side = SidePanel(ax)
+        side.colorbar(picture, "log(1 + count)")
+        colors = palette("hashtag_class", _classes(cells))
+        numbers = [f"{printed(level)} ({(classes == level).sum():,})" for level in colors]
+        side.legend(patches(colors, numbers))
+        if own:
+            fit(ax, width=3.2, height=height)
+    return ax
+
+
+def hashtag_ridges(adata: AnnData, *, lane: str | None = None) -> Figure:
+    """Draw the counts of each hashtag in the cells called for it and in all others.
+
+    Reads ``obsm["hashtags"]``, ``obs["lane"]``, ``obs["hashtag"]`` and
+    ``obs["hashtag_class"]``.
+
+    Parameters
+    ----------
+    adata
+        Cells × genes.
+    lane
+        Lane to draw; may be left out where there is only one.
+
+    Returns
+    -------
+    Figure
+        One ridge per tag, each density scaled to the same height: singlets of the tag in
+        color, singlets of other tags and negative cells in gray. Doublets are left out.
+
+    Raises
+    ------
+    MissingKeyError
+        If ``pp.demultiplex`` was not run or there are no hashtags.
+    ValueError
+        If there are several lanes and ``lane`` is not given.
+
+    Examples
+    --------
+    >>> import anndata, matplotlib.pyplot as plt, numpy as np, pandas as pd
+    >>> import nkscore as nk
+    >>> obs = pd.DataFrame({"lane": "L1", "hashtag": ["b", "a"], "hashtag_class": "singlet",
+    ...                     "hashtag_confidence": 1.0}, index=["x", "y"])
+    >>> counts = pd.DataFrame({"a": [0, 90], "b": [80, 1]}, index=["x", "y"])
+    >>> adata = anndata.AnnData(np.ones((2, 1)), obs=obs, obsm={"hashtags": counts})
+    >>> figure = nk.pl.hashtag_ridges(adata)
+    >>> figure.axes[0].get_xlabel()
+    'Hashtag count'
+    >>> plt.close(figure)
+    """
+    counts, cells, name = _lane(adata, lane)
+    single = as_text(cells[schema.HASHTAG_CLASS]) != "doublet"
+    tag = as_text(cells[schema.HASHTAG]).where(
+        as_text(cells[schema.HASHTAG_CLASS]) == schema.SINGLET, ""
+    )
+    numbers = np.log10(1 + counts.to_numpy(dtype=float))
+    with style():
+        ax = axes_or_new(None, (5, 2 + 0.24 * counts.shape[1]))
+        edges = np.linspace(-0.2, max(float(np.nanmax(numbers)), 1.0) + 0.2, _BINS + 1)
+        for row, column in enumerate(counts.columns):
+            own = (tag == str(column)).to_numpy()
+            _ridge(ax, row, numbers[single.to_numpy() & ~own, row], edges=edges, color=_OTHERS)
+            _ridge(ax, row, numbers[own, row], edges=edges, color=_OWN)
+            ax.text(1.02, row, f"{own.sum():,}", transform=ax.get_yaxis_transform(),
+                    va="bottom", fontsize=SMALL)  # fmt: skip
+        _ridge_axes(ax, [str(column) for column in counts.columns], edges)
+        ax.set_title(name)
+        SidePanel(ax, gap=0.5).legend(
+            patches({"own": _OWN, "others": _OTHERS}, ["Called for the tag", "Other cells"])
+        )
+        fit(ax, width=2.2, height=0.24 * counts.shape[1] + 0.15)
+    return figure_of(ax)
+
+
+def _lane(adata: AnnData, lane: str | None) -> tuple[pd.DataFrame, pd.DataFrame, str]:
+    """Return counts of the lane's tags, its cells and its name."""
+    schema.require(adata, "obsm", [schema.HASHTAGS], "io.read_coculture on lanes with hashtags")
+    schema.require(adata, "obs", [schema.LANE], "io.read_coculture")
+    columns = [schema.HASHTAG, schema.HASHTAG_CLASS, schema.HASHTAG_CONFIDENCE]
+    schema.require(adata, "obs", columns, "pp.demultiplex")
+    lanes = levels_of(adata.obs[schema.LANE])
+    if lane is None and len(lanes) == 1:
+        lane = lanes[0]
+    if lane is None or lane not in lanes:
+        found = f"{len(lanes)} lanes" if lane is None else f"no lane {lane!r}"
+        msg = f"Found {found}; one is needed. Pass lane= one of: {listed(lanes) or 'none'}."
+        raise ValueError(msg)
+    inside = (as_text(adata.obs[schema.LANE]) == lane).to_numpy()
+    counts = adata.obsm[schema.HASHTAGS].loc[inside].fillna(0)
+    used = counts.loc[:, (counts > 0).any(axis=0)]
+    if used.shape[1] == 0:
+        msg = (
+            f"All hashtag counts of lane {lane!r} are 0, so there is nothing to draw. "
+            "Check that the tags of this lane were read."
+        )
+        raise ValueError(msg)
+    return used, adata.obs.loc[inside, columns], lane
+
+
+def _classes(cells: pd.DataFrame) -> list[str]:
+    column = cells[schema.HASHTAG_CLASS]
+    extra = [level for level in all_levels(column) if level not in schema.HASHTAG_CLASSES]
+    missing = ["unassigned"] if column.isna().any() and "unassigned" not in extra else []
+    return [*schema.HASHTAG_CLASSES, *extra, *missing]
+
+
+def _order(cells: pd.DataFrame, tags: list[Any]) -> np.ndarray[Any, Any]:
+    ranks = {level: i for i, level in enumerate(_classes(cells))}
+    places = {str(tag): i for i, tag in enumerate(tags)}
+    kind = as_text(cells[schema.HASHTAG_CLASS]).map(ranks)
+    tag = as_text(cells[schema.HASHTAG]).map(places).fillna(len(tags))
+    certainty = cells[schema.HASHTAG_CONFIDENCE].astype(float).fillna(-1.0)
+    return np.lexsort((-certainty.to_numpy(), tag.to_numpy(), kind.to_numpy()))
+
+
+def _class_strip(ax: Axes, classes: np.ndarray[Any, Any], height: float) -> None:
+    """Color a strip above the heat map, run by run, as tall as half a row of text."""
+    colors = palette("hashtag_class", classes)
+    starts = np.flatnonzero(np.append(True, classes[1:] != classes[:-1]))
+    ends = np.append(starts[1:], len(classes))
+    low, thick = 1 + 0.02 / height, 0.07 / height
+    for start, end in zip(starts, ends, strict=True):
+        ax.axvspan(start - 0.5, end - 0.5, low, low + thick, color=colors[classes[start]],
+                   linewidth=0, clip_on=False)  # fmt: skip
+
+
+def _ridge(
+    ax: Axes, row: int, values: np.ndarray[Any, Any], *, edges: np.ndarray[Any, Any], color: str
+) -> None:
+    if len(values) == 0:
+        return
+    density = _density(values, edges)
+    centers = (edges[1:] + edges[:-1]) / 2
+    top = row - 0.9 * density / density.max()
+    ax.fill_between(centers, row, top, color=color, alpha=0.55, linewidth=0, zorder=2)
+    ax.plot(centers, top, color=color, linewidth=0.7, zorder=3)
+
+
+def _density(values: np.ndarray[Any, Any], edges: np.ndarray[Any, Any]) -> np.ndarray[Any, Any]:
+    """Smooth a histogram; unlike a fitted bandwidth this also works for equal values."""
+    from scipy.ndimage import gaussian_filter1d
+
+    counts = np.histogram(values, edges)[0].astype(float)
+    smooth = gaussian_filter1d(counts, _SMOOTH / (edges[1] - edges[0]), mode="constant")
+    return np.asarray(smooth)
+
+
+def _ridge_axes(ax: Axes, tags: list[str], edges: np.ndarray[Any, Any]) -> None:
+    ax.set_ylim(len(tags) - 0.85, -1.05)
+    ax.set_xlim(edges[0], edges[-1])
+    ax.set_yticks(range(len(tags)), tags, va="bottom")
+    ax.tick_params(axis="y", length=0)
+    ax.spines["left"].set_visible(False)
+    ax.hlines(range(len(tags)), edges[0], edges[-1], color=FAINT, linewidth=0.3, zorder=1)
+    marks = [0, 1, 10, 100, 1_000, 10_000, 100_000]
+    shown = [mark for mark in marks if np.log10(1 + mark) <= edges[-1]]
+    ax.set_xticks([float(np.log10(1 + mark)) for mark in shown], [f"{mark:,}" for mark in shown])
+    ax.set_xlabel("Hashtag count", fontsize=FONT)
+    ax.text(1.02, -1.0, "cells", transform=ax.get_yaxis_transform(), va="bottom", fontsize=SMALL)

@@ -1,0 +1,145 @@
+"""The drawing of dot matrices."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any, Final
+
+import numpy as np
+import pandas as pd
+
+from nkscore.pl._palettes import (
+    BACKGROUND,
+    FAINT,
+    INK,
+    is_missing,
+    palette,
+    printed,
+    shortened,
+    usual_order,
+)  # fmt: skip
+from nkscore.pl._side import SidePanel, dot, dots, lineage_strip
+from nkscore.pl._style import axes_or_new, bare, cell_points, fit, height_of, style
+
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
+
+#: −log10 q above which dots stay the same.
+_TOP: Final = 10.0
+_CELL: Final = 0.19
+
+
+@dataclass(frozen=True, kw_only=True)
+class Matrix:
+    """What to draw: one row of ``table`` per dot."""
+
+    table: pd.DataFrame
+    row: str
+    value: str
+    value_label: str
+    rows: list[str]
+    tumors: list[str]
+    fdr: float
+    italic: bool
+
+
+def draw(matrix: Matrix, lineages: dict[str, str], ax: Axes | None) -> Axes:
+    with style():
+        own = ax is None
+        size = (_CELL * len(matrix.tumors), _CELL * len(matrix.rows))
+        ax = axes_or_new(ax, (size[0] + 3, size[1] + 4))
+        _grid(ax, matrix, strip=bool(lineages))
+        biggest = (0.82 * (_CELL * 72 if own else cell_points(ax, *_shape(matrix)))) ** 2
+        points, limit = _dots(ax, matrix, biggest)
+        side = SidePanel(ax, tall=max(height_of(ax) if not own else size[1] + 0.7, 1.1))
+        side.colorbar(points, matrix.value_label, extend=limit)
+        _size_legend(side, matrix, biggest)
+        if lineages:
+            _strip(ax, matrix.tumors, lineages, side)
+        if own:
+            fit(ax, width=size[0], height=size[1])
+    return ax
+
+
+def _shape(matrix: Matrix) -> tuple[int, int]:
+    return len(matrix.tumors), len(matrix.rows)
+
+
+def _grid(ax: Axes, matrix: Matrix, *, strip: bool) -> None:
+    columns, rows = _shape(matrix)
+    bare(ax)
+    ax.set_xlim(-0.5, columns - 0.5)
+    ax.set_ylim(rows - 0.5, -0.5)
+    ax.set_xticks(range(columns), shortened(matrix.tumors), rotation=90)
+    ax.set_yticks(range(rows), [name if matrix.italic else printed(name) for name in matrix.rows])
+    if matrix.italic:
+        for label in ax.get_yticklabels():
+            label.set_fontstyle("italic")
+    ax.tick_params(axis="x", pad=9 if strip else 3)
+    ax.hlines(range(rows), -0.5, columns - 0.5, color="#EFEFEF", linewidth=0.5, zorder=0)
+    ax.vlines(range(columns), -0.5, rows - 0.5, color="#EFEFEF", linewidth=0.5, zorder=0)
+
+
+def _dots(ax: Axes, matrix: Matrix, biggest: float) -> tuple[Any, str]:
+    full = pd.MultiIndex.from_product([matrix.rows, matrix.tumors])
+    cells = matrix.table.set_index([matrix.row, "tumor"])[[matrix.value, "q_value"]].reindex(full)
+    columns, rows = _shape(matrix)
+    y, x = (grid.ravel() for grid in np.mgrid[0:rows, 0:columns])
+    value = cells[matrix.value].to_numpy(dtype=float)
+    q_value = cells["q_value"].to_numpy(dtype=float)
+    known = ~np.isnan(value) & ~np.isnan(q_value)
+    limit, extend = _color_limit(value[known])
+    ring = q_value[known] < matrix.fdr
+    points = ax.scatter(
+        x[known], y[known], s=_areas(q_value[known], biggest),
+        c=np.clip(value[known], -limit, limit), cmap="RdBu_r", vmin=-limit,
+        vmax=limit, linewidths=np.where(ring, 0.9, 0.3).tolist(),
+        edgecolors=np.where(ring, INK, BACKGROUND).tolist(), zorder=2,
+    )  # fmt: skip
+    ax.scatter(
+        x[~known], y[~known], s=biggest * 0.12, marker="x", c=FAINT, linewidths=0.6, zorder=2
+    )
+    return points, extend
+
+
+def _color_limit(values: np.ndarray[Any, Any]) -> tuple[float, str]:
+    """Return symmetric limits that a few extreme values cannot stretch."""
+    sizes = np.abs(values[np.isfinite(values)])
+    if sizes.size == 0 or sizes.max() == 0:
+        return 1.0, "neither"
+    limit = float(np.quantile(sizes, 0.98))
+    limit = limit or float(sizes.max())
+    return limit, "both" if (np.abs(values) > limit * (1 + 1e-9)).any() else "neither"
+
+
+def _areas(q_value: np.ndarray[Any, Any], biggest: float) -> np.ndarray[Any, Any]:
+    strength = -np.log10(np.maximum(q_value, 10**-_TOP))
+    return np.asarray(biggest * (0.06 + 0.94 * np.clip(strength, 0, _TOP) / _TOP))
+
+
+def _size_legend(side: SidePanel, matrix: Matrix, biggest: float) -> None:
+    marks = [(1.0, "0"), (1e-2, "2"), (1e-5, "5"), (1e-10, "≥ 10")]
+    sizes = [
+        dot("white", label, size=float(_areas(np.array([q]), biggest)[0] ** 0.5),
+            markeredgecolor=FAINT, markeredgewidth=0.5)
+        for q, label in marks
+    ]  # fmt: skip
+    side.legend(sizes, title="−log$_{10}$ q", labelspacing=0.45, handlelength=1.7)
+    shown = biggest**0.5
+    side.legend(
+        [
+            dot("white", f"q < {matrix.fdr:g}", size=shown * 0.7, markeredgecolor=INK,
+                markeredgewidth=0.9),
+            dot(FAINT, "Not tested", size=shown * 0.35, marker="x", markeredgewidth=0.6),
+        ],
+        handlelength=1.7,
+    )  # fmt: skip
+
+
+def _strip(ax: Axes, tumors: list[str], lineages: dict[str, str], side: SidePanel) -> None:
+    names = [lineages[tumor] for tumor in tumors]
+    colors = palette("lineage", names)
+    lineage_strip(ax, list(range(len(tumors))), [colors[name] for name in names])
+    known = usual_order("lineage", (name for name in colors if not is_missing(name)))
+    colors = {name: colors[name] for name in known}
+    side.legend(dots(colors, map(printed, colors)), title="Lineage")

@@ -1,0 +1,192 @@
+"""Quality of the cells, lane by lane."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import TYPE_CHECKING, Any, Final
+
+import numpy as np
+import pandas as pd
+
+from nkscore import schema
+from nkscore.pl._palettes import INK, palette
+from nkscore.pl._side import SidePanel, dot, patches
+from nkscore.pl._style import FONT, RASTER_ABOVE, SMALL, style
+from nkscore.pl._tables import as_text, levels_of
+
+if TYPE_CHECKING:
+    from anndata import AnnData
+    from matplotlib.axes import Axes
+    from matplotlib.figure import Figure
+
+_PANELS: Final = {
+    "total_counts": "UMI counts",
+    "n_genes_by_counts": "Genes",
+    "pct_counts_mt": "Mitochondrial (%)",
+    "pct_counts_ribo": "Ribosomal (%)",
+}
+_NEEDED: Final = ("total_counts", "n_genes_by_counts")
+_STEP: Final = "pp.qc"
+
+
+def qc(adata: AnnData) -> Figure:
+    """Draw the quality measures of each lane with their limits, and how many cells passed.
+
+    Reads ``obs["lane"]``, ``obs["qc_pass"]``, ``obs["total_counts"]``,
+    ``obs["n_genes_by_counts"]`` and, where present, ``obs["pct_counts_mt"]``,
+    ``obs["pct_counts_ribo"]`` and ``uns["nkscore"]["pp.qc"]["limits"]``.
+
+    Parameters
+    ----------
+    adata
+        Cells × genes, before ``pp.keep``.
+
+    Returns
+    -------
+    Figure
+        One column per measure, one row per lane: density, cells (red: removed), box from the
+        lower to the upper quartile with the median, limits as dotted lines. Last column: cells
+        kept and removed.
+
+    Raises
+    ------
+    MissingKeyError
+        If ``pp.qc`` was not run.
+    ValueError
+        If there are no cells.
+
+    Examples
+    --------
+    >>> import anndata, matplotlib.pyplot as plt, numpy as np, pandas as pd
+    >>> import nkscore as nk
+    >>> obs = pd.DataFrame({"lane": "L1", "qc_pass": [True, True, False],
+    ...                     "total_counts": [900, 1100, 50], "n_genes_by_counts": [400, 500, 30]},
+    ...                    index=list("abc"))
+    >>> figure = nk.pl.qc(anndata.AnnData(np.ones((3, 1)), obs=obs))
+    >>> [ax.get_xlabel() for ax in figure.axes]
+    ['UMI counts', 'Genes', 'Cells']
+    >>> plt.close(figure)
+    """
+    schema.require(adata, "obs", [schema.LANE], "io.read_coculture")
+    schema.require(adata, "obs", [schema.QC_PASS, *_NEEDED], _STEP)
+    if adata.n_obs == 0:
+        msg = "adata has no cells, so there is nothing to draw. Check the filters before this step."
+        raise ValueError(msg)
+    lanes = levels_of(adata.obs[schema.LANE])
+    measures = [name for name in _PANELS if name in adata.obs]
+    limits = _limits(adata)
+    with style():
+        from matplotlib import pyplot as plt
+
+        figure, panels = plt.subplots(
+            1, len(measures) + 1, sharey=True, layout="constrained",
+            figsize=(1.5 * (len(measures) + 1) + 1.4, 0.75 + 0.34 * len(lanes)),
+        )  # fmt: skip
+        cells = adata.obs.assign(lane=as_text(adata.obs[schema.LANE]))
+        for ax, name in zip(panels, measures, strict=False):
+            _measure(ax, cells, name, lanes=lanes, limits=limits)
+        _verdict(panels[-1], cells, lanes)
+        panels[0].set_yticks(range(len(lanes)), lanes)
+        panels[0].set_ylim(len(lanes) - 0.5, -0.5)
+    return figure
+
+
+def _limits(adata: AnnData) -> dict[str, dict[str, list[float]]]:
+    """Return the finite limits: lane → column → values."""
+    record = adata.uns.get(schema.RECORD, {}).get(_STEP, {})
+    found = record.get("limits", {}) if isinstance(record, Mapping) else {}
+    if not isinstance(found, Mapping):
+        return {}
+    return {
+        str(lane): {name: _numbers(ends) for name, ends in columns.items()}
+        for lane, columns in found.items()
+        if isinstance(columns, Mapping)
+    }
+
+
+def _numbers(ends: Any) -> list[float]:
+    # An open end is stored as "None" or infinity, since HDF5 has no missing number.
+    values = pd.to_numeric(pd.Series(list(np.atleast_1d(ends))), errors="coerce")
+    return [float(value) for value in values if np.isfinite(value)]
+
+
+def _measure(
+    ax: Axes,
+    cells: pd.DataFrame,
+    name: str,
+    *,
+    lanes: list[str],
+    limits: dict[str, dict[str, list[float]]],
+) -> None:
+    logarithmic = name in _NEEDED
+    for row, lane in enumerate(lanes):
+        inside = cells[cells["lane"] == lane]
+        values = inside[name].to_numpy(dtype=float)
+        known = np.isfinite(values)
+        shown = np.log10(np.maximum(values[known], 1)) if logarithmic else values[known]
+        if shown.size:
+            kept = inside[schema.QC_PASS].to_numpy(dtype=bool)[known]
+            _cloud(ax, row, shown, kept=kept)
+        ends = limits.get(lane.replace("/", "|"), {}).get(name, [])
+        for end in ends:
+            place = np.log10(max(end, 1)) if logarithmic else end
+            ax.plot([place, place], [row - 0.46, row + 0.46], color=INK, linewidth=0.9,
+                    linestyle=(0, (1, 1.2)), zorder=5)  # fmt: skip
+    ax.set_xlabel(_PANELS[name])
+    ax.tick_params(axis="y", length=0)
+    ax.spines["left"].set_visible(False)
+    if logarithmic:
+        low, high = ax.get_xlim()
+        whole = np.arange(np.ceil(max(low, 0)), np.floor(high) + 1)
+        ax.set_xticks(whole, [_power(int(value)) for value in whole])
+
+
+def _power(exponent: int) -> str:
+    return ("1", "10", "100", "1k", "10k", "100k", "1M", "10M")[min(exponent, 7)]
+
+
+def _cloud(ax: Axes, row: int, values: np.ndarray[Any, Any], *, kept: np.ndarray[Any, Any]) -> None:
+    """Draw density above the line, cells below it and the box on it."""
+    colors = palette("qc_pass")
+    spread = np.random.default_rng(0).uniform(0.12, 0.42, values.size)
+    for verdict in (True, False):
+        chosen = kept == verdict
+        ax.scatter(
+            values[chosen], row + spread[chosen], s=2 if not verdict else 1.2,
+            c=colors[str(verdict)], alpha=0.8 if not verdict else 0.3, linewidths=0,
+            rasterized=values.size > RASTER_ABOVE, zorder=2,
+        )  # fmt: skip
+    if np.ptp(values) > 0:
+        low, high = values.min(), values.max()
+        edges = np.linspace(low, high, 61)
+        counts = np.histogram(values, edges)[0].astype(float)
+        ax.stairs(row - 0.42 * counts / counts.max(), edges, baseline=row, fill=True,
+                  color="#B9C6D3", linewidth=0, zorder=1)  # fmt: skip
+    quartiles = np.quantile(values, [0.25, 0.5, 0.75])
+    ax.plot(quartiles[[0, 2]], [row + 0.05] * 2, color=INK, linewidth=1.8, solid_capstyle="butt",
+            zorder=3)  # fmt: skip
+    ax.scatter(quartiles[1], row + 0.05, s=9, c="white", edgecolors=INK, linewidths=0.7, zorder=4)
+
+
+def _verdict(ax: Axes, cells: pd.DataFrame, lanes: list[str]) -> None:
+    colors = palette("qc_pass")
+    kept = np.array([cells.loc[cells["lane"] == lane, schema.QC_PASS].sum() for lane in lanes])
+    total = np.array([(cells["lane"] == lane).sum() for lane in lanes])
+    rows = np.arange(len(lanes))
+    ax.barh(rows, kept, height=0.55, color=colors["True"], linewidth=0)
+    ax.barh(rows, total - kept, left=kept, height=0.55, color=colors["False"], linewidth=0)
+    for row, (passed, all_cells) in enumerate(zip(kept, total, strict=True)):
+        ax.annotate(
+            f"{passed:,} kept\n{all_cells - passed:,} removed", (all_cells, row), (3, 0),
+            textcoords="offset points", va="center", fontsize=SMALL - 0.5, linespacing=1.0,
+            annotation_clip=False,
+        )  # fmt: skip
+    ax.set_xlabel("Cells", fontsize=FONT)
+    ax.spines["left"].set_visible(False)
+    ax.tick_params(axis="y", length=0)
+    side = SidePanel(ax, gap=0.75)
+    side.legend([
+        *patches(colors, ["Kept", "Removed"]),
+        dot("white", "Median", size=3, markeredgecolor=INK, markeredgewidth=0.7),
+        dot(INK, "Limit", size=6, marker="|", markeredgewidth=0.9),
+    ])  # fmt: skip

@@ -1,0 +1,128 @@
+"""Legends and color bars stacked to the right of the axes, at distances in inches."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any, cast
+
+from nkscore.pl._palettes import INK
+from nkscore.pl._style import FONT, figure_of
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Mapping, Sequence
+
+    from matplotlib.axes import Axes
+    from matplotlib.cm import ScalarMappable
+    from matplotlib.legend import Legend
+    from matplotlib.text import Text
+
+
+class SidePanel:
+    """Fills the space to the right of ``ax`` from the top downwards.
+
+    Distances are in inches from the upper right corner of the axes, so nothing moves against
+    anything else when the layout changes, and constrained layout sees all of it. A legend
+    that would reach deeper than ``tall`` starts a new column.
+    """
+
+    def __init__(self, ax: Axes, *, gap: float = 0.12, tall: float = 100.0) -> None:
+        self.ax = ax
+        self._x = gap
+        self._y = 0.0
+        self._wide = 0.0
+        self._tall = tall
+
+    def _corner(self) -> Any:
+        from matplotlib.transforms import ScaledTranslation
+
+        inches: Any = figure_of(self.ax).dpi_scale_trans
+        return inches + ScaledTranslation(1, 1, cast("Any", self.ax.transAxes))
+
+    def legend(self, handles: Sequence[Any], *, title: str | None = None, **options: Any) -> Legend:
+        """Add a legend below what is there."""
+        from matplotlib.legend import Legend
+
+        settings: dict[str, Any] = {
+            "handlelength": 1.0, "handletextpad": 0.5, "labelspacing": 0.3, "borderpad": 0.0,
+            "columnspacing": 1.0,
+        }  # fmt: skip
+        settings.update(options)
+        legend = Legend(
+            self.ax, handles, [handle.get_label() for handle in handles], title=title,
+            loc="upper left", bbox_to_anchor=(self._x, -self._y), bbox_transform=self._corner(),
+            borderaxespad=0.0, alignment="left", frameon=False, **settings,
+        )  # fmt: skip
+        if self.ax.get_legend() is None:
+            self.ax.legend_ = legend
+        else:
+            self.ax.add_artist(legend)
+        # Clipped artists count as lying inside the axes and would get no room.
+        legend.set_clip_on(False)
+        self._settle(legend)
+        return legend
+
+    def _settle(self, legend: Legend) -> None:
+        wide, high = self._inches(legend)
+        if self._y > 0 and self._y + high > self._tall:
+            self._x, self._y, self._wide = self._x + self._wide + 0.2, 0.0, 0.0
+            legend.set_bbox_to_anchor((self._x, 0.0), self._corner())
+        self._y += high + 0.1
+        self._wide = max(self._wide, wide)
+
+    def _inches(self, artist: Legend | Text) -> tuple[float, float]:
+        box, dpi = artist.get_window_extent(), figure_of(self.ax).dpi
+        return float(box.width) / dpi, float(box.height) / dpi
+
+    def colorbar(self, mappable: ScalarMappable, label: str, *, extend: str = "neither") -> Axes:
+        """Add a small vertical color bar below what is there."""
+        text = self.ax.text(
+            self._x, -self._y, label, transform=self._corner(), va="top", ha="left",
+            fontsize=FONT - 0.5, color=INK, clip_on=False,
+        )  # fmt: skip
+        top = self._y + 0.13 * (1 + label.count("\n")) + 0.05
+        box = (self._x, -(top + 0.7), 0.09, 0.7)
+        bar_axes = self.ax.inset_axes(box, transform=self._corner())
+        bar = figure_of(self.ax).colorbar(mappable, cax=bar_axes, extend=extend)
+        bar.outline.set_linewidth(0.4)
+        bar_axes.tick_params(labelsize=FONT - 1, width=0.4, length=2)
+        self._y = top + 0.7 + 0.15
+        self._wide = max(self._wide, self._inches(text)[0])
+        return bar_axes
+
+
+def patches(colors: Mapping[str, str], labels: Iterable[str]) -> list[Any]:
+    """Return one colored square per level."""
+    from matplotlib.patches import Patch
+
+    return [
+        Patch(facecolor=color, edgecolor="none", label=label)
+        for color, label in zip(colors.values(), labels, strict=True)
+    ]
+
+
+def dots(colors: Mapping[str, str], labels: Iterable[str], *, size: float = 5.0) -> list[Any]:
+    """Return one colored dot per level."""
+    return [
+        dot(color, label, size=size) for color, label in zip(colors.values(), labels, strict=True)
+    ]
+
+
+def dot(color: str, label: str, *, size: float = 5.0, **options: Any) -> Any:
+    """Return one legend entry with a marker and no line."""
+    from matplotlib.lines import Line2D
+
+    settings = {"marker": "o", "markeredgewidth": 0.0, **options}
+    return Line2D(
+        [], [], linestyle="none", color=color, markersize=size, label=label, **settings
+    )  # fmt: skip
+
+
+def lineage_strip(ax: Axes, positions: Sequence[float], colors: Sequence[str]) -> Any:
+    """Draw one colored dot per bar or column between the axes and its tick labels."""
+    from matplotlib.transforms import ScaledTranslation, blended_transform_factory
+
+    place: Any = blended_transform_factory(ax.transData, ax.transAxes)
+    inches: Any = figure_of(ax).dpi_scale_trans
+    return ax.scatter(
+        positions, [0.0] * len(positions), s=22, c=list(colors), linewidths=0,
+        transform=place + ScaledTranslation(0, -5.5 / 72, inches), clip_on=False, zorder=3,
+    )  # fmt: skip

@@ -1,0 +1,108 @@
+"""Checks of the tables that the figures draw."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+import pandas as pd
+
+from nkscore.errors import MissingKeyError
+from nkscore.pl._palettes import usual_order
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Sequence
+
+MANY = 10
+
+
+def check_table(table: pd.DataFrame, columns: Iterable[str], made_by: str) -> None:
+    """Raise unless ``table`` has rows and the columns that a figure draws."""
+    if not isinstance(table, pd.DataFrame):
+        msg = (
+            f"Found {type(table).__name__}, but a pandas DataFrame is needed: "
+            f"pass the table that {made_by} returns."
+        )
+        raise TypeError(msg)
+    wanted = list(columns)
+    missing = [name for name in wanted if name not in table.columns]
+    if missing:
+        msg = (
+            f"The table has no column {listed(missing)} (it has: {listed(table.columns)}). "
+            f"The figure needs {listed(wanted)}: pass the table that {made_by} returns."
+        )
+        raise MissingKeyError(msg)
+    if len(table) == 0:
+        msg = (
+            "The table has no rows, so there is nothing to draw. "
+            f"At least one row is needed: check the filters between {made_by} and this figure."
+        )
+        raise ValueError(msg)
+
+
+def check_unique(table: pd.DataFrame, columns: Sequence[str]) -> None:
+    """Raise where one cell of a figure would have to show two rows."""
+    repeated = table.duplicated(list(columns))
+    if repeated.any():
+        first = table.loc[repeated, list(columns)].iloc[0]
+        where = ", ".join(f"{name} {first[name]!s}" for name in columns)
+        msg = (
+            f"The table has several rows for {where}, where one is needed. "
+            "Keep one contrast (one condition and time) before drawing."
+        )
+        raise ValueError(msg)
+
+
+def check_probabilities(values: pd.Series, name: str) -> None:
+    """Raise unless all values that are not missing lie between 0 and 1."""
+    known = values.dropna()
+    wrong = known[(known < 0) | (known > 1)]
+    if len(wrong):
+        msg = (
+            f"Column {name!r} holds {wrong.iloc[0]:g}; probabilities between 0 and 1 are needed. "
+            "Pass p-values themselves, not their logarithm."
+        )
+        raise ValueError(msg)
+
+
+def levels_of(column: pd.Series, kind: str = "") -> list[str]:
+    """Return the levels in use.
+
+    Categories keep their order; others come in the order of the palette ``kind``, and those
+    that it does not have in natural order (``NK2`` before ``NK10``).
+    """
+    used = {str(value) for value in column.dropna().unique()}
+    if isinstance(column.dtype, pd.CategoricalDtype):
+        return [str(level) for level in column.cat.categories if str(level) in used]
+    return usual_order(kind, used)
+
+
+def all_levels(column: pd.Series, kind: str = "") -> list[str]:
+    """Return the levels, used or not, so that a subset of cells keeps its colors."""
+    if isinstance(column.dtype, pd.CategoricalDtype):
+        return [str(level) for level in column.cat.categories]
+    return levels_of(column, kind)
+
+
+def as_text(column: pd.Series) -> pd.Series:
+    """Return the column as plain text in which missing values are ``unassigned``."""
+    text = column.astype(object).where(column.notna(), "unassigned")
+    return text.astype(str)
+
+
+def in_order(names: Iterable[str], order: Sequence[str] | None, what: str) -> list[str]:
+    """Return ``order`` restricted to ``names``; raise where it names unknown ones."""
+    known = list(names)
+    if order is None:
+        return known
+    wanted = [str(name) for name in order]
+    unknown = [name for name in wanted if name not in known]
+    if unknown:
+        msg = f"Unknown {what} {listed(unknown)}. The table holds: {listed(known)}."
+        raise ValueError(msg)
+    return wanted
+
+
+def listed(names: Iterable[Any]) -> str:
+    """Return names in quotes, shortened where there are many."""
+    shown = [repr(str(name)) for name in names]
+    return ", ".join(shown[:MANY]) + (", ..." if len(shown) > MANY else "")
