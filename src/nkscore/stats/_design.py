@@ -1,0 +1,162 @@
+"""Design matrices for treated-versus-control effects in several groups at once."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import pandas as pd
+
+from nkscore.errors import DesignError
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping, Sequence
+
+Floats = np.ndarray[Any, np.dtype[np.float64]]
+Labels = np.ndarray[Any, np.dtype[np.object_]]
+
+
+@dataclass(frozen=True, slots=True)
+class Design:
+    """Samples × coefficients, and where each group's treatment effect stands.
+
+    ``effects`` maps a group to its column; groups whose effect the samples cannot tell from other
+    terms are in ``confounded`` instead. ``blocked`` says whether replicates are matched between
+    the arms.
+    """
+
+    matrix: Floats
+    columns: tuple[str, ...]
+    effects: dict[str, int]
+    confounded: tuple[str, ...]
+    df_residual: int
+    blocked: bool
+
+
+def response_design(
+    treated: np.ndarray[Any, np.dtype[np.bool_]],
+    group: Labels,
+    replicate: Labels,
+    *,
+    covariates: Mapping[str, Sequence[Any]] | None = None,
+) -> Design:
+    """Build one model for all groups.
+
+    Parameters
+    ----------
+    treated
+        Whether a sample is treated.
+    group
+        Group of each sample, for example its tumor line. Controls without a group (``None``) form
+        one baseline that all groups share, as monoculture NK cells do.
+    replicate
+        Replicate of each sample, for example its NK donor, or ``None``. Replicates that occur in
+        both arms of a baseline become blocks: each is compared with itself.
+    covariates
+        Further columns, numbers or labels, one value per sample.
+
+    Raises
+    ------
+    DesignError
+        If no residual degree of freedom is left, no effect can be estimated or a covariate is
+        constant.
+    """
+    groups = list(dict.fromkeys(group[treated]))
+    shared = all(g is None for g in group[~treated])
+    baseline = np.array(["shared"] * len(group), dtype=object) if shared else group
+    terms: dict[str, Floats] = {}
+    for name in dict.fromkeys(baseline):
+        terms[f"baseline:{name}"] = (baseline == name).astype(float)
+    for name in groups:
+        terms[f"treated:{name}"] = ((group == name) & treated).astype(float)
+    blocks = _blocks(treated, baseline, replicate)
+    terms |= blocks
+    for name, values in (covariates or {}).items():
+        terms |= _covariate(name, list(values))
+    matrix = np.column_stack(list(terms.values()))
+    columns = tuple(terms)
+    wanted = {name: columns.index(f"treated:{name}") for name in groups}
+    lost = _not_estimable(matrix)
+    df = len(group) - int(np.linalg.matrix_rank(matrix))
+    design = Design(
+        matrix=matrix,
+        columns=columns,
+        effects={name: j for name, j in wanted.items() if not lost[j]},
+        confounded=tuple(name for name, j in wanted.items() if lost[j]),
+        df_residual=df,
+        blocked=bool(blocks),
+    )
+    _require_answerable(design, n_samples=len(group))
+    return design
+
+
+def _blocks(treated: Any, baseline: Labels, replicate: Labels) -> dict[str, Floats]:
+    """One column per replicate seen in both arms of its baseline, less one per baseline.
+
+    Coded as deviations from their mean, so that a replicate of one arm only is compared with all
+    of them, whatever their order.
+    """
+    columns: dict[str, Floats] = {}
+    for name in dict.fromkeys(baseline):
+        here = baseline == name
+        arms = [set(replicate[here & arm]) - {None} for arm in (treated, ~treated)]
+        both = [r for r in dict.fromkeys(replicate[here]) if r in arms[0] & arms[1]]
+        # A replicate seen in one arm only would be dropped from the comparison by its own block.
+        if len(both) < 2:
+            continue
+        first = (here & (replicate == both[0])).astype(float)
+        for level in both[1:]:
+            columns[f"replicate:{name}:{level}"] = (here & (replicate == level)) - first
+    return columns
+
+
+def _covariate(name: str, values: list[Any]) -> dict[str, Floats]:
+    if any(pd.isna(v) or v in (np.inf, -np.inf) for v in values):
+        msg = (
+            f"Covariate {name!r} is missing or infinite in some samples. Fill it in the sample "
+            "sheet, or leave it out."
+        )
+        raise DesignError(msg)
+    levels = list(dict.fromkeys(values))
+    if len(levels) < 2:
+        msg = (
+            f"Covariate {name!r} has the same value ({levels[0] if levels else 'none'}) in all "
+            "samples, so it explains nothing. Leave it out."
+        )
+        raise DesignError(msg)
+    if all(isinstance(v, (int, float, np.number)) and not isinstance(v, bool) for v in values):
+        numbers = np.array(values, dtype=float)
+        # On one scale with the other columns, so that units cannot decide what is estimable.
+        return {f"covariate:{name}": (numbers - numbers.mean()) / numbers.std()}
+    return {
+        f"covariate:{name}:{level}": np.array([float(v == level) for v in values])
+        for level in levels[1:]
+    }
+
+
+def _not_estimable(matrix: Floats) -> Any:
+    """For each column, whether it is a combination of the others."""
+    _, values, vectors = np.linalg.svd(matrix, full_matrices=True)
+    rank = int((values > 1e-10 * values[0]).sum()) if values.size else 0
+    null_space = vectors[rank:]
+    return (null_space**2).sum(axis=0) > 1e-12
+
+
+def _require_answerable(design: Design, *, n_samples: int) -> None:
+    if not design.effects:
+        msg = (
+            f"In {n_samples} samples the treatment cannot be told from the other terms "
+            f"({', '.join(c for c in design.columns if not c.startswith('treated'))}). "
+            "Replicates or batches coincide with the treatment: measure both arms in each, or "
+            "leave the term out."
+        )
+        raise DesignError(msg)
+    if design.df_residual < 1:
+        msg = (
+            f"{n_samples} samples and {design.matrix.shape[1]} coefficients leave no residual "
+            "degree of freedom: nothing says how much replicates differ, so no p-value is "
+            "possible. Add replicates (donors or wells) in at least one arm of one line, or drop "
+            "a covariate."
+        )
+        raise DesignError(msg)
