@@ -1,0 +1,140 @@
+"""Cells of a compartment grouped into samples, shared by the functions that compare samples."""
+
+from __future__ import annotations
+
+import logging
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import pandas as pd
+
+from nkscore import schema
+from nkscore.errors import DesignError
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from anndata import AnnData
+
+_LOG = logging.getLogger("nkscore")
+
+
+@dataclass(frozen=True, slots=True)
+class Samples:
+    """``table``: one row per sample; ``codes``: row number of each cell, -1 for cells left out."""
+
+    table: pd.DataFrame
+    codes: np.ndarray[Any, np.dtype[np.int64]]
+
+    def keep(self, mask: Any) -> Samples:
+        """Return the samples where ``mask`` is true, renumbered."""
+        mask = np.asarray(mask, dtype=bool)
+        renumbered = np.where(mask, np.cumsum(mask) - 1, -1)
+        codes = np.where(self.codes >= 0, renumbered[self.codes], -1)
+        return Samples(self.table.loc[mask].reset_index(drop=True), codes)
+
+
+def compartment_samples(
+    adata: AnnData, compartment: str | None, *, columns: Sequence[str], min_cells: int
+) -> Samples:
+    """Group the cells of one compartment by sample.
+
+    Cells that failed QC (``qc_pass`` false), have no sample or lie in another compartment are left
+    out; so are samples with fewer than ``min_cells`` of the compartment's cells, with a log line.
+    """
+    columns = list(dict.fromkeys([schema.SAMPLE, *columns]))
+    schema.require(adata, "obs", columns, "pp.demultiplex")
+    inside = adata.obs[schema.SAMPLE].notna().to_numpy()
+    if compartment is not None:
+        schema.require(adata, "obs", [schema.COMPARTMENT], "pp.compartments")
+        inside = inside & (adata.obs[schema.COMPARTMENT] == compartment).to_numpy()
+    if schema.QC_PASS in adata.obs:
+        inside = inside & adata.obs[schema.QC_PASS].to_numpy(dtype=bool)
+    if not inside.any():
+        msg = (
+            f"No cell lies in compartment {compartment!r} of any sample. Check "
+            "adata.obs['compartment'].value_counts() and which samples hold such cells."
+        )
+        raise DesignError(msg)
+    names = adata.obs[schema.SAMPLE].astype(str).to_numpy()
+    levels = sorted(set(names[inside]))
+    position = {name: i for i, name in enumerate(levels)}
+    codes = np.array([position.get(n, -1) for n in names], dtype=np.int64)
+    codes[~inside] = -1
+    table = _sample_table(adata.obs.loc[inside, columns], columns)
+    table["n_cells"] = np.bincount(codes[codes >= 0], minlength=len(levels))
+    samples = Samples(table, codes)
+    small = table["n_cells"] < min_cells
+    if small.any():
+        names_small = ", ".join(table.loc[small, schema.SAMPLE].head(10))
+        _LOG.warning(
+            "%d of %d samples have fewer than %d %scells and are left out: %s",
+            int(small.sum()), len(table), min_cells, f"{compartment} " if compartment else "",
+            names_small,
+        )  # fmt: skip
+        samples = samples.keep(~small)
+    return samples
+
+
+def _sample_table(obs: pd.DataFrame, columns: Sequence[str]) -> pd.DataFrame:
+    """One row per sample, sorted by name; a column that varies within a sample is an error."""
+    plain = obs.assign(**{c: _plain(obs[c]) for c in columns})
+    for column in columns[1:]:
+        pairs = plain[[schema.SAMPLE, column]].drop_duplicates()
+        varying = pairs.loc[pairs[schema.SAMPLE].duplicated(), schema.SAMPLE]
+        if len(varying):
+            msg = (
+                f"obs[{column!r}] has several values within sample {varying.iloc[0]!r}. "
+                "Columns that describe samples must be constant in each."
+            )
+            raise DesignError(msg)
+    return plain.drop_duplicates(schema.SAMPLE).sort_values(schema.SAMPLE, ignore_index=True)
+
+
+def _plain(column: pd.Series) -> Any:
+    if isinstance(column.dtype, pd.CategoricalDtype):
+        return column.astype(object)
+    return column
+
+
+def labels(table: pd.DataFrame, column: str) -> np.ndarray[Any, np.dtype[np.object_]]:
+    """Return a column as text, with ``None`` where it is missing."""
+    values = table[column]
+    return np.array([None if pd.isna(v) else str(v) for v in values], dtype=object)
+
+
+def arms(
+    samples: Samples, *, treated: str, control: str, by: str, column: str = schema.CONDITION
+) -> Samples:
+    """Keep the samples of the two arms, and of lines for which both arms (or a shared one) exist.
+
+    Adds the column ``treated``. Raises :class:`DesignError` where an arm is empty.
+    """
+    condition = labels(samples.table, column)
+    for name in (treated, control):
+        if not (condition == name).any():
+            have = ", ".join(sorted({str(c) for c in condition}))
+            msg = (
+                f"No sample has {column} {name!r} (samples here: {have}). "
+                "Name conditions that the sample sheet holds for this compartment."
+            )
+            raise DesignError(msg)
+    samples = samples.keep((condition == treated) | (condition == control))
+    table = samples.table.assign(treated=labels(samples.table, column) == treated)
+    group = labels(table, by)
+    is_treated = table["treated"].to_numpy()
+    keep = np.ones(len(table), dtype=bool)
+    if not all(g is None for g in group[~is_treated]):
+        both = set(group[is_treated]) & set(group[~is_treated])
+        keep = np.array([g in both for g in group])
+        lost = sorted({str(g) for g in group[~keep]})
+        if lost:
+            _LOG.warning("No sample of both arms, left out: %s", ", ".join(lost))
+        if not keep.any():
+            msg = (
+                f"No {by} has samples of both {treated!r} and {control!r}. Each needs at least one "
+                "of either; lines without a monoculture cannot be compared with themselves."
+            )
+            raise DesignError(msg)
+    return Samples(table, samples.codes).keep(keep)

@@ -1,0 +1,11 @@
+"""Preprocessing: quality, hashtags, compartments, normalization; only ``keep`` removes cells."""
+
+from __future__ import annotations
+
+from nkscore.pp._compartments import compartments
+from nkscore.pp._demultiplex import demultiplex
+from nkscore.pp._keep import keep
+from nkscore.pp._normalize import normalize
+from nkscore.pp._qc import qc
+
+__all__ = ["compartments", "demultiplex", "keep", "normalize", "qc"]

@@ -1,0 +1,183 @@
+"""NK cell, tumor cell, both in one droplet, or not to be told."""
+
+from __future__ import annotations
+
+import logging
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+from scipy import sparse
+
+from nkscore import schema
+from nkscore.pp._marker_references import marker_references
+from nkscore.pp._references import Reference, monoculture_references
+from nkscore.stats import class_posterior, fit_concentration
+
+if TYPE_CHECKING:
+    from anndata import AnnData
+
+_LOG = logging.getLogger("nkscore")
+
+# Order of the three classes in a posterior: the reference's own cells, NK cells, both.
+_PRIOR = {
+    schema.TUMOR_MONO: (0.985, 0.005, 0.01),
+    schema.NK_MONO: (0.005, 0.985, 0.01),
+    "open": (0.475, 0.475, 0.05),
+}
+
+
+def compartments(
+    adata: AnnData, *, evidence: str = "auto", min_confidence: float = 0.7, min_cells: int = 20
+) -> None:
+    """Call each cell ``nk``, ``tumor``, ``other``, ``mixed`` or ``unassigned``.
+
+    With monocultures in the data, the NK profile comes from ``nk_mono`` and each line's profile
+    from its ``tumor_mono`` samples; the genes that differ most between the two say what share of a
+    cell's RNA is from NK cells. A line that expresses NK or T-cell genes is thus no problem.
+    Without monocultures, clusters whose summed profile ranks NK genes high and T, B and myeloid
+    genes low give the NK profile; all other cells are ``tumor`` where their sample has a tumor
+    (conditions ``coculture`` and ``tumor_mono``), else ``other``.
+
+    Reads ``layers["counts"]`` and, where present, ``obs["condition"]``, ``obs["tumor"]``,
+    ``obs["sample"]`` and ``obs["qc_pass"]``.
+
+    Parameters
+    ----------
+    adata
+        Cells × genes.
+    evidence
+        ``"monocultures"``, ``"markers"``, or ``"auto"``: monocultures where both kinds exist.
+    min_confidence
+        Cells with a lower probability are ``unassigned``.
+    min_cells
+        Fewest cells from which a profile is learned.
+
+    Returns
+    -------
+    None
+        Writes ``obs["compartment"]`` (categorical), ``obs["compartment_confidence"]`` (float64,
+        probability of the call, 0 where a cell has no sample to compare with),
+        ``obs["nk_rna_share"]`` (float64, expected share of the cell's RNA from NK cells, NaN where
+        unknown) and ``uns["nkscore"]["pp.compartments"]`` with the evidence and the cells per
+        reference.
+
+    Raises
+    ------
+    DesignError
+        If ``evidence="monocultures"`` and a kind of monoculture is absent, or fewer than
+        ``min_cells`` cells passed QC.
+    WrongScaleError
+        If ``layers["counts"]`` is not counts.
+    GeneCoverageError
+        If the marker genes of NK cells are not in the data (``evidence="markers"``).
+
+    Notes
+    -----
+    NK-tumor conjugates and doublets are ``mixed``, never dropped. A cell whose hashtags did not
+    name a sample is ``unassigned`` when its line is needed, and so is a cell that cannot be in its
+    well: a tumor cell in an NK monoculture or the reverse (its hashtag misled).
+
+    Examples
+    --------
+    >>> import nkscore as nk
+    >>> adata = nk.datasets.simulate_coculture(n_cells_per_sample=40, rng=0)
+    >>> nk.pp.qc(adata)
+    >>> nk.pp.demultiplex(adata)
+    >>> nk.pp.compartments(adata)
+    >>> list(adata.obs["compartment"].cat.categories)
+    ['nk', 'tumor', 'other', 'mixed', 'unassigned']
+    """
+    schema.check_input(adata)
+    if evidence not in {"auto", "monocultures", "markers"}:
+        msg = f"Unknown evidence {evidence!r}. Known: auto, monocultures, markers."
+        raise ValueError(msg)
+    references = None
+    if evidence != "markers":
+        references = monoculture_references(
+            adata, min_cells=min_cells, required=evidence == "monocultures"
+        )
+    source = "monocultures" if references is not None else "markers"
+    if references is None:
+        references = marker_references(adata, min_cells=min_cells)
+    _LOG.info("Compartments from %s: %d references", source, len(references))
+    call = np.full(adata.n_obs, schema.UNASSIGNED, dtype=object)
+    confidence = np.zeros(adata.n_obs)
+    nk_share = np.full(adata.n_obs, np.nan)
+    condition = _condition(adata)
+    for reference in references:
+        posterior = _posterior(adata, reference, condition)
+        rows, best = reference.cells, posterior.argmax(axis=1)
+        names = np.array([reference.compartment, schema.NK, "mixed"], dtype=object)
+        call[rows] = names[best]
+        confidence[rows] = posterior[np.arange(rows.size), best]
+        nk_share[rows] = posterior @ (0.0, 1.0, 0.5)
+    conflict = ((condition[:, 0] == schema.NK_MONO) & (call == schema.TUMOR_CELLS)) | (
+        (condition[:, 0] == schema.TUMOR_MONO) & (call == schema.NK)
+    )
+    call[conflict | (confidence < min_confidence)] = schema.UNASSIGNED
+    adata.obs[schema.COMPARTMENT] = schema.categorical(call, schema.COMPARTMENTS)
+    adata.obs[schema.COMPARTMENT_CONFIDENCE] = confidence
+    adata.obs["nk_rna_share"] = nk_share
+    schema.record(
+        adata,
+        "pp.compartments",
+        function="pp.compartments",
+        options={"evidence": source, "min_confidence": min_confidence, "min_cells": min_cells},
+        cells_per_reference={r.name: int(r.cells.size) for r in references},
+        conflicts={str(k): int(n) for k, n in _per_sample(condition[conflict, 1]).items()},
+    )
+    counts = adata.obs[schema.COMPARTMENT].value_counts()
+    _LOG.info("Compartments: %s", ", ".join(f"{n} {name}" for name, n in counts.items() if n))
+
+
+def _per_sample(samples: Any) -> dict[str, int]:
+    names, counts = np.unique(samples.astype(str), return_counts=True)
+    return dict(zip(names, counts, strict=True))
+
+
+def _condition(adata: AnnData) -> Any:
+    """Return condition and sample of each cell: the cells among which class shares are fitted."""
+    if schema.CONDITION not in adata.obs:
+        return np.full((adata.n_obs, 2), "open", dtype=object)
+    condition = adata.obs[schema.CONDITION].astype(object).to_numpy()
+    condition = np.array([c if c in _PRIOR else "open" for c in condition], dtype=object)
+    sample = condition
+    if schema.SAMPLE in adata.obs:
+        sample = adata.obs[schema.SAMPLE].astype(str).to_numpy(dtype=object)
+    return np.column_stack([condition, sample])
+
+
+def _posterior(adata: AnnData, reference: Reference, condition: Any) -> Any:
+    """Probabilities of the reference's own cells, NK cells and both, for its cells."""
+    counts = adata.layers[schema.COUNTS]
+    markers = reference.markers
+    indicator = sparse.csr_matrix(
+        (
+            np.ones(markers.genes_a.size + markers.genes_b.size),
+            (
+                np.concatenate([markers.genes_a, markers.genes_b]),
+                np.repeat([0, 1], [markers.genes_a.size, markers.genes_b.size]),
+            ),
+        ),
+        shape=(adata.n_vars, 2),
+    )
+    sums = counts[reference.cells] @ indicator
+    sums = np.asarray(sums.todense() if sparse.issparse(sums) else sums, dtype=float)
+    a, b = sums[:, 0], sums[:, 1]
+    pure = np.isin(reference.cells, reference.pure)
+    concentration = fit_concentration(a[pure], b[pure])
+    here = condition[reference.cells]
+    posterior = np.zeros((len(a), 3))
+    for kind, sample in sorted({tuple(row) for row in here}):
+        rows = np.flatnonzero((here[:, 0] == kind) & (here[:, 1] == sample))
+        prior = _PRIOR[kind]
+        if kind == "open" and markers.genes_a.size + markers.genes_b.size == 0:
+            # No NK cells were found anywhere: without this, each cell would be a coin toss.
+            prior = _PRIOR[schema.TUMOR_MONO]
+        posterior[rows], _ = class_posterior(
+            a[rows], b[rows], markers,
+            prior=np.array(prior),
+            concentration=concentration,
+            fit_shares=kind == "open",
+        )  # fmt: skip
+    return posterior

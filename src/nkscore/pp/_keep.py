@@ -1,0 +1,104 @@
+"""The only step that removes cells."""
+
+from __future__ import annotations
+
+import logging
+from typing import TYPE_CHECKING
+
+import numpy as np
+import pandas as pd
+
+from nkscore import schema
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from anndata import AnnData
+
+_LOG = logging.getLogger("nkscore")
+
+
+def keep(
+    adata: AnnData,
+    *,
+    hashtag_classes: Sequence[str] = (schema.SINGLET,),
+    compartments: Sequence[str] | None = (schema.NK, schema.TUMOR_CELLS),
+) -> AnnData:
+    """Return a new object with the cells that passed the steps done so far.
+
+    Reads ``obs["qc_pass"]``, ``obs["hashtag_class"]`` and ``obs["compartment"]``, each only if the
+    step that writes it was run.
+
+    Parameters
+    ----------
+    adata
+        Cells × genes; not changed.
+    hashtag_classes
+        Classes to keep.
+    compartments
+        Compartments to keep; ``None`` keeps all.
+
+    Returns
+    -------
+    AnnData
+        A copy of the kept cells, whose ``uns["nkscore"]["pp.keep"]["removed"]`` counts the cells
+        removed for each reason (the first that applied, in the order QC, hashtag, compartment).
+
+    Raises
+    ------
+    MissingKeyError
+        If no step that judges cells was run.
+    ValueError
+        If no cell is left.
+
+    Examples
+    --------
+    >>> import nkscore as nk
+    >>> adata = nk.datasets.simulate_coculture(n_cells_per_sample=20, rng=0)
+    >>> nk.pp.qc(adata)
+    >>> kept = nk.pp.keep(adata)
+    >>> kept.n_obs == int(adata.obs["qc_pass"].sum())
+    True
+    """
+    reason = np.full(adata.n_obs, "", dtype=object)
+    judged = False
+    if schema.QC_PASS in adata.obs:
+        judged = True
+        failed = ~adata.obs[schema.QC_PASS].to_numpy(dtype=bool)
+        reason[failed] = "qc: " + adata.obs[schema.QC_REASON].astype(str).to_numpy()[failed]
+    for column, levels in (
+        (schema.HASHTAG_CLASS, hashtag_classes),
+        (schema.COMPARTMENT, compartments),
+    ):
+        if column in adata.obs and levels is not None:
+            judged = True
+            values = adata.obs[column].astype(str).to_numpy()
+            out = (reason == "") & ~np.isin(values, list(levels))
+            reason[out] = f"{column}: " + values[out]
+    if not judged:
+        schema.require(adata, "obs", [schema.QC_PASS], "pp.qc")
+    removed = pd.Series(reason[reason != ""]).value_counts().sort_index()
+    if (reason != "").all():
+        msg = (
+            f"None of {adata.n_obs} cells would be kept: "
+            f"{', '.join(f'{n} {r}' for r, n in removed.items())}. Loosen the limits of that step."
+        )
+        raise ValueError(msg)
+    kept = adata[reason == ""].copy()
+    schema.record(
+        kept,
+        "pp.keep",
+        function="pp.keep",
+        options={
+            "hashtag_classes": list(hashtag_classes),
+            "compartments": list(compartments or []),
+        },
+        removed={str(k): int(v) for k, v in removed.items()},
+        n_before=adata.n_obs,
+        n_kept=kept.n_obs,
+    )
+    _LOG.info(
+        "Kept %d of %d cells; removed: %s",
+        kept.n_obs, adata.n_obs, ", ".join(f"{n} {r}" for r, n in removed.items()) or "none",
+    )  # fmt: skip
+    return kept

@@ -1,0 +1,157 @@
+"""Pure profiles without monocultures: clusters named by published markers."""
+
+from __future__ import annotations
+
+import logging
+import warnings
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import pandas as pd
+
+from nkscore import schema, signatures
+from nkscore.errors import DesignError, NkscoreWarning
+from nkscore.pp._references import Reference, identity_genes, usable_cells
+from nkscore.scoring import RANK_AUC, gene_sets, run
+from nkscore.stats import group_sums, marker_genes
+
+if TYPE_CHECKING:
+    from anndata import AnnData
+
+    Positions = np.ndarray[Any, np.dtype[np.int64]]
+
+_LOG = logging.getLogger("nkscore")
+
+# Scores of a cluster's summed profile are compared with each other, not with a scale: ranks of
+# sums do not depend on depth or on how many cells were summed.
+_PANELS = {
+    "nk": "NK_EXCLUSIVE",
+    "t": "T_CELL_MARKERS",
+    "b": "B_CELL_MARKERS",
+    "myeloid": "MYELOID_MARKERS",
+}
+_LEAST_NK_SCORE = 0.4
+# NK cells may express CD3E, and cytotoxic T cells most NK genes; these two groups are exclusive.
+_T_ONLY = ("CD3D", "CD3G", "TRAC", "CD5", "CD6", "CD28")
+_NK_ONLY = ("FCER1G", "KLRF1", "SH2D1B", "NCR1")
+
+
+def marker_references(adata: AnnData, *, min_cells: int) -> list[Reference]:
+    """Return one reference per group of cells, each with the cells it is to judge.
+
+    Clusters where the NK panel scores highest are NK clusters. Their cells are judged against
+    T cells, the hardest to tell; cells of other clusters against NK cells.
+    """
+    n_usable = int(usable_cells(adata).sum())
+    if n_usable < min_cells:
+        msg = (
+            f"{n_usable} of {adata.n_obs} cells passed QC; at least {min_cells} are needed to find "
+            "NK cells by their markers. Loosen the limits of pp.qc, or lower min_cells."
+        )
+        raise DesignError(msg)
+    clusters = _clusters(adata)
+    lineage = _lineages(adata, clusters)
+    group = np.array([lineage[c] for c in clusters], dtype=object)
+    nk = group == "nk"
+    _LOG.info("NK clusters hold %d of %d cells", int(nk.sum()), adata.n_obs)
+    if nk.sum() < min_cells:
+        return _without_nk(adata)
+    t_only, nk_only = _sum_of(adata, _T_ONLY), _sum_of(adata, _NK_ONLY)
+    pure_nk = nk & (t_only == 0)
+    t_like = nk & (t_only >= 2) & (nk_only == 0)
+    hardest = t_like if t_like.sum() >= min_cells else group == "t"
+    references = []
+    for name in sorted(set(group)):
+        other = {"nk": hardest, "failed": ~nk & (group != "failed")}.get(name, group == name)
+        fold = 3.0 if name == "nk" else 8.0
+        if other.sum() < min_cells:
+            other, fold = ~nk, 8.0
+        references += _judge(adata, pure_nk, other, cells=group == name, name=name, fold=fold)
+    return references
+
+
+def _judge(
+    adata: AnnData, nk: Any, other: Any, *, cells: Any, name: str, fold: float
+) -> list[Reference]:
+    code = np.where(nk, 0, np.where(other, 1, -1))
+    profiles = group_sums(adata.layers[schema.COUNTS], code, 2)
+    markers = marker_genes(profiles[0], profiles[1], allowed=identity_genes(adata), fold=fold)
+    references = []
+    for compartment, mask in _compartments_of(adata).items():
+        rows = np.flatnonzero(cells & mask)
+        if rows.size:
+            pure = np.flatnonzero(other & cells & mask)
+            references.append(Reference(name, compartment, rows, pure, markers))
+    return references
+
+
+def _compartments_of(adata: AnnData) -> dict[str, Any]:
+    """Return what cells are if they are no NK cells: tumor where their well holds one."""
+    if schema.CONDITION not in adata.obs:
+        return {"other": np.ones(adata.n_obs, dtype=bool)}
+    condition = adata.obs[schema.CONDITION].astype(object)
+    tumor = condition.isin([schema.COCULTURE, schema.TUMOR_MONO]).to_numpy()
+    return {schema.TUMOR_CELLS: tumor, "other": ~tumor}
+
+
+def _without_nk(adata: AnnData) -> list[Reference]:
+    nothing = np.zeros(0, dtype=np.int64)
+    empty = marker_genes(np.ones(1), np.ones(1), allowed=np.zeros(1, dtype=bool))
+    return [
+        Reference("no NK cells found", compartment, np.flatnonzero(mask), nothing, empty)
+        for compartment, mask in _compartments_of(adata).items()
+    ]
+
+
+def _clusters(adata: AnnData) -> Positions:
+    import anndata
+    import scanpy as sc
+
+    usable = usable_cells(adata)
+    shell = anndata.AnnData(
+        X=adata.layers[schema.COUNTS][usable].astype(np.float32),
+        var=pd.DataFrame(index=adata.var_names),
+    )
+    sc.pp.normalize_total(shell, target_sum=1e4)
+    sc.pp.log1p(shell)
+    sc.pp.highly_variable_genes(shell, n_top_genes=min(2000, shell.n_vars))
+    n_comps = min(30, shell.n_obs - 1, int(shell.var["highly_variable"].sum()) - 1)
+    sc.pp.pca(shell, n_comps=n_comps, mask_var="highly_variable", random_state=0)
+    sc.pp.neighbors(shell, random_state=0)
+    sc.tl.leiden(shell, flavor="igraph", n_iterations=2, directed=False, random_state=0)
+    clusters = np.full(adata.n_obs, -1, dtype=np.int64)
+    clusters[usable] = shell.obs["leiden"].astype(int)
+    return clusters
+
+
+def _lineages(adata: AnnData, clusters: Positions) -> dict[int, str]:
+    """Name each cluster by the panel its summed profile ranks highest; -1 is named ``failed``."""
+    sets = {short: signatures.get(name) for short, name in _PANELS.items()}
+    with warnings.catch_warnings():
+        # Panels are known to be longer than small gene sets; only too few genes is worth a word.
+        warnings.simplefilter("ignore", NkscoreWarning)
+        match = signatures.match(adata.var_names, sets, min_coverage=0.3)
+    index = gene_sets(
+        [match.up[name] for name in sets],
+        [match.down[name] for name in sets],
+        n_genes=adata.n_vars,
+        sizes=[(len(match.up[name]), len(match.down[name])) for name in sets],
+    )
+    n_clusters = int(clusters.max()) + 1
+    profiles = group_sums(adata.layers[schema.COUNTS], clusters, n_clusters)
+    scores = pd.DataFrame(
+        run(RANK_AUC, profiles, index, max_rank=min(3000, adata.n_vars)), columns=list(sets)
+    )
+    best = scores.idxmax(axis=1)
+    names = {-1: "failed"}
+    for cluster in range(n_clusters):
+        name = str(best[cluster])
+        weak = scores.loc[cluster, name] < _LEAST_NK_SCORE
+        names[cluster] = "none" if weak else name
+    return names
+
+
+def _sum_of(adata: AnnData, genes: tuple[str, ...]) -> Any:
+    columns = adata.var_names.get_indexer(list(genes))
+    part = adata.layers[schema.COUNTS][:, columns[columns >= 0]]
+    return np.asarray(part.sum(axis=1)).ravel()

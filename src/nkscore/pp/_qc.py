@@ -1,0 +1,193 @@
+"""Cell quality: metrics, limits, verdict and its reason."""
+
+from __future__ import annotations
+
+import logging
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import pandas as pd
+
+from nkscore import schema
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+    from anndata import AnnData
+
+_LOG = logging.getLogger("nkscore")
+
+#: Inclusive limits of Dufva, Gandolfi et al. 2023: relaxed ones of the co-cultures, strict ones of
+#: the CROP-seq.
+PRESETS: dict[str, dict[str, tuple[float, float]]] = {
+    "coculture": {
+        "total_counts": (700, 500_000),
+        "n_genes_by_counts": (300, 10_000),
+        "pct_counts_mt": (0, 15),
+        "pct_counts_ribo": (5, 50),
+    },
+    "cropseq": {
+        "total_counts": (3_000, 500_000),
+        "n_genes_by_counts": (300, 10_000),
+        "pct_counts_mt": (0, 10),
+        "pct_counts_ribo": (5, 50),
+    },
+}
+_REASON = {
+    "total_counts": "counts",
+    "n_genes_by_counts": "genes",
+    "pct_counts_mt": "mitochondrial",
+    "pct_counts_ribo": "ribosomal",
+}
+_LOGGED = ("total_counts", "n_genes_by_counts")
+
+
+def qc(
+    adata: AnnData,
+    *,
+    preset: str = "adaptive",
+    limits: Mapping[str, tuple[float, float]] | None = None,
+    by: str = schema.LANE,
+    n_mads: float = 5.0,
+) -> None:
+    """Judge the quality of each cell.
+
+    Reads ``layers["counts"]`` and ``obs[by]``; no cell is removed (see :func:`nkscore.pp.keep`).
+
+    Parameters
+    ----------
+    adata
+        Cells × genes.
+    preset
+        ``"adaptive"``: per ``by``, low counts and genes below ``n_mads`` median absolute deviations
+        under the median on the log scale (and never below 200 genes), mitochondrial share above
+        ``n_mads`` over it (limit between 5 and 25 %). ``"coculture"`` and ``"cropseq"``: the
+        fixed, inclusive limits of Dufva, Gandolfi et al. 2023.
+    limits
+        Inclusive ``(low, high)`` for any of ``total_counts``, ``n_genes_by_counts``,
+        ``pct_counts_mt``, ``pct_counts_ribo``; these replace those of the preset.
+    by
+        Column of ``obs`` within which adaptive limits are found.
+    n_mads
+        Median absolute deviations (scaled to the standard deviation) of the adaptive limits.
+
+    Returns
+    -------
+    None
+        Writes ``obs["total_counts"]``, ``obs["n_genes_by_counts"]``, ``obs["pct_counts_mt"]``,
+        ``obs["pct_counts_ribo"]`` (float64; genes ``MT-*``; ``RPL*``, ``RPS*``),
+        ``obs["qc_pass"]`` (bool), ``obs["qc_reason"]`` (categorical: ``pass``, or the limits that
+        were crossed, such as ``low counts; high mitochondrial``) and ``uns["nkscore"]["pp.qc"]``
+        with the limits per level of ``by``.
+
+    Raises
+    ------
+    WrongScaleError
+        If ``layers["counts"]`` is not counts.
+    MissingKeyError
+        If ``obs[by]`` is absent.
+    ValueError
+        If the preset or a name in ``limits`` is unknown.
+
+    Examples
+    --------
+    >>> import nkscore as nk
+    >>> adata = nk.datasets.simulate_coculture(n_cells_per_sample=20, rng=0)
+    >>> nk.pp.qc(adata, preset="coculture")
+    >>> bool(adata.obs["qc_pass"].mean() > 0.9)
+    True
+    """
+    schema.check_input(adata)
+    schema.require(adata, "obs", [by], "io.read_coculture")
+    unknown = set(limits or {}) - set(_REASON)
+    if unknown or (preset != "adaptive" and preset not in PRESETS):
+        what = f"limit {min(unknown)!r}" if unknown else f"preset {preset!r}"
+        msg = (
+            f"Unknown {what}. Presets: adaptive, {', '.join(PRESETS)}; "
+            f"limits: {', '.join(_REASON)}."
+        )
+        raise ValueError(msg)
+    metrics = _metrics(adata)
+    groups = adata.obs[by].astype(str).to_numpy()
+    fixed = PRESETS.get(preset, {}) | dict(limits or {})
+    reasons = np.full(adata.n_obs, "", dtype=object)
+    used: dict[str, dict[str, list[float]]] = {}
+    for name in sorted(set(groups)):
+        rows = np.flatnonzero(groups == name)
+        here = metrics.iloc[rows]
+        found = (_adaptive(here, n_mads) if preset == "adaptive" else {}) | fixed
+        used[name] = {metric: [float(low), float(high)] for metric, (low, high) in found.items()}
+        reasons[rows] = _reasons(here, found)
+    for column in metrics:
+        adata.obs[column] = metrics[column]
+    adata.obs[schema.QC_PASS] = reasons == ""
+    reasons[reasons == ""] = "pass"
+    adata.obs[schema.QC_REASON] = pd.Categorical(reasons)
+    schema.record(
+        adata,
+        "pp.qc",
+        function="pp.qc",
+        options={"preset": preset, "by": by, "n_mads": n_mads},
+        limits=used,
+    )
+    counts = adata.obs[schema.QC_REASON].value_counts()
+    _LOG.info("QC: %s", ", ".join(f"{n} {reason}" for reason, n in counts.items()))
+
+
+def _metrics(adata: AnnData) -> pd.DataFrame:
+    import scanpy as sc
+
+    names = adata.var_names.astype(str)
+    genes = pd.DataFrame(
+        {
+            "mt": names.str.upper().str.startswith("MT-"),
+            # RPS6KA1 and its kin are kinases.
+            "ribo": names.str.upper().str.match(r"(?!RPS6K)(RP[SL]\d|RPLP\d|RPSA)"),
+        },
+        index=adata.var_names,
+    )
+    shell = _shell(adata, genes)
+    cells, _ = sc.pp.calculate_qc_metrics(
+        shell, qc_vars=["mt", "ribo"], percent_top=None, log1p=False, layer=None, inplace=False
+    )
+    cells = cells.astype(np.float64).set_axis(adata.obs_names, axis=0)
+    for kind in ("mt", "ribo"):
+        # Single precision and a share before the factor 100 would both miss an inclusive limit.
+        cells[f"pct_counts_{kind}"] = 100 * cells[f"total_counts_{kind}"] / cells["total_counts"]
+    return cells[list(_REASON)].fillna(0.0)
+
+
+def _shell(adata: AnnData, genes: pd.DataFrame) -> AnnData:
+    """Wrap the counts alone, so that nothing is written to the user's object."""
+    import anndata
+
+    return anndata.AnnData(X=adata.layers[schema.COUNTS], var=genes)
+
+
+def _adaptive(metrics: pd.DataFrame, n_mads: float) -> dict[str, tuple[float, float]]:
+    limits: dict[str, tuple[float, float]] = {}
+    for name in _LOGGED:
+        center, spread = _median_and_mad(np.log1p(metrics[name].to_numpy()))
+        floor = 200.0 if name == "n_genes_by_counts" else 0.0
+        low, high = np.expm1(center - n_mads * spread), np.expm1(center + n_mads * spread)
+        # Without rounding, a cell at a limit fails by the last bit of exp(log(x)).
+        limits[name] = (max(round(float(low), 6), floor), round(float(high), 6))
+    center, spread = _median_and_mad(metrics["pct_counts_mt"].to_numpy())
+    limits["pct_counts_mt"] = (0.0, float(np.clip(center + n_mads * spread, 5.0, 25.0)))
+    return limits
+
+
+def _median_and_mad(values: Any) -> tuple[float, float]:
+    center = float(np.median(values))
+    return center, 1.4826 * float(np.median(np.abs(values - center)))
+
+
+def _reasons(metrics: pd.DataFrame, limits: Mapping[str, tuple[float, float]]) -> Any:
+    reasons = np.full(len(metrics), "", dtype=object)
+    for name, (low, high) in limits.items():
+        values = metrics[name].to_numpy()
+        for word, outside in (("low", values < low), ("high", values > high)):
+            text = f"{word} {_REASON[name]}"
+            joined = np.where(reasons[outside] == "", "", "; ").astype(object)
+            reasons[outside] = reasons[outside] + joined + text
+    return reasons

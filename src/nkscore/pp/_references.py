@@ -1,0 +1,100 @@
+"""Pure profiles with which cells are compared: from monocultures, or from clusters."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from nkscore import schema, signatures
+from nkscore.errors import DesignError
+from nkscore.stats import Markers, group_sums, marker_genes
+
+if TYPE_CHECKING:
+    from anndata import AnnData
+
+    Positions = np.ndarray[Any, np.dtype[np.int64]]
+
+# Induced by contact, so no sign of identity.
+_INDUCED = ("HALLMARK_INTERFERON_GAMMA_RESPONSE", "HALLMARK_INTERFERON_ALPHA_RESPONSE")
+
+
+@dataclass(frozen=True, slots=True)
+class Reference:
+    """Cells that are either of this reference or NK cells, and the genes that tell."""
+
+    name: str
+    compartment: str
+    cells: Positions
+    pure: Positions
+    markers: Markers
+
+
+def usable_cells(adata: AnnData) -> Any:
+    if schema.QC_PASS in adata.obs:
+        return adata.obs[schema.QC_PASS].to_numpy(dtype=bool)
+    return np.ones(adata.n_obs, dtype=bool)
+
+
+def identity_genes(adata: AnnData) -> Any:
+    induced = {gene for name in _INDUCED for gene in signatures.get(name).genes}
+    names = adata.var_names.astype(str)
+    housekeeping = names.str.startswith(("MT-", "RPL", "RPS"))
+    return ~(names.isin(list(induced)) | housekeeping)
+
+
+def monoculture_references(
+    adata: AnnData, *, min_cells: int, required: bool
+) -> list[Reference] | None:
+    """Return one reference per line with a monoculture, or ``None`` where a kind is absent."""
+    columns = (schema.CONDITION, schema.TUMOR)
+    if any(c not in adata.obs for c in columns):
+        if required:
+            schema.require(adata, "obs", columns, "pp.demultiplex")
+        return None
+    condition = adata.obs[schema.CONDITION].astype(object).to_numpy()
+    tumor = adata.obs[schema.TUMOR].astype(object).to_numpy()
+    usable = usable_cells(adata)
+    nk = usable & (condition == schema.NK_MONO)
+    mono = usable & (condition == schema.TUMOR_MONO)
+    lines = [str(x) for x in sorted(set(tumor[mono])) if (mono & (tumor == x)).sum() >= min_cells]
+    if nk.sum() < min_cells or not lines:
+        if required:
+            msg = (
+                f"{nk.sum()} usable cells of condition 'nk_mono' and {len(lines)} lines with at "
+                f"least {min_cells} cells of 'tumor_mono'; both are needed to learn the profiles. "
+                "Use evidence='markers', or add the monocultures."
+            )
+            raise DesignError(msg)
+        return None
+    code = np.full(adata.n_obs, -1, dtype=np.int64)
+    code[nk] = 0
+    for i, line in enumerate(lines, start=1):
+        code[mono & (tumor == line)] = i
+    # Wells without such a line (NK monocultures, unknown lines): compared with all lines together.
+    rest = ~np.isin(tumor, lines) & adata.obs[schema.CONDITION].notna().to_numpy()
+    return _references(adata, code, lines, tumor=tumor, rest=rest)
+
+
+def _references(
+    adata: AnnData, code: Positions, lines: list[str], *, tumor: Any, rest: Any
+) -> list[Reference]:
+    profiles = group_sums(adata.layers[schema.COUNTS], code, len(lines) + 1)
+    relative = profiles[1:] / np.maximum(profiles[1:].sum(axis=1, keepdims=True), 1)
+    pooled = relative.mean(axis=0) * profiles[1:].sum() / len(lines)
+    others = [*profiles[1:], pooled]
+    cells = [tumor == line for line in lines] + [rest]
+    pure = [code == i for i in range(1, len(lines) + 1)] + [code == 0]
+    allowed = identity_genes(adata)
+    return [
+        Reference(
+            name,
+            schema.TUMOR_CELLS,
+            np.flatnonzero(mask),
+            np.flatnonzero(own),
+            marker_genes(profiles[0], other, allowed=allowed),
+        )
+        for name, mask, own, other in zip([*lines, "all lines"], cells, pure, others, strict=True)
+        if mask.any()
+    ]

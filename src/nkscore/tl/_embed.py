@@ -1,0 +1,73 @@
+"""Map of all cells for figures."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from nkscore import schema
+
+if TYPE_CHECKING:
+    from anndata import AnnData
+
+
+def embed(
+    adata: AnnData, *, n_top_genes: int = 2000, n_comps: int = 30, n_neighbors: int = 15,
+    seed: int = 0,
+) -> None:  # fmt: skip
+    """Compute principal components, a neighbor graph and a UMAP with scanpy's defaults.
+
+    Reads ``X`` after ``pp.normalize``. The map is for looking; no nkscore result is computed
+    from it.
+
+    Parameters
+    ----------
+    adata
+        Cells × genes.
+    n_top_genes
+        Highly variable genes used (scanpy's ``seurat`` flavor).
+    n_comps
+        Principal components, at most cells − 1 and genes − 1.
+    n_neighbors
+        Neighbors per cell.
+    seed
+        Seed of the decomposition and of the layout.
+
+    Returns
+    -------
+    None
+        Writes ``var["highly_variable"]`` (bool), ``obsm["X_pca"]``, ``obsm["X_umap"]``
+        (float, cells × components, cells × 2), ``obsp["distances"]``, ``obsp["connectivities"]``
+        and what scanpy keeps in ``uns``.
+
+    Raises
+    ------
+    MissingKeyError
+        If ``X`` is empty.
+    WrongScaleError
+        If ``X`` is not log-normalized.
+    ValueError
+        If there are fewer than 20 cells.
+    """
+    import scanpy as sc
+
+    if adata.X is None:
+        schema.require(adata, "layers", ["X made by pp.normalize"], "pp.normalize")
+    schema.check_log_scale(adata.X)
+    if adata.n_obs < 20:
+        msg = f"{adata.n_obs} cells cannot be mapped; at least 20 are needed."
+        raise ValueError(msg)
+    table = sc.pp.highly_variable_genes(
+        adata, n_top_genes=min(n_top_genes, adata.n_vars), inplace=False
+    )
+    table.index = adata.var_names
+    adata.var["highly_variable"] = table["highly_variable"]
+    n_comps = min(n_comps, adata.n_obs - 1, int(table["highly_variable"].sum()) - 1)
+    sc.pp.pca(adata, n_comps=n_comps, random_state=seed, mask_var="highly_variable")
+    sc.pp.neighbors(adata, n_neighbors=n_neighbors, random_state=seed)
+    sc.tl.umap(adata, random_state=seed)
+    schema.record(
+        adata,
+        "tl.embed",
+        function="tl.embed",
+        options={"n_top_genes": n_top_genes, "n_comps": n_comps, "n_neighbors": n_neighbors},
+    )
