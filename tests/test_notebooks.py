@@ -1,0 +1,44 @@
+"""Every notebook runs from its first to its last cell, and is stored without outputs."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import nbformat
+import pytest
+from nbclient import NotebookClient
+
+ROOT = Path(__file__).parents[1]
+NOTEBOOKS = sorted((ROOT / "notebooks").glob("*.ipynb"))
+NEEDS_SHARED = {"real_data_tour"}
+
+
+def test_there_are_notebooks():
+    assert NOTEBOOKS
+
+
+@pytest.mark.parametrize("path", NOTEBOOKS, ids=lambda p: p.stem)
+def test_no_outputs_are_stored(path):
+    for cell in nbformat.read(path, as_version=4).cells:
+        assert not cell.get("outputs"), f"clear the outputs of {path.name}"
+        assert cell.get("execution_count") is None
+
+
+@pytest.mark.filterwarnings("default")
+@pytest.mark.parametrize("path", NOTEBOOKS, ids=lambda p: p.stem)
+def test_runs(path, monkeypatch):
+    shared = ROOT.parent / "shared" / "data"
+    if path.stem in NEEDS_SHARED and not (shared / "kang2018_ifnb").is_dir():
+        pytest.skip(f"real data are not in {shared}")
+    monkeypatch.setenv("NKSCORE_DATA", str(shared))
+    monkeypatch.setenv("MPLBACKEND", "Agg")
+    notebook = nbformat.read(path, as_version=4)
+    client = NotebookClient(
+        notebook,
+        timeout=600,
+        kernel_name="python3",
+        resources={"metadata": {"path": str(path.parent)}},
+    )
+    client.execute()
+    code = [cell for cell in notebook.cells if cell.cell_type == "code"]
+    assert all(cell.execution_count for cell in code)
