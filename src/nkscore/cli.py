@@ -1,4 +1,4 @@
-"""Command line: ``nkscore demo`` and ``nkscore run``, thin over the Python functions."""
+"""Command line: ``nkscore demo``, ``run`` and ``score``, thin over the Python functions."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ import time
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from nkscore import __version__
+from nkscore import __version__, _score_cli
 from nkscore.errors import NkscoreError
 
 if TYPE_CHECKING:
@@ -57,6 +57,7 @@ def _parser() -> argparse.ArgumentParser:
     run = commands.add_parser("run", parents=[common], help="analyze the lanes of a sample sheet")
     run.add_argument("sheet", type=Path, help="sample sheet (CSV or TSV)")
     run.set_defaults(command=_run)
+    _score_cli.add_command(commands)
     return parser
 
 

@@ -2,14 +2,19 @@
 
 from __future__ import annotations
 
-from nkscore.scoring._blocks import BLOCK_BYTES, RowBlock, as_rows, row_blocks
+from nkscore.scoring._aucell import AUCELL
+from nkscore.scoring._blocks import RowBlock, as_rows, row_blocks
+from nkscore.scoring._linear import ULM, WEIGHTED_MEAN, ZSCORE
+from nkscore.scoring._module_score import MODULE_SCORE
+from nkscore.scoring._null import null_scores
 from nkscore.scoring._rank_auc import RANK_AUC
 from nkscore.scoring._registry import Scorer, get_scorer, register, scorers
-from nkscore.scoring._run import run
+from nkscore.scoring._run import prepared, run, scored
 from nkscore.scoring._sets import GeneSets, gene_sets
-from nkscore.scoring._weighted_mean import WEIGHTED_MEAN
+from nkscore.scoring._sources import BLOCK_BYTES, open_rows
 
 __all__ = [
-    "BLOCK_BYTES", "RANK_AUC", "WEIGHTED_MEAN", "GeneSets", "RowBlock", "Scorer", "as_rows",
-    "gene_sets", "get_scorer", "register", "row_blocks", "run", "scorers",
+    "AUCELL", "BLOCK_BYTES", "MODULE_SCORE", "RANK_AUC", "ULM", "WEIGHTED_MEAN", "ZSCORE",
+    "GeneSets", "RowBlock", "Scorer", "as_rows", "gene_sets", "get_scorer", "null_scores",
+    "open_rows", "prepared", "register", "row_blocks", "run", "scored", "scorers",
 ]  # fmt: skip

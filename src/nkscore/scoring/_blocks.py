@@ -1,8 +1,7 @@
-"""Any cell matrix as a stream of CSR row blocks of bounded size."""
+"""Row blocks of bounded size, the unit of work of all kernels."""
 
 from __future__ import annotations
 
-import itertools
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
@@ -10,29 +9,50 @@ import numpy as np
 from scipy import sparse
 
 from nkscore.errors import WrongScaleError
+from nkscore.scoring._sources import BLOCK_BYTES, open_rows
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-#: Bytes of float64 values in one block; small enough to stay near the cache, large enough to
-#: make the cost of a call per block vanish.
-BLOCK_BYTES = 16 << 20
+    from nkscore.scoring._sources import Pieces, Rows
+
+    Array = np.ndarray[Any, Any]
+
+#: Whole numbers up to here are exact in float32.
+_WHOLE_FLOAT32 = 1 << 24
 
 
 @dataclass(frozen=True, slots=True)
 class RowBlock:
-    """Consecutive cells in CSR form: float64 values ≥ 0, int32 gene positions."""
+    """Consecutive cells in CSR form: values ≥ 0, gene positions ascending within each cell."""
 
     start: int
     indptr: np.ndarray[Any, np.dtype[np.int64]]
     indices: np.ndarray[Any, np.dtype[np.int32]]
-    values: np.ndarray[Any, np.dtype[np.float64]]
+    #: uint32, uint64, float32 or float64; the narrowest that holds the values exactly.
+    stored: Array
     n_genes: int
 
     @property
     def n_cells(self) -> int:
         """Number of cells in the block."""
         return self.indptr.size - 1
+
+    @property
+    def values(self) -> Array:
+        """The values as float32 or float64, without loss below 2^53."""
+        if self.stored.dtype.kind == "f":
+            return self.stored
+        exact = self.stored.max(initial=0) <= _WHOLE_FLOAT32
+        return self.stored.astype(np.float32 if exact else np.float64)
+
+    @property
+    def keys(self) -> Array:
+        """Unsigned integers in the order of the values; 0 stands for zero."""
+        if self.stored.dtype.kind == "u":
+            return self.stored
+        # The bit patterns of floats from zero are in their order.
+        return self.stored.view(np.uint32 if self.stored.itemsize == 4 else np.uint64)
 
 
 def as_rows(matrix: Any) -> Any:
@@ -54,43 +74,85 @@ def as_rows(matrix: Any) -> Any:
 
 def row_blocks(rows: Any, n_bytes: int = BLOCK_BYTES) -> Iterator[RowBlock]:
     """Yield all rows in order, in blocks of about ``n_bytes`` of float64 values."""
-    n_cells = rows.shape[0]
-    if sparse.issparse(rows):
-        # Cut where the running number of stored values passes the next multiple of a block.
-        per_block = max(1, n_bytes // 8)
-        steps = np.arange(per_block, int(rows.indptr[-1]) + per_block, per_block)
-        cuts = np.searchsorted(rows.indptr, steps, side="left")
-    else:
-        cuts = np.arange(0, n_cells, max(1, n_bytes // (8 * max(1, rows.shape[1]))))
-    edges = np.unique(np.concatenate([[0], np.minimum(cuts, n_cells), [n_cells]]))
-    for start, stop in itertools.pairwise(edges):
-        yield _block(rows, int(start), int(stop))
+    source = open_rows(rows)
+    for start, stop in source.ranges(n_bytes):
+        yield make_block(source, start, source.read(start, stop))
 
 
-def _block(rows: Any, start: int, stop: int) -> RowBlock:
-    if sparse.issparse(rows):
-        low, high = int(rows.indptr[start]), int(rows.indptr[stop])
-        indptr = rows.indptr[start : stop + 1].astype(np.int64) - low
-        indices, values = rows.indices[low:high], rows.data[low:high]
-    else:
-        part = sparse.csr_matrix(rows[start:stop])
-        indptr, indices, values = part.indptr.astype(np.int64), part.indices, part.data
-    # Kernels take writable arrays only; memory-mapped ones are not.
-    values = np.require(values, np.float64, ["C", "W"])
-    _check_values(values, start)
-    return RowBlock(start, indptr, np.require(indices, np.int32, ["C", "W"]), values, rows.shape[1])
+def make_block(rows: Rows, start: int, pieces: Pieces) -> RowBlock:
+    """Check what was read and bring it to the form that kernels take."""
+    indptr, indices, data = pieces
+    n_genes = rows.shape[1]
+    indptr = np.asarray(indptr, dtype=np.int64) - int(indptr[0])
+    _check_positions(indptr, indices, n_genes, start)
+    if not _ascending(indptr, indices):
+        tidy = sparse.csr_matrix((data, indices, indptr), shape=(indptr.size - 1, n_genes)).copy()
+        tidy.sum_duplicates()
+        indptr, indices, data = tidy.indptr.astype(np.int64), tidy.indices, tidy.data
+    return RowBlock(
+        start,
+        np.ascontiguousarray(indptr),
+        # Kernels are compiled for writable arrays only; memory-mapped ones are not.
+        np.require(indices, np.int32, ["C", "W"]),
+        np.require(_checked(data, start), None, ["C", "W"]),
+        n_genes,
+    )
 
 
-def _check_values(values: np.ndarray[Any, np.dtype[np.float64]], start: int) -> None:
-    if values.size == 0:
+def _check_positions(indptr: Array, indices: Array, n_genes: int, start: int) -> None:
+    fits = indptr[-1] == indices.size and (np.diff(indptr) >= 0).all()
+    if fits and (indices.size == 0 or (indices.min() >= 0 and indices.max() < n_genes)):
         return
-    low, high = values.min(), values.max()
-    if low >= 0 and np.isfinite(high):
-        return
-    found = "negative values" if low < 0 else "NaN or infinite values"
+    msg = (
+        f"The sparse matrix is broken from cell {start} on: its positions do not fit its "
+        f"{n_genes} genes or its number of values. Read the file again, or write it anew."
+    )
+    raise ValueError(msg)
+
+
+def _ascending(indptr: Array, indices: Array) -> bool:
+    falls = indices[1:] <= indices[:-1]
+    between = indptr[1:-1]
+    # From the last gene of a cell to the first of the next, positions may fall.
+    falls[between[(between > 0) & (between < indices.size)] - 1] = False
+    return not falls.any()
+
+
+def _checked(data: Array, start: int) -> Array:
+    kind = data.dtype.kind
+    if kind == "f":
+        return _checked_floats(data, start)
+    if kind not in "biu":
+        msg = f"The matrix to score holds values of type {data.dtype}, not numbers."
+        raise WrongScaleError(msg)
+    if kind == "i" and data.size and data.min() < 0:
+        raise _impossible("negative values", start)
+    if data.dtype.itemsize < 8:
+        return data.view(np.uint32) if data.dtype == np.int32 else data.astype(np.uint32)
+    fits = data.max(initial=0) < 1 << 32
+    return data.astype(np.uint32 if fits else np.uint64)
+
+
+def _checked_floats(data: Array, start: int) -> Array:
+    if data.size == 0:
+        return data.astype(np.float32)
+    low, high = data.min(), data.max()
+    if not (low >= 0 and np.isfinite(high)):
+        raise _impossible("negative values" if low < 0 else "NaN or infinite values", start)
+    if low == 0:
+        # Turns -0.0, whose bit pattern would be out of order, into 0.0.
+        data = data + data.dtype.type(0)
+    if data.dtype == np.float32:
+        return data
+    with np.errstate(over="ignore", under="ignore"):
+        narrow = data.astype(np.float32)
+    return narrow if (narrow == data).all() else data.astype(np.float64)
+
+
+def _impossible(found: str, start: int) -> WrongScaleError:
     msg = (
         f"The matrix to score holds {found} (in the block from cell {start}); counts or "
         "log-normalized values are needed. Score layers['counts'] or the output of pp.normalize, "
         "not scaled or imputed data."
     )
-    raise WrongScaleError(msg)
+    return WrongScaleError(msg)

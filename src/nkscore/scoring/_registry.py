@@ -12,6 +12,8 @@ if TYPE_CHECKING:
 
     # (RowBlock, GeneSets, **options) -> cells × sets, float64: arrays only, no names, no AnnData.
     Kernel = Callable[..., np.ndarray[Any, np.dtype[np.float64]]]
+    # (GeneSets, mean of each gene, **options) -> what the kernel takes for its GeneSets.
+    Prepare = Callable[..., Any]
 
 
 @dataclass(frozen=True, slots=True)
@@ -38,6 +40,9 @@ class Scorer:
         Publication of the statistic.
     description
         One sentence for the table of methods.
+    prepare
+        For scores that need all cells: makes what ``func`` takes for its sets from the sets asked
+        for and the mean of each gene over all cells, which costs a first pass over the data.
     """
 
     name: str
@@ -49,6 +54,7 @@ class Scorer:
     options: dict[str, Any]
     doi: str
     description: str
+    prepare: Prepare | None = None
 
 
 _SCORERS: dict[str, Scorer] = {}

@@ -8,25 +8,75 @@ from typing import TYPE_CHECKING, Any
 
 import numba
 import numpy as np
+from tqdm.auto import tqdm
 
-from nkscore.scoring._blocks import BLOCK_BYTES, RowBlock, as_rows, row_blocks
+from nkscore.errors import WrongScaleError
+from nkscore.scoring._blocks import RowBlock, make_block
+from nkscore.scoring._lazy import kernel
+from nkscore.scoring._sources import BLOCK_BYTES, is_dask, open_rows
 
 if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator
+
     from nkscore.scoring._registry import Scorer
     from nkscore.scoring._sets import GeneSets
+    from nkscore.scoring._sources import Rows
 
     Scores = np.ndarray[Any, np.dtype[np.float64]]
 
+#: Progress is shown for work that has taken so many seconds.
+_QUIET_SECONDS = 10.0
+#: Gene totals are sums of multiples of 2^-24: exact, and so the same in any order of cells.
+_STEPS = float(1 << 24)
+
 
 def run(
-    scorer: Scorer, matrix: Any, sets: GeneSets, *, block_bytes: int = BLOCK_BYTES, **options: Any
+    scorer: Scorer,
+    matrix: Any,
+    sets: GeneSets,
+    *,
+    block_bytes: int = BLOCK_BYTES,
+    largest: float | None = None,
+    **options: Any,
 ) -> Scores:
     """Score all cells of ``matrix``; returns cells × sets, float64.
 
-    The kernels release the interpreter lock and keep no state, so plain threads share the blocks;
-    their number follows ``numba.get_num_threads()``, that is ``NUMBA_NUM_THREADS``. Each cell is
-    computed alone: threads and block size cannot change a result.
+    ``matrix`` is a scipy matrix, a numpy array, a matrix in an open h5ad or zarr file, of which
+    a few blocks are in memory at a time, or a dask array, which is scored chunk by chunk by the
+    scheduler in charge, for example the user's cluster.
+
+    The kernels release the interpreter lock and keep no state, so plain threads share the blocks
+    while this one reads; their number follows ``numba.get_num_threads()``, that is
+    ``NUMBA_NUM_THREADS``. Threads, blocks and chunks cannot change a result.
+
+    Parameters
+    ----------
+    block_bytes
+        Size of a block of float64 values.
+    largest
+        Values above it are refused as being on another scale.
     """
+    check_options(scorer, options)
+    if 0 in matrix.shape if hasattr(matrix, "shape") else False:
+        return np.zeros((matrix.shape[0], sets.n_sets))
+    if is_dask(matrix):
+        from nkscore.scoring._dask import run_dask
+
+        return run_dask(scorer, matrix, sets, largest=largest, **options)
+    rows = open_rows(matrix)
+    out = np.zeros((rows.shape[0], sets.n_sets))
+    if sets.n_sets == 0:
+        return out
+    plan = prepared(scorer, rows, sets, block_bytes=block_bytes, **options)
+    for start, scores in scored(
+        scorer, rows, plan, block_bytes=block_bytes, largest=largest, **options
+    ):
+        out[start : start + scores.shape[0]] = scores
+    return out
+
+
+def check_options(scorer: Scorer, options: dict[str, Any]) -> None:
+    """Raise ``TypeError`` for an option that the scorer does not have."""
     unknown = set(options) - set(scorer.options)
     if unknown:
         msg = (
@@ -34,23 +84,110 @@ def run(
             f"Known: {', '.join(scorer.options) or 'none'}."
         )
         raise TypeError(msg)
-    rows = as_rows(matrix)
-    out = np.zeros((rows.shape[0], sets.n_sets))
-    if 0 in rows.shape or sets.n_sets == 0:
-        return out
 
-    def score(block: RowBlock) -> None:
-        scores = scorer.func(block, sets, **options)
-        out[block.start : block.start + block.n_cells] = scores
 
+def prepared(
+    scorer: Scorer, rows: Rows, sets: GeneSets, *, block_bytes: int = BLOCK_BYTES, **options: Any
+) -> Any:
+    """Return what the kernel takes for its sets, after a first pass over the data where needed."""
+    if scorer.prepare is None:
+        return sets
+    return scorer.prepare(sets, gene_means(rows, block_bytes=block_bytes), **options)
+
+
+def scored(
+    scorer: Scorer,
+    rows: Rows,
+    plan: Any,
+    *,
+    block_bytes: int = BLOCK_BYTES,
+    first: int = 0,
+    largest: float | None = None,
+    **options: Any,
+) -> Iterator[tuple[int, Scores]]:
+    """Yield (first cell, scores) block by block, in order."""
+
+    def task(block: RowBlock) -> tuple[int, Scores]:
+        check_largest(block, largest)
+        return block.start, scorer.func(block, plan, **options)
+
+    return map_blocks(
+        rows, task, block_bytes=block_bytes, first=first, label=f"scoring, {scorer.name}"
+    )
+
+
+def check_largest(block: RowBlock, largest: float | None) -> None:
+    """Refuse values that the scale asked for cannot have."""
+    high = block.stored.max(initial=0)
+    if largest is not None and high > largest:
+        msg = (
+            f"The matrix to score reaches {high:g}, but log1p of counts per 10,000 goes to "
+            f"{largest:.3g} at most. Run pp.normalize, which makes X from layers['counts'], or "
+            "name the layer to score."
+        )
+        raise WrongScaleError(msg)
+
+
+def gene_means(rows: Rows, *, block_bytes: int = BLOCK_BYTES) -> Scores:
+    """Return the mean of each gene over all cells; the same for any order of cells."""
+    total = np.zeros(rows.shape[1])
+
+    def task(block: RowBlock) -> Scores:
+        return gene_sums(block)
+
+    for part in map_blocks(rows, task, block_bytes=block_bytes, label="means of genes"):
+        total += part
+    return total / max(1, rows.shape[0])
+
+
+def gene_sums(block: RowBlock) -> Scores:
+    """Return the sum of each gene over a block, exact to 2^-24 per cell."""
+    sums = np.zeros(block.n_genes)
+    _add_columns(block.indices, block.values, sums)
+    return sums
+
+
+@kernel
+def _add_columns(indices: Any, values: Any, sums: Any) -> None:
+    for p in range(indices.size):
+        sums[indices[p]] += np.floor(np.float64(values[p]) * _STEPS + 0.5) / _STEPS
+
+
+def map_blocks(
+    rows: Rows,
+    task: Callable[[RowBlock], Any],
+    *,
+    block_bytes: int = BLOCK_BYTES,
+    first: int = 0,
+    label: str = "",
+) -> Iterator[Any]:
+    """Yield ``task(block)`` for all blocks in order; this thread reads, others compute."""
     n_threads = numba.get_num_threads()
-    with ThreadPoolExecutor(n_threads) as pool:
-        pending: deque[Future[None]] = deque()
-        for block in row_blocks(rows, block_bytes):
-            pending.append(pool.submit(score, block))
-            # Blocks are made as they are needed: only a few exist at a time.
-            if len(pending) > 2 * n_threads:
-                pending.popleft().result()
-        for future in pending:
-            future.result()
-    return out
+    pending: deque[tuple[int, Future[Any]]] = deque()
+
+    def work(start: int, pieces: Any) -> Any:
+        return task(make_block(rows, start, pieces))
+
+    with (
+        tqdm(
+            total=rows.shape[0], initial=first, desc=label, unit=" cells", delay=_QUIET_SECONDS,
+            unit_scale=True,
+        ) as bar,
+        ThreadPoolExecutor(n_threads) as pool,
+    ):  # fmt: skip
+        try:
+            for start, stop in rows.ranges(block_bytes, first):
+                job = pool.submit(work, start, rows.read(start, stop))
+                pending.append((stop - start, job))
+                # Blocks are read as they are needed: only a few exist at a time.
+                if len(pending) > 2 * n_threads:
+                    n_cells, job = pending.popleft()
+                    yield job.result()
+                    bar.update(n_cells)
+            while pending:
+                n_cells, job = pending.popleft()
+                yield job.result()
+                bar.update(n_cells)
+        finally:
+            for _, job in pending:
+                job.cancel()

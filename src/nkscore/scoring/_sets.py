@@ -17,14 +17,14 @@ if TYPE_CHECKING:
 class GeneSets:
     """An inverted index. Set ``j`` has its up part at ``2 j`` and its down part at ``2 j + 1``.
 
-    ``slot[g]`` is 0 for a gene in no set, else its number in ``members[starts[slot] :
-    starts[slot + 1]]``, which lists parts. ``size`` counts all genes of a part, ``found`` those in
-    the matrix.
+    ``first[g]`` is -1 for a gene in no set. Otherwise ``members[first[g]]`` and those that
+    follow, up to the first where ``last`` is true, are the parts that hold the gene. ``size``
+    counts all genes of a part, ``found`` those in the matrix.
     """
 
-    slot: np.ndarray[Any, np.dtype[np.int32]]
-    starts: np.ndarray[Any, np.dtype[np.int64]]
+    first: np.ndarray[Any, np.dtype[np.int32]]
     members: np.ndarray[Any, np.dtype[np.int32]]
+    last: np.ndarray[Any, np.dtype[np.bool_]]
     size: np.ndarray[Any, np.dtype[np.int64]]
     found: np.ndarray[Any, np.dtype[np.int64]]
 
@@ -32,6 +32,14 @@ class GeneSets:
     def n_sets(self) -> int:
         """Number of signed sets."""
         return self.size.size // 2
+
+    def parts(self) -> list[Positions]:
+        """Return the gene positions of each part, in ascending order."""
+        used = np.flatnonzero(self.first >= 0)
+        # Members are stored in the order of the genes.
+        genes = used[np.cumsum(self.last) - self.last]
+        order = np.argsort(self.members, kind="stable")
+        return np.split(genes[order], np.cumsum(self.found)[:-1]) if self.found.size else []
 
 
 def gene_sets(
@@ -46,7 +54,7 @@ def gene_sets(
     Parameters
     ----------
     up, down
-        For each set, distinct column numbers of its genes.
+        For each set, column numbers of its genes. A column listed twice counts twice.
     n_genes
         Number of columns of the matrix.
     sizes
@@ -57,9 +65,11 @@ def gene_sets(
     genes = np.concatenate([np.asarray(p, dtype=np.int64) for p in parts]) if parts else found
     owner = np.repeat(np.arange(len(parts), dtype=np.int32), found)
     order = np.argsort(genes, kind="stable")
-    used, first = np.unique(genes[order], return_index=True)
-    slot = np.zeros(n_genes, dtype=np.int32)
-    slot[used] = np.arange(1, used.size + 1)
-    starts = np.concatenate([[0], first, [genes.size]]).astype(np.int64)
+    used, start = np.unique(genes[order], return_index=True)
+    first = np.full(n_genes, -1, dtype=np.int32)
+    first[used] = start
+    last = np.zeros(genes.size, dtype=bool)
+    last[start[1:] - 1] = True
+    last[-1:] = True
     size = np.array([n for pair in sizes for n in pair], dtype=np.int64)
-    return GeneSets(slot, starts, owner[order], size, found)
+    return GeneSets(first, owner[order], last, size, found)

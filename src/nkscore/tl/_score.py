@@ -6,9 +6,9 @@ from typing import TYPE_CHECKING, Any
 
 import pandas as pd
 
-from nkscore import schema, signatures
-from nkscore.errors import MissingKeyError
-from nkscore.scoring import gene_sets, get_scorer, run
+from nkscore import schema
+from nkscore._score_input import refuse_foreign, score_input, storable_options
+from nkscore.scoring import run
 
 if TYPE_CHECKING:
     from anndata import AnnData
@@ -26,8 +26,9 @@ def score(
 ) -> None:
     """Score signatures in every cell.
 
-    Reads ``layers["counts"]`` (``rank_auc``) or ``X`` after ``pp.normalize``
-    (``weighted_mean``), or ``layers[layer]``.
+    Reads ``layers["counts"]`` (``rank_auc``, ``aucell``) or ``X`` after ``pp.normalize``
+    (``weighted_mean``, ``zscore``, ``ulm``, ``module_score``), or ``layers[layer]``. Backed, zarr
+    and dask matrices are read block by block and give the same scores to the last bit.
 
     Parameters
     ----------
@@ -38,8 +39,9 @@ def score(
         catalogue, a :class:`~nkscore.signatures.Signature`, a list of them, or a mapping from name
         to genes, where a trailing ``-`` marks a gene that counts against the set.
     method
-        ``rank_auc`` (UCell's statistic, equal to R UCell) or ``weighted_mean``; see
-        :func:`nkscore.scoring.scorers`.
+        ``rank_auc`` (UCell's statistic, equal to R UCell), ``aucell``, ``weighted_mean``,
+        ``zscore``, ``ulm`` or ``module_score``. All but the last depend on nothing but the cell
+        itself.
     key_added
         Where in ``obsm`` the scores go.
     layer
@@ -47,7 +49,9 @@ def score(
     min_coverage
         Smallest share of a set's genes that must be in the data, 0 to 1.
     **options
-        Options of the method: ``max_rank`` (1500) and ``w_neg`` (1.0) for ``rank_auc``.
+        Options of the method: ``max_rank`` (1500) and ``w_neg`` (1.0) for ``rank_auc``;
+        ``top_fraction`` (0.05) for ``aucell``; ``n_bins`` (24), ``n_controls`` (100) and ``rng``
+        (0) for ``module_score``.
 
     Returns
     -------
@@ -69,8 +73,12 @@ def score(
     Notes
     -----
     A gene of the set that is absent from the data takes the last rank in ``rank_auc``, as in
-    UCell, and is left out of the mean in ``weighted_mean``. Source of ``rank_auc``: Andreatta and
-    Carmona 2021, doi 10.1016/j.csbj.2021.06.043.
+    UCell, and is left out by the other methods. A gene listed twice counts once (R UCell counts a
+    repeated down gene twice). Sources: Andreatta and Carmona 2021, doi
+    10.1016/j.csbj.2021.06.043 (``rank_auc``); Aibar et al. 2017, doi 10.1038/nmeth.4463
+    (``aucell``); Hernandez-Armenta et al. 2017, doi 10.1093/bioinformatics/btx082 (``zscore``);
+    Badia-i-Mompel et al. 2022, doi 10.1093/bioadv/vbac016 (``ulm``); Tirosh et al. 2016, doi
+    10.1126/science.aad0501 (``module_score``).
 
     Examples
     --------
@@ -80,47 +88,19 @@ def score(
     >>> list(adata.obsm["scores"].columns)
     ['cytotoxic']
     """
-    scorer = get_scorer(method)
-    _refuse_foreign(adata, key_added)
-    matrix = _slot(adata, layer or scorer.reads)
-    schema.check_var_names(adata)
-    if scorer.reads == "X" and layer is None:
-        schema.check_log_scale(matrix)
-    sets = signatures.as_signatures(gene_signatures)
-    match = signatures.match(adata.var_names, sets, min_coverage=min_coverage)
-    index = gene_sets(
-        [match.up[name] for name in sets],
-        [match.down[name] for name in sets],
-        n_genes=adata.n_vars,
-        sizes=[(len(s.up), len(s.down)) for s in sets.values()],
+    refuse_foreign(adata, [key_added], recorded_as=key_added, function="tl.score")
+    found = score_input(
+        adata, gene_signatures, method=method, layer=layer, min_coverage=min_coverage
     )
-    scores = run(scorer, matrix, index, **options)
-    adata.obsm[key_added] = pd.DataFrame(scores, index=adata.obs_names, columns=list(sets))
+    scorer = found.scorer
+    scores = run(scorer, found.matrix, found.sets, largest=found.largest, **options)
+    adata.obsm[key_added] = pd.DataFrame(scores, index=adata.obs_names, columns=found.names)
+    used = storable_options({**scorer.options, **options})
     schema.record(
         adata,
         key_added,
         function="tl.score",
-        options={"method": method, "layer": layer or scorer.reads, **scorer.options, **options},
-        coverage=match.coverage.reset_index(drop=True),
-        signature_versions={name: s.version for name, s in sets.items()},
+        options={"method": method, "layer": found.layer, **used},
+        coverage=found.coverage,
+        signature_versions=found.versions,
     )
-
-
-def _refuse_foreign(adata: AnnData, key: str) -> None:
-    made_by = adata.uns.get(schema.RECORD, {}).get(key, {}).get("function")
-    if key in adata.obsm and made_by != "tl.score":
-        msg = (
-            f"obsm[{key!r}] exists and was not written by tl.score. "
-            "Choose another key_added, or delete it first."
-        )
-        raise ValueError(msg)
-
-
-def _slot(adata: AnnData, name: str) -> Any:
-    if name == "X":
-        if adata.X is None:
-            msg = "adata.X is empty. Run pp.normalize first, or score layer='counts'."
-            raise MissingKeyError(msg)
-        return adata.X
-    schema.require(adata, "layers", [name], "io.read_coculture")
-    return adata.layers[name]

@@ -1,0 +1,98 @@
+"""What the functions that score cells read, and what they check first."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+from scipy import sparse
+
+from nkscore import schema, signatures
+from nkscore.errors import MissingKeyError
+from nkscore.scoring import gene_sets, get_scorer
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from anndata import AnnData
+
+    from nkscore.scoring import GeneSets, Scorer
+
+#: The largest possible value of log1p of counts per 10,000, and room for float32.
+_LARGEST_LOG = float(np.log1p(1e4)) + 1e-3
+
+
+@dataclass(frozen=True)
+class ScoreInput:
+    """A checked matrix and the sets to score on it."""
+
+    scorer: Scorer
+    matrix: Any
+    layer: str
+    #: Values above it are on another scale; ``None`` where any value may stand.
+    largest: float | None
+    sets: GeneSets
+    names: list[str]
+    coverage: Any
+    versions: dict[str, str]
+
+
+def score_input(
+    adata: AnnData,
+    gene_signatures: Any,
+    *,
+    method: str,
+    layer: str | None = None,
+    min_coverage: float = 0.5,
+) -> ScoreInput:
+    """Find the matrix that ``method`` reads and the genes of the signatures in it."""
+    scorer = get_scorer(method)
+    matrix = slot(adata, layer or scorer.reads)
+    schema.check_var_names(adata)
+    largest = _LARGEST_LOG if scorer.reads == "X" and layer is None else None
+    if largest is not None and (sparse.issparse(matrix) or isinstance(matrix, np.ndarray)):
+        schema.check_log_scale(matrix)
+    sets = signatures.as_signatures(gene_signatures)
+    match = signatures.match(adata.var_names, sets, min_coverage=min_coverage)
+    index = gene_sets(
+        [match.up[name] for name in sets],
+        [match.down[name] for name in sets],
+        n_genes=adata.n_vars,
+        sizes=[(len(s.up), len(s.down)) for s in sets.values()],
+    )
+    return ScoreInput(
+        scorer, matrix, layer or scorer.reads, largest, index, list(sets),
+        match.coverage.reset_index(drop=True), {name: s.version for name, s in sets.items()},
+    )  # fmt: skip
+
+
+def slot(adata: AnnData, name: str) -> Any:
+    """Return ``adata.X`` for ``"X"``, else the layer of that name."""
+    if name == "X":
+        if adata.X is None:
+            msg = "adata.X is empty. Run pp.normalize first, or score layer='counts'."
+            raise MissingKeyError(msg)
+        return adata.X
+    schema.require(adata, "layers", [name], "io.read_coculture")
+    return adata.layers[name]
+
+
+def refuse_foreign(adata: AnnData, keys: Sequence[str], *, recorded_as: str, function: str) -> None:
+    """Raise ``ValueError`` where a slot of ``obsm`` holds what ``function`` did not write."""
+    made_by = adata.uns.get(schema.RECORD, {}).get(recorded_as, {}).get("function")
+    for key in keys:
+        if key in adata.obsm and made_by != function:
+            msg = (
+                f"obsm[{key!r}] exists and was not written by {function}. "
+                "Choose another key_added, or delete it first."
+            )
+            raise ValueError(msg)
+
+
+def storable_options(options: dict[str, Any]) -> dict[str, Any]:
+    """Return options as they can be written to a file: a generator by its name."""
+    return {
+        key: "Generator" if isinstance(value, np.random.Generator) else value
+        for key, value in options.items()
+    }

@@ -1,0 +1,273 @@
+"""One pass over the rows of a block for all scores that rest on ranks within a cell.
+
+For every part of a set, the kernels sum over its genes in the data either the mean tied rank
+(1 = highest), cut at ``cap``, or, with ``recovery``, the mean of max(cap - rank, 0) over all ways
+to break the ties.
+
+Values come as keys: unsigned integers in the order of the values, 0 for a value of zero. A cell
+of UMI counts, or of any transform of them, holds some 30 to 150 distinct values. They are counted
+in a small hash table, so that only the distinct values are sorted; cells with more distinct
+values are left to a radix sort, which is compiled only where it is needed.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from nkscore.scoring._lazy import kernel
+
+if TYPE_CHECKING:
+    from nkscore.scoring._blocks import RowBlock
+    from nkscore.scoring._sets import GeneSets
+
+_TABLE = 1024
+_MOST_DISTINCT = 400
+_DIGIT = 11
+_BINS = 1 << _DIGIT
+
+
+@kernel
+def _weight(above: Any, count: Any, cap: Any, recovery: Any) -> Any:
+    """Value of each of ``count`` tied genes with ``above`` genes above them."""
+    if not recovery:
+        return min(above + 0.5 * (count + 1), cap)
+    # Mean of max(cap - rank, 0) over the ranks that the tied genes share.
+    last = min(above + count, cap - 1.0)
+    if last <= above:
+        return 0.0
+    ranks = 0.5 * (last * (last + 1.0) - above * (above + 1.0))
+    return ((last - above) * cap - ranks) / count
+
+
+@kernel
+def _sort_descending(keys: Any, slots: Any, n: Any) -> None:
+    """Shell sort of a few distinct keys and the table slots that hold them."""
+    gap = 1
+    while gap < n // 3:
+        gap = 3 * gap + 1
+    while gap > 0:
+        for i in range(gap, n):
+            key, slot = keys[i], slots[i]
+            j = i
+            while j >= gap and keys[j - gap] < key:
+                keys[j] = keys[j - gap]
+                slots[j] = slots[j - gap]
+                j -= gap
+            keys[j] = key
+            slots[j] = slot
+        gap //= 3
+
+
+@kernel
+def _radix_sort(keys: Any, places: Any, n: Any, bins: Any) -> Any:
+    """Sort the first row upwards, n values with their places; return the row with the result."""
+    highest = np.uint64(0)
+    for i in range(n):
+        highest |= keys[0, i]
+    shift = np.uint64(0)
+    row = 0
+    while shift < np.uint64(64) and (highest >> shift) > np.uint64(0):
+        for b in range(_BINS + 1):
+            bins[b] = 0
+        for i in range(n):
+            bins[np.int64((keys[row, i] >> shift) & np.uint64(_BINS - 1)) + 1] += 1
+        for b in range(_BINS):
+            bins[b + 1] += bins[b]
+        for i in range(n):
+            digit = np.int64((keys[row, i] >> shift) & np.uint64(_BINS - 1))
+            to = bins[digit]
+            bins[digit] = to + 1
+            keys[1 - row, to] = keys[row, i]
+            places[1 - row, to] = places[row, i]
+        row = 1 - row
+        shift += np.uint64(_DIGIT)
+    return row
+
+
+@kernel
+def _gains_by_sorting(  # noqa: PLR0917 (numba compiles positional arguments only)
+    keys: Any, places: Any, n: Any, zero: Any, cap: Any, recovery: Any, hit_gain: Any,
+    hit_member: Any,
+) -> Any:  # fmt: skip
+    """List the hits of one cell, whose keys are sorted upwards; return their number."""
+    n_hits = 0
+    high = n
+    while high > 0:
+        low = high - 1
+        while low > 0 and keys[low - 1] == keys[high - 1]:
+            low -= 1
+        more = _weight(np.float64(n - high), np.float64(high - low), cap, recovery) - zero
+        for i in range(low, high):
+            hit_gain[n_hits] = more
+            hit_member[n_hits] = places[i]
+            n_hits += places[i] >= 0
+        high = low
+    return n_hits
+
+
+@kernel
+def _count_values(  # noqa: PLR0917 (numba compiles positional arguments only)
+    keys: Any, indices: Any, start: Any, stop: Any, first: Any,
+    table: Any, count: Any, used: Any, hit_place: Any, hit_member: Any,
+) -> Any:  # fmt: skip
+    """Fill the table and list the hits; return the numbers of distinct values and of hits.
+
+    Where the values do not fit, the number of hits is -1.
+    """
+    empty = keys.dtype.type(0)
+    n_used = 0
+    n_hits = 0
+    for p in range(start, stop):
+        key = keys[p]
+        if key == empty:
+            continue
+        bits = np.uint64(key)
+        bits ^= bits >> np.uint64(29)
+        h = np.int64((bits * np.uint64(0x9E3779B97F4A7C15)) >> np.uint64(54))
+        if table[h] != key:
+            while table[h] != empty and table[h] != key:
+                h = (h + 1) & (_TABLE - 1)
+            if table[h] == empty:
+                if n_used == _MOST_DISTINCT:
+                    return n_used, -1
+                table[h] = key
+                used[n_used] = h
+                n_used += 1
+        # Two counts per value, in turn: most values are 1, and a count that was just written
+        # cannot be read at once.
+        count[2 * h + (p & 1)] += 1
+        member = first[indices[p]]
+        hit_member[n_hits] = member
+        hit_place[n_hits] = h
+        n_hits += member >= 0
+    return n_used, n_hits
+
+
+@kernel
+def _gains_by_counting(  # noqa: PLR0917 (numba compiles positional arguments only)
+    table: Any, count: Any, used: Any, distinct: Any, n_used: Any, n_genes: Any, cap: Any,
+    recovery: Any, gain: Any,
+) -> Any:  # fmt: skip
+    """Fill the gain over an undetected gene of each place of the table; return its value."""
+    detected = 0.0
+    for j in range(n_used):
+        distinct[j] = table[used[j]]
+        detected += count[2 * used[j]] + count[2 * used[j] + 1]
+    zero = _weight(detected, n_genes - detected, cap, recovery)
+    _sort_descending(distinct, used, n_used)
+    above = 0.0
+    for j in range(n_used):
+        h = used[j]
+        tied = np.float64(count[2 * h] + count[2 * h + 1])
+        gain[h] = _weight(above, tied, cap, recovery) - zero
+        above += tied
+    return zero
+
+
+@kernel
+def add_hits(  # noqa: PLR0917 (numba compiles positional arguments only)
+    hit_gain: Any, hit_member: Any, n_hits: Any, members: Any, last: Any, out: Any, i: Any
+) -> None:
+    """Add every hit to all sets that hold its gene.
+
+    Hits whose gene is in further sets are kept for the next round: rounds without an inner loop
+    of unpredictable length are several times faster.
+    """
+    while n_hits > 0:
+        n_left = 0
+        for j in range(n_hits):
+            member, more = hit_member[j], hit_gain[j]
+            out[i, members[member]] += more
+            hit_member[n_left] = member + 1
+            hit_gain[n_left] = more
+            n_left += not last[member]
+        n_hits = n_left
+
+
+@kernel
+def _sums_by_counting(  # noqa: PLR0917 (numba compiles positional arguments only)
+    indptr: Any, indices: Any, keys: Any, n_genes: Any, first: Any, members: Any, last: Any,
+    found: Any, cap: Any, recovery: Any, out: Any, left: Any,
+) -> None:  # fmt: skip
+    """Fill the cells with few distinct values; mark the others in ``left``."""
+    table = np.zeros(_TABLE, keys.dtype)
+    distinct = np.empty(_MOST_DISTINCT, keys.dtype)
+    count = np.zeros(2 * _TABLE, np.int32)
+    gain = np.empty(_TABLE, np.float64)
+    used = np.empty(_MOST_DISTINCT, np.int32)
+    longest = 1
+    for i in range(indptr.size - 1):
+        longest = max(longest, indptr[i + 1] - indptr[i])
+    hit_member = np.empty(longest, np.int32)
+    hit_place = np.empty(longest, np.int32)
+    hit_gain = np.empty(longest, np.float64)
+    for i in range(indptr.size - 1):
+        n_used, n_hits = _count_values(
+            keys, indices, indptr[i], indptr[i + 1], first, table, count, used, hit_place,
+            hit_member,
+        )  # fmt: skip
+        left[i] = n_hits < 0
+        if n_hits >= 0:
+            zero = _gains_by_counting(
+                table, count, used, distinct, n_used, n_genes, cap, recovery, gain
+            )
+            for j in range(n_hits):
+                hit_gain[j] = gain[hit_place[j]]
+            for part in range(found.size):
+                out[i, part] = found[part] * zero
+            add_hits(hit_gain, hit_member, n_hits, members, last, out, i)
+        for j in range(n_used):
+            h = used[j]
+            table[h] = 0
+            count[2 * h] = 0
+            count[2 * h + 1] = 0
+
+
+@kernel
+def _sums_by_sorting(  # noqa: PLR0917 (numba compiles positional arguments only)
+    cells: Any, indptr: Any, indices: Any, keys: Any, n_genes: Any, first: Any, members: Any,
+    last: Any, found: Any, cap: Any, recovery: Any, out: Any,
+) -> None:  # fmt: skip
+    """Fill the cells listed, whatever their values."""
+    longest = 1
+    for i in cells:
+        longest = max(longest, indptr[i + 1] - indptr[i])
+    bins = np.empty(_BINS + 1, np.int64)
+    hit_member = np.empty(longest, np.int32)
+    hit_gain = np.empty(longest, np.float64)
+    sorted_keys = np.empty((2, longest), np.uint64)
+    places = np.empty((2, longest), np.int32)
+    for i in cells:
+        n = np.int64(0)
+        for p in range(indptr[i], indptr[i + 1]):
+            if keys[p] != 0:
+                sorted_keys[0, n] = keys[p]
+                places[0, n] = first[indices[p]]
+                n += 1
+        row = _radix_sort(sorted_keys, places, n, bins)
+        zero = _weight(np.float64(n), n_genes - n, cap, recovery)
+        n_hits = _gains_by_sorting(
+            sorted_keys[row], places[row], n, zero, cap, recovery, hit_gain, hit_member
+        )
+        for part in range(found.size):
+            out[i, part] = found[part] * zero
+        add_hits(hit_gain, hit_member, n_hits, members, last, out, i)
+
+
+def rank_sums(
+    block: RowBlock, sets: GeneSets, *, cap: float, recovery: bool
+) -> np.ndarray[Any, np.dtype[np.float64]]:
+    """Return cells × parts: sums over the found genes; see the module."""
+    out = np.empty((block.n_cells, sets.size.size))
+    left = np.zeros(block.n_cells, np.bool_)
+    arguments = (
+        block.indptr, block.indices, block.keys, float(block.n_genes),
+        sets.first, sets.members, sets.last, sets.found, cap, recovery, out,
+    )  # fmt: skip
+    _sums_by_counting(*arguments, left)
+    cells = np.flatnonzero(left)
+    if cells.size:
+        _sums_by_sorting(cells, *arguments)
+    return out
