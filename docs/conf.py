@@ -15,6 +15,7 @@ version = release = nkscore.__version__
 extensions = ["sphinx.ext.autodoc", "sphinx.ext.autosummary", "numpydoc", "myst_nb"]
 exclude_patterns = ["_build", "jupyter_execute"]
 html_theme = "furo"
+html_static_path = ["_static"]
 html_title = f"nkscore {release}"
 
 myst_enable_extensions = ["dollarmath", "colon_fence"]

@@ -17,8 +17,10 @@ if TYPE_CHECKING:
     from nkscore._workflow import Results
 
 _OTHER = (
-    "*Other, flagged* are NK transcripts that float in the lane, as planted, and are marked by "
-    "tl.flag_ambient. *Other, not flagged* are further such transcripts and false calls."
+    "*Other, flagged* are transcripts that float in the lanes, as planted, and are marked by "
+    "tl.flag_ambient. *Other, not flagged* are further such transcripts, cell-cycle and MYC genes "
+    "lost with the killed cells, and false calls. *Found but flagged* are planted genes of which "
+    "ambient RNA makes up at least half of the counts."
 )
 _ACTIVE = ("activated", "type_i_ifn", "cytokine")
 
@@ -44,6 +46,8 @@ def summary(results: Results, truth: AnnData) -> str:
         _size(results, truth),
         "## Cells",
         _markdown(_cells(results, truth)),
+        "## Ambient RNA in tumor cells of co-cultures, mean of the samples of a lane",
+        _markdown(_ambient(results, truth)),
         "## NK states: share of activated, type I IFN and cytokine cells, mean of the donors",
         _markdown(_activation(results, truth)),
         "## Low-MYC dormant-like tumor cells (planted: killed less than others, not induced)",
@@ -100,6 +104,18 @@ def _cells(results: Results, truth: AnnData) -> pd.DataFrame:
     )
 
 
+def _ambient(results: Results, truth: AnnData) -> pd.DataFrame:
+    if "ambient" not in results.tables:
+        return pd.DataFrame({"": ["not estimated"]})
+    found = results.tables["ambient"].groupby("lane")["ambient_share"].mean()
+    obs = truth.obs.assign(counts=np.asarray(truth.layers[schema.COUNTS].sum(axis=1)).ravel())
+    tumor = (obs["truth_compartment"] == "tumor") & (obs["truth_condition"] == schema.COCULTURE)
+    obs = obs[tumor].assign(floating=obs["truth_ambient"] * obs["counts"])
+    sums = obs.groupby(schema.LANE, observed=True)[["floating", "counts"]].sum()
+    both = pd.DataFrame({"planted": sums["floating"] / sums["counts"], "recovered": found})
+    return both.map(lambda x: f"{100 * x:.1f} %").rename_axis("lane").reset_index()
+
+
 def _activation(results: Results, truth: AnnData) -> pd.DataFrame:
     planted = truth.obs[truth.obs["truth_compartment"] == schema.NK]
     active = planted["truth_nk_state"].isin(_ACTIVE)
@@ -151,6 +167,9 @@ def _response(results: Results, truth: AnnData) -> pd.DataFrame:
             "planted, log2 fold change ≥ 0.5 or ≤ −0.5": int(strong.sum()),
             "of these found": int((strong & hit & same_sign).sum()),
             "planted, all found": int((genes["planted"].notna() & hit & same_sign).sum()),
+            "found but flagged": int(
+                (genes["planted"].notna() & hit & same_sign & genes["ambient_suspect"]).sum()
+            ),
             "wrong direction": int((genes["planted"].notna() & hit & ~same_sign).sum()),
             "other, flagged": int((other & genes["ambient_suspect"]).sum()),
             "other, not flagged": int((other & ~genes["ambient_suspect"]).sum()),

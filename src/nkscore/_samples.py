@@ -30,9 +30,9 @@ class Samples:
     def keep(self, mask: Any) -> Samples:
         """Return the samples where ``mask`` is true, renumbered."""
         mask = np.asarray(mask, dtype=bool)
-        renumbered = np.where(mask, np.cumsum(mask) - 1, -1)
-        codes = np.where(self.codes >= 0, renumbered[self.codes], -1)
-        return Samples(self.table.loc[mask].reset_index(drop=True), codes)
+        # The last entry is for code -1, also where no sample is left to number.
+        renumbered = np.append(np.where(mask, np.cumsum(mask) - 1, -1), -1)
+        return Samples(self.table.loc[mask].reset_index(drop=True), renumbered[self.codes])
 
 
 def compartment_samples(
@@ -79,7 +79,8 @@ def compartment_samples(
 
 def _sample_table(obs: pd.DataFrame, columns: Sequence[str]) -> pd.DataFrame:
     """One row per sample, sorted by name; a column that varies within a sample is an error."""
-    plain = obs.assign(**{c: _plain(obs[c]) for c in columns})
+    # An index that shares its name with a column would be ambiguous in sort_values.
+    plain = obs.assign(**{c: _plain(obs[c]) for c in columns}).rename_axis(index=None)
     for column in columns[1:]:
         pairs = plain[[schema.SAMPLE, column]].drop_duplicates()
         varying = pairs.loc[pairs[schema.SAMPLE].duplicated(), schema.SAMPLE]

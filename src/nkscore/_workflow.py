@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING
 from tqdm import tqdm
 
 from nkscore import io, pl, pp, schema, signatures, tl
-from nkscore.errors import DesignError
+from nkscore.errors import DesignError, GeneCoverageError
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -85,10 +85,11 @@ def _run(sheet: str | Path, out: Path, step: Callable[[str], None]) -> Results:
     pp.demultiplex(adata)
     step("compartments")
     pp.compartments(adata)
+    skipped = _ambient(adata)
     kept = pp.keep(adata)
     pp.normalize(kept)
     step("scores and states")
-    results = Results(adata, kept)
+    results = Results(adata, kept, skipped=skipped)
     tl.score(kept, ["DUFVA2023_CORE_NK_RESPONSE_NO_AMBIENT", "REHMAN2021_DIAPAUSE"])
     tl.nk_states(kept)
     tl.tumor_states(kept)
@@ -103,6 +104,21 @@ def _run(sheet: str | Path, out: Path, step: Callable[[str], None]) -> Results:
     return results
 
 
+def _ambient(adata: AnnData) -> dict[str, str]:
+    """Estimate ambient RNA where the design allows; return why not, where it does not."""
+    try:
+        pp.ambient(adata)
+    except (DesignError, GeneCoverageError) as error:
+        _LOG.warning("ambient RNA: %s", error)
+        return {"ambient": str(error)}
+    return {}
+
+
+def _flagged(kept: AnnData, response: pd.DataFrame) -> pd.DataFrame:
+    measured = "pp.ambient" in kept.uns[schema.RECORD]
+    return tl.flag_ambient(response, adata=kept if measured else None)
+
+
 def _tables(results: Results) -> None:
     """Make every table that the design allows; say which it does not."""
     kept = results.kept
@@ -111,7 +127,7 @@ def _tables(results: Results) -> None:
         "tumor_state_fractions": lambda: tl.state_fractions(kept, schema.TUMOR_STATE),
         "nk_state_shift": lambda: tl.state_shift(kept, schema.NK_STATE),
         "tumor_state_shift": lambda: tl.state_shift(kept, schema.TUMOR_STATE),
-        "tumor_response": lambda: tl.flag_ambient(tl.interaction_response(kept, "tumor")),
+        "tumor_response": lambda: _flagged(kept, tl.interaction_response(kept, "tumor")),
         "nk_response": lambda: tl.interaction_response(kept, "nk"),
     }
     for name, make in wanted.items():
@@ -120,6 +136,8 @@ def _tables(results: Results) -> None:
         except DesignError as error:
             results.skipped[name] = str(error)
             _LOG.warning("%s: %s", name, error)
+    if "pp.ambient" in kept.uns[schema.RECORD]:
+        results.tables["ambient"] = kept.uns[schema.RECORD]["pp.ambient"]["samples"]
 
 
 def draw(results: Results, folder: Path) -> None:

@@ -217,6 +217,9 @@ def _check_whole(values: np.ndarray[Any, Any], where: str) -> None:
 
 def check_log_scale(matrix: Any) -> None:
     """Raise :class:`WrongScaleError` if ``X`` cannot be log1p of counts per 10,000."""
+    if matrix is None:
+        msg = "adata.X is empty. Run pp.normalize first, which makes it from layers['counts']."
+        raise MissingKeyError(msg)
     values = _stored_values(matrix)
     if values.size == 0:
         return

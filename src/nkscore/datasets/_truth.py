@@ -102,14 +102,15 @@ def use_truth(adata: AnnData) -> None:
     adata
         Simulated cells × genes.
 
-    Notes
-    -----
-    Writes ``obs["qc_pass"]`` (bool) and ``obs["qc_reason"]`` (``pass`` or ``low_quality``);
-    ``obs["hashtag"]`` (missing unless one tag), ``obs["hashtag_class"]`` and
-    ``obs["hashtag_confidence"]`` (1); the sample columns ``sample``, ``tumor``, ``lineage``,
-    ``nk_donor``, ``nk_source``, ``condition`` (categorical), ``time_h`` and ``et_ratio``
-    (float64), all missing for hashtag doublets and negatives; ``obs["compartment"]`` (``nk``,
-    ``tumor`` or ``mixed``) and ``obs["compartment_confidence"]`` (1).
+    Returns
+    -------
+    None
+        Writes ``obs["qc_pass"]`` (bool) and ``obs["qc_reason"]`` (``pass`` or ``low_quality``);
+        ``obs["hashtag"]`` (missing unless one tag), ``obs["hashtag_class"]`` and
+        ``obs["hashtag_confidence"]`` (1); the sample columns ``sample``, ``tumor``, ``lineage``,
+        ``nk_donor``, ``nk_source``, ``condition`` (categorical), ``time_h`` and ``et_ratio``
+        (float64), all missing for hashtag doublets and negatives; ``obs["compartment"]`` (``nk``,
+        ``tumor`` or ``mixed``) and ``obs["compartment_confidence"]`` (1).
 
     Raises
     ------

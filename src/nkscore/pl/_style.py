@@ -29,6 +29,10 @@ def style() -> Iterator[None]:
     Small sans-serif type, thin axes, a white background in dark notebooks too, and text
     that stays text in PDF and SVG. The settings in force before come back afterwards.
 
+    Returns
+    -------
+    Context manager, for a ``with`` statement.
+
     Examples
     --------
     >>> import matplotlib.pyplot as plt

@@ -25,9 +25,17 @@ _PRIOR = {
     "open": (0.475, 0.475, 0.05),
 }
 
+# How often a genotype call is taken to be wrong; expression can thus overrule it.
+_GENOTYPE_ERROR = 0.02
+
 
 def compartments(
-    adata: AnnData, *, evidence: str = "auto", min_confidence: float = 0.7, min_cells: int = 20
+    adata: AnnData,
+    *,
+    evidence: str = "auto",
+    genotype: str | None = None,
+    min_confidence: float = 0.7,
+    min_cells: int = 20,
 ) -> None:
     """Call each cell ``nk``, ``tumor``, ``other``, ``mixed`` or ``unassigned``.
 
@@ -47,6 +55,10 @@ def compartments(
         Cells × genes.
     evidence
         ``"monocultures"``, ``"markers"``, or ``"auto"``: monocultures where both kinds exist.
+    genotype
+        Column of ``obs`` with the donor that demuxlet, souporcell or vireo found in each cell. A
+        name equal to the cell's ``nk_donor`` speaks for an NK cell, one equal to its ``tumor`` for
+        a tumor cell, ``doublet`` (or ``DBL``) for both; any other value says nothing.
     min_confidence
         Cells with a lower probability are ``unassigned``.
     min_cells
@@ -70,6 +82,8 @@ def compartments(
         If ``layers["counts"]`` is not counts.
     GeneCoverageError
         If the marker genes of NK cells are not in the data (``evidence="markers"``).
+    ValueError
+        If ``evidence`` is none of the three.
 
     Notes
     -----
@@ -91,6 +105,44 @@ def compartments(
     if evidence not in {"auto", "monocultures", "markers"}:
         msg = f"Unknown evidence {evidence!r}. Known: auto, monocultures, markers."
         raise ValueError(msg)
+    source, references = _references(adata, evidence, min_cells=min_cells)
+    call = np.full(adata.n_obs, schema.UNASSIGNED, dtype=object)
+    confidence = np.zeros(adata.n_obs)
+    nk_share = np.full(adata.n_obs, np.nan)
+    condition = _condition(adata)
+    genotypes = _genotypes(adata, genotype)
+    for reference in references:
+        posterior = _posterior(adata, reference, condition) * genotypes[reference.cells]
+        posterior /= posterior.sum(axis=1, keepdims=True)
+        rows, best = reference.cells, posterior.argmax(axis=1)
+        names = np.array([reference.compartment, schema.NK, "mixed"], dtype=object)
+        call[rows] = names[best]
+        confidence[rows] = posterior[np.arange(rows.size), best]
+        nk_share[rows] = posterior @ (0.0, 1.0, 0.5)
+    conflict = _conflict(condition[:, 0], call)
+    call[conflict | (confidence < min_confidence)] = schema.UNASSIGNED
+    adata.obs[schema.COMPARTMENT] = schema.categorical(call, schema.COMPARTMENTS)
+    adata.obs[schema.COMPARTMENT_CONFIDENCE] = confidence
+    adata.obs["nk_rna_share"] = nk_share
+    schema.record(
+        adata,
+        "pp.compartments",
+        function="pp.compartments",
+        options={
+            "evidence": source,
+            "genotype": genotype,
+            "min_confidence": min_confidence,
+            "min_cells": min_cells,
+        },
+        cells_per_reference={r.name: int(r.cells.size) for r in references},
+        conflicts={str(k): int(n) for k, n in _per_sample(condition[conflict, 1]).items()},
+    )
+    counts = adata.obs[schema.COMPARTMENT].value_counts()
+    _LOG.info("Compartments: %s", ", ".join(f"{n} {name}" for name, n in counts.items() if n))
+
+
+def _references(adata: AnnData, evidence: str, *, min_cells: int) -> tuple[str, list[Reference]]:
+    """Return the evidence used and the references it gave."""
     references = None
     if evidence != "markers":
         references = monoculture_references(
@@ -100,34 +152,32 @@ def compartments(
     if references is None:
         references = marker_references(adata, min_cells=min_cells)
     _LOG.info("Compartments from %s: %d references", source, len(references))
-    call = np.full(adata.n_obs, schema.UNASSIGNED, dtype=object)
-    confidence = np.zeros(adata.n_obs)
-    nk_share = np.full(adata.n_obs, np.nan)
-    condition = _condition(adata)
-    for reference in references:
-        posterior = _posterior(adata, reference, condition)
-        rows, best = reference.cells, posterior.argmax(axis=1)
-        names = np.array([reference.compartment, schema.NK, "mixed"], dtype=object)
-        call[rows] = names[best]
-        confidence[rows] = posterior[np.arange(rows.size), best]
-        nk_share[rows] = posterior @ (0.0, 1.0, 0.5)
-    conflict = ((condition[:, 0] == schema.NK_MONO) & (call == schema.TUMOR_CELLS)) | (
-        (condition[:, 0] == schema.TUMOR_MONO) & (call == schema.NK)
-    )
-    call[conflict | (confidence < min_confidence)] = schema.UNASSIGNED
-    adata.obs[schema.COMPARTMENT] = schema.categorical(call, schema.COMPARTMENTS)
-    adata.obs[schema.COMPARTMENT_CONFIDENCE] = confidence
-    adata.obs["nk_rna_share"] = nk_share
-    schema.record(
-        adata,
-        "pp.compartments",
-        function="pp.compartments",
-        options={"evidence": source, "min_confidence": min_confidence, "min_cells": min_cells},
-        cells_per_reference={r.name: int(r.cells.size) for r in references},
-        conflicts={str(k): int(n) for k, n in _per_sample(condition[conflict, 1]).items()},
-    )
-    counts = adata.obs[schema.COMPARTMENT].value_counts()
-    _LOG.info("Compartments: %s", ", ".join(f"{n} {name}" for name, n in counts.items() if n))
+    return source, references
+
+
+def _conflict(condition: Any, call: Any) -> Any:
+    """Return which cells cannot be in their well."""
+    tumor_with_nk = (condition == schema.NK_MONO) & (call == schema.TUMOR_CELLS)
+    return tumor_with_nk | ((condition == schema.TUMOR_MONO) & (call == schema.NK))
+
+
+def _genotypes(adata: AnnData, column: str | None) -> Any:
+    """Return the likelihood of each cell's genotype call if it is tumor, NK or both."""
+    weights = np.ones((adata.n_obs, 3))
+    if column is None:
+        return weights
+    schema.require(adata, "obs", [column], "your genotype caller")
+    schema.require(adata, "obs", [schema.NK_DONOR, schema.TUMOR], "pp.demultiplex")
+    called = adata.obs[column].astype(object).to_numpy()
+    found = {
+        0: called == adata.obs[schema.TUMOR].astype(object).to_numpy(),
+        1: called == adata.obs[schema.NK_DONOR].astype(object).to_numpy(),
+        2: np.isin([str(c).lower() for c in called], ["doublet", "dbl"]),
+    }
+    for kind, cells in found.items():
+        weights[cells] = _GENOTYPE_ERROR
+        weights[cells, kind] = 1.0
+    return weights
 
 
 def _per_sample(samples: Any) -> dict[str, int]:

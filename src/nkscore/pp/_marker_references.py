@@ -8,11 +8,12 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import pandas as pd
+from scipy import sparse
 
 from nkscore import schema, signatures
 from nkscore.errors import DesignError, NkscoreWarning
 from nkscore.pp._references import Reference, identity_genes, usable_cells
-from nkscore.scoring import RANK_AUC, gene_sets, run
+from nkscore.scoring import RANK_AUC, as_rows, gene_sets, run
 from nkscore.stats import group_sums, marker_genes
 
 if TYPE_CHECKING:
@@ -109,7 +110,7 @@ def _clusters(adata: AnnData) -> Positions:
 
     usable = usable_cells(adata)
     shell = anndata.AnnData(
-        X=adata.layers[schema.COUNTS][usable].astype(np.float32),
+        X=sparse.csr_matrix(as_rows(adata.layers[schema.COUNTS])[usable], dtype=np.float32),
         var=pd.DataFrame(index=adata.var_names),
     )
     sc.pp.normalize_total(shell, target_sum=1e4)

@@ -8,6 +8,7 @@ import numpy as np
 from scipy import sparse
 
 from nkscore import schema
+from nkscore.scoring import as_rows
 
 if TYPE_CHECKING:
     from anndata import AnnData
@@ -50,15 +51,16 @@ def normalize(adata: AnnData, *, target_sum: float = 1e4) -> None:
     if not target_sum > 0:
         msg = f"target_sum is {target_sum}; a positive number is needed, usually 10,000."
         raise ValueError(msg)
-    counts = sparse.csr_matrix(adata.layers[schema.COUNTS])
+    counts = sparse.csr_matrix(as_rows(adata.layers[schema.COUNTS]))
     total = np.asarray(counts.sum(axis=1, dtype=np.float64)).ravel()
     factor = np.divide(target_sum, total, out=np.zeros_like(total), where=total > 0)
     data = np.repeat(factor, np.diff(counts.indptr))
     data *= counts.data
     values = np.log1p(data, out=data).astype(np.float32)
-    adata.X = sparse.csr_matrix(
-        (values, counts.indices.copy(), counts.indptr.copy()), shape=counts.shape
-    )
+    # First the record, which makes an object of a view: X of a view is that of its parent.
     schema.record(
         adata, "pp.normalize", function="pp.normalize", options={"target_sum": target_sum}
+    )
+    adata.X = sparse.csr_matrix(
+        (values, counts.indices.copy(), counts.indptr.copy()), shape=counts.shape
     )

@@ -104,6 +104,10 @@ def match(
     aliases
         Whether older and newer names count.
 
+    Returns
+    -------
+    Positions of the genes of each signature, and its coverage.
+
     Raises
     ------
     GeneCoverageError

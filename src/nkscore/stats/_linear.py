@@ -112,41 +112,77 @@ def _inverse(normal: Floats, present: Any) -> tuple[Floats, Any, Any]:
     return inverse / scale[:, :, None] / scale[:, None, :], present & (lost < 1e-8), rank
 
 
-def squeeze_variances(variance: Floats, df: Floats) -> tuple[Floats, float, float]:
-    """Shrink residual variances toward a common value.
+def squeeze_variances(
+    variance: Floats, df: Floats, *, covariate: Floats | None = None
+) -> tuple[Floats, Floats, float]:
+    """Shrink residual variances toward a common value, or toward a trend.
 
     Parameters
     ----------
     variance, df
         Residual variance and its degrees of freedom per gene; genes with ``df`` 0 take the prior.
+    covariate
+        Mean log expression per gene, on which the prior variance may depend (a natural cubic
+        spline with four coefficients); one prior for all genes without it.
 
     Returns
     -------
-    posterior variances, prior variance, prior degrees of freedom (possibly infinite).
+    posterior variances, prior variances, prior degrees of freedom (possibly infinite).
     """
     usable = (df > 0) & np.isfinite(variance)
     if usable.sum() < 2:
-        return variance, float("nan"), 0.0
-    prior, df_prior = _fit_scaled_f(variance[usable], df[usable])
+        return variance, np.full_like(variance, np.nan), 0.0
+    basis = np.ones((variance.size, 1))
+    if covariate is not None:
+        basis = _natural_spline(covariate, covariate[usable])
+    log_prior, df_prior = _fit_scaled_f(variance[usable], df[usable], basis[usable])
+    prior = np.exp(basis @ log_prior)
     known = np.where(usable, variance, 0.0)
     degrees = np.where(usable, df, 0.0)
     if np.isinf(df_prior):
-        return np.full_like(variance, prior), prior, df_prior
+        return prior, prior, df_prior
     posterior = (degrees * known + df_prior * prior) / (degrees + df_prior)
     return np.asarray(posterior), prior, df_prior
 
 
-def _fit_scaled_f(variance: Floats, df: Floats) -> tuple[float, float]:
-    """Moment estimates of the scale and second degrees of freedom, on the log scale."""
+def _natural_spline(x: Floats, known: Floats) -> Floats:
+    """Basis of cubic splines that are linear beyond the data, as many knots as data allow."""
+    n_interior = int(known.size >= 6) + int(known.size >= 30)
+    knots = np.quantile(known, np.linspace(0, 1, n_interior + 2))
+    knots = np.unique(knots)
+    if knots.size < 2:
+        return np.ones((x.size, 1))
+    span = knots[-1] - knots[0]
+
+    def cubic(knot: float) -> Floats:
+        return np.asarray(np.maximum((x - knot) / span, 0.0) ** 3)
+
+    def difference(knot: float) -> Floats:
+        return np.asarray((cubic(knot) - cubic(knots[-1])) / ((knots[-1] - knot) / span))
+
+    last = difference(knots[-2])
+    columns = [np.ones_like(x), (x - knots[0]) / span]
+    columns += [difference(knot) - last for knot in knots[:-2]]
+    return np.column_stack(columns)
+
+
+def _fit_scaled_f(variance: Floats, df: Floats, basis: Floats) -> tuple[Floats, float]:
+    """Moment estimates of the log scale, in terms of the basis, and of the second df."""
     median = np.median(variance)
     positive = np.maximum(variance, 1e-5 * (median if median > 0 else 1.0))
     e = np.log(positive) - special.digamma(df / 2) + np.log(df / 2)
-    excess = e.var(ddof=1) - special.polygamma(1, df / 2).mean()
+    coefficients, _, rank, _ = np.linalg.lstsq(basis, e, rcond=None)
+    spread = ((e - basis @ coefficients) ** 2).sum() / max(e.size - int(rank), 1)
+    excess = float(spread - special.polygamma(1, df / 2).mean())
+    # The constant function is in the basis as its first column.
+    constant = np.eye(basis.shape[1])[0]
     if excess <= 0:
-        return float(positive.mean()), float("inf")
-    df_prior = 2 * _inverse_trigamma(float(excess))
-    scale = np.exp(e.mean() + special.digamma(df_prior / 2) - np.log(df_prior / 2))
-    return float(scale), df_prior
+        if basis.shape[1] == 1:
+            return np.log([positive.mean()]), float("inf")
+        return coefficients, float("inf")
+    df_prior = 2 * _inverse_trigamma(excess)
+    shift = special.digamma(df_prior / 2) - np.log(df_prior / 2)
+    return coefficients + shift * constant, df_prior
 
 
 def _inverse_trigamma(value: float) -> float:
@@ -158,17 +194,25 @@ def _inverse_trigamma(value: float) -> float:
     return float(root)
 
 
-def moderated_test(fit: LinearFit, coefficient: int, *, least_variance: float = 0.0) -> Test:
+def moderated_test(
+    fit: LinearFit,
+    coefficient: int,
+    *,
+    covariate: Floats | None = None,
+    least_variance: float = 0.0,
+) -> Test:
     """Test one coefficient of each gene against zero, with shared variances.
 
     Parameters
     ----------
     coefficient
         Column of the design.
+    covariate
+        Mean log expression per gene, on which the shared variance may depend.
     least_variance
         Variances below it are raised to it; 1 where weights are inverse sampling variances.
     """
-    posterior, _, df_prior = squeeze_variances(fit.variance, fit.df_residual)
+    posterior, _, df_prior = squeeze_variances(fit.variance, fit.df_residual, covariate=covariate)
     posterior = np.maximum(posterior, least_variance)
     rows = np.arange(fit.variance.size)
     effect = fit.coefficients[rows, coefficient]

@@ -122,7 +122,8 @@ def two_level_posterior(
     Returns
     -------
     posterior per cell, fitted ratio. All zero, and ratio 1, where one level explains the counts as
-    well (Bayesian information criterion over all groups).
+    well (Bayesian information criterion over all groups), or where the fitted ratio is no further
+    from 1 than ``bounds`` demand.
     """
     n_groups = int(group.max()) + 1
     usual = np.ones(x.size, bool) if usual is None else usual
@@ -130,7 +131,9 @@ def two_level_posterior(
     single = one.fit(fold=1.0, bounds=(1.0, 1.0))
     two = one.fit(fold=fold, bounds=bounds)
     penalty = 0.5 * (n_groups + 1) * np.log(x.size)
-    if two[2] - single[2] <= penalty:
+    # A ratio held up by its bound is that of a weaker difference than the program's.
+    least = min(bounds, key=lambda bound: abs(np.log(bound)))
+    if two[2] - single[2] <= penalty or np.isclose(two[1], least, rtol=1e-6):
         return np.zeros(x.size), 1.0
     return two[0], two[1]
 
@@ -183,7 +186,9 @@ class _Levels:
             level = self._per_group(off * x) / np.maximum(self._per_group(off * expected), 1e-12)
             mean = np.maximum(expected * level[group], 1e-9)
             fold = float(np.clip((posterior @ x) / max(posterior @ mean, 1e-9), *bounds))
-            judged = ~free if self.induced and not free.all() else np.ones(x.size, dtype=bool)
+            # Cells of groups without usual ones are a mixture, which would pass for spread.
+            known = self.induced and self.usual.any()
+            judged = self.usual if known else np.ones(x.size, dtype=bool)
             both = np.tile(x, 2)[:, None], np.concatenate([mean, mean * fold])[:, None]
             weight = np.concatenate([judged * off, judged * posterior])[:, None]
             dispersion = float(_moment_dispersion(*both, weight)[0])

@@ -118,7 +118,8 @@ def _bump(center: float) -> Floats:
 
 def _between(low: float, high: float) -> Floats:
     middle, half = (low + high) / 2, (high - low) / 2 - 2.5 * _SPREAD
-    inside = np.abs(_GRID - middle) <= half
+    # Grid points at an edge count in part, so that the weights change smoothly with the centers.
+    inside = np.clip((half - np.abs(_GRID - middle)) / _GRID[1] + 0.5, 0.0, 1.0)
     return np.asarray(inside / inside.sum())
 
 

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import pandas as pd
+from scipy import optimize
 from scipy import stats as scipy_stats
 
 from nkscore import schema
@@ -89,9 +90,10 @@ def state_shift(
 ) -> pd.DataFrame:
     """Test for each line whether a state is more or less frequent than in the control.
 
-    The logit of each sample's fraction enters one linear model over all
-    lines, weighted by its binomial precision, with variances shared between states and never below
-    the binomial one; samples are the replicates, and donors measured in both arms are matched.
+    The logit of each sample's fraction enters one linear model over all lines. A sample weighs by
+    its binomial variance plus a variance between samples that all states have in common, so that
+    large samples do not pass for sure ones; residual variances are shared between states and never
+    below that sum. Samples are the replicates, and donors measured in both arms are matched.
 
     Parameters
     ----------
@@ -162,7 +164,9 @@ def state_shift(
     logit = np.log((k + 0.5) / (total - k + 0.5)).T
     share = (k + 0.5) / (total + 1)
     present = k.sum(axis=0) > 0
-    fit = fit_linear(logit[present], design.matrix, (total * share * (1 - share)).T[present])
+    binomial = (total * share * (1 - share)).T[present]
+    weights = _precision(logit[present], binomial, design.matrix)
+    fit = fit_linear(logit[present], design.matrix, weights)
     parts = []
     for name, column in design.effects.items():
         test = moderated_test(fit, column, least_variance=1.0)
@@ -188,6 +192,17 @@ def state_shift(
             )
         )
     return _finish(pd.concat(parts, ignore_index=True), confidence)
+
+
+def _precision(logit: Any, binomial: Any, design: Any) -> Any:
+    """Add to the binomial variances the variance between samples that the residuals ask for."""
+
+    def excess(between: float) -> float:
+        fit = fit_linear(logit, design, 1 / (1 / binomial + between))
+        return float((fit.variance * fit.df_residual).sum() - fit.df_residual.sum())
+
+    between = optimize.brentq(excess, 0.0, 1e4, xtol=1e-10) if excess(0.0) > 0 else 0.0
+    return 1 / (1 / binomial + between)
 
 
 def _finish(table: pd.DataFrame, confidence: float) -> pd.DataFrame:

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+import numpy as np
+
 from nkscore import schema
 
 if TYPE_CHECKING:
@@ -45,6 +47,8 @@ def embed(
         If ``X`` is empty.
     WrongScaleError
         If ``X`` is not log-normalized.
+    GeneCoverageError
+        If gene names are repeated.
     ValueError
         If there are fewer than 20 cells.
     """
@@ -53,11 +57,13 @@ def embed(
     if adata.X is None:
         schema.require(adata, "layers", ["X made by pp.normalize"], "pp.normalize")
     schema.check_log_scale(adata.X)
+    schema.check_var_names(adata)
     if adata.n_obs < 20:
         msg = f"{adata.n_obs} cells cannot be mapped; at least 20 are needed."
         raise ValueError(msg)
+    n_detected = int((np.asarray(adata.X.sum(axis=0)).ravel() > 0).sum())
     table = sc.pp.highly_variable_genes(
-        adata, n_top_genes=min(n_top_genes, adata.n_vars), inplace=False
+        adata, n_top_genes=min(n_top_genes, n_detected), inplace=False
     )
     table.index = adata.var_names
     adata.var["highly_variable"] = table["highly_variable"]

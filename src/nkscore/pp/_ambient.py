@@ -1,0 +1,238 @@
+"""How much RNA of NK cells floats in the tumor profiles."""
+
+from __future__ import annotations
+
+import logging
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import pandas as pd
+
+from nkscore import schema, signatures
+from nkscore._samples import Samples, compartment_samples, labels
+from nkscore.errors import DesignError, GeneCoverageError
+from nkscore.pp._references import identity_genes
+from nkscore.stats import ambient_share, group_sums
+
+if TYPE_CHECKING:
+    from anndata import AnnData
+
+    Floats = np.ndarray[Any, np.dtype[np.float64]]
+
+_LOG = logging.getLogger("nkscore")
+_MOST_GENES = 100
+
+
+def ambient(
+    adata: AnnData,
+    *,
+    soup: pd.DataFrame | None = None,
+    min_cells: int = 20,
+    fold: float = 10.0,
+    confidence: float = 0.95,
+) -> None:
+    """Estimate for each co-culture sample which share of its tumor cells' RNA is ambient.
+
+    Genes that the lane's NK cells express and the line alone does not tell the share: whatever of
+    them is counted in tumor cells of the co-culture floated in. Counts are not changed; the
+    expected ambient counts follow from what is written.
+
+    Reads ``layers["counts"]``, ``obs["compartment"]``, ``obs["lane"]``, ``obs["sample"]``,
+    ``obs["condition"]``, ``obs["tumor"]`` and, where present, ``obs["qc_pass"]``.
+
+    Parameters
+    ----------
+    adata
+        Cells × genes.
+    soup
+        Ambient profile, genes × lanes, of counts or shares, for example the sum of empty droplets;
+        by default the sum of all cells of the lane that passed QC.
+    min_cells
+        Samples with fewer tumor cells are left out.
+    fold
+        A gene is used for a line if its share in the soup is this many times the upper limit of
+        its share in the line's monoculture.
+    confidence
+        Coverage of the intervals, 0 to 1.
+
+    Returns
+    -------
+    None
+        Writes ``uns["nkscore"]["pp.ambient"]["samples"]`` (DataFrame: ``sample``, ``lane``,
+        ``tumor``, ``ambient_share`` with ``ci_low``, ``ci_high``: share of the tumor cells' counts
+        that is ambient; ``nk_share``: the part of it that comes from NK cells; ``n_cells``,
+        ``n_genes``, ``evidence``), ``varm["ambient_soup"]`` (float64 DataFrame, genes × lanes,
+        sums to 1) and ``varm["ambient_nk"]`` (the part of the soup that comes from NK cells).
+        The expected NK ambient counts of a sample are its total count × ``ambient_share`` ×
+        ``ambient_nk``.
+
+    Raises
+    ------
+    MissingKeyError
+        If compartments were not called.
+    DesignError
+        If no co-culture sample has enough tumor cells, or a lane holds no NK cell.
+    GeneCoverageError
+        If the soup and the data share too few genes, or no gene is specific to NK cells.
+
+    Notes
+    -----
+    ``evidence`` is ``monoculture``, or ``list`` for lines without one, for which the NK-exclusive
+    genes of the catalogue are taken to be absent from the line. A monoculture that shares its lane
+    with NK cells carries ambient RNA itself; the estimate is then too low. The interval holds the
+    noise of counts and the disagreement of genes, not an error of the whole soup profile, which a
+    sum of cells instead of empty droplets makes a few percent of the share.
+
+    Examples
+    --------
+    >>> import nkscore as nk
+    >>> adata = nk.datasets.simulate_coculture(n_cells_per_sample=60, rng=0)
+    >>> nk.datasets.use_truth(adata)
+    >>> nk.pp.ambient(adata)
+    >>> table = adata.uns["nkscore"]["pp.ambient"]["samples"]
+    >>> bool(table["ambient_share"].between(0.01, 0.10).all())
+    True
+    """
+    schema.check_input(adata)
+    columns = [schema.LANE, schema.TUMOR, schema.CONDITION]
+    samples = compartment_samples(adata, schema.TUMOR_CELLS, columns=columns, min_cells=min_cells)
+    own = _monocultures(adata, samples)
+    with_nk = samples.keep(labels(samples.table, schema.CONDITION) == schema.COCULTURE)
+    if len(with_nk.table) == 0:
+        msg = (
+            f"No sample of condition 'coculture' has {min_cells} tumor cells, so there is nothing "
+            "in which NK RNA could float. Check obs['compartment'] and obs['condition']."
+        )
+        raise DesignError(msg)
+    profiles, nk_part = _soups(adata, sorted(set(with_nk.table[schema.LANE])), soup)
+    counts = group_sums(adata.layers[schema.COUNTS], with_nk.codes, len(with_nk.table))
+    allowed = identity_genes(adata)
+    rows = []
+    for i, sample in with_nk.table.iterrows():
+        lane, line = str(sample[schema.LANE]), str(sample[schema.TUMOR])
+        genes, alone, evidence = _specific_genes(
+            adata, (profiles[lane], nk_part[lane]), own.get(line), allowed=allowed, fold=fold
+        )
+        total = float(counts[i].sum())
+        fit = ambient_share(
+            counts[i, genes],
+            total,
+            profiles[lane][genes],
+            alone=alone,
+            total_alone=float(own[line].sum()) if line in own else total,
+            confidence=confidence,
+        )
+        rows.append(
+            {
+                "sample": str(sample[schema.SAMPLE]),
+                "lane": lane,
+                "tumor": line,
+                "ambient_share": fit.share,
+                "ci_low": fit.low,
+                "ci_high": fit.high,
+                "nk_share": fit.share * float(nk_part[lane].sum()),
+                "n_cells": int(sample["n_cells"]),
+                "n_genes": int(fit.used.sum()),
+                "evidence": evidence,
+            }
+        )
+    adata.varm["ambient_soup"] = pd.DataFrame(profiles, index=adata.var_names)
+    adata.varm["ambient_nk"] = pd.DataFrame(nk_part, index=adata.var_names)
+    table = pd.DataFrame(rows, index=[str(i) for i in range(len(rows))])
+    schema.record(
+        adata,
+        "pp.ambient",
+        function="pp.ambient",
+        options={
+            "soup": "cells of the lane" if soup is None else "given",
+            "min_cells": min_cells,
+            "fold": fold,
+            "confidence": confidence,
+        },
+        samples=table,
+    )
+    median = 100 * float(table["ambient_share"].median())
+    _LOG.info("Ambient share of tumor cells: median %.1f %% of %d samples", median, len(table))
+
+
+def _monocultures(adata: AnnData, samples: Samples) -> dict[str, Floats]:
+    """Sum the counts of each line grown alone."""
+    alone = samples.keep(labels(samples.table, schema.CONDITION) == schema.TUMOR_MONO)
+    if len(alone.table) == 0:
+        return {}
+    sums = group_sums(adata.layers[schema.COUNTS], alone.codes, len(alone.table))
+    lines = labels(alone.table, schema.TUMOR)
+    return {str(line): sums[lines == line].sum(axis=0) for line in set(lines) if line is not None}
+
+
+def _soups(
+    adata: AnnData, lanes: list[str], given: pd.DataFrame | None
+) -> tuple[dict[str, Floats], dict[str, Floats]]:
+    """Return the ambient profile of each lane and the part of it that NK cells gave."""
+    lane = adata.obs[schema.LANE].astype(str).to_numpy()
+    use = np.ones(adata.n_obs, dtype=bool)
+    if schema.QC_PASS in adata.obs:
+        use = adata.obs[schema.QC_PASS].to_numpy(dtype=bool)
+    is_nk = (adata.obs[schema.COMPARTMENT] == schema.NK).to_numpy()
+    number = {name: i for i, name in enumerate(lanes)}
+    code = np.array([number.get(name, -1) for name in lane])
+    code[~use] = -1
+    counts = adata.layers[schema.COUNTS]
+    every = group_sums(counts, code, len(lanes))
+    nk = group_sums(counts, np.where(is_nk, code, -1), len(lanes))
+    empty = [name for name in lanes if nk[number[name]].sum() == 0]
+    if empty:
+        msg = (
+            f"Lane {empty[0]!r} holds co-cultures but no cell called NK, so its NK profile is "
+            "unknown. Check obs['compartment'] of that lane."
+        )
+        raise DesignError(msg)
+    profiles, nk_part = {}, {}
+    for name, i in number.items():
+        total = every[i].sum()
+        profiles[name] = every[i] / total
+        share_of_nk = np.divide(nk[i], every[i], out=np.zeros_like(nk[i]), where=every[i] > 0)
+        if given is not None:
+            profiles[name] = _given_soup(adata, given, name)
+        nk_part[name] = profiles[name] * share_of_nk
+    return profiles, nk_part
+
+
+def _given_soup(adata: AnnData, soup: pd.DataFrame, lane: str) -> Floats:
+    if lane not in soup.columns:
+        msg = f"soup has no column {lane!r} (it has {', '.join(map(str, soup.columns))})."
+        raise DesignError(msg)
+    profile = soup[lane].reindex(adata.var_names)
+    if profile.notna().mean() < 0.5:
+        msg = (
+            f"soup holds {profile.notna().sum()} of the {adata.n_vars} genes of the data. "
+            "Its index must be gene names as in adata.var_names."
+        )
+        raise GeneCoverageError(msg)
+    values = np.nan_to_num(profile.to_numpy(dtype=float))
+    return np.asarray(values / values.sum())
+
+
+def _specific_genes(
+    adata: AnnData, soups: tuple[Floats, Floats], own: Floats | None, *, allowed: Any, fold: float
+) -> tuple[Any, Floats, str]:
+    """Return genes of NK cells that the line lacks, their counts in it, and the evidence."""
+    profile, nk_part = soups
+    if own is None:
+        listed = adata.var_names.isin(list(signatures.nk_exclusive()))
+        genes = np.flatnonzero(listed & (profile > 0))
+        evidence, alone = "list", np.zeros(genes.size)
+    else:
+        # One count more than seen is the most that the line's share may be.
+        ceiling = (own + 1) / own.sum()
+        wanted = allowed & (profile >= fold * ceiling) & (nk_part >= 0.5 * profile)
+        order = np.argsort(-profile, kind="stable")
+        genes = np.sort(order[wanted[order]][:_MOST_GENES])
+        evidence, alone = "monoculture", own[genes]
+    if genes.size < 3:
+        msg = (
+            f"{genes.size} genes are specific to NK cells here; at least 3 are needed. "
+            "Lower fold, or check that compartments and monocultures are right."
+        )
+        raise GeneCoverageError(msg)
+    return genes, alone, evidence

@@ -1,0 +1,107 @@
+"""Doublet scores that need neither hashtags nor monocultures."""
+
+from __future__ import annotations
+
+import logging
+from typing import TYPE_CHECKING
+
+import numpy as np
+import pandas as pd
+from scipy import sparse
+from tqdm import tqdm
+
+from nkscore import schema
+from nkscore.scoring import as_rows
+
+if TYPE_CHECKING:
+    from anndata import AnnData
+
+_LOG = logging.getLogger("nkscore")
+_FEWEST = 50
+
+
+def doublet_scores(
+    adata: AnnData, *, by: str = schema.LANE, expected_rate: float = 0.06, seed: int = 0
+) -> None:
+    """Score each cell by how much it resembles simulated doublets of its lane.
+
+    Finds doublets of two lines, or of a tumor and an NK cell, also where both carry the same
+    hashtag; not those of two cells of a kind. No cell is removed and no call is made: compare with
+    ``hashtag_class`` and ``compartment``.
+
+    Reads ``layers["counts"]``, ``obs[by]`` and, where present, ``obs["qc_pass"]``.
+
+    Parameters
+    ----------
+    adata
+        Cells × genes.
+    by
+        Column of ``obs`` whose levels are scored on their own.
+    expected_rate
+        Expected share of doublets, 0 to 1; about 0.8 % per 1,000 cells loaded on a 10x lane.
+    seed
+        Seed of the simulated doublets.
+
+    Returns
+    -------
+    None
+        Writes ``obs["doublet_score"]`` (float64, 0 to 1; NaN for cells that failed QC and for
+        levels with fewer than 50 cells) and ``uns["nkscore"]["pp.doublet_scores"]``.
+
+    Raises
+    ------
+    MissingKeyError
+        If ``obs[by]`` is absent.
+    WrongScaleError
+        If ``layers["counts"]`` is not counts.
+    ValueError
+        If ``expected_rate`` is not between 0 and 1.
+
+    Notes
+    -----
+    Scrublet (Wolock et al. 2019, doi 10.1016/j.cels.2018.11.005) in scanpy's implementation.
+
+    Examples
+    --------
+    >>> import nkscore as nk
+    >>> adata = nk.datasets.simulate_coculture(n_cells_per_sample=30, rng=0)
+    >>> nk.pp.doublet_scores(adata)
+    >>> bool(adata.obs["doublet_score"].between(0, 1).all())
+    True
+    """
+    import anndata
+    import scanpy as sc
+
+    schema.check_input(adata)
+    schema.require(adata, "obs", [by], "io.read_coculture")
+    if not 0 < expected_rate < 1:
+        msg = f"expected_rate is {expected_rate}; a share between 0 and 1 is needed, such as 0.06."
+        raise ValueError(msg)
+    rows = as_rows(adata.layers[schema.COUNTS])
+    usable = np.ones(adata.n_obs, dtype=bool)
+    if schema.QC_PASS in adata.obs:
+        usable = adata.obs[schema.QC_PASS].to_numpy(dtype=bool)
+    groups = adata.obs[by].astype(str).to_numpy()
+    score = np.full(adata.n_obs, np.nan)
+    for name in tqdm(sorted(set(groups)), desc="doublet scores", disable=None, leave=False):
+        cells = np.flatnonzero((groups == name) & usable)
+        if cells.size < _FEWEST:
+            _LOG.warning("%s: %d cells are too few for doublet scores", name, cells.size)
+            continue
+        shell = anndata.AnnData(
+            X=sparse.csr_matrix(rows[cells], dtype=np.float32),
+            var=pd.DataFrame(index=adata.var_names),
+        )
+        # With a threshold given, scanpy does not look for one, which would need scikit-image.
+        sc.pp.scrublet(
+            shell, expected_doublet_rate=expected_rate, threshold=0.0, random_state=seed,
+            verbose=False,
+        )  # fmt: skip
+        score[cells] = shell.obs["doublet_score"].to_numpy(dtype=float)
+    adata.obs["doublet_score"] = score
+    schema.record(
+        adata,
+        "pp.doublet_scores",
+        function="pp.doublet_scores",
+        options={"by": by, "expected_rate": expected_rate, "seed": seed},
+    )

@@ -1,0 +1,26 @@
+"""Fixtures for all tests: where the real data lie, and one small experiment."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+import nkscore as nk
+
+
+@pytest.fixture(scope="session")
+def shared():
+    """Folder of real data and golden values beside the checkout."""
+    folder = Path(__file__).resolve().parents[1] / ".." / "shared"
+    if not folder.is_dir():
+        pytest.skip("../shared (real data and golden values) is not on this machine")
+    return folder.resolve()
+
+
+@pytest.fixture(scope="session")
+def small_coculture():
+    """Two lines, two donors, 320 cells × 4000 genes, as read; copy it before changing it."""
+    return nk.datasets.simulate_coculture(
+        tumors=["697", "GDM1"], n_donors=2, n_cells_per_sample=40, n_genes=4000, rng=1
+    )

@@ -1,0 +1,138 @@
+"""pp.ambient: planted shares come back, from monocultures, lists and given soups."""
+
+from __future__ import annotations
+
+import numpy as np
+import pandas as pd
+import pytest
+
+import nkscore as nk
+from nkscore.errors import DesignError, GeneCoverageError, MissingKeyError
+
+
+def simulated(rho, **options):
+    adata = nk.datasets.simulate_coculture(
+        tumors=("697", "JURKAT", "K562"), n_donors=2, rng=4, ambient=rho, **options
+    )
+    nk.datasets.use_truth(adata)
+    return adata
+
+
+def truth(adata):
+    """Share of the counts of called tumor cells that was planted as ambient, per sample."""
+    counts = np.asarray(adata.layers["counts"].sum(axis=1)).ravel()
+    use = (adata.obs["compartment"] == "tumor") & adata.obs["qc_pass"]
+    use &= adata.obs["sample"].notna()
+    table = pd.DataFrame({"n": counts, "floating": counts * adata.obs["truth_ambient"]})
+    sums = table[use].groupby(adata.obs.loc[use, "sample"].astype(str)).sum()
+    return sums["floating"] / sums["n"]
+
+
+def shares(adata):
+    return adata.uns["nkscore"]["pp.ambient"]["samples"].set_index("sample")
+
+
+@pytest.mark.parametrize(("rho", "tolerance"), [(0.02, 0.2), (0.05, 0.15), (0.2, 0.1)])
+def test_planted_share_is_recovered(rho, tolerance):
+    adata = simulated(rho)
+    nk.pp.ambient(adata)
+    table = shares(adata)
+    expected = truth(adata).reindex(table.index)
+    assert len(table) == 6
+    assert (table["evidence"] == "monoculture").all()
+    np.testing.assert_allclose(table["ambient_share"], expected, rtol=tolerance)
+    assert (table["nk_share"] < table["ambient_share"]).all()
+    # The interval leaves out errors of the soup itself, which show where counts are many.
+    inside = (table["ci_low"] <= expected) & (expected <= table["ci_high"])
+    assert inside.mean() >= 0.8 or rho > 0.05
+
+
+def test_without_ambient_rna_none_is_found():
+    adata = simulated(0.0)
+    nk.pp.ambient(adata)
+    assert shares(adata)["ambient_share"].max() < 0.003
+
+
+def test_without_monocultures_the_list_is_used():
+    adata = simulated(0.05)
+    adata = adata[adata.obs["condition"] != "tumor_mono"].copy()
+    nk.pp.ambient(adata)
+    table = shares(adata)
+    assert (table["evidence"] == "list").all()
+    np.testing.assert_allclose(table["ambient_share"], truth(adata).reindex(table.index), rtol=0.4)
+
+
+def test_written_profiles_are_shares_of_the_lane():
+    adata = simulated(0.05)
+    before = adata.layers["counts"].copy()
+    nk.pp.ambient(adata)
+    lanes = sorted(set(shares(adata)["lane"]))
+    soup, part = adata.varm["ambient_soup"], adata.varm["ambient_nk"]
+    assert list(soup.columns) == lanes
+    np.testing.assert_allclose(soup.sum(), 1)
+    assert (part <= soup).all(axis=None)
+    assert (adata.layers["counts"] != before).nnz == 0
+
+
+def test_given_soup_replaces_the_cells():
+    adata = simulated(0.05)
+    nk.pp.ambient(adata)
+    first, profile = shares(adata), adata.varm["ambient_soup"] * 1e6
+    nk.pp.ambient(adata, soup=profile)
+    pd.testing.assert_series_equal(
+        shares(adata)["ambient_share"], first["ambient_share"], rtol=1e-6
+    )
+    with pytest.raises(DesignError, match=r"soup has no column 'Lane_NK1'"):
+        nk.pp.ambient(adata, soup=profile.rename(columns={"Lane_NK1": "other"}))
+    with pytest.raises(GeneCoverageError, match=r"soup holds 0 of the"):
+        nk.pp.ambient(adata, soup=profile.rename(index=str.lower))
+
+
+def test_result_survives_h5ad(tmp_path):
+    import anndata
+
+    adata = simulated(0.05)
+    nk.pp.ambient(adata)
+    adata.write_h5ad(tmp_path / "x.h5ad")
+    again = anndata.read_h5ad(tmp_path / "x.h5ad")
+    pd.testing.assert_frame_equal(shares(again), shares(adata), check_index_type=False)
+    pd.testing.assert_frame_equal(again.varm["ambient_nk"], adata.varm["ambient_nk"])
+
+
+def test_errors_say_what_to_do():
+    adata = simulated(0.05)
+    bare = adata.copy()
+    del bare.obs["compartment"]
+    with pytest.raises(MissingKeyError, match=r"Run pp.compartments first"):
+        nk.pp.ambient(bare)
+    alone = adata[adata.obs["condition"] == "tumor_mono"].copy()
+    with pytest.raises(DesignError, match=r"No sample of condition 'coculture'"):
+        nk.pp.ambient(alone)
+    no_nk = adata[adata.obs["compartment"] != "nk"].copy()
+    with pytest.raises(DesignError, match=r"holds co-cultures but no cell called NK"):
+        nk.pp.ambient(no_nk)
+    with pytest.raises(GeneCoverageError, match=r"genes are specific to NK cells"):
+        nk.pp.ambient(adata, fold=1e9)
+
+
+def test_flag_uses_the_measured_share():
+    """Nothing induced: what rises in co-culture is ambient, and its share of the counts is high."""
+    adata = simulated(0.1, ifn_response=0.0, line_response=0.0)
+    nk.pp.ambient(adata)
+    table = nk.tl.flag_ambient(nk.tl.interaction_response(adata, "tumor"), adata=adata)
+    raised = table[(table["q_value"] < 0.05) & (table["log2_fc"] > 1)]
+    assert len(raised) > 20
+    assert raised["ambient_suspect"].mean() > 0.85
+    assert table["ambient_share"].between(0, 1).all()
+    expected = (table["ambient_share"] >= 0.5).rename("ambient_suspect")
+    pd.testing.assert_series_equal(table["ambient_suspect"], expected)
+
+
+def test_induced_genes_are_not_flagged():
+    adata = simulated(0.05)
+    nk.pp.ambient(adata)
+    table = nk.tl.flag_ambient(nk.tl.interaction_response(adata, "tumor"), adata=adata)
+    core = nk.signatures.get("DUFVA2023_CORE_NK_RESPONSE_NO_AMBIENT").genes
+    induced = table[table["gene"].isin(core) & (table["q_value"] < 0.05)]
+    assert len(induced) > 10
+    assert induced["ambient_suspect"].mean() < 0.05

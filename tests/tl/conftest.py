@@ -1,0 +1,88 @@
+"""Simulated experiments with the truth filled in, and the way to real data."""
+
+from __future__ import annotations
+
+import anndata as ad
+import numpy as np
+import pandas as pd
+import pytest
+from scipy import sparse
+
+import nkscore as nk
+from nkscore import schema
+
+THREE_LINES = ["697", "GDM1", "JURKAT"]
+
+
+def _simulate(**options):
+    adata = nk.datasets.simulate_coculture(
+        **{"n_cells_per_sample": 100, "n_genes": 4000, "rng": 0} | options
+    )
+    nk.datasets.use_truth(adata)
+    return adata
+
+
+@pytest.fixture(scope="session")
+def simulate():
+    """Simulate with few genes and the truth in the slots that pp fills."""
+    return _simulate
+
+
+@pytest.fixture(scope="session")
+def experiment():
+    """Six lines, three donors, all effects; do not change in a test."""
+    return _simulate()
+
+
+@pytest.fixture(scope="session")
+def stated(experiment):
+    """The experiment with states called; do not change in a test."""
+    adata = experiment.copy()
+    nk.tl.nk_states(adata)
+    nk.tl.tumor_states(adata)
+    return adata
+
+
+@pytest.fixture(scope="session")
+def clean():
+    """Three lines without ambient RNA, doublets and most random effects: planted folds alone."""
+    return _simulate(
+        tumors=THREE_LINES, n_cells_per_sample=150, ambient=0.0, doublets=0.0, selection=0.0,
+        donor_effect=0.0, sample_effect=0.05, lane_effect=0.0,
+    )  # fmt: skip
+
+
+@pytest.fixture(scope="session")
+def thinned():
+    """thinned(adata, share): each count kept with that probability."""
+
+    def thin(adata, share):
+        thin_copy = adata.copy()
+        counts = thin_copy.layers["counts"]
+        counts.data = np.random.default_rng(0).binomial(counts.data, share).astype(np.int32)
+        counts.eliminate_zeros()
+        return thin_copy
+
+    return thin
+
+
+@pytest.fixture(scope="session")
+def from_obs():
+    """Build an AnnData of one gene from columns of obs."""
+
+    def build(**columns):
+        obs = pd.DataFrame(columns)
+        obs.index = pd.Index([f"cell{i}" for i in range(len(obs))], dtype=str)
+        adata = ad.AnnData(obs=obs, var=pd.DataFrame(index=pd.Index(["G"], dtype=str)))
+        adata.layers["counts"] = sparse.csr_matrix(np.ones((len(obs), 1), dtype=np.int32))
+        return adata
+
+    return build
+
+
+@pytest.fixture(scope="session")
+def kang(shared):
+    """Blood cells with and without interferon beta, eight donors in both arms."""
+    adata = ad.read_h5ad(shared / "data/kang2018_ifnb/kang_ifnb_4k_counts_donors.h5ad")
+    adata.layers[schema.COUNTS] = adata.X.copy()
+    return adata

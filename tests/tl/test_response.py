@@ -1,0 +1,390 @@
+from __future__ import annotations
+
+import logging
+
+import anndata as ad
+import numpy as np
+import pandas as pd
+import pytest
+from scipy import sparse, stats
+
+import nkscore as nk
+from nkscore.errors import DesignError, MissingKeyError, WrongScaleError
+
+COLUMNS = [
+    "tumor", "gene", "log2_fc", "se", "ci_low", "ci_high", "t", "p_value", "q_value",
+    "mean_log2_cpm", "n_samples_treated", "n_samples_control", "df_residual", "pct_treated",
+    "n_cells_treated", "pct_control", "n_cells_control", "lineage",
+]  # fmt: skip
+
+
+@pytest.fixture(scope="module")
+def response(clean):
+    return nk.tl.interaction_response(clean)
+
+
+@pytest.fixture(scope="module")
+def with_truth(response, clean):
+    truth = clean.uns["truth"]["response"]
+    return response.merge(truth, on=["tumor", "gene"], how="left", suffixes=("", "_true"))
+
+
+def by_key(table):
+    return table.sort_values(["tumor", "gene"]).reset_index(drop=True)
+
+
+# ---- planted folds
+
+
+def test_planted_folds_are_recovered(with_truth):
+    planted = with_truth[with_truth["log2_fc_true"].notna() & (with_truth["mean_log2_cpm"] > 7)]
+    assert len(planted) > 70
+    line = stats.linregress(planted["log2_fc_true"], planted["log2_fc"])
+    # Measured: slope 1.02, r 0.94.
+    assert line.slope == pytest.approx(1, abs=0.1)
+    assert line.rvalue > 0.88
+    assert abs(line.intercept) < 0.15
+    strong = planted["log2_fc_true"].abs() > 0.7
+    assert (np.sign(planted["log2_fc"]) == np.sign(planted["log2_fc_true"]))[strong].all()
+
+
+def test_intervals_cover_the_planted_fold(with_truth):
+    planted = with_truth[with_truth["log2_fc_true"].notna()]
+    inside = planted["log2_fc_true"].between(planted["ci_low"], planted["ci_high"])
+    # Nominal 95 %; measured 94 %.
+    assert 0.9 < inside.mean() <= 1
+
+
+def test_what_is_found_was_planted(with_truth):
+    found = with_truth[with_truth["q_value"] < 0.05]
+    assert len(found) > 30
+    assert found["log2_fc_true"].notna().mean() > 0.85
+
+
+def test_wider_intervals_for_more_confidence(clean, response):
+    wide = nk.tl.interaction_response(clean, confidence=0.99)
+    middle = (response["ci_low"] + response["ci_high"]) / 2
+    np.testing.assert_allclose(middle, response["log2_fc"], atol=1e-9)
+    assert (wide["ci_low"] < response["ci_low"]).all()
+    # Both end points of the interval and the p-value tell the same.
+    excludes_zero = (response["ci_low"] > 0) | (response["ci_high"] < 0)
+    assert (excludes_zero == (response["p_value"] < 0.05)).all()
+
+
+# ---- nothing planted
+
+
+def test_null_p_values_are_uniform(simulate):
+    tables = {"tumor": [], "nk": []}
+    for seed in range(5):
+        adata = simulate(
+            tumors=["697", "GDM1", "JURKAT"], n_cells_per_sample=60, null="all", rng=seed
+        )
+        for compartment, parts in tables.items():
+            parts.append(nk.tl.interaction_response(adata, compartment))
+    for parts in tables.values():
+        p = np.concatenate([part["p_value"] for part in parts])
+        # Genes of one experiment are correlated, so that the distance is bounded, not tested.
+        # Measured over 12 seeds: 4.4 % and 5.1 % below 0.05, distance 0.009 and 0.004.
+        assert stats.kstest(p, "uniform").statistic < 0.03
+        assert 0.035 < (p < 0.05).mean() < 0.06
+        assert (p < 0.001).mean() < 0.0025
+        false_calls = [(part["q_value"] < 0.05).sum() for part in parts]
+        assert np.median(false_calls) <= 1
+        assert sum(false_calls) < 15
+
+
+# ---- samples are the replicates
+
+
+def test_more_cells_of_the_same_samples_are_not_more_replicates(clean, response):
+    # Each cell twice: a test over cells would square its p-values; here nearly nothing changes.
+    twice = ad.concat({"one": clean, "two": clean}, index_unique="_")
+    other = nk.tl.interaction_response(twice, min_count=20)
+    both = response.merge(other, on=["tumor", "gene"], suffixes=("", "_twice"))
+    assert len(both) > 0.98 * len(response)
+    change = np.log10(both["p_value_twice"]) - np.log10(both["p_value"])
+    assert change.abs().median() < 0.02
+    small = both["p_value"] < 1e-4
+    assert small.sum() > 20
+    assert (np.log10(both["p_value_twice"]) / np.log10(both["p_value"]))[small].max() < 1.2
+    np.testing.assert_array_equal(both["df_residual"], both["df_residual_twice"])
+
+
+def test_degrees_of_freedom_count_samples(response):
+    # Per line 3 treated and 1 control sample, 2 coefficients: 4 − 2 = 2 per line, 3 lines.
+    assert response["df_residual"].max() == 6
+    assert (response["n_samples_treated"] == 3).all()
+    assert (response["n_samples_control"] == 1).all()
+
+
+def test_donors_of_both_arms_are_matched(simulate):
+    adata = simulate(tumors=["697", "GDM1"], null="all", donor_effect=1.0)
+    matched = nk.tl.interaction_response(adata, "nk")
+    # A replicate of its own for each sample: nothing to match.
+    adata.obs["well"] = adata.obs["sample"]
+    free = nk.tl.interaction_response(adata, "nk", replicate="well")
+    assert matched["df_residual"].max() == free["df_residual"].max() - 2
+    both = matched.merge(free, on=["tumor", "gene"], suffixes=("", "_free"))
+    assert (both["se"] < both["se_free"]).mean() > 0.9
+    assert (both["se"] / both["se_free"]).median() < 0.7
+
+
+def test_shared_control_of_nk_cells(experiment):
+    table = nk.tl.interaction_response(experiment, "nk")
+    # 18 co-cultures and 3 controls less 6 effects, 1 baseline and 2 matched donors: 12.
+    assert table["df_residual"].max() == 12
+    assert set(table["tumor"]) == set(experiment.obs["tumor"].cat.categories)
+    assert (table["n_samples_control"] == 3).all()
+    control = table.groupby("gene")["pct_control"].nunique()
+    assert (control == 1).all()
+
+
+# ---- which genes and samples
+
+
+def test_gene_that_is_zero_in_a_line_is_not_tested_there(clean, response):
+    tested = response.groupby("gene")["tumor"].nunique()
+    gene = response.loc[
+        response["gene"].isin(tested.index[tested == 3]), ["gene", "mean_log2_cpm"]
+    ].sort_values("mean_log2_cpm")["gene"].iloc[-1]  # fmt: skip
+    adata = clean.copy()
+    in_line = (adata.obs["tumor"] == "697").to_numpy()
+    column = adata.var_names.get_loc(gene)
+    counts = adata.layers["counts"].tolil()
+    counts[np.flatnonzero(in_line), column] = 0
+    adata.layers["counts"] = counts.tocsr()
+    table = nk.tl.interaction_response(adata)
+    rows = table[table["gene"] == gene].set_index("tumor")
+    assert sorted(rows.index) == ["GDM1", "JURKAT"]
+    # Its zeros in 697 lend no degrees of freedom: 2 per line, 2 lines.
+    assert (rows["df_residual"] == 4).all()
+    before = response[response["gene"] == gene].set_index("tumor")
+    np.testing.assert_allclose(rows["log2_fc"], before["log2_fc"][rows.index], atol=0.1)
+
+
+def test_rare_genes_are_not_tested(clean, response):
+    assert 500 < response["gene"].nunique() < clean.n_vars
+    fewer = nk.tl.interaction_response(clean, min_count=100)
+    assert len(fewer) < 0.7 * len(response)
+    assert set(zip(fewer["tumor"], fewer["gene"], strict=True)) <= set(
+        zip(response["tumor"], response["gene"], strict=True)
+    )
+    with pytest.raises(DesignError, match=r"No gene has enough counts in any line"):
+        nk.tl.interaction_response(clean, min_count=10**7)
+
+
+def test_small_samples_are_left_out_with_a_warning(clean, caplog):
+    sizes = clean.obs.loc[
+        (clean.obs["compartment"] == "tumor") & clean.obs["qc_pass"], "sample"
+    ].value_counts()
+    smallest = sizes[sizes > 0].index[-1]
+    with caplog.at_level(logging.WARNING, logger="nkscore"):
+        table = nk.tl.interaction_response(clean, min_cells=int(sizes[smallest]) + 1)
+    assert f"left out: {smallest}" in caplog.text
+    line = smallest.split("_")[0]
+    assert (table.loc[table["tumor"] == line, "n_samples_treated"] == 2).all()
+
+
+def test_cells_of_other_compartments_failed_or_homeless_do_not_count(clean, response):
+    obs = clean.obs
+    used = (obs["compartment"] == "tumor") & obs["qc_pass"] & obs["sample"].notna()
+    assert used.mean() < 0.75
+    table = nk.tl.interaction_response(clean[used.to_numpy()].copy())
+    pd.testing.assert_frame_equal(table, response)
+
+
+def test_line_without_control_is_left_out_with_a_warning(clean, caplog):
+    adata = clean[(clean.obs["sample"] != "GDM1_mono").to_numpy()].copy()
+    with caplog.at_level(logging.WARNING, logger="nkscore"):
+        table = nk.tl.interaction_response(adata)
+    assert sorted(table["tumor"].unique()) == ["697", "JURKAT"]
+    assert "No sample of both arms, left out: GDM1" in caplog.text
+
+
+# ---- the table
+
+
+def test_columns_and_order(response, experiment):
+    assert list(response.columns) == COLUMNS
+    assert response["tumor"].is_monotonic_increasing
+    for _, part in response.groupby("tumor"):
+        assert part["p_value"].is_monotonic_increasing
+        assert part["gene"].is_unique
+    assert not response.isna().any(axis=None)
+    lineage = response.groupby("tumor")["lineage"].unique()
+    assert lineage["697"].tolist() == ["B-ALL"]
+    assert lineage["JURKAT"].tolist() == ["T-ALL"]
+
+
+def test_q_values_are_within_the_line(response):
+    for _, part in response.groupby("tumor"):
+        expected = stats.false_discovery_control(part["p_value"])
+        np.testing.assert_allclose(part["q_value"], expected)
+
+
+def test_percent_and_number_of_cells_by_hand(response, clean):
+    obs = clean.obs
+    row = response[(response["tumor"] == "JURKAT") & (response["pct_treated"] < 50)].iloc[0]
+    value = np.asarray(clean[:, row["gene"]].layers["counts"].todense()).ravel()
+    tumor = (obs["compartment"] == "tumor") & obs["qc_pass"] & (obs["tumor"] == "JURKAT")
+    for arm, condition in (("treated", "coculture"), ("control", "tumor_mono")):
+        cells = (tumor & (obs["condition"] == condition)).to_numpy()
+        assert row[f"n_cells_{arm}"] == cells.sum()
+        assert row[f"pct_{arm}"] == pytest.approx(100 * (value[cells] > 0).mean())
+
+
+@pytest.mark.parametrize("axis", ["cells", "genes", "both"])
+def test_order_of_cells_and_genes_does_not_matter(clean, response, axis):
+    rng = np.random.default_rng(0)
+    cells = rng.permutation(clean.n_obs) if axis != "genes" else np.arange(clean.n_obs)
+    genes = rng.permutation(clean.n_vars) if axis != "cells" else np.arange(clean.n_vars)
+    table = nk.tl.interaction_response(clean[cells, genes].copy())
+    pd.testing.assert_frame_equal(by_key(table), by_key(response), rtol=1e-6)
+
+
+@pytest.mark.parametrize("form", [sparse.csc_matrix, lambda m: m.toarray(), np.float64])
+def test_form_of_the_counts_does_not_matter(clean, response, form):
+    adata = clean.copy()
+    counts = adata.layers["counts"]
+    adata.layers["counts"] = counts.astype(form) if form is np.float64 else form(counts)
+    table = nk.tl.interaction_response(adata)
+    pd.testing.assert_frame_equal(by_key(table), by_key(response), rtol=1e-9)
+
+
+def test_nothing_is_written(clean):
+    adata = clean.copy()
+    nk.tl.interaction_response(adata)
+    assert adata.obs.equals(clean.obs)
+    assert list(adata.uns["nkscore"]) == list(clean.uns["nkscore"])
+    assert (adata.layers["counts"] != clean.layers["counts"]).nnz == 0
+
+
+# ---- designs that cannot answer
+
+
+def test_one_sample_per_arm_is_no_replicate(simulate):
+    adata = simulate(tumors=["697"], n_donors=1, n_cells_per_sample=60)
+    with pytest.raises(DesignError, match=r"2 samples and 2 coefficients.*Add replicates"):
+        nk.tl.interaction_response(adata)
+
+
+def test_empty_arm(clean):
+    with pytest.raises(
+        DesignError, match=r"No sample has condition 'conditioned_medium'.*coculture"
+    ):
+        nk.tl.interaction_response(clean, treated="conditioned_medium")
+    only = clean[(clean.obs["condition"] != "tumor_mono").to_numpy()].copy()
+    with pytest.raises(DesignError, match=r"No sample has condition 'tumor_mono'"):
+        nk.tl.interaction_response(only)
+
+
+def test_no_line_has_both_arms(clean):
+    obs = clean.obs
+    keep = ((obs["tumor"] == "697") & (obs["condition"] == "coculture")) | (
+        (obs["tumor"] == "GDM1") & (obs["condition"] == "tumor_mono")
+    )
+    with pytest.raises(DesignError, match=r"No tumor has samples of both"):
+        nk.tl.interaction_response(clean[keep.to_numpy()].copy())
+
+
+def test_batch_that_coincides_with_the_treatment(clean):
+    adata = clean.copy()
+    adata.obs["batch"] = np.where(adata.obs["condition"] == "coculture", "may", "june")
+    one_line = adata[(adata.obs["tumor"] == "697").to_numpy()].copy()
+    with pytest.raises(DesignError, match=r"cannot be told from the other terms.*coincide"):
+        nk.tl.interaction_response(one_line, covariates=["batch"])
+
+
+def test_batch_that_coincides_in_all_lines_answers_nothing(clean):
+    adata = clean.copy()
+    adata.obs["batch"] = np.where(adata.obs["condition"] == "coculture", "may", "june")
+    with pytest.raises(DesignError, match="coincide"):
+        nk.tl.interaction_response(adata, covariates=["batch"])
+
+
+def test_constant_covariate(clean):
+    with pytest.raises(DesignError, match=r"'time_h' has the same value \(24"):
+        nk.tl.interaction_response(clean, covariates=["time_h"])
+
+
+def test_missing_covariate_values(clean):
+    with pytest.raises(DesignError, match=r"'et_ratio' is missing"):
+        nk.tl.interaction_response(clean, covariates=["et_ratio"])
+
+
+def test_column_that_varies_within_a_sample(clean):
+    adata = clean.copy()
+    adata.obs["phase"] = adata.obs["truth_phase"].astype(str)
+    with pytest.raises(DesignError, match=r"obs\['phase'\] has several values within sample"):
+        nk.tl.interaction_response(adata, covariates=["phase"])
+
+
+def test_useful_covariate_is_taken(simulate):
+    adata = simulate(tumors=["697", "GDM1"], null="all", lane_effect=0.6)
+    plain = nk.tl.interaction_response(adata, "nk", replicate="sample")
+    lane = nk.tl.interaction_response(adata, "nk", replicate="sample", covariates=["lane"])
+    assert lane["df_residual"].max() == plain["df_residual"].max() - 2
+    assert lane["se"].median() < plain["se"].median()
+
+
+def test_no_cells_of_the_compartment(clean):
+    with pytest.raises(DesignError, match=r"No cell lies in compartment 'other'"):
+        nk.tl.interaction_response(clean, "other")
+
+
+def test_missing_columns_and_wrong_scale(clean):
+    adata = clean.copy()
+    with pytest.raises(MissingKeyError, match=r"no 'plate'"):
+        nk.tl.interaction_response(adata, covariates=["plate"])
+    adata.layers["counts"] = adata.layers["counts"].astype(float).log1p()
+    with pytest.raises(WrongScaleError, match="fractions"):
+        nk.tl.interaction_response(adata)
+
+
+# ---- real data
+
+
+def test_equals_voom_of_limma(shared):
+    folder = shared / "golden/limma"
+    read = {"index_col": 0, "float_precision": "round_trip"}
+    kept = pd.read_csv(folder / "cd14_paired_filterByExpr.csv.gz", **read)["by_design"] == 1
+    adata = ad.read_h5ad(folder / "pseudobulk.h5ad")
+    # The reference filtered first and summed libraries over what was left, so the same genes go
+    # in and none is filtered here; each sample is one cell.
+    adata = adata[(adata.obs["cell_type"] == "CD14").to_numpy(), kept.index[kept]].copy()
+    adata.layers["counts"] = adata.X.copy()
+    adata.obs["sample"] = adata.obs_names.astype(str)
+    table = nk.tl.interaction_response(
+        adata, None, treated="stim", control="ctrl", by="cell_type", replicate="donor",
+        min_cells=1, min_count=0, variance_trend=False,
+    ).set_index("gene")  # fmt: skip
+    golden = pd.read_csv(folder / "cd14_paired_conditionstim.csv.gz", **read)
+    assert set(table.index) == set(golden.index)
+    table = table.loc[golden.index]
+    np.testing.assert_allclose(table["log2_fc"], golden["voom.logFC"], rtol=1e-5, atol=1e-6)
+    np.testing.assert_allclose(table["t"], golden["voom.t"], rtol=1e-4, atol=1e-5)
+    np.testing.assert_allclose(table["p_value"], golden["voom.P.Value"], rtol=1e-3)
+    np.testing.assert_allclose(table["q_value"], golden["voom.adj.P.Val"], rtol=1e-3)
+
+
+def test_real_interferon_response(kang):
+    types = ["NK", "CD14 Mono", "B"]
+    adata = kang[(kang.obs["donor"].notna() & kang.obs["cell_type"].isin(types)).to_numpy()].copy()
+    obs = adata.obs
+    obs["sample"] = (
+        obs["cell_type"].astype(str) + "_" + obs["donor"].astype(str) + "_"
+        + obs["condition"].astype(str)
+    )  # fmt: skip
+    table = nk.tl.interaction_response(
+        adata, None, treated="stim", control="ctrl", by="cell_type", replicate="donor", min_cells=5
+    )
+    genes = {"ISG15", "IFI6", "IFIT1", "IFIT3", "MX1", "ISG20"}
+    for name in types:
+        rows = table[table["tumor"] == name]
+        top = rows.head(15)
+        assert len(genes & set(top["gene"])) >= 3
+        known = rows[rows["gene"].isin(genes)]
+        assert (known["log2_fc"] > 1).all()
+        assert (known["q_value"] < 0.01).all()
+    assert "lineage" not in table
