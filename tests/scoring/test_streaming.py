@@ -168,9 +168,7 @@ def states(adata):
 
 @pytest.mark.parametrize("method", METHODS)
 @pytest.mark.parametrize("suffix", ["h5ad", "zarr"])
-def test_command_gives_the_scores_of_tl_score(  # noqa: PLR0917 (fixtures)
-    folder, tmp_path, states, method, suffix, capsys
-):
+def test_command_gives_the_scores_of_tl_score(folder, tmp_path, states, method, suffix, capsys):
     out = tmp_path / "new" / "scores.parquet"
     assert main(_arguments(folder / f"all.{suffix}", out, "--method", method)) == 0
     assert "320 cells, 5 scores" in capsys.readouterr().out

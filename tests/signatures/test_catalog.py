@@ -200,7 +200,7 @@ def test_import_is_light():
         "import sys, nkscore.signatures as s; s.match(['GNLY'], ['GNLY']); "
         "print(sorted({'scanpy','anndata','matplotlib','numba','scipy'} & set(sys.modules)))"
     )
-    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)  # noqa: S603
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert done.stdout.strip() == "[]"
 
 
