@@ -187,7 +187,9 @@ def _slots(adata):
     for frame in ("obs", "var"):
         found |= {f"{frame}/{c}": getattr(adata, frame)[c] for c in getattr(adata, frame)}
     for place in ("layers", "obsm", "varm", "obsp", "varp"):
-        found |= {f"{place}/{key}": value for key, value in getattr(adata, place).items()}
+        # anndata 0.13 lists X as the layer None.
+        entries = ((k, v) for k, v in getattr(adata, place).items() if k is not None)
+        found |= {f"{place}/{key}": value for key, value in entries}
     found |= dict(_leaves(dict(adata.uns), "uns"))
     return found
 

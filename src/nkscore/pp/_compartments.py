@@ -193,7 +193,9 @@ def _condition(adata: AnnData) -> Any:
     condition = np.array([c if c in _PRIOR else "open" for c in condition], dtype=object)
     sample = condition
     if schema.SAMPLE in adata.obs:
-        sample = adata.obs[schema.SAMPLE].astype(str).to_numpy(dtype=object)
+        # Missing samples form one group; pandas 3 would keep them as NaN, which equals nothing.
+        names = adata.obs[schema.SAMPLE].astype(object)
+        sample = names.where(names.notna(), "").astype(str).to_numpy(dtype=object)
     return np.column_stack([condition, sample])
 
 
