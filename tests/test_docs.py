@@ -1,4 +1,7 @@
-"""Every Python block of the README and the docs runs, in order, in a folder with example files."""
+"""Every Python block of the README and the docs runs, in order, in a folder with example files.
+
+Blocks marked ``py`` instead of ``python`` need a download or files of a published study.
+"""
 
 from __future__ import annotations
 

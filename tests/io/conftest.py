@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import gzip
+import importlib.util
+import sys
 from pathlib import Path
 from types import SimpleNamespace
 
@@ -168,3 +170,14 @@ def shared():
     if not folder.is_dir():
         pytest.skip("../shared (real data and references) is not on this machine")
     return folder.resolve()
+
+
+@pytest.fixture(scope="session")
+def rds():
+    """The module rds_writer.py of this folder."""
+    file = Path(__file__).with_name("rds_writer.py")
+    spec = importlib.util.spec_from_file_location("nkscore_rds_writer", file)
+    module = importlib.util.module_from_spec(spec)
+    sys.modules[spec.name] = module
+    spec.loader.exec_module(module)
+    return module

@@ -106,6 +106,7 @@ def test_lanes_are_named_by_their_files(rows, tmp_path):
      (b"path,sample,condition\na,\xe4,b\n", "row 2: the text is not UTF-8.*CSV UTF-8"),
      (b"path,sample,condition\n", "a header but no samples"),
      (b"path,sample,condition\na,b,c,d\n", "row 2: has more cells than the header"),
+     (b"path,sample,condition\na;b;c\n", "row 2: is one single cell, split by ';'.*same delimiter"),
      (b"path,sample,condition,\na,b,c,d\n", "row 2: has a value in a column without a name"),
      (b"path,sample,condition,sample\na,b,c,d\n", "'sample': occurs more than once"),
      (b"path,sample,condition,qc_pass\na,b,c,d\n", "'qc_pass': is a name that nkscore writes"),
@@ -184,7 +185,7 @@ def test_unknown_condition(rows, tmp_path):
      ("tumor_mono", "K562", "d1", "nk_donor", "is 'd1', but condition 'tumor_mono' has no such"),
      ("nk_mono", "K562", "d1", "tumor", "is 'K562', but condition 'nk_mono' has no such cells")],
 )  # fmt: skip
-def test_condition_contradicts_the_cells(rows, tmp_path, condition, tumor, nk_donor, column, match):  # noqa: PLR0917
+def test_condition_contradicts_the_cells(rows, tmp_path, condition, tumor, nk_donor, column, match):
     rows[1].update(condition=condition, tumor=tumor, nk_donor=nk_donor)
     (line,) = problems(rows, tmp_path)
     assert line.startswith(f"row 3, column '{column}': {match}")

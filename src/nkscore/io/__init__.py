@@ -1,11 +1,20 @@
-"""Load lanes: sample sheet → 10x .h5, 10x folders, .h5ad → one AnnData.
+"""Load lanes in any of the common formats, by a sample sheet, into one AnnData.
 
-``read_coculture`` loads an experiment by its sample sheet, ``read_lane`` a single lane, and
-``read_sample_sheet`` checks a sheet before the data are there.
+``read_coculture`` loads an experiment by its sample sheet, ``read_lane`` a single lane,
+``read_sample_sheet`` checks a sheet before the data are there, ``parse_sample_names`` makes the
+columns of a sheet from names of samples.
 """
 
 from __future__ import annotations
 
 from nkscore.io._coculture import read_coculture, read_lane, read_sample_sheet
+from nkscore.io._sample_names import DONOR_NAMES, SAMPLE_NAME_PATTERNS, parse_sample_names
 
-__all__ = ["read_coculture", "read_lane", "read_sample_sheet"]
+__all__ = [
+    "DONOR_NAMES",
+    "SAMPLE_NAME_PATTERNS",
+    "parse_sample_names",
+    "read_coculture",
+    "read_lane",
+    "read_sample_sheet",
+]

@@ -89,8 +89,8 @@ def read_coculture(
     """Load all lanes of a sample sheet into one AnnData.
 
     The formats are 10x ``.h5`` (Cell Ranger 2 and later), folders of ``matrix.mtx`` (packed or
-    not) and ``.h5ad``; each lane may be of another one. Nothing is returned unless all lanes
-    could be read.
+    not), ``.h5ad``, ``.zarr``, ``.loom``, ``.rds`` and tables of text; each lane may be of
+    another one. Nothing is returned unless all lanes could be read.
 
     Parameters
     ----------
@@ -205,6 +205,7 @@ def read_lane(
     hashtag_path: str | os.PathLike[str] | None = None,
     genome: str | None = None,
     min_counts: int = 0,
+    annotations: Sequence[str] | bool = False,
 ) -> AnnData:
     """Load one lane.
 
@@ -212,7 +213,8 @@ def read_lane(
     ----------
     path
         10x ``.h5`` file, folder with ``matrix.mtx`` (or the ``.mtx`` file itself, where a
-        folder holds several), or ``.h5ad`` file.
+        folder holds several), ``.h5ad``, ``.zarr``, ``.loom``, ``.rds`` or a table of text;
+        ``docs/formats.md`` lists them.
     lane
         Name of the lane; by default the name of the file or folder, or of the first folder
         above it where that is a name every pipeline run gives.
@@ -220,18 +222,25 @@ def read_lane(
         Names or ids of the tags that mark samples; by default none, or all of
         ``hashtag_path``.
     hashtag_path
-        Matrix that holds the hashtags, or ``obsm:<key>`` for a table of an ``.h5ad`` lane;
-        by default they are looked for in the lane's own file.
+        Matrix that holds the hashtags; ``obsm:<key>`` for a table of an ``.h5ad`` or ``.zarr``
+        lane, ``assay:<name>`` for an assay of an ``.rds`` lane; by default they are looked for
+        in the lane's own file.
     genome
         Which genome to read where the lane was mapped to several; a file that names no genome
         is read whole.
     min_counts
         Drop barcodes with fewer UMIs, for unfiltered matrices; 0 keeps all.
+    annotations
+        Which columns that the file holds on its cells (``obs`` of an AnnData, ``meta.data`` of
+        a Seurat object, ``colData``, ``col_attrs``) to put into ``obs``: names, True for all.
+        Results of earlier analyses are not taken over by default, as their names may be those
+        that nkscore writes. A column ``lane`` becomes ``lane_in_file``.
 
     Returns
     -------
     AnnData
-        As of :func:`read_coculture`, without sample columns.
+        As of :func:`read_coculture`, without sample columns; :func:`parse_sample_names` makes
+        them from a column of sample names.
 
     Raises
     ------
@@ -270,9 +279,11 @@ def read_lane(
     part = _combine.part(name, source, table, wanted, min_counts=min_counts)
     _loading.log(part)
     adata = _combine.join([part], genes="union")
+    _loading.annotate(adata, part, annotations)
     options = {
         "path": str(path), "lane": lane, "hashtags": wanted or None, "genome": genome,
         "hashtag_path": tag_path or None, "min_counts": min_counts,
+        "annotations": annotations if isinstance(annotations, bool) else list(annotations),
     }  # fmt: skip
     _loading.record(adata, "io.read_lane", options, [part])
     schema.validate(adata, stage="loaded")

@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import warnings
-from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, Literal
+from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING, Any, Final, Literal
 
 import numpy as np
 import pandas as pd
@@ -22,6 +22,7 @@ if TYPE_CHECKING:
     from anndata import AnnData
 
 GeneRule = Literal["union", "intersection"]
+_COPIED: Final = 20
 
 
 @dataclass(frozen=True, slots=True)
@@ -36,6 +37,8 @@ class Part:
     gene_ids: np.ndarray[Any, Any]
     frames: dict[str, pd.DataFrame]
     n_dropped: int
+    #: Which barcodes of the source were kept; None for all.
+    kept: np.ndarray[Any, Any] | None = None
 
 
 def part(
@@ -61,7 +64,7 @@ def part(
     counts = _tags.columns(source.counts, is_gene)
     genes = source.features.iloc[is_gene]
     names, ids = (genes[column].to_numpy(dtype=object) for column in ("name", "id"))
-    check_symbols(names, source.path)
+    check_symbols(names, source.path, ids=ids)
     keep = _kept(counts, min_counts, source)
     kept = source.barcodes if keep is None else source.barcodes[keep]
     barcodes = _tags.decode(kept, source.path)
@@ -69,10 +72,12 @@ def part(
     if keep is not None:
         counts = counts[keep]
         frames = {slot: frame[keep] for slot, frame in frames.items()}
+    # The counts of genes and tags together are not held on to: they are as large as the result.
+    n_read, source = source.counts.shape[0], replace(source, counts=None)
     return Part(
         lane, source, counts, barcodes, unique_names(names, ids, where=str(source.path)), ids,
         {slot: frame for slot, frame in frames.items() if frame.shape[1]},
-        source.counts.shape[0] - len(barcodes),
+        n_read - len(barcodes), keep,
     )  # fmt: skip
 
 
@@ -93,6 +98,7 @@ def join(parts: Sequence[Part], *, genes: GeneRule) -> AnnData:
     """Return one AnnData of all ``parts``; cells are named ``<lane>_<barcode>``."""
     from anndata import AnnData
 
+    _check_copies(parts)
     names, blocks = _common_genes(parts, genes)
     counts = blocks[0] if len(blocks) == 1 else sparse.vstack(blocks, format="csr")
     n_cells = [len(each.barcodes) for each in parts]
@@ -107,6 +113,28 @@ def join(parts: Sequence[Part], *, genes: GeneRule) -> AnnData:
         layers={schema.COUNTS: counts},
         obsm={slot: _stack(parts, slot, obs.index) for slot in _slots(parts)},
     )
+
+
+def _check_copies(parts: Sequence[Part]) -> None:
+    """Raise :class:`LaneError` where two lanes are the same cells with the same counts."""
+    for second in range(1, len(parts)):
+        for first in range(second):
+            one, other = parts[first], parts[second]
+            where = one.barcodes.get_indexer(other.barcodes)
+            shared = int((where >= 0).sum())
+            # By chance few barcodes are in two lanes, and hardly any with as many genes.
+            if shared < max(_COPIED, 0.5 * min(len(one.barcodes), len(other.barcodes))):
+                continue
+            n_genes = [np.diff(each.counts.indptr) for each in (one, other)]
+            same = float((n_genes[0][where[where >= 0]] == n_genes[1][where >= 0]).mean())
+            if same > 0.9:
+                msg = (
+                    f"The lanes {one.lane!r} ({one.source.path}) and {other.lane!r} "
+                    f"({other.source.path}) hold the same cells: {shared:,} barcodes are in "
+                    f"both, {same:.0%} of them with as many genes. A file was copied or named "
+                    "twice: give each lane its own file, or take one of the two out of the sheet."
+                )
+                raise LaneError(msg)
 
 
 def _slots(parts: Sequence[Part]) -> list[str]:

@@ -10,14 +10,26 @@ import numpy as np
 import pandas as pd
 
 from nkscore.errors import GeneCoverageError
+from nkscore.io._lane import GENE_EXPRESSION
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Callable, Mapping, Sequence
     from pathlib import Path
+
+    Column = Callable[[], np.ndarray[Any, Any]]
 
 _LOG: Final = logging.getLogger("nkscore")
 _ENSEMBL: Final = re.compile(r"(.*_)?ENS[A-Z]*G\d{6,}(\.\d+)?")
 _LOOKED_AT: Final = 2000
+#: Columns that hold gene symbols or ids, by the habits of the common tools.
+_SYMBOL_COLUMNS: Final = (
+    "gene_symbols", "gene_symbol", "gene_name", "gene_names", "feature_name", "symbol", "symbols",
+    "hgnc_symbol", "gene_short_name", "name", "gene",
+)  # fmt: skip
+_ID_COLUMNS: Final = (
+    "gene_id", "gene_ids", "ensembl_id", "ensembl_ids", "ensembl", "feature_id", "accession", "id",
+)  # fmt: skip
+_TYPE_COLUMNS: Final = ("feature_types", "feature_type", "type")
 
 
 def _some(names: Sequence[Any] | np.ndarray[Any, Any]) -> list[str]:
@@ -31,15 +43,66 @@ def mostly_ensembl(names: Sequence[Any] | np.ndarray[Any, Any]) -> bool:
     return sum(_ENSEMBL.fullmatch(name) is not None for name in some) > 0.5 * len(some)
 
 
-def check_symbols(names: np.ndarray[Any, Any], path: Path) -> None:
+def features_table(
+    index: np.ndarray[Any, Any], columns: Mapping[str, Column], path: Path, *, place: str
+) -> pd.DataFrame:
+    """Return ``id``, ``name`` and ``type`` of features named by symbols or by Ensembl ids.
+
+    ``columns`` are read on demand; ``place`` is what the file calls the table they are in.
+    """
+    known = {name.lower(): column for name, column in columns.items()}
+    types = _first(known, _TYPE_COLUMNS)
+    ids = _first(known, _ID_COLUMNS)
+    names = index
+    if mostly_ensembl(index):
+        symbols = _first(known, _SYMBOL_COLUMNS)
+        if symbols is None:
+            raise GeneCoverageError(_only_ids(index, path, list(columns), place))
+        # A gene without a symbol keeps its id, so that it stays one gene of its own.
+        named = ~np.isin(symbols, ("", "nan", "None", "<NA>"))
+        ids, names = index, np.where(named, symbols, index)
+        _LOG.info("%s: gene symbols were taken from %s.", path, place)
+    return pd.DataFrame(
+        {
+            "id": "" if ids is None else ids,
+            "name": names,
+            "type": GENE_EXPRESSION if types is None else types,
+        },
+        index=range(len(index)),
+    )
+
+
+def _first(columns: Mapping[str, Column], wanted: tuple[str, ...]) -> np.ndarray[Any, Any] | None:
+    for name in wanted:
+        if name in columns:
+            return np.array([str(value) for value in columns[name]()], dtype=object)
+    return None
+
+
+def _only_ids(index: np.ndarray[Any, Any], path: Path, columns: list[str], place: str) -> str:
+    held = ", ".join(columns) or "no columns"
+    return (
+        f"{path}: the genes are named by Ensembl ids (for example {index[0]}) and {place} has no "
+        f"column of symbols that nkscore knows ({place} holds: {held}; known: "
+        f"{', '.join(_SYMBOL_COLUMNS[:6])}, ...). Gene symbols are needed: put them into "
+        f"{place}['gene_symbols'] and write the file again."
+    )
+
+
+def check_symbols(
+    names: np.ndarray[Any, Any], path: Path, *, ids: np.ndarray[Any, Any] | None = None
+) -> None:
     """Raise :class:`GeneCoverageError` unless ``names`` can be human gene symbols."""
     some = _some(names)
     if mostly_ensembl(names):
-        msg = (
-            f"{path}: the genes are named by Ensembl ids only (for example {some[0]}). Gene "
-            "symbols are needed: use a features file whose second column holds them, or, as .h5ad, "
-            "put them into var['gene_symbols']."
+        swapped = ids is not None and not mostly_ensembl(ids) and any(ids)
+        remedy = (
+            f"The column of ids holds symbols (for example {ids[0]}): swap the two columns."
+            if swapped and ids is not None
+            else "Gene symbols are needed: use a features file whose second column holds them, or, "
+            "as .h5ad, put them into var['gene_symbols']."
         )
+        msg = f"{path}: the genes are named by Ensembl ids only (for example {some[0]}). {remedy}"
         raise GeneCoverageError(msg)
     if sum(name.isdigit() for name in some) > 0.5 * len(some):
         msg = (

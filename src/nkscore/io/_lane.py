@@ -3,20 +3,19 @@
 from __future__ import annotations
 
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, Final
 
 import numpy as np
+import pandas as pd
 from scipy import sparse
 
 from nkscore.errors import LaneError, NkscoreError, NkscoreWarning, WrongScaleError
 from nkscore.schema import check_counts
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Callable, Iterator, Mapping
     from pathlib import Path
-
-    import pandas as pd
 
 GENE_EXPRESSION: Final = "Gene Expression"
 ANTIBODY: Final = "Antibody Capture"
@@ -35,8 +34,12 @@ class Lane:
     barcodes: np.ndarray[Any, Any]
     #: Columns ``id``, ``name``, ``type``; all strings, ``""`` where the file has no ``id``.
     features: pd.DataFrame
-    #: Named tables of an .h5ad lane that may hold tags (``obsm`` keys).
-    frame_keys: tuple[str, ...] = ()
+    #: Named tables that may hold tags, read when asked for: ``obsm`` of an AnnData, other assays
+    #: of a Seurat object. They say how they are named in ``hashtag_path``.
+    tables: Mapping[str, Callable[[], pd.DataFrame]] = field(default_factory=dict)
+    tables_in: str = "obsm"
+    #: What the file says about its cells, one row per barcode, read when asked for.
+    annotations: Callable[[], pd.DataFrame] | None = None
 
 
 @contextmanager
@@ -73,6 +76,7 @@ def counts_from_csr(
     *,
     shape: tuple[int, int],
     where: str,
+    axes: tuple[str, str] = ("cell", "feature"),
 ) -> Any:
     """Check the three arrays of a CSR matrix and return it as canonical int32 counts.
 
@@ -80,7 +84,14 @@ def counts_from_csr(
     them, and a damaged file would end the process instead of raising an error.
     """
     _check_structure(data, indices, indptr, shape=shape, where=where)
-    values, low = as_int32(data, where)
+    try:
+        values, low = as_int32(data, where)
+    except WrongScaleError as error:
+        position = first_broken(data)
+        row = int(np.searchsorted(indptr, position, side="right"))
+        place = f"The first one is at {axes[0]} {row}, {axes[1]} {int(indices[position]) + 1}"
+        msg = f"{error} {place} of the file."
+        raise WrongScaleError(msg) from None
     columns = indices.astype(np.int32, copy=False)
     matrix = sparse.csr_matrix((values, columns, indptr), shape=shape, copy=False)
     if not matrix.has_canonical_format:
@@ -130,6 +141,38 @@ def as_int32(values: np.ndarray[Any, Any], where: str) -> tuple[np.ndarray[Any, 
         )
         raise WrongScaleError(msg)
     return values.astype(np.int32, copy=False), int(values.min())
+
+
+def first_broken(values: np.ndarray[Any, Any]) -> int:
+    """Return the position of the first value that no UMI count can be."""
+    with np.errstate(invalid="ignore"):
+        broken = ~(np.isfinite(values) & (values >= 0) & (values <= _INT32_MAX))
+        broken |= values != np.rint(values)
+    return int(np.argmax(broken))
+
+
+def own_table(lane: Lane, key: str) -> pd.DataFrame:
+    """Return a table of the lane's own file as int32 counts, one row per barcode."""
+    where = f"{lane.path}, {lane.tables_in}[{key!r}],"
+    if key not in lane.tables:
+        tables = ", ".join(lane.tables) or "none"
+        remedy = (
+            "Write the tag counts as a DataFrame into obsm, its columns named after the tags."
+            if lane.tables_in == "obsm"
+            else "Name one of these, or give the hashtags as a matrix of their own."
+        )
+        msg = (
+            f"{where} is not a table with column names (tables in {lane.tables_in}: {tables}). "
+            f"{remedy}"
+        )
+        raise LaneError(msg)
+    with reading(lane.path):
+        frame = lane.tables[key]()
+        values, _ = as_int32(frame.to_numpy(), where)
+    if len(frame) != len(lane.barcodes):
+        msg = f"{where} has {len(frame)} rows for {len(lane.barcodes)} cells. Write it again."
+        raise LaneError(msg)
+    return pd.DataFrame(values, columns=[str(name) for name in frame.columns])
 
 
 def check_not_empty(lane: Lane) -> None:

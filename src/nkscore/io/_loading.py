@@ -14,6 +14,7 @@ import pandas as pd
 from nkscore import schema
 from nkscore.errors import LaneError, NkscoreError, SampleSheetError
 from nkscore.io import _combine, _sheet, _sheet_rules, _tags
+from nkscore.io._lane import reading
 from nkscore.io._readers import load
 from nkscore.io._source import default_lane
 
@@ -128,8 +129,8 @@ def tag_table(
     """Return the table that a lane's hashtags are looked up in."""
     if not tag_path:
         return _tags.inside(source)
-    if tag_path.startswith(_sheet_rules.OBSM_PREFIX):
-        return _tags.in_obsm(source, tag_path.removeprefix(_sheet_rules.OBSM_PREFIX))
+    if tag_path.startswith(_sheet_rules.OWN_TABLE):
+        return _tags.in_table(source, tag_path.partition(":")[2])
     other = load(base / Path(tag_path).expanduser(), genome=genome)
     return _tags.separate(source, other, stacklevel=stacklevel)
 
@@ -190,6 +191,34 @@ def fill_samples(
         adata.obs[column] = pd.Categorical.from_codes(
             codes[row_of_cell], categories=pd.Index(levels, dtype=str)
         )
+
+
+def annotate(adata: AnnData, part: _combine.Part, wanted: Sequence[str] | bool) -> None:  # noqa: FBT001
+    """Put what the file says about its cells into ``obs``."""
+    if wanted is False:
+        return
+    path, read = part.source.path, part.source.annotations
+    names = [wanted] if isinstance(wanted, str) else wanted
+    if read is None:
+        if names is True:
+            return
+        msg = f"{path} ({part.source.format}) holds no annotations of cells. Leave them out."
+        raise LaneError(msg)
+    with reading(path):
+        frame = read()
+    chosen = list(frame.columns) if names is True else list(names)
+    absent = [name for name in chosen if name not in frame]
+    if absent:
+        held = ", ".join(map(str, frame.columns[:20])) or "none"
+        msg = (
+            f"{path} has no annotation {', '.join(map(repr, absent))} of its cells (it has: "
+            f"{held}). Name one of these, or pass annotations=True for all."
+        )
+        raise LaneError(msg)
+    kept = frame[chosen] if part.kept is None else frame.loc[part.kept, chosen]
+    for name in chosen:
+        target = "lane_in_file" if name == schema.LANE else _tags.storable(str(name))
+        adata.obs[target] = kept[name].array
 
 
 def record(

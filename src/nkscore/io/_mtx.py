@@ -131,7 +131,7 @@ def _column(path: Path) -> np.ndarray[Any, Any]:
 
 
 def _table(path: Path) -> pd.DataFrame:
-    with reading(path), _opened(path) as stream:
+    with reading(path), opened(path) as stream:
         try:
             return pd.read_csv(stream, sep="\t", header=None, dtype=str, quoting=3, na_filter=False)
         except pd.errors.EmptyDataError:
@@ -139,7 +139,8 @@ def _table(path: Path) -> pd.DataFrame:
 
 
 @contextmanager
-def _opened(path: Path) -> Iterator[IO[bytes]]:
+def opened(path: Path) -> Iterator[IO[bytes]]:
+    """Open a text file, packed or not."""
     # By content, not by name: browsers unpack .gz files and keep the name.
     with path.open("rb") as raw:
         packed = raw.read(2) == b"\x1f\x8b"
@@ -153,7 +154,7 @@ def _opened(path: Path) -> Iterator[IO[bytes]]:
 
 def _read_matrix(trio: Trio, *, n_features: int, n_barcodes: int) -> Any:
     expected = (n_barcodes, n_features) if trio.cells_first else (n_features, n_barcodes)
-    with _opened(trio.matrix) as stream:
+    with opened(trio.matrix) as stream:
         kind, sides, entries = _header(stream)
         _check_header(trio, entries, kind)
         if sides != expected:

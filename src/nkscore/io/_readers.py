@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Final
 
 from nkscore.errors import LaneError
-from nkscore.io import _anndata, _mtx, _tenx_h5
+from nkscore.io import _anndata, _loom, _mtx, _rds, _table, _tenx_h5
 from nkscore.io._lane import check_not_empty, reading
 from nkscore.io._source import Source, inspect
 
@@ -28,16 +28,19 @@ class Reader:
 
 #: All formats, in the order in which they are tried.
 READERS: Final = (
+    Reader(".loom", _loom.is_loom, _loom.read_loom),
     Reader("10x .h5 (Cell Ranger 3+)", _tenx_h5.is_v3, _tenx_h5.read_v3),
     Reader(".h5ad", _anndata.is_h5ad, _anndata.read_h5ad),
     Reader("10x .h5 (Cell Ranger 2)", _tenx_h5.is_v2, _tenx_h5.read_v2),
+    Reader("AnnData .zarr", _anndata.is_zarr, _anndata.read_zarr),
     Reader("matrix.mtx(.gz) with barcodes and features", _mtx.is_mtx, _mtx.read_mtx),
+    Reader(".rds (Seurat, SingleCellExperiment, dgCMatrix)", _rds.is_rds, _rds.read_rds),
+    Reader("table .csv/.tsv/.txt(.gz)", _table.is_table, _table.read_table),
 )
 
 _OTHER_HDF5: Final = (
     ("barcode_idx", "a molecule_info.h5: give filtered_feature_bc_matrix.h5 of the same run"),
-    ("row_attrs", "a loom file: open it with anndata.io.read_loom and write it as .h5ad"),
-    ("assays", "an h5Seurat file: write the counts from R as a 10x folder or .h5ad"),
+    ("assays", "an h5Seurat file: saveRDS the object in R and give the .rds"),
     ("mod", "a MuData file: write the RNA with its tags as .h5ad"),
 )
 
@@ -81,7 +84,10 @@ def _unknown(source: Source) -> str:
 
 
 def _candidates(source: Source) -> list[str]:
-    patterns = ("*.h5", "*.h5ad", "*/*matrix.mtx*", "*/*.h5", "*/*/*matrix.mtx*")
+    patterns = (
+        "*.h5", "*.h5ad", "*.rds", "*.loom", "*.zarr", "*/*matrix.mtx*", "*/*.h5",
+        "*/*/*matrix.mtx*",
+    )  # fmt: skip
     found: dict[str, None] = {}
     for pattern in patterns:
         for item in sorted(source.path.glob(pattern)):

@@ -80,6 +80,8 @@ def parse(
         name, default_base = "The sample sheet (DataFrame)", Path.cwd()
         header = [str(column) for column in sheet.columns]
         records = [[_text(value) for value in row] for row in sheet.itertuples(index=False)]
+        # pandas iterates over no rows at all where there are no columns.
+        records = records or [[] for _ in range(len(sheet))]
         rows = (
             tuple(f"index {label}" for label in sheet.index)
             if sheet.index.is_unique
@@ -166,6 +168,12 @@ def _frame(
                 "contain the delimiter."
             )
             problems.append(Problem(row, "", text))
+        if len(names) > 1 and (other := _other_delimiter(record)):
+            text = (
+                f"is one single cell, split by {other!r} and not like the header. Use the same "
+                "delimiter in all rows."
+            )
+            problems.append(Problem(row, "", text))
         if any(cell for cell, column in zip(record, names, strict=False) if not column):
             problems.append(Problem(row, "", "has a value in a column without a name. Name it."))
     if not records:
@@ -182,6 +190,13 @@ def _frame(
         if column not in table:
             table[column] = ""
     return table[[*KNOWN, *(column for column in table if column not in KNOWN)]]
+
+
+def _other_delimiter(record: list[str]) -> str:
+    filled = [cell for cell in record if cell]
+    if len(filled) != 1:
+        return ""
+    return next((mark for mark in ",;\t" if filled[0].count(mark) >= len(REQUIRED) - 1), "")
 
 
 def _header_problems(names: list[str]) -> list[Problem]:

@@ -19,7 +19,8 @@ _DESIGN: Final = {
     schema.NK_MONO: ((schema.NK_DONOR,), (schema.TUMOR,)),
     schema.COCULTURE: ((schema.TUMOR, schema.NK_DONOR), ()),
 }
-OBSM_PREFIX: Final = "obsm:"
+#: How ``hashtag_path`` names a table in the lane's own file: AnnData, Seurat or Bioconductor.
+OWN_TABLE: Final = ("obsm:", "assay:")
 
 
 def check(sheet: Sheet, extra_conditions: Sequence[str], *, files: bool) -> list[Problem]:
@@ -199,7 +200,7 @@ def _files(sheet: Sheet) -> Iterator[Problem]:
     for row, cells in _records(sheet):
         for column in (PATH, HASHTAG_PATH):
             text = cells[column]
-            if not text or text in told or text.startswith(OBSM_PREFIX):
+            if not text or text in told or text.startswith(OWN_TABLE):
                 continue
             if sheet.resolve(text).exists():
                 continue

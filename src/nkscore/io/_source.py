@@ -14,7 +14,7 @@ if TYPE_CHECKING:
     from pathlib import Path
 
 _HDF5_SIGNATURE: Final = b"\x89HDF\r\n\x1a\n"
-_HDF5_SUFFIXES: Final = (".h5", ".h5ad", ".hdf5")
+_HDF5_SUFFIXES: Final = (".h5", ".h5ad", ".hdf5", ".loom", ".h5seurat")
 
 #: How files begin that are often mistaken for a lane, and what to do about each.
 _MISTAKEN: Final = (
@@ -105,7 +105,12 @@ def default_lane(path: Path) -> str:
     >>> default_lane(Path("GSM501_day2_matrix.mtx.gz"))
     'GSM501_day2'
     """
-    own = re.sub(r"[._-]?matrix\.mtx(\.gz)?$|\.(mtx(\.gz)?|h5ad|h5|hdf5|zarr)$", "", path.name)
+    own = re.sub(
+        r"[._-]?matrix\.mtx(\.gz)?$|\.((mtx|csv|tsv|txt|tab)(\.gz)?|h5ad|h5|hdf5|zarr|loom|rds)$",
+        "",
+        path.name,
+        flags=re.IGNORECASE,
+    )
     own = own or "matrix"
     if not _GENERIC.fullmatch(own):
         return own

@@ -15,9 +15,16 @@ from scipy import sparse
 
 from nkscore import schema
 from nkscore.errors import LaneError, NkscoreWarning
-from nkscore.io._anndata import read_frame
 from nkscore.io._genes import unique_names
-from nkscore.io._lane import ANTIBODY, GENE_EXPRESSION, GUIDE, Lane, check_barcodes, reading
+from nkscore.io._lane import (
+    ANTIBODY,
+    GENE_EXPRESSION,
+    GUIDE,
+    Lane,
+    check_barcodes,
+    own_table,
+    reading,
+)
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
@@ -25,8 +32,14 @@ if TYPE_CHECKING:
 
 _LOG: Final = logging.getLogger("nkscore")
 #: CITE-seq-Count appends the tag's sequence to its name.
-_SEQUENCE: Final = re.compile(r"-[ACGTN]{6,}$")
+_SEQUENCE: Final = re.compile(r"-([ACGTN]{6,})$")
 _UNMAPPED: Final = "unmapped"
+#: Names that Seurat's users give to the assays of tags.
+_ASSAYS: Final = {
+    schema.HASHTAGS: ("HTO", "hto"),
+    schema.PROTEIN: ("ADT", "adt", "Protein"),
+    schema.GUIDES: ("GDO", "sgRNA", "guides"),
+}
 _NOWHERE: Final = np.array([], dtype=np.intp)
 
 
@@ -42,9 +55,12 @@ class TagTable:
     origin: np.ndarray[Any, Any]
 
     def find(self, tag: str) -> int | None:
-        """Return the column of ``tag`` by its name, id, or name without sequence."""
-        without = np.array([_SEQUENCE.sub("", str(name)) for name in self.names], dtype=object)
-        for keys in (self.names, self.ids, without):
+        """Return the column of ``tag`` by its name, id, name without sequence, or sequence."""
+        names = [str(name) for name in self.names]
+        without = np.array([_SEQUENCE.sub("", name) for name in names], dtype=object)
+        ends = [_SEQUENCE.search(name) for name in names]
+        sequences = np.array([end[1] if end else None for end in ends], dtype=object)
+        for keys in (self.names, self.ids, without, sequences):
             hits = np.flatnonzero(keys == tag)
             if len(hits) == 1:
                 return int(hits[0])
@@ -83,8 +99,9 @@ def inside(lane: Lane) -> TagTable:
     """Return the tags that the lane's own file holds."""
     types = lane.features["type"].to_numpy()
     chosen = np.flatnonzero((types != GENE_EXPRESSION) & (types != "Peaks"))
-    if not len(chosen) and schema.HASHTAGS in lane.frame_keys:
-        return in_obsm(lane, schema.HASHTAGS)
+    own = _own_key(lane, schema.HASHTAGS)
+    if not len(chosen) and own is not None:
+        return in_table(lane, own)
     return TagTable(
         lane.features["name"].to_numpy(dtype=object)[chosen],
         lane.features["id"].to_numpy(dtype=object)[chosen],
@@ -94,12 +111,17 @@ def inside(lane: Lane) -> TagTable:
     )
 
 
-def in_obsm(lane: Lane, key: str) -> TagTable:
-    """Return the tags in the table ``obsm[key]`` of an .h5ad lane."""
-    frame = read_frame(lane, key)
+def _own_key(lane: Lane, slot: str) -> str | None:
+    keys = (slot, *_ASSAYS[slot]) if lane.tables_in == "assay" else (slot,)
+    return next((key for key in keys if key in lane.tables), None)
+
+
+def in_table(lane: Lane, key: str) -> TagTable:
+    """Return the tags in a table of the lane's own file, such as ``obsm[key]``."""
+    frame = own_table(lane, key)
     names = np.array(list(frame.columns), dtype=object)
     counts = sparse.csr_matrix(frame.to_numpy())
-    return TagTable(names, names, counts, f"{lane.path}, obsm[{key!r}]", _NOWHERE)
+    return TagTable(names, names, counts, f"{lane.path}, {lane.tables_in}[{key!r}]", _NOWHERE)
 
 
 def separate(lane: Lane, tags: Lane, *, stacklevel: int) -> TagTable:
@@ -137,7 +159,10 @@ def decode(barcodes: np.ndarray[Any, Any], path: Path) -> pd.Index:
     """Return barcodes, bytes or text, as an index of text."""
     if barcodes.dtype.kind == "S":
         with reading(path):
-            barcodes = np.char.decode(barcodes, "utf-8")
+            try:
+                barcodes = barcodes.astype(str)
+            except UnicodeDecodeError:
+                barcodes = np.char.decode(barcodes, "utf-8")
     return pd.Index(barcodes.astype(object))
 
 
@@ -175,8 +200,9 @@ def others(lane: Lane, feature_type: str, slot: str, used: Iterable[int]) -> pd.
     is_type = (lane.features["type"] == feature_type).to_numpy(copy=True)
     is_type[list(used)] = False
     chosen = np.flatnonzero(is_type)
-    if not len(chosen) and slot in lane.frame_keys:
-        frame = read_frame(lane, slot)
+    own = _own_key(lane, slot)
+    if not len(chosen) and own is not None:
+        frame = own_table(lane, own)
         frame.columns = pd.Index([storable(name) for name in frame.columns])
         return frame
     features = lane.features.iloc[chosen]
@@ -205,9 +231,10 @@ def missing_tag(tag: str, lane: Lane, table: TagTable) -> str:
     """Return what to say where ``tag`` of the sheet is not in the lane's matrix."""
     names = [_SEQUENCE.sub("", str(name)) for name in table.names]
     if not names:
-        frames = ", ".join(f"obsm:{key}" for key in lane.frame_keys)
+        frames = ", ".join(f"{lane.tables_in}:{key}" for key in lane.tables)
         remedy = (
-            f"Its obsm holds tables; name the one with the hashtags in hashtag_path: {frames}."
+            f"Its {lane.tables_in} holds tables; name the one with the hashtags in hashtag_path: "
+            f"{frames}."
             if frames
             else "Give the matrix of the hashtags in hashtag_path."
         )

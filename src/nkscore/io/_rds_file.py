@@ -1,0 +1,129 @@
+"""Open .rds files: with rds2py where it can, which is fast, and with rdata where it cannot."""
+
+from __future__ import annotations
+
+import bz2
+import gzip
+import io
+import logging
+import lzma
+import shutil
+import tempfile
+import warnings
+from contextlib import contextmanager, redirect_stdout
+from importlib import import_module
+from importlib.util import find_spec
+from pathlib import Path
+from typing import IO, TYPE_CHECKING, Any, Final
+
+from nkscore.errors import LaneError
+from nkscore.io._rds_nodes import RdataNode, Rds2pyNode
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator
+
+    from nkscore.io._rds_nodes import Node
+
+_LOG: Final = logging.getLogger("nkscore")
+_GZIP: Final = b"\x1f\x8b"
+_PACKED: Final[tuple[tuple[bytes, Callable[..., Any]], ...]] = (
+    (_GZIP, gzip.open),
+    (b"\xfd7zXZ\x00", lzma.open),
+    (b"BZh", bz2.open),
+)
+#: First bytes of a serialized object: binary (XDR), text, native binary.
+_SERIALIZED: Final = (b"X\n", b"A\n", b"A\r\n", b"B\n")
+_WORKSPACE: Final = (b"RDX", b"RDA", b"RDB")
+
+
+def parse(path: Path) -> Node:
+    """Return the R value in a file, whichever of the two libraries can read it."""
+    check_head(path)
+    failures: dict[str, Exception] = {}
+    for name, read in (("rds2py", _with_rds2py), ("rdata", _with_rdata)):
+        if find_spec(name) is None:
+            continue
+        try:
+            return read(path)
+        except Exception as error:  # noqa: BLE001
+            # rds2py knows no closures, which any object keeps that was in FindVariableFeatures.
+            _LOG.debug("%s: %s cannot read it (%s).", path, name, error)
+            failures[name] = error
+    unusable = [name for name, error in failures.items() if isinstance(error, ImportError)]
+    if "rdata" in failures and "rdata" not in unusable:
+        raise failures["rdata"]
+    raise LaneError(_unread(path, failures)) from next(iter(failures.values()), None)
+
+
+def _unread(path: Path, failures: dict[str, Exception]) -> str:
+    if not failures:
+        return (
+            f"{path} is an R object, and neither rds2py nor rdata, which read these, is "
+            "installed. Run: pip install 'nkscore[rds]'. Or write the counts from R as a 10x "
+            "folder (DropletUtils::write10xCounts)."
+        )
+    reasons = "; ".join(
+        f"{name} cannot read this R object ({str(error).strip().splitlines()[-1].strip()})"
+        for name, error in failures.items()
+        if str(error).strip()
+    )
+    return (
+        f"{path}: {reasons}, and what might is not installed. Run: pip install 'nkscore[rds]'. "
+        "Or in R: object@commands <- list(); saveRDS(object, file)."
+    )
+
+
+def _opener(path: Path) -> Callable[..., Any]:
+    with path.open("rb") as file:
+        head = file.read(6)
+    return next((opener for magic, opener in _PACKED if head.startswith(magic)), open)
+
+
+def check_head(path: Path) -> None:
+    """Raise :class:`LaneError` for a file that holds no serialized R object."""
+    with _opener(path)(path, "rb") as file:
+        head = file.read(16)
+    if head.startswith(_SERIALIZED):
+        return
+    if head.startswith(_WORKSPACE):
+        what = (
+            "is an R workspace (.RData), which holds objects by name. Load it in R and "
+            "saveRDS(object, file)"
+        )
+    elif not head:
+        what = "is empty. Copy or download it again"
+    elif head.lstrip().startswith(b"<"):
+        what = "is a web page, not data: the download failed. Repeat it"
+    else:
+        what = f"holds no R object (it begins with {head[:8]!r}). Write it with saveRDS in R"
+    msg = f"{path} {what}."
+    raise LaneError(msg)
+
+
+@contextmanager
+def _unpacked(path: Path) -> Iterator[Path]:
+    # Never by rds2py: a damaged gzip makes it wait for ever, or end the process.
+    opener = _opener(path)
+    if opener is open:
+        yield path
+        return
+    with tempfile.TemporaryDirectory(prefix="nkscore_") as folder:
+        plain = Path(folder) / "object.rds"
+        source: IO[bytes]
+        with opener(path, "rb") as source, plain.open("wb") as target:
+            shutil.copyfileobj(source, target, 1 << 20)
+        yield plain
+
+
+def _with_rds2py(path: Path) -> Node:
+    # Its import prints which of its own extras are absent; none of them is needed.
+    silent = redirect_stdout(io.StringIO())
+    with warnings.catch_warnings(action="ignore"), silent, _unpacked(path) as plain:
+        return Rds2pyNode(import_module("rds2py").parse_rds(str(plain)))
+
+
+def _with_rdata(path: Path) -> Node:
+    with warnings.catch_warnings(action="ignore"):
+        # The suffix could lie about what the file is.
+        parse_file = import_module("rdata").parser.parse_file
+        return RdataNode(parse_file(str(path), extension=".rds").object)
