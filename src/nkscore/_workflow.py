@@ -90,7 +90,7 @@ def _run(sheet: str | Path, out: Path, step: Callable[[str], None]) -> Results:
     pp.normalize(kept)
     step("scores and states")
     results = Results(adata, kept, skipped=skipped)
-    tl.score(kept, ["DUFVA2023_CORE_NK_RESPONSE_NO_AMBIENT", "REHMAN2021_DIAPAUSE"])
+    tl.score(kept, [CORE, "REHMAN2021_DIAPAUSE"])
     tl.nk_states(kept)
     tl.tumor_states(kept)
     step("responses")

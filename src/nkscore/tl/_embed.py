@@ -54,8 +54,6 @@ def embed(
     """
     import scanpy as sc
 
-    if adata.X is None:
-        schema.require(adata, "layers", ["X made by pp.normalize"], "pp.normalize")
     schema.check_log_scale(adata.X)
     schema.check_var_names(adata)
     if adata.n_obs < 20:
