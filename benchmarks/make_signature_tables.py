@@ -456,6 +456,34 @@ def read_pairs() -> pd.DataFrame:
     })  # fmt: skip
 
 
+#: Start of the note of a gene of the study's Figure 4 → class of gene.
+CATEGORIES = {
+    "antigen presentation": "antigen presentation",
+    "IFN-gamma": "interferon gamma signaling",
+    "activating ligands": "activating ligand",
+    "death receptor": "death receptor and apoptosis",
+    "adhesion": "adhesion",
+    "fucosylation": "fucosylation",
+    "mucin": "mucin",
+    "TF/": "transcription and chromatin",
+    "other": "other",
+}
+#: Genes that only other studies name.
+CATEGORIES_OF_OTHERS = {"IFNGR2": "interferon gamma signaling", "DCAF15": "other"}
+
+
+def _categories(table: pd.DataFrame) -> pd.Series:
+    """Return the class of each gene, as one of the study's Figure 4."""
+    found = {
+        gene: category
+        for gene, note, basis in zip(table["gene"], table["note"], table["basis"], strict=True)
+        for start, category in CATEGORIES.items()
+        if note.startswith(start) and basis.startswith("hit-list")
+    }
+    # JAK1 and the like stand in the list of antigen presentation and in that of the pathway.
+    return table["gene"].map(CATEGORIES_OF_OTHERS | found)
+
+
 def read_hits() -> pd.DataFrame:
     """Return screen hits; an effect that was not read is marked as expected."""
     table = pd.read_csv(REFERENCE / "crispr_nk_hits.tsv", sep="\t", keep_default_na=False)
@@ -465,6 +493,7 @@ def read_hits() -> pd.DataFrame:
     where = table["where_read"].str.replace(r" \([^)]*\)", "", regex=True)
     return pd.DataFrame({
         "gene": table["gene"],
+        "category": _categories(table),
         "study": table["study"],
         "model": table["model"].str.replace("tumour", "tumor"),
         "perturbation": gain.map({True: "gain", False: "loss"}),

@@ -50,7 +50,8 @@ def crispr_hits() -> pd.DataFrame:
 
     Returns
     -------
-    DataFrame with one row per gene and study: ``gene``, ``study``, ``model``,
+    DataFrame with one row per gene and study: ``gene``, ``category`` (class of gene, after
+    Figure 4 of Dufva, Gandolfi et al. 2023), ``study``, ``model``,
     ``perturbation`` (``loss`` or ``gain``), ``effect`` on the tumor cell (``protects``,
     ``sensitizes``, ``unknown``), ``effect_read`` (False where the effect is what biology leads
     one to expect, or unknown: the ranked results were not to be had), ``doi``, ``where_read``.
