@@ -4,6 +4,8 @@
     /tmp/peers/bin/pip install scanpy decoupler pyucell
     .venv/bin/python benchmarks/scoring.py --peers-python /tmp/peers/bin/python --cells 10000 50000
 
+``--only`` runs a part of the jobs, and ``--data`` keeps the matrices for the next part.
+
 Every job runs in a process of its own, on the same file, with the same number of threads; rounds
 go through all jobs in turn, so that a busy machine slows all alike. A process loads the data and
 calls once to warm up (the first call is listed, too), then times the next calls. Memory is the
@@ -13,6 +15,7 @@ highest resident size during the calls above that before, read from /proc.
 from __future__ import annotations
 
 import argparse
+import contextlib
 import json
 import os
 import subprocess
@@ -33,14 +36,16 @@ JOBS = {
     "nkscore aucell": ("own", "decoupler aucell", False),
     "nkscore ulm": ("own", "decoupler ulm", False),
     "nkscore zscore": ("own", "decoupler zscore", False),
-    "nkscore weighted_mean": ("own", "decoupler zscore", False),
+    "nkscore weighted_mean": ("own", "decoupler waggr", False),
     "nkscore module_score": ("own", "scanpy score_genes", False),
+    "nkscore score_null": ("own", None, True),
     "pyucell": ("peer", None, True),
     "pyucell, n_jobs=2": ("peer", None, True),
     "pyucell, no ties": ("peer", None, True),
     "decoupler aucell": ("peer", None, True),
     "decoupler ulm": ("peer", None, True),
     "decoupler zscore": ("peer", None, True),
+    "decoupler waggr": ("peer", None, True),
     "scanpy score_genes": ("peer", None, True),
 }
 
@@ -108,6 +113,8 @@ def own_job(name: str, folder: Path):
     ranks = method in {"rank_auc", "aucell"}
     adata = load(folder, rest.replace(" ", "_") if rest == "no ties" else "x")
     sets = gene_lists(adata.n_vars, 200 if rest == "200 sets" else 20)
+    if method == "score_null":
+        return lambda: nk.tl.score_null(adata, sets, layer="X")
     # Ranks are the same for counts and log values; peers get log values.
     return lambda: nk.tl.score(adata, sets, method=method, layer="X" if ranks else None)
 
@@ -136,9 +143,12 @@ def _decoupler_job(method: str, adata, sets):
         [(k, g, 1.0) for k, genes in sets.items() for g in genes],
         columns=["source", "target", "weight"],
     )
-    size = {} if method == "aucell" else {"bsize": 5000}
+    options = {} if method == "aucell" else {"bsize": 5000}
+    if method == "waggr":
+        # The mean alone, without its permutations.
+        options |= {"fun": "wmean", "times": 0}
     run = getattr(decoupler.mt, method)
-    return lambda: run(adata, net, **size)
+    return lambda: run(adata, net, **options)
 
 
 class PeakMemory:
@@ -201,7 +211,7 @@ def measure(name: str, folder: Path, options) -> dict:
     )
     command = [
         python, "-W", "ignore", __file__, "--worker", name, "--folder", str(folder),
-        "--repeats", "1" if slow else str(options.repeats),
+        "--repeats", str(options.peer_repeats if slow else options.repeats),
     ]  # fmt: skip
     print(f"  {name} ...", file=sys.stderr, flush=True)
     try:
@@ -224,6 +234,8 @@ def main() -> None:
     parser.add_argument("--threads", type=int, default=2)
     parser.add_argument("--rounds", type=int, default=3)
     parser.add_argument("--repeats", type=int, default=5, help="timed calls of our own per round")
+    parser.add_argument("--peer-repeats", type=int, default=2, help="timed calls of a peer")
+    parser.add_argument("--data", type=Path, help="folder to keep the matrices in")
     parser.add_argument(
         "--only", nargs="+", default=[""], help="jobs whose name holds one of these"
     )
@@ -236,12 +248,11 @@ def main() -> None:
         return
     medians: dict[str, list[float]] = {}
     for n_cells in options.cells:
-        with tempfile.TemporaryDirectory() as folder:
-            prepare(n_cells, Path(folder), options.real)
+        with data_folder(n_cells, options) as folder:
             results = {name: [] for name in chosen(options)}
             for _ in range(options.rounds):
                 for name, rounds in results.items():
-                    rounds.append(measure(name, Path(folder), options))
+                    rounds.append(measure(name, folder, options))
         report(results, medians, options)
     exponents(medians, options.cells)
 
@@ -254,6 +265,18 @@ def chosen(options) -> list[str]:
     ]
 
 
+@contextlib.contextmanager
+def data_folder(n_cells: int, options):
+    with tempfile.TemporaryDirectory() as temporary:
+        name = f"{options.real.stem if options.real else 'simulated'}_{n_cells}"
+        folder = Path(options.data or temporary) / name
+        if not (folder / "no_ties.npz").exists():
+            folder.mkdir(parents=True, exist_ok=True)
+            prepare(n_cells, folder, options.real)
+        print(f"\n{name}; load average {os.getloadavg()[0]:.1f}", flush=True)
+        yield folder
+
+
 def prepare(n_cells: int, folder: Path, path: Path | None) -> None:
     from scipy import sparse
 
@@ -263,8 +286,7 @@ def prepare(n_cells: int, folder: Path, path: Path | None) -> None:
     noise = np.random.default_rng(2).random(x.nnz, dtype=np.float32)
     x.data *= 1 + np.float32(0.01) * noise
     sparse.save_npz(folder / "no_ties.npz", x, compressed=False)
-    print(f"\n{n_cells} cells × {counts.shape[1]} genes, {counts.nnz / n_cells:.0f} detected per "
-          f"cell; load average {os.getloadavg()[0]:.1f}")  # fmt: skip
+    print(f"{n_cells} cells × {counts.shape[1]} genes, {counts.nnz / n_cells:.0f} detected each")
 
 
 def report(results: dict, medians: dict, options) -> None:

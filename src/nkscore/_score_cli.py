@@ -2,20 +2,18 @@
 
 from __future__ import annotations
 
+import gzip
 import hashlib
 import json
 import os
 import shutil
-from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from nkscore.errors import LaneError
-
 if TYPE_CHECKING:
     import argparse
-    from collections.abc import Iterator
+    from collections.abc import Callable, Iterator
 
     import numpy as np
     import pandas as pd
@@ -48,12 +46,12 @@ def add_command(commands: Any) -> None:
 
 def _score(options: argparse.Namespace) -> None:
     source = options.signatures
-    table = score_file(
+    n_cells, n_scores = score_file(
         options.data, Path(source) if Path(source).is_file() else source, options.out,
         method=options.method, layer=options.layer, min_coverage=options.min_coverage,
         force=options.force,
     )  # fmt: skip
-    print(f"{table.shape[0]} cells, {table.shape[1]} scores. Results are in {options.out}")  # noqa: T201
+    print(f"{n_cells} cells, {n_scores} scores. Results are in {options.out}")  # noqa: T201
 
 
 def score_file(
@@ -65,22 +63,20 @@ def score_file(
     layer: str | None = None,
     min_coverage: float = 0.5,
     force: bool = False,
-) -> pd.DataFrame:
-    """Score a file block by block and write the table; returns it.
+) -> tuple[int, int]:
+    """Score a file block by block and write the table; returns its shape.
 
     Scores go to a folder beside ``out`` as they are made. After an interruption, the same call
     goes on where it stopped; ``out`` appears at the end, whole.
     """
-    import numpy as np
-    import pandas as pd
-
     from nkscore._score_input import score_input
+    from nkscore._stored import opened
     from nkscore.scoring import open_rows, prepared, scored
     from nkscore.signatures import load
 
     _check_out(out, force=force)
     sets = load(signatures) if isinstance(signatures, Path) else signatures
-    with _opened(data) as file:
+    with opened(data) as file:
         found = score_input(
             file, sets, method=method, layer=layer, min_coverage=min_coverage
         )  # fmt: skip
@@ -94,11 +90,9 @@ def score_file(
             ):
                 parts.add(scores)
             parts.flush()
-        values = np.concatenate([*parts.load(), np.zeros((0, len(found.names)))])
-        table = pd.DataFrame(values, index=file.obs_names, columns=found.names)
-    _write(table, out)
+        _replace(out, lambda path: _write(parts, file.obs_names, found.names, path))
     shutil.rmtree(parts.folder)
-    return table
+    return parts.n_cells, len(found.names)
 
 
 def _check_out(out: Path, *, force: bool) -> None:
@@ -124,9 +118,11 @@ def _fingerprint(data: Path, found: Any, shape: tuple[int, int]) -> dict[str, An
     for array in (found.sets.first, found.sets.members, found.sets.last, found.sets.size):
         genes.update(array.tobytes())
     # A zarr store is a folder, whose own time changes with its first level only.
-    state = data.stat()
+    files = [Path(top, name) for top, _, names in os.walk(data) for name in names] or [data]
+    states = [path.stat() for path in files]
     return {
-        "data": str(data.resolve()), "bytes": state.st_size, "changed": state.st_mtime_ns,
+        "data": str(data.resolve()), "bytes": sum(state.st_size for state in states),
+        "files": len(states), "changed": max(state.st_mtime_ns for state in states),
         "cells": shape[0], "genes": shape[1], "method": found.scorer.name, "layer": found.layer,
         "signatures": found.names, "gene_sets": genes.hexdigest(), "version": __version__,
     }  # fmt: skip
@@ -155,16 +151,17 @@ class _Parts:
         folder.mkdir(exist_ok=True)
         _replace(label, lambda path: path.write_text(json.dumps(job)))
         parts = cls(folder, 0, [])
-        parts.n_cells = sum(len(scores) for scores in parts.load())
+        parts.n_cells = sum(len(scores) for scores in parts)
         return parts
 
     def files(self) -> list[Path]:
         return sorted(self.folder.glob("*.npy"))
 
-    def load(self) -> list[np.ndarray[Any, Any]]:
+    def __iter__(self) -> Iterator[np.ndarray[Any, Any]]:
         import numpy as np
 
-        return [np.load(path, allow_pickle=False) for path in self.files()]
+        for path in self.files():
+            yield np.load(path, mmap_mode="r", allow_pickle=False)
 
     def add(self, scores: np.ndarray[Any, Any]) -> None:
         self.waiting.append(scores)
@@ -184,7 +181,9 @@ class _Parts:
             self.waiting = []
 
 
-def _replace(path: Path, write: Any) -> None:
+def _replace(path: Path, write: Callable[[Path], object]) -> None:
+    """Write under another name beside ``path``, which then appears whole or not at all."""
+    # Text tables are compressed by the end of their name.
     beside = path.with_name(f".{os.getpid()}.{path.name}")
     try:
         write(beside)
@@ -193,74 +192,34 @@ def _replace(path: Path, write: Any) -> None:
         beside.unlink(missing_ok=True)
 
 
-def _write(table: pd.DataFrame, out: Path) -> None:
-    if out.name.endswith(".parquet"):
-        _replace(out, table.to_parquet)
-    else:
-        separator = "\t" if ".tsv" in out.name else ","
-        _replace(out, lambda path: table.to_csv(path, sep=separator))
-
-
-@dataclass(frozen=True)
-class _File:
-    """What scoring needs of an AnnData, read from an open file."""
-
-    X: Any
-    layers: dict[str, Any]
-    obs_names: Any
-    var_names: Any
-
-    @property
-    def n_vars(self) -> int:
-        return len(self.var_names)
-
-    @property
-    def uns(self) -> dict[str, Any]:
-        return {}
-
-
-@contextmanager
-def _opened(path: Path) -> Iterator[_File]:
-    if not path.exists():
-        msg = f"{path} does not exist. Give the path of an h5ad file or a zarr store."
-        raise LaneError(msg)
-    if path.is_dir():
-        import zarr
-
-        yield _describe(zarr.open_group(path, mode="r"), path)
-        return
-    import h5py
-
-    try:
-        file = h5py.File(path, "r")
-    except OSError as error:
-        msg = f"{path} cannot be opened as HDF5 ({error}). Give an h5ad file or a zarr store."
-        raise LaneError(msg) from error
-    with file:
-        yield _describe(file, path)
-
-
-def _describe(group: Any, path: Path) -> _File:
-    if "obs" not in group or "var" not in group:
-        msg = f"{path} has no obs and var, so it is no AnnData. Write it with adata.write_h5ad."
-        raise LaneError(msg)
-    layers = group.get("layers", {})
-    return _File(
-        _matrix(group["X"]) if "X" in group else None,
-        {name: _matrix(layers[name]) for name in layers},
-        _names(group["obs"]),
-        _names(group["var"]),
-    )
-
-
-def _matrix(element: Any) -> Any:
-    from anndata.io import sparse_dataset
-
-    return sparse_dataset(element) if hasattr(element, "keys") else element
-
-
-def _names(frame: Any) -> pd.Index[str]:
+def _write(parts: _Parts, cells: Any, names: list[str], out: Path) -> None:
+    """Write the table part by part, so that it is never in memory as a whole."""
+    import numpy as np
     import pandas as pd
-    from anndata.io import read_elem
 
-    return pd.Index(read_elem(frame[frame.attrs["_index"]]))
+    def tables() -> Iterator[pd.DataFrame]:
+        start = 0
+        for scores in parts:
+            yield pd.DataFrame(scores, index=cells[start : start + len(scores)], columns=names)
+            start += len(scores)
+        if start == 0:
+            yield pd.DataFrame(np.zeros((0, len(names))), index=cells, columns=names)
+
+    if out.name.endswith(".parquet"):
+        _write_parquet(tables(), out)
+        return
+    separator = "\t" if ".tsv" in out.name else ","
+    with gzip.open(out, "wb") if out.name.endswith(".gz") else out.open("wb") as file:
+        for i, table in enumerate(tables()):
+            table.to_csv(file, sep=separator, header=i == 0)
+
+
+def _write_parquet(tables: Iterator[pd.DataFrame], out: Path) -> None:
+    from pyarrow import Table  # type: ignore[import-untyped, unused-ignore]
+    from pyarrow.parquet import ParquetWriter  # type: ignore[import-untyped, unused-ignore]
+
+    first = Table.from_pandas(next(tables))
+    with ParquetWriter(out, first.schema) as file:
+        file.write_table(first)
+        for table in tables:
+            file.write_table(Table.from_pandas(table, schema=first.schema))

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
-from scipy import sparse
+import pandas as pd
 
 from nkscore import schema, signatures
 from nkscore.errors import MissingKeyError
@@ -51,8 +51,6 @@ def score_input(
     matrix = slot(adata, layer or scorer.reads)
     schema.check_var_names(adata)
     largest = _LARGEST_LOG if scorer.reads == "X" and layer is None else None
-    if largest is not None and (sparse.issparse(matrix) or isinstance(matrix, np.ndarray)):
-        schema.check_log_scale(matrix)
     sets = signatures.as_signatures(gene_signatures)
     match = signatures.match(adata.var_names, sets, min_coverage=min_coverage)
     index = gene_sets(
@@ -74,7 +72,14 @@ def slot(adata: AnnData, name: str) -> Any:
             msg = "adata.X is empty. Run pp.normalize first, or score layer='counts'."
             raise MissingKeyError(msg)
         return adata.X
-    schema.require(adata, "layers", [name], "io.read_coculture")
+    if name not in adata.layers:
+        have = ", ".join(map(str, adata.layers)) or "none"
+        msg = (
+            f"There is no layer {name!r} (layers here: {have}). Run io.read_coculture, which "
+            "writes layers['counts'], or name what to score: layer='X' in Python, --layer X in "
+            "the shell."
+        )
+        raise MissingKeyError(msg)
     return adata.layers[name]
 
 
@@ -96,3 +101,26 @@ def storable_options(options: dict[str, Any]) -> dict[str, Any]:
         key: "Generator" if isinstance(value, np.random.Generator) else value
         for key, value in options.items()
     }
+
+
+def write_scores(
+    adata: AnnData,
+    tables: dict[str, Any],
+    found: ScoreInput,
+    *,
+    function: str,
+    recorded_as: str,
+    options: dict[str, Any],
+) -> None:
+    """Write tables of cells × signatures to ``obsm``, and how they were made."""
+    for key, values in tables.items():
+        adata.obsm[key] = pd.DataFrame(values, index=adata.obs_names, columns=found.names)
+    used = storable_options({**found.scorer.options, **options})
+    schema.record(
+        adata,
+        recorded_as,
+        function=function,
+        options={"method": found.scorer.name, "layer": found.layer, **used},
+        coverage=found.coverage,
+        signature_versions=found.versions,
+    )

@@ -114,6 +114,17 @@ def test_blocks_do_not_matter(cells, monkeypatch):
     assert (_null(cells, index, rng=1)[0] != expected[0]).any()
 
 
+@pytest.mark.parametrize("method", ["rank_auc", "zscore"])
+def test_dask_gives_the_same_numbers(cells, method):
+    array = pytest.importorskip("dask.array", reason="dask (extra 'scale') is not installed")
+    index = _index((np.arange(0, 400, 10), np.arange(5, 100, 20)))
+    chunked = array.from_array(cells.toarray(), chunks=(37, 900)).map_blocks(sparse.csr_matrix)
+    for found, expected in zip(
+        _null(chunked, index, method=method), _null(cells, index, method=method), strict=True
+    ):
+        np.testing.assert_array_equal(found, expected)
+
+
 def test_sets_that_leave_no_choice():
     index = _index((np.arange(30), []), n_genes=100)
     with pytest.raises(ValueError, match=r"holds 30 of 100 genes .* at least 3 other genes"):

@@ -2,11 +2,19 @@
 
 from __future__ import annotations
 
+import os
 import re
+import shutil
+import signal
+import subprocess
+import sys
+import time
 import warnings
+from concurrent.futures import ThreadPoolExecutor
 
 import anndata
 import h5py
+import numba
 import numpy as np
 import pandas as pd
 import pytest
@@ -14,9 +22,13 @@ from scipy import sparse
 
 import nkscore as nk
 from nkscore import _score_cli
+from nkscore._score_input import score_input
+from nkscore._stored import opened
 from nkscore.cli import main
-from nkscore.errors import WrongScaleError
+from nkscore.errors import LaneError, WrongScaleError
 from nkscore.scoring import scorers
+from nkscore.scoring._hdf5 import unlocked
+from nkscore.scoring._whole_chunks import WholeChunks
 
 METHODS = sorted(scorers())
 SETS = {"a": ["PRF1", "GZMB", "NKG7", "CD3E-"], "b": ["ACTB", "B2M", "MKI67"]}
@@ -256,3 +268,262 @@ def test_refused(folder, tmp_path, capsys, change, words):
     assert main(_arguments(data, tmp_path / change.get("out", "new.csv"))) == 1
     assert re.search(words, capsys.readouterr().err)
     assert (tmp_path / "there.csv").read_text() == "mine"
+
+
+# --- reading
+
+
+@pytest.mark.parametrize("compression", [None, "gzip", "lzf"])
+@pytest.mark.parametrize("shuffle", [False, True])
+@pytest.mark.parametrize("layout", ["chunked", "contiguous"])
+def test_arrays_read_past_the_lock(tmp_path, compression, shuffle, layout):
+    if layout == "contiguous" and (compression or shuffle):
+        return
+    values = np.random.default_rng(0).poisson(3, 1000).astype(np.float32)
+    chunks = (170,) if layout == "chunked" else None
+    with h5py.File(tmp_path / "a.h5", "w") as file:
+        file.create_dataset("a", data=values, chunks=chunks, compression=compression,
+                            shuffle=shuffle or None)  # fmt: skip
+    with h5py.File(tmp_path / "a.h5") as file:
+        found = unlocked(file["a"])
+        assert not isinstance(found, h5py.Dataset) or compression == "lzf" or shuffle
+        for low, high in ((0, 1000), (0, 1), (169, 171), (340, 999), (999, 1000), (5, 5)):
+            np.testing.assert_array_equal(found[low:high], values[low:high])
+
+
+def test_open_for_writing_is_left_to_the_library(tmp_path):
+    with h5py.File(tmp_path / "a.h5", "w") as file:
+        file["a"] = np.arange(10)
+        assert isinstance(unlocked(file["a"]), h5py.Dataset)
+
+
+@pytest.mark.parametrize("compression", [None, "gzip"])
+def test_truncated_file(tmp_path, compression):
+    # Random bits: what is packed is as long as what is not.
+    values = np.random.default_rng(0).integers(0, 1 << 60, 50_000)
+    with h5py.File(tmp_path / "a.h5", "w") as file:
+        file.create_dataset("a", data=values, chunks=(1000,), compression=compression)
+    with h5py.File(tmp_path / "a.h5") as file:
+        found = unlocked(file["a"])
+        os.truncate(tmp_path / "a.h5", 100_000)
+        with pytest.raises(LaneError, match=r"a\.h5, /a, is damaged: it ends too early"):
+            found[0:50_000]
+
+
+def test_damaged_chunk(tmp_path):
+    with h5py.File(tmp_path / "a.h5", "w") as file:
+        data = file.create_dataset("a", data=np.arange(5000), chunks=(1000,), compression="gzip")
+        place = data.id.get_chunk_info(2).byte_offset
+    with (tmp_path / "a.h5").open("r+b") as file:
+        file.seek(place)
+        file.write(b"\xff" * 30)
+    with h5py.File(tmp_path / "a.h5") as file:
+        found = unlocked(file["a"])
+        with pytest.raises(LaneError, match="is damaged: Error -3 while decompressing"):
+            found[0:5000]
+        np.testing.assert_array_equal(found[0:1500], np.arange(1500))
+
+
+def test_threads_share_chunks():
+    calls = []
+
+    def unpack(number):
+        calls.append(number)
+        time.sleep(0.01)
+        return np.arange(number * 100, number * 100 + 100)
+
+    chunks = WholeChunks(unpack, 1000, 100, np.int64)
+    with ThreadPoolExecutor(4) as pool:
+        parts = list(pool.map(lambda i: chunks[i : i + 50], range(0, 1000, 50)))
+    np.testing.assert_array_equal(np.concatenate(parts), np.arange(1000))
+    assert sorted(calls) == list(range(10))
+
+
+@pytest.mark.parametrize("block_bytes", [8, 4000, 4 << 20])
+@pytest.mark.parametrize("threads", [1, 2])
+def test_same_bits_for_all_blocks_and_threads(folder, block_bytes, threads):
+    before = numba.get_num_threads()
+    try:
+        numba.set_num_threads(min(threads, before))
+        with opened(folder / "counts.h5ad") as file:
+            sets = nk.scoring.gene_sets(
+                [[1, 2, 3], [5]], [[7], []], n_genes=file.n_vars, sizes=[(3, 1), (1, 0)]
+            )
+            matrix = file.X
+            for method in METHODS:
+                found = nk.scoring.run(scorers()[method], matrix, sets, block_bytes=block_bytes)
+                whole = anndata.read_h5ad(folder / "counts.h5ad").X
+                assert (found == nk.scoring.run(scorers()[method], whole, sets)).all()
+    finally:
+        numba.set_num_threads(before)
+
+
+def test_genes_first_says_what_memory_it_takes(folder, caplog):
+    with opened(folder / "csc.h5ad") as file:
+        nk.scoring.open_rows(file.X)
+    assert re.search(r"gene by gene \(CSC\).* about \d+\.\d GB .*CSR", caplog.text)
+
+
+def test_bar_on_dask(adata, monkeypatch, capsys):
+    monkeypatch.setattr("nkscore.scoring._dask.QUIET_SECONDS", 0)
+    lazy = adata.copy()
+    lazy.layers["counts"] = _chunked(adata.layers["counts"], 80)
+    nk.tl.score(lazy, SETS)
+    assert re.search(r"scoring, rank_auc: 100%.* 320/320", capsys.readouterr().err)
+
+
+# --- a process that is killed
+
+_SLOW = """
+import sys, time
+from nkscore import _score_cli, cli
+from nkscore.scoring import scored
+_score_cli.PART_CELLS = 40
+scored.__kwdefaults__["block_bytes"] = 20_000
+flush = _score_cli._Parts.flush
+def slow(parts):
+    flush(parts)
+    print(parts.n_cells, flush=True)
+    time.sleep(0.05)
+_score_cli._Parts.flush = slow
+sys.exit(cli.main(sys.argv[1:]))
+"""
+
+
+@pytest.mark.parametrize("number", [signal.SIGKILL, signal.SIGINT])
+def test_killed_process_leaves_what_can_be_resumed(folder, tmp_path, states, number):
+    out = tmp_path / "scores.parquet"
+    arguments = _arguments(folder / "all.h5ad", out)
+    child = subprocess.Popen(
+        [sys.executable, "-c", _SLOW, *arguments], stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE, text=True,
+    )  # fmt: skip
+    for _ in range(3):
+        assert child.stdout.readline()
+    child.send_signal(number)
+    said = child.communicate(timeout=60)[1]
+    assert child.returncode != 0
+    assert "Traceback" not in said
+    assert [path.name for path in tmp_path.iterdir()] == ["scores.parquet.parts"]
+    done = sorted((tmp_path / "scores.parquet.parts").glob("*.npy"))
+    assert 3 <= len(done) < 8
+    before = {path: path.stat().st_mtime_ns for path in done}
+    seen = []
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr("shutil.rmtree", lambda path: seen.extend(path.glob("*.npy")))
+        assert main(arguments) == 0
+    assert {path: path.stat().st_mtime_ns for path in done} == before
+    assert len(seen) > len(done)
+    _same(pd.read_parquet(out), states["rank_auc"])
+
+
+@pytest.mark.parametrize("change", ["data", "method", "layer", "signatures"])
+def test_parts_of_another_job_are_refused(folder, tmp_path, monkeypatch, capsys, change):
+    data = tmp_path / "all.h5ad"
+    shutil.copy(folder / "all.h5ad", data)
+    out = tmp_path / "scores.csv"
+
+    def stop(*_):
+        raise _Stop
+
+    with monkeypatch.context() as patch:
+        patch.setattr(_score_cli, "_write", stop)
+        with pytest.raises(_Stop):
+            main(_arguments(data, out))
+    more = {"method": ("--method", "aucell"), "layer": ("--layer", "X")}.get(change, ())
+    arguments = _arguments(data, out, *more)
+    if change == "data":
+        os.utime(data, ns=(1, 1))
+    if change == "signatures":
+        sets = tmp_path / "sets.gmt"
+        sets.write_text("own\t\tPRF1\tGZMB\n")
+        arguments[arguments.index("nk_states_expanded")] = str(sets)
+    assert main(arguments) == 1
+    assert re.search(r"holds parts of another job.*--force", capsys.readouterr().err)
+    assert not out.exists()
+    assert main([*arguments, "--force"]) == 0
+
+
+def test_changed_zarr_is_another_job(folder, tmp_path):
+    store = tmp_path / "all.zarr"
+    shutil.copytree(folder / "all.zarr", store)
+    labels = []
+    for _ in range(2):
+        with opened(store) as file:
+            found = score_input(file, SETS, method="rank_auc")
+            labels.append(_score_cli._fingerprint(store, found, found.matrix.shape))
+        inner = next(path for path in (store / "X" / "data").rglob("*") if path.is_file())
+        os.utime(inner, ns=(2**61, 2**61))
+    assert labels[0] != labels[1]
+
+
+@pytest.mark.parametrize("suffix", ["h5ad", "zarr"])
+@pytest.mark.parametrize(
+    ("change", "more", "words"),
+    [
+        ("no counts", (), r"no layer 'counts' \(layers here: none\).*--layer X"),
+        ("counts in X", ("--method", "ulm"), r"goes to 9\.21 at most\. Run pp\.normalize"),
+        ("nan", ("--layer", "X"), r"NaN or infinite values"),
+        ("negative", ("--layer", "X"), r"negative values"),
+        ("panel", ("--layer", "X", "--signatures", "nk_stats"), r"nk_stats.*nk_states"),
+        ("method", ("--method", "uccell"), r"uccell.*rank_auc"),
+        ("genes", ("--layer", "X"), r"Ensembl"),
+        ("wrong gene", ("--layer", "X"), r"positions do not fit"),
+    ],
+)
+def test_bad_input_is_one_line(adata, tmp_path, capsys, suffix, change, more, words):
+    x = (adata.layers["counts"] if change == "counts in X" else adata.X).astype(np.float32)
+    if change in {"nan", "negative"}:
+        x.data[7] = {"nan": np.nan, "negative": -1}[change]
+    other = anndata.AnnData(X=x, obs=adata.obs[[]], var=adata.var[[]].copy())
+    if change == "genes":
+        other.var_names = [f"ENSG{i:011d}" for i in range(other.n_vars)]
+    path = tmp_path / f"a.{suffix}"
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        other.write_h5ad(path) if suffix == "h5ad" else other.write_zarr(path)
+    if change == "wrong gene":
+        _break(path)
+    arguments = _arguments(path, tmp_path / "out.csv", *more)
+    if "--signatures" in more:
+        del arguments[2:4]
+    assert main(arguments) == 1
+    said = capsys.readouterr().err.strip()
+    assert re.search(words, said)
+    assert said.startswith("nkscore: ")
+    assert len(said.splitlines()) == 1
+    assert not (tmp_path / "out.csv").exists()
+
+
+def _break(path):
+    if path.suffix == ".zarr":
+        zarr = pytest.importorskip("zarr", reason="zarr (extra 'scale') is not installed")
+        zarr.open_group(path, mode="r+")["X"]["indices"][3] = 1 << 20
+        return
+    with h5py.File(path, "r+") as file:
+        file["X"]["indices"][3] = 1 << 20
+
+
+def test_frame_without_index(folder, tmp_path, capsys):
+    shutil.copy(folder / "x.h5ad", tmp_path / "a.h5ad")
+    with h5py.File(tmp_path / "a.h5ad", "r+") as file:
+        del file["var"].attrs["_index"]
+    assert main(_arguments(tmp_path / "a.h5ad", tmp_path / "out.csv")) == 1
+    assert "a.h5ad is not laid out as an AnnData" in capsys.readouterr().err
+
+
+def test_folder_without_zarr(tmp_path, capsys):
+    assert main(_arguments(tmp_path, tmp_path / "out.csv")) == 1
+    assert "a folder without a zarr group" in capsys.readouterr().err
+
+
+def test_imports_of_the_command():
+    """What takes long to import and is not needed stays out."""
+    program = (
+        "import sys, nkscore._score_cli, nkscore._score_input, nkscore._stored; "
+        "print(*{'anndata', 'dask', 'scanpy', 'matplotlib', 'zarr'} & set(sys.modules))"
+    )
+    done = subprocess.run(
+        [sys.executable, "-c", program], capture_output=True, text=True, check=True
+    )
+    assert not done.stdout.strip()

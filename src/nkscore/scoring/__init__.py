@@ -11,10 +11,10 @@ from nkscore.scoring._rank_auc import RANK_AUC
 from nkscore.scoring._registry import Scorer, get_scorer, register, scorers
 from nkscore.scoring._run import prepared, run, scored
 from nkscore.scoring._sets import GeneSets, gene_sets
-from nkscore.scoring._sources import BLOCK_BYTES, open_rows
+from nkscore.scoring._sources import BLOCK_BYTES, StoredSparse, open_rows
 
 __all__ = [
     "AUCELL", "BLOCK_BYTES", "MODULE_SCORE", "RANK_AUC", "ULM", "WEIGHTED_MEAN", "ZSCORE",
-    "GeneSets", "RowBlock", "Scorer", "as_rows", "gene_sets", "get_scorer", "null_scores",
-    "open_rows", "prepared", "register", "row_blocks", "run", "scored", "scorers",
+    "GeneSets", "RowBlock", "Scorer", "StoredSparse", "as_rows", "gene_sets", "get_scorer",
+    "null_scores", "open_rows", "prepared", "register", "row_blocks", "run", "scored", "scorers",
 ]  # fmt: skip

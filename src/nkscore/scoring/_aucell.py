@@ -41,8 +41,9 @@ def aucell(
     best = n * top - n * (n + 1) / 2
     sums = rank_sums(block, sets, cap=float(top), recovery=True)
     # The best possible sum may be passed by a rounding error.
-    area = np.minimum(sums / np.where(best > 0, best, 1.0), 1.0)
-    return area[:, 0::2] - area[:, 1::2]
+    sums /= np.where(best > 0, best, 1.0)
+    area = np.minimum(sums, 1.0, out=sums)
+    return np.asarray(area[:, 0::2] - area[:, 1::2])
 
 
 AUCELL = register(

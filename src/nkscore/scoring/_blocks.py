@@ -6,10 +6,9 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
-from scipy import sparse
 
 from nkscore.errors import WrongScaleError
-from nkscore.scoring._sources import BLOCK_BYTES, open_rows
+from nkscore.scoring._sources import BLOCK_BYTES, is_sparse, open_rows
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -57,7 +56,7 @@ class RowBlock:
 
 def as_rows(matrix: Any) -> Any:
     """Return ``matrix`` in a form whose rows are cheap to slice; never changes the input."""
-    if sparse.issparse(matrix):
+    if is_sparse(matrix):
         rows = matrix.tocsr()
         if not rows.has_canonical_format:
             rows = rows.copy() if rows is matrix else rows
@@ -86,6 +85,8 @@ def make_block(rows: Rows, start: int, pieces: Pieces) -> RowBlock:
     indptr = np.asarray(indptr, dtype=np.int64) - int(indptr[0])
     _check_positions(indptr, indices, n_genes, start)
     if not _ascending(indptr, indices):
+        from scipy import sparse
+
         tidy = sparse.csr_matrix((data, indices, indptr), shape=(indptr.size - 1, n_genes)).copy()
         tidy.sum_duplicates()
         indptr, indices, data = tidy.indptr.astype(np.int64), tidy.indices, tidy.data
@@ -136,10 +137,10 @@ def _checked(data: Array, start: int) -> Array:
 def _checked_floats(data: Array, start: int) -> Array:
     if data.size == 0:
         return data.astype(np.float32)
-    low, high = data.min(), data.max()
-    if not (low >= 0 and np.isfinite(high)):
-        raise _impossible("negative values" if low < 0 else "NaN or infinite values", start)
-    if low == 0:
+    if not _finite_from_zero(data):
+        low, high = data.min(), data.max()
+        if not (low >= 0 and np.isfinite(high)):
+            raise _impossible("negative values" if low < 0 else "NaN or infinite values", start)
         # Turns -0.0, whose bit pattern would be out of order, into 0.0.
         data = data + data.dtype.type(0)
     if data.dtype == np.float32:
@@ -147,6 +148,15 @@ def _checked_floats(data: Array, start: int) -> Array:
     with np.errstate(over="ignore", under="ignore"):
         narrow = data.astype(np.float32)
     return narrow if (narrow == data).all() else data.astype(np.float64)
+
+
+def _finite_from_zero(data: Array) -> bool:
+    """Whether one look at the bits tells that all values are finite, and from 0.0 up."""
+    bits = {4: np.uint32, 8: np.uint64}.get(data.dtype.itemsize)
+    if bits is None or not data.dtype.isnative:
+        return False
+    # Infinity, NaN and everything with a sign, -0.0 included, have larger patterns.
+    return bool(data.view(bits).max() <= np.finfo(data.dtype).max.view(bits))
 
 
 def _impossible(found: str, start: int) -> WrongScaleError:

@@ -5,12 +5,15 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
+from tqdm.auto import tqdm
 
 from nkscore.scoring._blocks import make_block
-from nkscore.scoring._run import check_largest, gene_sums
+from nkscore.scoring._run import QUIET_SECONDS, check_largest, gene_sums
 from nkscore.scoring._sources import open_rows
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+
     from nkscore.scoring._blocks import RowBlock
     from nkscore.scoring._registry import Scorer
     from nkscore.scoring._sets import GeneSets
@@ -26,7 +29,7 @@ def run_dask(
     The scheduler in charge does the work: dask's threads, or the workers of the client that the
     user has opened. Only scores and sums of genes travel back.
     """
-    import dask  # type: ignore[import-not-found, unused-ignore]
+    from dask.delayed import delayed  # type: ignore[import-not-found, unused-ignore]
 
     n_cells, n_genes = matrix.shape
     if sets.n_sets == 0:
@@ -35,19 +38,52 @@ def run_dask(
         matrix = matrix.rechunk({1: n_genes})
     chunks = matrix.to_delayed().ravel()
     if scorer.prepare is not None:
-        sums = dask.compute(*[dask.delayed(_chunk_sums)(chunk) for chunk in chunks])
+        tasks = [delayed(_chunk_sums)(chunk) for chunk in chunks]
+        sums = _computed(tasks, matrix.chunks[0], "means of genes")
         sets = scorer.prepare(sets, np.sum(sums, axis=0) / n_cells, **options)
     # One copy of the sets for all tasks, not one in each.
-    shared = dask.delayed(sets, pure=False)
+    shared = delayed(sets, pure=False)
     starts = np.concatenate([[0], np.cumsum(matrix.chunks[0])[:-1]]).tolist()
-    score = dask.delayed(_chunk_scores)
-    scores = dask.compute(
-        *[
-            score(chunk, start, scorer, shared, largest, options)
-            for start, chunk in zip(starts, chunks, strict=True)
-        ]
-    )
-    return np.concatenate(scores)
+    score = delayed(_chunk_scores)
+    tasks = [
+        score(chunk, start, scorer, shared, largest, options)
+        for start, chunk in zip(starts, chunks, strict=True)
+    ]
+    return np.concatenate(_computed(tasks, matrix.chunks[0], f"scoring, {scorer.name}"))
+
+
+def _computed(tasks: list[Any], n_cells: Sequence[int], label: str) -> list[Any]:
+    """Return the results of all tasks, in order; a bar shows how many cells are done."""
+    from dask.base import compute, get_scheduler  # type: ignore[import-not-found, unused-ignore]
+
+    # The method of the client that dask would call, where the user has opened one.
+    scheduler = get_scheduler()  # type: ignore[no-untyped-call, unused-ignore]
+    client = getattr(scheduler, "__self__", None)
+    with tqdm(
+        total=sum(n_cells), desc=label, unit=" cells", delay=QUIET_SECONDS, unit_scale=True
+    ) as bar:
+        if hasattr(client, "compute") and hasattr(client, "gather"):
+            return _computed_by(client, tasks, n_cells, bar)
+        size_of = {task.key: n for task, n in zip(tasks, n_cells, strict=True)}
+
+        def done(key: Any, *_: Any) -> None:
+            bar.update(size_of.get(key, 0))
+
+        from dask.callbacks import Callback  # type: ignore[import-not-found, unused-ignore]
+
+        with Callback(posttask=done):  # type: ignore[no-untyped-call, unused-ignore]
+            # Tasks keep their keys only if the graph is left as it is.
+            return list(compute(*tasks, optimize_graph=False))  # type: ignore[no-untyped-call, unused-ignore]
+
+
+def _computed_by(client: Any, tasks: list[Any], n_cells: Sequence[int], bar: Any) -> list[Any]:
+    from distributed import as_completed  # type: ignore[import-not-found, unused-ignore]
+
+    futures = client.compute(tasks)
+    size_of = {future.key: n for future, n in zip(futures, n_cells, strict=True)}
+    for future in as_completed(futures):  # type: ignore[no-untyped-call, unused-ignore]
+        bar.update(size_of[future.key])
+    return list(client.gather(futures))
 
 
 def _blocks(chunk: Any, start: int = 0) -> list[RowBlock]:

@@ -2,14 +2,21 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from nkscore.scoring._run import check_largest, check_options, gene_means, map_blocks
+from nkscore.scoring._blocks import make_block
+from nkscore.scoring._run import (
+    check_largest,
+    check_options,
+    gene_means,
+    gene_sums,
+    map_blocks,
+)
 from nkscore.scoring._sets import gene_sets
-from nkscore.scoring._sources import open_rows
+from nkscore.scoring._sources import is_dask, open_rows
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -26,7 +33,7 @@ _BIN_GENES = 100
 #: Candidates for each gene of the set in a bin.
 _CHOICE = 3
 #: Bytes of scores of random sets in work at a time, per thread.
-_SCORE_BYTES = 4 << 20
+_SCORE_BYTES = 1 << 20
 
 
 def null_scores(
@@ -47,24 +54,87 @@ def null_scores(
     equals that mean and NaN where it differs from random sets that are all alike.
     """
     check_options(scorer, options)
+    if 0 in matrix.shape if hasattr(matrix, "shape") else False:
+        return np.zeros((matrix.shape[0], sets.n_sets)), np.ones((matrix.shape[0], sets.n_sets))
+    task = _Task(scorer, sets.n_sets, largest, options)
+    if is_dask(matrix):
+        return _of_chunks(task, matrix, sets, n_random=n_random, rng=rng)
     rows = open_rows(matrix)
-    n_cells = rows.shape[0]
-    z, p = np.zeros((n_cells, sets.n_sets)), np.ones((n_cells, sets.n_sets))
-    if 0 in rows.shape or sets.n_sets == 0:
+    z, p = np.zeros((rows.shape[0], sets.n_sets)), np.ones((rows.shape[0], sets.n_sets))
+    if sets.n_sets == 0:
         return z, p
     plan = with_random_sets(sets, gene_means(rows), n_random=n_random, rng=rng)
+    for start, part_z, part_p in map_blocks(
+        rows, lambda block: task(block, plan), label=f"random sets, {scorer.name}"
+    ):
+        z[start : start + part_z.shape[0]] = part_z
+        p[start : start + part_p.shape[0]] = part_p
+    return z, p
 
-    def task(block: RowBlock) -> list[tuple[int, Scores, Scores]]:
-        check_largest(block, largest)
-        return [
-            (part.start, *_standing(scorer.func(part, plan, **options), sets.n_sets))
-            for part in _slices(block, max(1, _SCORE_BYTES // (16 * plan.n_sets)))
-        ]
 
-    for parts in map_blocks(rows, task, label=f"random sets, {scorer.name}"):
-        for start, part_z, part_p in parts:
-            z[start : start + part_z.shape[0]] = part_z
-            p[start : start + part_p.shape[0]] = part_p
+@dataclass(frozen=True)
+class _Task:
+    """What is done with a block, here or on a worker of a cluster."""
+
+    scorer: Scorer
+    n_sets: int
+    largest: float | None
+    options: dict[str, Any]
+
+    def __call__(self, block: RowBlock, plan: GeneSets) -> tuple[int, Scores, Scores]:
+        check_largest(block, self.largest)
+        n_cells = max(1, _SCORE_BYTES // (16 * plan.n_sets))
+        z, p = np.zeros((block.n_cells, self.n_sets)), np.ones((block.n_cells, self.n_sets))
+        for part in _slices(block, n_cells):
+            low = part.start - block.start
+            here = slice(low, low + part.n_cells)
+            scores = self.scorer.func(part, plan, **self.options)
+            z[here], p[here] = _standing(scores, self.n_sets)
+        return block.start, z, p
+
+
+def _of_chunks(
+    task: _Task,
+    matrix: Any,
+    sets: GeneSets,
+    *,
+    n_random: int,
+    rng: int | np.random.Generator | None,
+) -> tuple[Scores, Scores]:
+    """Let the scheduler in charge of a dask array do the work, one task for each chunk of rows."""
+    from dask.base import compute  # type: ignore[import-not-found, unused-ignore]
+    from dask.delayed import delayed  # type: ignore[import-not-found, unused-ignore]
+
+    n_cells, n_genes = matrix.shape
+    if matrix.numblocks[1] > 1:
+        matrix = matrix.rechunk({1: n_genes})
+    chunks = matrix.to_delayed().ravel()
+    tasks = [delayed(_chunk_sums)(chunk) for chunk in chunks]
+    sums = compute(*tasks)  # type: ignore[no-untyped-call, unused-ignore]
+    plan = with_random_sets(sets, np.sum(sums, axis=0) / n_cells, n_random=n_random, rng=rng)
+    # One copy of the plan for all tasks, not one in each.
+    shared = delayed(plan, pure=False)
+    starts = np.concatenate([[0], np.cumsum(matrix.chunks[0])[:-1]]).tolist()
+    tasks = [
+        delayed(_chunk_standing)(chunk, start, task, shared)
+        for start, chunk in zip(starts, chunks, strict=True)
+    ]
+    results = compute(*tasks)  # type: ignore[no-untyped-call, unused-ignore]
+    z, p = (np.concatenate(parts) for parts in zip(*results, strict=True))
+    return z, p
+
+
+def _chunk_block(chunk: Any, start: int = 0) -> RowBlock:
+    rows = open_rows(chunk)
+    return make_block(rows, start, rows.read(0, rows.shape[0]))
+
+
+def _chunk_sums(chunk: Any) -> Scores:
+    return gene_sums(_chunk_block(chunk))
+
+
+def _chunk_standing(chunk: Any, start: int, task: _Task, plan: GeneSets) -> tuple[Scores, Scores]:
+    _, z, p = task(_chunk_block(chunk, start), plan)
     return z, p
 
 

@@ -109,40 +109,48 @@ def _gains_by_sorting(  # noqa: PLR0917 (numba compiles positional arguments onl
 
 @kernel
 def _count_values(  # noqa: PLR0917 (numba compiles positional arguments only)
-    keys: Any, indices: Any, start: Any, stop: Any, first: Any,
-    table: Any, count: Any, used: Any, hit_place: Any, hit_member: Any,
-) -> Any:  # fmt: skip
-    """Fill the table and list the hits; return the numbers of distinct values and of hits.
-
-    Where the values do not fit, the number of hits is -1.
-    """
+    keys: Any, start: Any, stop: Any, table: Any, count: Any, used: Any, places: Any
+) -> Any:
+    """Fill the table and each value's place in it; return how many differ, -1 if too many."""
     empty = keys.dtype.type(0)
     n_used = 0
-    n_hits = 0
     for p in range(start, stop):
         key = keys[p]
-        if key == empty:
-            continue
         bits = np.uint64(key)
         bits ^= bits >> np.uint64(29)
-        h = np.int64((bits * np.uint64(0x9E3779B97F4A7C15)) >> np.uint64(54))
+        h = np.uint32((bits * np.uint64(0x9E3779B97F4A7C15)) >> np.uint64(54))
         if table[h] != key:
+            if key == empty:
+                places[p - start] = _TABLE
+                continue
             while table[h] != empty and table[h] != key:
-                h = (h + 1) & (_TABLE - 1)
+                h = np.uint32((h + np.uint32(1)) & np.uint32(_TABLE - 1))
             if table[h] == empty:
-                if n_used == _MOST_DISTINCT:
-                    return n_used, -1
+                if n_used == used.size:
+                    return -1
                 table[h] = key
                 used[n_used] = h
                 n_used += 1
-        # Two counts per value, in turn: most values are 1, and a count that was just written
+        places[p - start] = h
+        # Four counts per value, in turn: most values are 1, and a count that was just written
         # cannot be read at once.
-        count[2 * h + (p & 1)] += 1
-        member = first[indices[p]]
-        hit_member[n_hits] = member
-        hit_place[n_hits] = h
+        count[np.uint32(4) * h + np.uint32(p & 3)] += 1
+    return n_used
+
+
+@kernel
+def _list_hits(  # noqa: PLR0917 (numba compiles positional arguments only)
+    indices: Any, start: Any, stop: Any, first: Any, hits: Any, members: Any
+) -> Any:
+    """List where in the cell the genes of sets are, and their first member; return how many."""
+    n_hits = 0
+    for p in range(start, stop):
+        member = first[np.uint32(indices[p])]
+        # Written each time and kept only where it counts: no branch to be guessed wrong.
+        hits[n_hits] = p - start
+        members[n_hits] = member
         n_hits += member >= 0
-    return n_used, n_hits
+    return n_hits
 
 
 @kernel
@@ -150,18 +158,19 @@ def _gains_by_counting(  # noqa: PLR0917 (numba compiles positional arguments on
     table: Any, count: Any, used: Any, distinct: Any, n_used: Any, n_genes: Any, cap: Any,
     recovery: Any, gain: Any,
 ) -> Any:  # fmt: skip
-    """Fill the gain over an undetected gene of each place of the table; return its value."""
+    """Fill the gain over an undetected gene of each place in use; return that gene's value."""
     detected = 0.0
     for j in range(n_used):
-        distinct[j] = table[used[j]]
-        detected += count[2 * used[j]] + count[2 * used[j] + 1]
+        h = used[j]
+        distinct[j] = table[h]
+        gain[h] = count[4 * h] + count[4 * h + 1] + count[4 * h + 2] + count[4 * h + 3]
+        detected += gain[h]
     zero = _weight(detected, n_genes - detected, cap, recovery)
     _sort_descending(distinct, used, n_used)
     above = 0.0
     for j in range(n_used):
-        h = used[j]
-        tied = np.float64(count[2 * h] + count[2 * h + 1])
-        gain[h] = _weight(above, tied, cap, recovery) - zero
+        tied = gain[used[j]]
+        gain[used[j]] = _weight(above, tied, cap, recovery) - zero
         above += tied
     return zero
 
@@ -173,7 +182,7 @@ def add_hits(  # noqa: PLR0917 (numba compiles positional arguments only)
     """Add every hit to all sets that hold its gene.
 
     Hits whose gene is in further sets are kept for the next round: rounds without an inner loop
-    of unpredictable length are several times faster.
+    of unpredictable length are several times faster, unless nearly all genes are in many sets.
     """
     while n_hits > 0:
         n_left = 0
@@ -183,46 +192,45 @@ def add_hits(  # noqa: PLR0917 (numba compiles positional arguments only)
             hit_member[n_left] = member + 1
             hit_gain[n_left] = more
             n_left += not last[member]
+        if 8 * n_left > 7 * n_hits:
+            for j in range(n_left):
+                member, more = hit_member[j], hit_gain[j]
+                while not last[member]:
+                    out[i, members[member]] += more
+                    member += 1
+                out[i, members[member]] += more
+            return
         n_hits = n_left
 
 
 @kernel
 def _sums_by_counting(  # noqa: PLR0917 (numba compiles positional arguments only)
     indptr: Any, indices: Any, keys: Any, n_genes: Any, first: Any, members: Any, last: Any,
-    found: Any, cap: Any, recovery: Any, out: Any, left: Any,
+    found: Any, cap: Any, recovery: Any, out: Any, left: Any, table: Any, count: Any, gain: Any,
+    used: Any, distinct: Any, places: Any, hits: Any, hit_member: Any, hit_gain: Any,
 ) -> None:  # fmt: skip
-    """Fill the cells with few distinct values; mark the others in ``left``."""
-    table = np.zeros(_TABLE, keys.dtype)
-    distinct = np.empty(_MOST_DISTINCT, keys.dtype)
-    count = np.zeros(2 * _TABLE, np.int32)
-    gain = np.empty(_TABLE, np.float64)
-    used = np.empty(_MOST_DISTINCT, np.int32)
-    longest = 1
+    """Fill the cells with few distinct values; mark the others in ``left``.
+
+    What follows ``left`` is room to work in: arrays that a kernel makes take long to compile.
+    """
     for i in range(indptr.size - 1):
-        longest = max(longest, indptr[i + 1] - indptr[i])
-    hit_member = np.empty(longest, np.int32)
-    hit_place = np.empty(longest, np.int32)
-    hit_gain = np.empty(longest, np.float64)
-    for i in range(indptr.size - 1):
-        n_used, n_hits = _count_values(
-            keys, indices, indptr[i], indptr[i + 1], first, table, count, used, hit_place,
-            hit_member,
-        )  # fmt: skip
-        left[i] = n_hits < 0
-        if n_hits >= 0:
+        start, stop = indptr[i], indptr[i + 1]
+        n_used = _count_values(keys, start, stop, table, count, used, places)
+        left[i] = n_used < 0
+        if n_used >= 0:
             zero = _gains_by_counting(
                 table, count, used, distinct, n_used, n_genes, cap, recovery, gain
             )
+            n_hits = _list_hits(indices, start, stop, first, hits, hit_member)
             for j in range(n_hits):
-                hit_gain[j] = gain[hit_place[j]]
+                hit_gain[j] = gain[places[hits[j]]]
             for part in range(found.size):
                 out[i, part] = found[part] * zero
             add_hits(hit_gain, hit_member, n_hits, members, last, out, i)
-        for j in range(n_used):
-            h = used[j]
-            table[h] = 0
-            count[2 * h] = 0
-            count[2 * h + 1] = 0
+        for j in range(n_used if n_used >= 0 else used.size):
+            table[used[j]] = 0
+            for k in range(4 * used[j], 4 * used[j] + 4):
+                count[k] = 0
 
 
 @kernel
@@ -266,7 +274,24 @@ def rank_sums(
         block.indptr, block.indices, block.keys, float(block.n_genes),
         sets.first, sets.members, sets.last, sets.found, cap, recovery, out,
     )  # fmt: skip
-    _sums_by_counting(*arguments, left)
+    longest = int(np.diff(block.indptr).max(initial=1))
+    # The place behind the table is that of explicit zeros, which gain nothing.
+    table, count, gain = (
+        np.zeros(n, kind)
+        for n, kind in (
+            (_TABLE, block.keys.dtype),
+            (4 * _TABLE, np.int32),
+            (_TABLE + 1, np.float64),
+        )
+    )
+    room = [
+        np.empty(n, kind)
+        for n, kind in (
+            (_MOST_DISTINCT, np.int32), (_MOST_DISTINCT, block.keys.dtype), (longest, np.uint16),
+            (longest, np.int32), (longest, np.int32), (longest, np.float64),
+        )
+    ]  # fmt: skip
+    _sums_by_counting(*arguments, left, table, count, gain, *room)
     cells = np.flatnonzero(left)
     if cells.size:
         _sums_by_sorting(cells, *arguments)

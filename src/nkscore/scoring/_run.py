@@ -25,7 +25,7 @@ if TYPE_CHECKING:
     Scores = np.ndarray[Any, np.dtype[np.float64]]
 
 #: Progress is shown for work that has taken so many seconds.
-_QUIET_SECONDS = 10.0
+QUIET_SECONDS = 10.0
 #: Gene totals are sums of multiples of 2^-24: exact, and so the same in any order of cells.
 _STEPS = float(1 << 24)
 
@@ -45,8 +45,8 @@ def run(
     a few blocks are in memory at a time, or a dask array, which is scored chunk by chunk by the
     scheduler in charge, for example the user's cluster.
 
-    The kernels release the interpreter lock and keep no state, so plain threads share the blocks
-    while this one reads; their number follows ``numba.get_num_threads()``, that is
+    The kernels release the interpreter lock and keep no state, so plain threads share the blocks,
+    each reading its own; their number follows ``numba.get_num_threads()``, that is
     ``NUMBA_NUM_THREADS``. Threads, blocks and chunks cannot change a result.
 
     Parameters
@@ -118,8 +118,10 @@ def scored(
 
 def check_largest(block: RowBlock, largest: float | None) -> None:
     """Refuse values that the scale asked for cannot have."""
+    if largest is None:
+        return
     high = block.stored.max(initial=0)
-    if largest is not None and high > largest:
+    if high > largest:
         msg = (
             f"The matrix to score reaches {high:g}, but log1p of counts per 10,000 goes to "
             f"{largest:.3g} at most. Run pp.normalize, which makes X from layers['counts'], or "
@@ -161,25 +163,24 @@ def map_blocks(
     first: int = 0,
     label: str = "",
 ) -> Iterator[Any]:
-    """Yield ``task(block)`` for all blocks in order; this thread reads, others compute."""
+    """Yield ``task(block)`` for all blocks in order; each thread reads a block and computes."""
     n_threads = numba.get_num_threads()
     pending: deque[tuple[int, Future[Any]]] = deque()
 
-    def work(start: int, pieces: Any) -> Any:
-        return task(make_block(rows, start, pieces))
+    def work(start: int, stop: int) -> Any:
+        return task(make_block(rows, start, rows.read(start, stop)))
 
     with (
         tqdm(
-            total=rows.shape[0], initial=first, desc=label, unit=" cells", delay=_QUIET_SECONDS,
+            total=rows.shape[0], initial=first, desc=label, unit=" cells", delay=QUIET_SECONDS,
             unit_scale=True,
         ) as bar,
         ThreadPoolExecutor(n_threads) as pool,
     ):  # fmt: skip
         try:
             for start, stop in rows.ranges(block_bytes, first):
-                job = pool.submit(work, start, rows.read(start, stop))
-                pending.append((stop - start, job))
-                # Blocks are read as they are needed: only a few exist at a time.
+                pending.append((stop - start, pool.submit(work, start, stop)))
+                # A thread holds one block at a time; what waits here are results.
                 if len(pending) > 2 * n_threads:
                     n_cells, job = pending.popleft()
                     yield job.result()

@@ -8,7 +8,8 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Protocol
 
 import numpy as np
-from scipy import sparse
+
+from nkscore.scoring._hdf5 import unlocked
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -17,9 +18,9 @@ if TYPE_CHECKING:
     # indptr (not starting at 0), indices and data of some rows.
     Pieces = tuple[Array, Array, Array]
 
-#: Bytes of float64 values in one block; small enough to stay near the cache, large enough to
-#: make the cost of a call per block vanish.
-BLOCK_BYTES = 16 << 20
+#: Bytes of float64 values in one block; small enough to stay in the cache from reading to scoring,
+#: large enough to make the cost of a call per block vanish.
+BLOCK_BYTES = 4 << 20
 
 _log = logging.getLogger("nkscore")
 
@@ -63,6 +64,21 @@ class SparseRows:
 
 
 @dataclass(frozen=True)
+class StoredSparse:
+    """A sparse matrix in an open h5ad or zarr file, for use where anndata is not yet imported."""
+
+    group: Any
+    #: ``csr`` or ``csc``.
+    format: str
+
+    @property
+    def shape(self) -> tuple[int, int]:
+        """Numbers of cells and genes."""
+        n_cells, n_genes = self.group.attrs["shape"]
+        return int(n_cells), int(n_genes)
+
+
+@dataclass(frozen=True)
 class DenseRows:
     """A two-dimensional array in memory or on disk."""
 
@@ -76,6 +92,8 @@ class DenseRows:
 
     def read(self, start: int, stop: int) -> Pieces:
         """Return the non-zero values."""
+        from scipy import sparse
+
         part = sparse.csr_matrix(np.asarray(self.array[start:stop]))
         return part.indptr, part.indices, part.data
 
@@ -93,7 +111,7 @@ def open_rows(matrix: Any) -> Rows:
     TypeError
         If it is no matrix that can be read row by row.
     """
-    if sparse.issparse(matrix):
+    if is_sparse(matrix):
         rows = matrix.tocsr()
         return SparseRows(rows.shape, rows.indptr, rows.indices, rows.data)
     if isinstance(matrix, np.ndarray) and matrix.ndim == 2:
@@ -111,21 +129,37 @@ def open_rows(matrix: Any) -> Rows:
 
 
 def _backed_sparse(matrix: Any) -> Rows:
-    """Sparse datasets of anndata, in h5ad or zarr."""
-    if matrix.format == "csc":
-        _log.warning(
-            "The matrix is stored gene by gene (CSC), so all of it is loaded to score cells. "
-            "Write it as CSR to score it in blocks."
-        )
-        return open_rows(matrix.to_memory())
+    """Sparse datasets in h5ad or zarr, of anndata or :class:`StoredSparse`."""
     group = matrix.group
+    if matrix.format == "csc":
+        from scipy import sparse
+
+        n_values = group["indices"].shape[0]
+        stored = group["indices"].dtype.itemsize + group["data"].dtype.itemsize
+        _log.warning(
+            "The matrix is stored gene by gene (CSC), so all of it is loaded and turned to score "
+            "cells, which takes about %.1f GB of memory. Write it as CSR to score it in blocks.",
+            2 * n_values * stored / 1e9,
+        )
+        parts = tuple(np.asarray(group[name][...]) for name in ("data", "indices", "indptr"))
+        return open_rows(sparse.csc_matrix(parts, shape=tuple(matrix.shape)))
     indptr = np.asarray(group["indptr"][...])
-    return SparseRows(tuple(matrix.shape), indptr, group["indices"], group["data"])
+    indices, data = unlocked(group["indices"]), unlocked(group["data"])
+    return SparseRows(tuple(matrix.shape), indptr, indices, data)
 
 
 def _is_array_on_disk(matrix: Any) -> bool:
     library = type(matrix).__module__.partition(".")[0]
     return library in {"h5py", "zarr"} and len(getattr(matrix, "shape", ())) == 2
+
+
+def is_sparse(matrix: Any) -> bool:
+    """Whether ``matrix`` is a scipy matrix; scipy is imported for its owners only."""
+    if type(matrix).__module__.partition(".")[0] != "scipy":
+        return False
+    from scipy import sparse
+
+    return bool(sparse.issparse(matrix))
 
 
 def is_dask(matrix: Any) -> bool:

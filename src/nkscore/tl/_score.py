@@ -4,10 +4,8 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-import pandas as pd
-
 from nkscore import schema
-from nkscore._score_input import refuse_foreign, score_input, storable_options
+from nkscore._score_input import refuse_foreign, score_input, write_scores
 from nkscore.scoring import run
 
 if TYPE_CHECKING:
@@ -92,15 +90,8 @@ def score(
     found = score_input(
         adata, gene_signatures, method=method, layer=layer, min_coverage=min_coverage
     )
-    scorer = found.scorer
-    scores = run(scorer, found.matrix, found.sets, largest=found.largest, **options)
-    adata.obsm[key_added] = pd.DataFrame(scores, index=adata.obs_names, columns=found.names)
-    used = storable_options({**scorer.options, **options})
-    schema.record(
-        adata,
-        key_added,
-        function="tl.score",
-        options={"method": method, "layer": found.layer, **used},
-        coverage=found.coverage,
-        signature_versions=found.versions,
-    )
+    scores = run(found.scorer, found.matrix, found.sets, largest=found.largest, **options)
+    write_scores(
+        adata, {key_added: scores}, found, function="tl.score", recorded_as=key_added,
+        options=options,
+    )  # fmt: skip

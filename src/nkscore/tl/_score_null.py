@@ -4,10 +4,8 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-import pandas as pd
-
 from nkscore import schema
-from nkscore._score_input import refuse_foreign, score_input, storable_options
+from nkscore._score_input import refuse_foreign, score_input, write_scores
 from nkscore.scoring import null_scores
 
 if TYPE_CHECKING:
@@ -31,7 +29,8 @@ def score_null(
 
     A random set takes, for each gene of the signature, another gene of like mean expression over
     all cells, so that a cell of high depth or a set of abundant genes does not stand out by that
-    alone. Reads the slots that :func:`nkscore.tl.score` reads, which need not have run.
+    alone. Reads the slots that :func:`nkscore.tl.score` reads, which need not have run, from
+    memory, an open file or dask, with the same results.
 
     Parameters
     ----------
@@ -40,7 +39,8 @@ def score_null(
     gene_signatures
         As in :func:`nkscore.tl.score`.
     method
-        A method of :func:`nkscore.tl.score` other than ``module_score``.
+        A method of :func:`nkscore.tl.score` other than ``module_score``, which compares with
+        genes of like expression already.
     n_sets
         Random sets per signature. The smallest possible p is 1 / (``n_sets`` + 1).
     rng
@@ -97,22 +97,16 @@ def score_null(
     )
     if found.scorer.prepare is not None:
         msg = (
-            f"{method} compares each set with control genes already. Choose a method without: "
-            "rank_auc, aucell, weighted_mean, zscore or ulm."
+            f"{method} compares each set with control genes of like expression already, which is "
+            "what random sets are drawn for, and would need controls for each of them. Choose a "
+            "method without: rank_auc, aucell, weighted_mean, zscore or ulm."
         )
         raise ValueError(msg)
     results = null_scores(
         found.scorer, found.matrix, found.sets, n_random=n_sets, rng=rng, largest=found.largest,
         **options,
     )  # fmt: skip
-    for key, values in zip(keys, results, strict=True):
-        adata.obsm[key] = pd.DataFrame(values, index=adata.obs_names, columns=found.names)
-    used = storable_options({**found.scorer.options, "n_sets": n_sets, "rng": rng, **options})
-    schema.record(
-        adata,
-        book,
-        function="tl.score_null",
-        options={"method": method, "layer": found.layer, **used},
-        coverage=found.coverage,
-        signature_versions=found.versions,
-    )
+    write_scores(
+        adata, dict(zip(keys, results, strict=True)), found, function="tl.score_null",
+        recorded_as=book, options={"n_sets": n_sets, "rng": rng, **options},
+    )  # fmt: skip
