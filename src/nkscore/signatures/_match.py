@@ -133,7 +133,8 @@ def match(
     if not 0 <= min_coverage <= 1:
         msg = f"min_coverage is {min_coverage}; a share between 0 and 1 is needed."
         raise ValueError(msg)
-    names = pd.Index(var_names)
+    # The index of an AnnData keeps its hash table from call to call.
+    names = var_names if isinstance(var_names, pd.Index) else pd.Index(list(var_names))
     wanted = as_signatures(signatures)
     placed = _place_all(names, wanted, aliases=aliases)
     failed = {
@@ -198,8 +199,11 @@ def _place_all(
     if not names.is_unique:
         # Two columns of one name leave open which of them is the gene.
         raise GeneCoverageError(diagnose(names) or "Gene names are repeated.")
-    columns = {name: position for position, name in enumerate(names)}
     other_names = synonyms() if aliases else {}
+    genes = {gene for entry in wanted.values() for gene in entry.genes}
+    asked = sorted(genes.union(*(other_names.get(gene, ()) for gene in genes)))
+    found = names.get_indexer(pd.Index(asked, dtype=names.dtype))
+    columns = {name: int(place) for name, place in zip(asked, found, strict=True) if place >= 0}
     return {name: _place(entry, columns, other_names) for name, entry in wanted.items()}
 
 

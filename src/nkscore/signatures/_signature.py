@@ -98,7 +98,7 @@ class Signature:
 
     def rename(self, name: str) -> Signature:
         """Return the same set under another name."""
-        return replace(self, name=name)
+        return self if name == self.name else replace(self, name=name)
 
     def __or__(self, other: object) -> Signature:
         """Genes of either set; a gene with opposite directions raises ``ValueError``."""
