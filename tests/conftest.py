@@ -7,6 +7,7 @@ from pathlib import Path
 import pytest
 
 import nkscore as nk
+from nkscore.cli import main
 
 
 @pytest.fixture(scope="session")
@@ -24,3 +25,10 @@ def small_coculture():
     return nk.datasets.simulate_coculture(
         tumors=["697", "GDM1"], n_donors=2, n_cells_per_sample=40, n_genes=4000, rng=1
     )
+
+
+@pytest.fixture(scope="session")
+def finished_demo(tmp_path_factory):
+    """Exit code and folder of one ``nkscore demo``; copy what you change."""
+    out = tmp_path_factory.mktemp("demo") / "results"
+    return main(["demo", "--out", str(out), "--cells", "60", "--seed", "3"]), out

@@ -2,27 +2,55 @@
 
 from __future__ import annotations
 
+import os
+import shutil
+import subprocess
+import sys
+import time
+from dataclasses import replace
+from pathlib import Path
+
 import anndata
 import pandas as pd
 import pytest
 
 import nkscore as nk
+from nkscore import _workflow, _workflow_options, _workflow_parts
+from nkscore._report._tables import Table
 from nkscore.cli import main
 
 
-@pytest.fixture(scope="module")
-def finished(tmp_path_factory):
-    out = tmp_path_factory.mktemp("cli") / "results"
-    code = main(["demo", "--out", str(out), "--cells", "60", "--seed", "3"])
-    return code, out
+@pytest.fixture
+def finished(finished_demo):
+    return finished_demo
+
+
+#: Everything of a run but what takes long.
+QUICK = """
+[run]
+embedding = false
+figures = false
+tables = ["nk_state_fractions", "nk_response"]
+"""
+
+
+@pytest.fixture
+def quick(tmp_path_factory):
+    config = tmp_path_factory.mktemp("config") / "run.toml"
+    config.write_text(QUICK)
+    return config
 
 
 def test_demo_leaves_everything(finished):
     code, out = finished
     assert code == 0
     assert {p.name for p in out.iterdir()} == {
-        "adata.h5ad", "figures", "lanes", "summary.md", "tables",
+        "adata.h5ad", "config.toml", "figures", "lanes", "report.html", "run.log", "summary.md",
+        "tables",
     }  # fmt: skip
+    log = (out / "run.log").read_text(encoding="utf-8")
+    assert "Kept " in log
+    assert "was not" not in log
     adata = anndata.read_h5ad(out / "adata.h5ad")
     for stage in ("qc", "demultiplexed", "normalized", "nk_states", "tumor_states"):
         nk.schema.validate(adata, stage)
@@ -59,20 +87,142 @@ def test_results_are_not_overwritten(finished, capsys):
     assert (out / "summary.md").read_bytes() == before
 
 
-def test_run_from_a_sheet_and_force(finished, tmp_path, capsys):
-    _, out = finished
-    sheet, results = out / "lanes" / "sample_sheet.csv", tmp_path / "again"
-    results.mkdir()
-    (results / "mine.txt").write_text("kept")
-    assert main(["run", str(sheet), "--out", str(results)]) == 1
-    assert main(["run", str(sheet), "--out", str(results), "--force"]) == 0
-    assert (results / "mine.txt").read_text() == "kept"
+def assert_same_results(out, demo):
+    """The quick run must give what the demo gave from the same lanes."""
+    for name in ("nk_state_fractions", "nk_response"):
+        made, wanted = ((f / "tables" / f"{name}.tsv").read_bytes() for f in (out, demo))
+        assert made == wanted
     first, second = (
         anndata.read_h5ad(folder / "adata.h5ad").obs["nk_state"].astype(str)
-        for folder in (out, results)
+        for folder in (demo, out)
     )
     pd.testing.assert_series_equal(first, second)
+
+
+def test_run_from_a_sheet_and_force(finished, quick, tmp_path, capsys, monkeypatch):
+    _, out = finished
+    monkeypatch.chdir(out / "lanes")
+    results = tmp_path / "my results"
+    results.mkdir()
+    (results / "mine.txt").write_text("kept")
+    command = ["run", "sample_sheet.csv", "--out", str(results), "--config", str(quick)]
+    assert main(command) == 1
+    assert [p.name for p in tmp_path.rglob("*")] == ["my results", "mine.txt"]
+    assert main([*command, "--force"]) == 0
+    assert (results / "mine.txt").read_text() == "kept"
+    assert [p.name for p in tmp_path.iterdir()] == ["my results"]
+    assert_same_results(results, out)
     assert "cells kept" in capsys.readouterr().out
+    # What was in force is written down, in a form that can be used again.
+    options = _workflow_options.read(results / "config.toml")
+    assert options["run"]["tables"] == ["nk_state_fractions", "nk_response"]
+    assert options == _workflow_options.read(quick)
+
+
+def test_killed_in_the_middle_and_resumed(finished, quick, tmp_path, capsys, monkeypatch):
+    """SIGKILL leaves no results; the same command goes on, and ends as if never killed."""
+    _, demo = finished
+    out, folder = tmp_path / "out", tmp_path / "out.parts"
+    command = ["run", str(demo / "lanes" / "sample_sheet.csv"), "--out", str(out)]
+    command += ["--config", str(quick)]
+    process = subprocess.Popen(
+        [sys.executable, "-m", "nkscore.cli", *command],
+        stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL,
+    )  # fmt: skip
+    while process.poll() is None and not list(folder.glob("cells-*.h5")):
+        time.sleep(0.01)
+    process.kill()
+    process.wait()
+    assert not out.exists()
+    assert list(folder.glob("cells-*.h5"))
+    for step in ("qc", "demultiplex", "compartments", "ambient"):
+        monkeypatch.setattr(f"nkscore.pp.{step}", None)
+    # Interrupted once more, now by Ctrl-C in the last table.
+    make = Table.make
+
+    def interrupted(table, results, options):
+        if table.name == "nk_response":
+            raise KeyboardInterrupt
+        return make(table, results, options)
+
+    monkeypatch.setattr(Table, "make", interrupted)
+    assert main(command) == 130
+    assert "goes on from there" in capsys.readouterr().err
+    assert not out.exists()
+    for name in ("keep", "normalize"):
+        monkeypatch.setattr(f"nkscore.pp.{name}", None)
+    monkeypatch.setattr(Table, "make", make)
+    assert main(command) == 0
+    assert [p.name for p in tmp_path.iterdir()] == ["out"]
+    assert_same_results(out, demo)
+    log = (out / "run.log").read_text(encoding="utf-8")
+    assert log.count("Step cells: taken from") == 2
+    assert "Step states: taken from" in log
+    assert "Stopped: KeyboardInterrupt" in log
+
+
+def test_what_changed_is_not_taken_from_before(finished, quick, tmp_path, monkeypatch):
+    """Other options, another version or a touched lane make the steps after them new."""
+    lanes = tmp_path / "lanes"
+    shutil.copytree(finished[1] / "lanes", lanes)
+    sheet, stop = lanes / "sample_sheet.csv", KeyboardInterrupt
+    command = ["run", str(sheet), "--out", str(tmp_path / "out"), "--config", str(quick)]
+
+    def steps_made():
+        made = []
+        for name in ("_read", "_call"):
+            real = getattr(_workflow, name)
+            monkeypatch.setattr(
+                _workflow, name, lambda *a, real=real, name=name: made.append(name) or real(*a)
+            )
+        steps = [replace(s, run=getattr(_workflow, s.run.__name__)) for s in _workflow.STEPS[:2]]
+        describe = replace(_workflow.STEPS[2], run=lambda *_: (_ for _ in ()).throw(stop))
+        with monkeypatch.context() as patch:
+            patch.setattr(_workflow, "STEPS", (*steps, describe))
+            assert main(command) == 130
+        return made
+
+    original = _workflow._read, _workflow._call
+
+    def restored():
+        monkeypatch.setattr(_workflow, "_read", original[0])
+        monkeypatch.setattr(_workflow, "_call", original[1])
+        return steps_made()
+
+    assert restored() == ["_read", "_call"]
+    assert restored() == []
+    quick.write_text(QUICK + "[qc]\nn_mads = 4\n")
+    assert restored() == ["_call"]
+    os.utime(lanes / "Lane_NK1.h5", ns=(1, 1))
+    assert restored() == ["_read", "_call"]
+    monkeypatch.setattr(_workflow_parts, "__version__", "9.9")
+    assert restored() == ["_read", "_call"]
+    assert restored() == []
+
+
+def test_two_runs_into_one_folder(finished, tmp_path, capsys):
+    sheet = str(finished[1] / "lanes" / "sample_sheet.csv")
+    with _workflow_parts.job(tmp_path / "out", force=False):
+        assert main(["run", sheet, "--out", str(tmp_path / "out")]) == 1
+        assert "Another run is writing to out" in capsys.readouterr().err
+    assert (tmp_path / "out" / "run.log").exists()
+
+
+def test_tables_keep_their_types_between_runs(tmp_path):
+    table = pd.DataFrame(
+        {
+            "tumor": pd.Series(["A", None, "B"], dtype=object), "n": [1, 2, 3],
+            "x": [0.1, float("nan"), 1e-300], "flag": [True, False, True],
+            "state": pd.Categorical(["a", "b", None], categories=["b", "a", "c"]),
+        },
+        index=[5, 6, 7],
+    )  # fmt: skip
+    running = _workflow_parts.Job(tmp_path, checkpoints=True)
+    running.save_table("t", "k", table)
+    again = running.load_table("t", "k")
+    pd.testing.assert_frame_equal(again, table.reset_index(drop=True), check_exact=True)
+    assert running.has("t", "k")
+    assert not running.has("t", "other")
 
 
 @pytest.mark.parametrize(
@@ -109,6 +259,133 @@ def test_truncated_lane_is_named(finished, tmp_path, capsys):
     assert not (tmp_path / "out").exists()
 
 
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        ("[qc]\nn_mad = 5", r"[qc] has no option 'n_mad'; did you mean 'n_mads'?"),
+        ("[qcc]\nx = 1", "no section [qcc]; did you mean 'qc'?"),
+        ("n_mads = 5", "no section for the option [n_mads]"),
+        ("[qc]\npreset = 3", "[qc] preset is 3; needed: text"),
+        ("[qc]\nn_mads = 'five'", "[qc] n_mads is 'five'; needed: a number"),
+        ("[nk_states]\nmin_cells = 2.5", "min_cells is 2.5; needed: a whole number"),
+        ("[run]\nfigures = 1", "[run] figures is 1; needed: true or false"),
+        ("[nk_states]\nmin_cells = true", "min_cells is True; needed: a whole number"),
+        ("[read]\nextra_conditions = 'x'", "needed: a list, each text"),
+        ("[qc.limits]\npct_counts_mt = [0]", "a table, each value a list of 2"),
+        ("[demultiplex]\npriors = [0.1, 0.2]", "needed: a list of 3"),
+        ("[run]\ntables = ['nk_respons']", "no table 'nk_respons'; did you mean 'nk_response'?"),
+        ("[qc", "is not valid TOML"),
+    ],
+)
+def test_wrong_options_are_named(finished, tmp_path, capsys, text, message):
+    config, out = tmp_path / "run.toml", tmp_path / "out"
+    config.write_text(text)
+    sheet = finished[1] / "lanes" / "sample_sheet.csv"
+    assert main(["run", str(sheet), "--out", str(out), "--config", str(config)]) == 1
+    error = capsys.readouterr().err
+    assert message in error
+    assert str(config) in error
+    assert [p.name for p in tmp_path.iterdir()] == ["run.toml"]
+
+
+def test_right_options_are_taken(tmp_path):
+    config = tmp_path / "run.toml"
+    config.write_text(
+        "[qc]\nn_mads = 4\n[qc.limits]\npct_counts_mt = [0, 12.5]\n"
+        "[demultiplex]\npriors = [0.1, 0.8, 0.1]\n[nk_states.vocabulary]\nmine = ['GNLY']\n"
+        "[read]\ngenes = 'intersection'\n"
+    )
+    options = _workflow_options.read(config)
+    assert options["qc"]["n_mads"] == 4
+    assert options["qc"]["limits"] == {"pct_counts_mt": [0, 12.5]}
+    assert options["nk_states"]["vocabulary"] == {"mine": ["GNLY"]}
+    assert options["compartments"] == _workflow_options.defaults()["compartments"]
+
+
+def test_all_options_can_be_written_and_read(tmp_path, capsys):
+    path = tmp_path / "run.toml"
+    assert main(["run", "--write-config", str(path)]) == 0
+    assert _workflow_options.read(path) == _workflow_options.defaults()
+    assert main(["run", "--write-config", str(path)]) == 1
+    assert "exists" in capsys.readouterr().err
+    text = path.read_text(encoding="utf-8")
+    for section, found in _workflow_options.known().items():
+        assert f"[{section}]" in text
+        for option in found.values():
+            assert option.meaning, f"{section}.{option.name} is not described"
+
+
+def test_places_that_cannot_be_written(finished, tmp_path, capsys):
+    sheet = str(finished[1] / "lanes" / "sample_sheet.csv")
+    (tmp_path / "file").touch()
+    places = [tmp_path / "file" / "out"]
+    if sys.platform == "linux":
+        places.append(Path("/proc/nkscore/out"))
+    for place in places:
+        assert main(["run", sheet, "--out", str(place)]) == 1
+        assert f"cannot be written to {place}" in capsys.readouterr().err
+
+
+def test_errors_of_our_own_are_told_apart(finished, tmp_path, capsys, monkeypatch):
+    def broken(*_, **__):
+        raise RuntimeError("odd")
+
+    monkeypatch.setattr("nkscore.io.read_coculture", broken)
+    command = ["run", str(finished[1] / "lanes" / "sample_sheet.csv"), "--out", str(tmp_path / "o")]
+    assert main(command) == 3
+    error = capsys.readouterr().err
+    assert "unexpected RuntimeError: odd" in error
+    assert "Traceback" not in error
+    with pytest.raises(RuntimeError, match="odd"):
+        main([*command, "--debug"])
+    assert list(tmp_path.iterdir()) == []
+
+
+def _complete(script, *words):
+    code = f"""{script}
+COMP_WORDS=({" ".join(map(repr, words))}); COMP_CWORD={len(words) - 1}; _nkscore
+echo "${{COMPREPLY[@]}}"
+"""
+    done = subprocess.run(["bash", "-c", code], capture_output=True, text=True, check=True)
+    assert done.stderr == ""
+    return done.stdout.split()
+
+
+@pytest.mark.skipif(shutil.which("bash") is None, reason="bash is not installed")
+def test_completion_in_bash(capsys):
+    assert main(["completion", "bash"]) == 0
+    script = capsys.readouterr().out
+    assert _complete(script, "nkscore", "de") == ["demo"]
+    assert {"run", "demo", "score", "completion"} <= set(_complete(script, "nkscore", ""))
+    assert _complete(script, "nkscore", "run", "--con") == ["--config"]
+    assert _complete(script, "nkscore", "run", "--no") == ["--no-checkpoints"]
+    assert _complete(script, "nkscore", "demo", "--con") == []
+    assert {"bash", "zsh", "fish"} <= set(_complete(script, "nkscore", "completion", ""))
+    # Files are left to the shell.
+    assert _complete(script, "nkscore", "run", "sh") == []
+
+
+@pytest.mark.parametrize("shell", ["zsh", "fish"])
+def test_completion_in_other_shells(shell, capsys, tmp_path):
+    assert main(["completion", shell]) == 0
+    script = capsys.readouterr().out
+    for word in ("demo", "run", "score", "config", "no-checkpoints"):
+        assert word in script
+    if shutil.which(shell) is None:
+        pytest.skip(f"{shell} is not installed, so that its script was not run")
+    (tmp_path / "script").write_text(script)
+    subprocess.run([shell, "-n", str(tmp_path / "script")], check=True)
+
+
+def test_help_shows_commands_examples_and_codes(capsys):
+    with pytest.raises(SystemExit) as stop:
+        main(["--help"])
+    assert stop.value.code == 0
+    text = capsys.readouterr().out
+    for word in ("demo", "run", "score", "completion", "examples:", "exit codes:", "--config"):
+        assert word in text
+
+
 def test_debug_shows_the_traceback(tmp_path):
     with pytest.raises(nk.errors.SampleSheetError, match="does not exist"):
         main(["run", str(tmp_path / "no.csv"), "--out", str(tmp_path / "out"), "--debug"])
@@ -119,6 +396,7 @@ def test_version_and_usage(capsys):
         main(["--version"])
     assert stop.value.code == 0
     assert nk.__version__ in capsys.readouterr().out
-    with pytest.raises(SystemExit) as stop:
-        main(["demo", "--cells", "0"])
-    assert stop.value.code == 2
+    for wrong in (["demo", "--cells", "0"], ["run"], [], ["rnu"]):
+        with pytest.raises(SystemExit) as stop:
+            main(wrong)
+        assert stop.value.code == 2

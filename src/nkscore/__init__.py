@@ -7,6 +7,7 @@
 Namespaces are loaded on first use, so that ``import nkscore`` is fast: ``io`` (read lanes),
 ``pp`` (quality, hashtags, compartments), ``tl`` (scores, states, responses), ``pl`` (figures),
 ``signatures`` (gene sets with sources), ``datasets`` (simulator), ``schema`` (data contract).
+``report`` writes an analysis as one HTML file.
 """
 
 from __future__ import annotations
@@ -19,16 +20,19 @@ __version__ = "0.1.0"
 _NAMESPACES = ("datasets", "errors", "io", "pl", "pp", "schema", "signatures", "tl")
 
 __all__ = [
-    "__version__", "datasets", "errors", "io", "pl", "pp", "schema", "signatures", "tl",
+    "__version__", "datasets", "errors", "io", "pl", "pp", "report", "schema", "signatures", "tl",
 ]  # fmt: skip
 
 if TYPE_CHECKING:
     from nkscore import datasets, errors, io, pl, pp, schema, signatures, tl
+    from nkscore._report import report
 
 
 def __getattr__(name: str) -> Any:
     if name in _NAMESPACES:
         return importlib.import_module(f"nkscore.{name}")
+    if name == "report":
+        return importlib.import_module("nkscore._report").report
     msg = f"module 'nkscore' has no attribute {name!r}"
     raise AttributeError(msg)
 

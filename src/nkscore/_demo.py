@@ -8,34 +8,35 @@ import numpy as np
 import pandas as pd
 
 from nkscore import _workflow, datasets, schema
+from nkscore._workflow_parts import job
 
 if TYPE_CHECKING:
     from pathlib import Path
 
     from anndata import AnnData
 
-    from nkscore._workflow import Results
+    from nkscore._report._results import Results
 
 _OTHER = (
     "*Other, flagged* are transcripts that float in the lanes, as planted, and are marked by "
     "tl.flag_ambient. *Other, not flagged* are further such transcripts, cell-cycle and MYC genes "
-    "lost with the killed cells, and false calls. *Found but flagged* are planted genes of which "
-    "ambient RNA makes up at least half of the counts."
+    "lost with the killed cells, and false calls. *Found but flagged* are planted genes whose "
+    "effect does not stand once the expected ambient counts are taken out."
 )
 _ACTIVE = ("activated", "type_i_ifn", "cytokine")
 
 
-def demo(out: Path, *, n_cells_per_sample: int = 250, seed: int = 0) -> str:
+def demo(out: Path, *, n_cells_per_sample: int = 250, seed: int = 0, force: bool = False) -> str:
     """Simulate six lines and three donors, write them as lanes, analyze the files, compare.
 
     Returns the summary, which is also written to ``out/summary.md``.
     """
-    truth = datasets.simulate_coculture(n_cells_per_sample=n_cells_per_sample, rng=seed)
-    with _workflow.staged(out) as folder:
-        sheet = datasets.write_lanes(truth, folder / "lanes")
-        results = _workflow.run(sheet, folder)
+    with job(out, force=force, checkpoints=False) as running:
+        truth = datasets.simulate_coculture(n_cells_per_sample=n_cells_per_sample, rng=seed)
+        sheet = datasets.write_lanes(truth, running.results / "lanes")
+        results = _workflow.analyze(sheet, running)
         text = summary(results, truth)
-        (folder / "summary.md").write_text(text, encoding="utf-8")
+        (running.results / "summary.md").write_text(text, encoding="utf-8")
     return text
 
 

@@ -2,187 +2,201 @@
 
 from __future__ import annotations
 
-import contextlib
 import importlib.util
 import logging
-import shutil
-import tempfile
-from dataclasses import dataclass, field
-from functools import partial
+from contextlib import contextmanager
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from tqdm import tqdm
 
-from nkscore import io, pl, pp, schema, signatures, tl
-from nkscore.errors import DesignError, GeneCoverageError
+from nkscore import _workflow_options as options_of
+from nkscore import _workflow_parts as parts
+from nkscore import io, pp, schema, tl
+from nkscore._report._figures import draw
+from nkscore._report._results import Results
+from nkscore._report._tables import available
+from nkscore._report._write import write as write_report
+from nkscore.errors import NkscoreError
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
-    import pandas as pd
-    from anndata import AnnData
-    from matplotlib.axes import Axes
-    from matplotlib.figure import Figure
-
-    Drawing = Callable[[], Axes | Figure]
+    from nkscore._report._tables import Table
+    from nkscore._workflow_options import Options
+    from nkscore._workflow_parts import Job
 
 _LOG = logging.getLogger("nkscore")
-CORE = "DUFVA2023_CORE_NK_RESPONSE_NO_AMBIENT"
 
 
-@dataclass(slots=True)
-class Results:
-    """What the main job made: all loaded cells, the kept ones, and the tables by name."""
+@dataclass(frozen=True, slots=True)
+class Step:
+    """One step on cells: which object it makes, and which sections of options it depends on."""
 
-    loaded: AnnData
-    kept: AnnData
-    tables: dict[str, pd.DataFrame] = field(default_factory=dict)
-    skipped: dict[str, str] = field(default_factory=dict)
-
-
-def check_folder(folder: Path, *, force: bool) -> None:
-    """Refuse a results folder that holds something, unless ``force``; change nothing."""
-    if folder.exists() and (not folder.is_dir() or any(folder.iterdir())) and not force:
-        msg = f"{folder} exists and is not empty. Choose another --out, or add --force."
-        raise FileExistsError(msg)
+    name: str
+    makes: str
+    sections: tuple[str, ...]
+    run: Callable[[Results, Options], None]
 
 
-@contextlib.contextmanager
-def staged(out: Path) -> Iterator[Path]:
-    """Collect results in a hidden folder beside ``out``, moved there only if all went well.
+def analyze(sheet: str | Path, job: Job, options: Options | None = None) -> Results:
+    """Run all steps on the lanes of ``sheet`` and write objects, tables, figures and the report.
 
-    What an earlier run of the same job wrote under the same names is replaced.
+    Steps that an interrupted run of the same job finished are taken up.
     """
-    out.parent.mkdir(parents=True, exist_ok=True)
-    with tempfile.TemporaryDirectory(prefix=".nkscore-", dir=out.parent) as name:
-        yield Path(name)
-        out.mkdir(exist_ok=True)
-        for made in Path(name).iterdir():
-            old = out / made.name
-            if old.is_dir():
-                shutil.rmtree(old)
-            made.replace(old)
+    sheet = Path(sheet)
+    options = options_of.defaults() if options is None else options
+    tables = _wanted(options)
+    n_steps = len(STEPS) + len(tables) + 2
+    # No bar where nobody looks: the log has each step.
+    with tqdm(total=n_steps, desc="nkscore", unit="step", leave=False, disable=None) as bar:
 
-
-def run(sheet: str | Path, out: Path) -> Results:
-    """Run all steps on the lanes of ``sheet`` and write objects, tables and figures to ``out``."""
-    with tqdm(total=9, desc="nkscore", unit="step", leave=False) as bar:
-
-        def step(name: str) -> None:
+        def report_step(name: str) -> None:
             bar.set_postfix_str(name)
             bar.update()
+            _LOG.info("Step %s", name)
 
-        return _run(sheet, out, step)
-
-
-def _run(sheet: str | Path, out: Path, step: Callable[[str], None]) -> Results:
-    step("read lanes")
-    adata = io.read_coculture(sheet)
-    step("quality")
-    pp.qc(adata)
-    step("hashtags")
-    pp.demultiplex(adata)
-    step("compartments")
-    pp.compartments(adata)
-    skipped = _ambient(adata)
-    kept = pp.keep(adata)
-    pp.normalize(kept)
-    step("scores and states")
-    results = Results(adata, kept, skipped=skipped)
-    tl.score(kept, [CORE, "REHMAN2021_DIAPAUSE"])
-    tl.nk_states(kept)
-    tl.tumor_states(kept)
-    step("responses")
-    _tables(results)
-    step("map")
-    tl.embed(kept)
-    step("figures")
-    draw(results, out / "figures")
-    step("files")
-    write(results, out)
+        results, key = _cells(sheet, job, options, report_step)
+        for table in tables:
+            report_step(table.name)
+            _table(table, results, job, (key, options))
+        _add_ambient(results)
+        report_step("figures and report")
+        drawn = draw(results, job.results / "figures") if options["run"]["figures"] else []
+        if options["run"]["report"]:
+            title = options["run"]["title"]
+            write_report(results, drawn, job.results / "report.html", title=title)
+        report_step("files")
+        write(results, job.results)
+        (job.results / "config.toml").write_text(options_of.write(options), encoding="utf-8")
     return results
 
 
-def _ambient(adata: AnnData) -> dict[str, str]:
-    """Estimate ambient RNA where the design allows; return why not, where it does not."""
+def _cells(
+    sheet: Path, job: Job, options: Options, report_step: Callable[[str], None]
+) -> tuple[Results, str]:
+    """Run the steps on cells, or load what they made; returns the key of the cells as well."""
+    steps = [s for s in STEPS if s.name != "map" or options["run"]["embedding"]]
+    keys: list[str] = []
+    for step in steps:
+        before = keys[-1] if keys else parts.fingerprint(sheet)
+        keys.append(parts.key(step.name, before, {s: options[s] for s in step.sections}))
+    last = {
+        step.makes: i
+        for i, (step, key) in enumerate(zip(steps, keys, strict=True))
+        if job.has(step.name, key)
+    }
+    results = Results(None, None)
+    options = {**options, "read": {**options["read"], "sheet": sheet}}
+    for i, (step, key) in enumerate(zip(steps, keys, strict=True)):
+        report_step(step.name)
+        if i == last.get(step.makes):
+            cells, results.skipped = job.load_cells(step.name, key)
+            setattr(results, step.makes, cells)
+        elif i > last.get(step.makes, -1):
+            step.run(results, options)
+            job.save_cells(step.name, key, getattr(results, step.makes), results.skipped)
+    # The map changes no number of the tables.
+    return results, keys[_STATES]
+
+
+def _read(results: Results, options: Options) -> None:
+    results.loaded = io.read_coculture(**options["read"])
+
+
+def _call(results: Results, options: Options) -> None:
+    """Judge the cells: quality, sample, compartment, ambient RNA."""
+    adata = results.loaded
+    pp.qc(adata, **options["qc"])
+    pp.demultiplex(adata, **options["demultiplex"])
+    pp.compartments(adata, **options["compartments"])
+    with _optional(results, "ambient"):
+        pp.ambient(adata, **options["ambient"])
+
+
+def _describe(results: Results, options: Options) -> None:
+    """Keep the good cells and name their states."""
+    kept = results.kept = pp.keep(results.loaded, **options["keep"])
+    pp.normalize(kept, **options["normalize"])
+    with _optional(results, "scores"):
+        tl.score(kept, **options["score"])
+    with _optional(results, "nk_states"):
+        tl.nk_states(kept, **options["nk_states"])
+    with _optional(results, "tumor_states"):
+        tl.tumor_states(kept, **options["tumor_states"])
+
+
+def _map(results: Results, options: Options) -> None:
     try:
-        pp.ambient(adata)
-    except (DesignError, GeneCoverageError) as error:
-        _LOG.warning("ambient RNA: %s", error)
-        return {"ambient": str(error)}
-    return {}
+        tl.embed(results.kept, **options["embed"])
+    except ValueError as error:
+        _skip(results, "map", error)
 
 
-def _flagged(kept: AnnData, response: pd.DataFrame) -> pd.DataFrame:
-    measured = "pp.ambient" in kept.uns[schema.RECORD]
-    return tl.flag_ambient(response, adata=kept if measured else None)
+#: Steps on cells, in order; what follows depends on the options of all earlier ones.
+STEPS = (
+    Step("lanes", "loaded", ("read",), _read),
+    Step("cells", "loaded", ("qc", "demultiplex", "compartments", "ambient"), _call),
+    Step("states", "kept", ("keep", "normalize", "score", "nk_states", "tumor_states"), _describe),
+    Step("map", "kept", ("embed",), _map),
+)
+_STATES = 2
 
 
-def _tables(results: Results) -> None:
-    """Make every table that the design allows; say which it does not."""
-    kept = results.kept
-    wanted: dict[str, Callable[[], pd.DataFrame]] = {
-        "nk_state_fractions": lambda: tl.state_fractions(kept, schema.NK_STATE),
-        "tumor_state_fractions": lambda: tl.state_fractions(kept, schema.TUMOR_STATE),
-        "nk_state_shift": lambda: tl.state_shift(kept, schema.NK_STATE),
-        "tumor_state_shift": lambda: tl.state_shift(kept, schema.TUMOR_STATE),
-        "tumor_response": lambda: _flagged(kept, tl.interaction_response(kept, "tumor")),
-        "nk_response": lambda: tl.interaction_response(kept, "nk"),
-    }
-    for name, make in wanted.items():
-        try:
-            results.tables[name] = make()
-        except DesignError as error:
-            results.skipped[name] = str(error)
-            _LOG.warning("%s: %s", name, error)
-    if "pp.ambient" in kept.uns[schema.RECORD]:
-        results.tables["ambient"] = kept.uns[schema.RECORD]["pp.ambient"]["samples"]
+@contextmanager
+def _optional(results: Results, name: str) -> Iterator[None]:
+    """Go on without a step that the data do not allow, and remember why."""
+    try:
+        yield
+    except (NkscoreError, ImportError) as error:
+        _skip(results, name, error)
 
 
-def draw(results: Results, folder: Path) -> None:
-    """Draw and save the figures of the main job as PNG and PDF."""
-    import matplotlib as mpl
-
-    # Files only: no display is needed.
-    mpl.use("Agg")
-    for name, figure in _figures(results).items():
-        _save(figure, folder / name)
+def _skip(results: Results, name: str, error: Exception) -> None:
+    results.skipped[name] = str(error)
+    _LOG.warning("%s was not made: %s", name, error)
 
 
-def _figures(results: Results) -> dict[str, Drawing]:
-    loaded, kept, tables = results.loaded, results.kept, results.tables
-    lanes = [str(x) for x in loaded.obs[schema.LANE].cat.categories]
-    figures: dict[str, Drawing] = {
-        "qc": lambda: pl.qc(loaded),
-        "compartments": lambda: pl.compartments(loaded),
-        "map_condition": lambda: pl.embedding(kept, color=schema.CONDITION),
-        "map_line": lambda: pl.embedding(kept, color=schema.TUMOR, gray=()),
-        "map_nk_state": lambda: pl.embedding(kept, color=schema.NK_STATE, gray=()),
-        "map_tumor_state": lambda: pl.embedding(kept, color=schema.TUMOR_STATE, gray=()),
-    }
-    if schema.HASHTAGS in loaded.obsm:
-        for lane in lanes:
-            figures[f"hashtags_{lane}"] = partial(pl.hashtags, loaded, lane=lane)
-    if "nk_state_fractions" in tables:
-        figures["nk_states"] = lambda: pl.state_fractions(tables["nk_state_fractions"])
-    if "nk_state_shift" in tables:
-        figures["nk_state_shift"] = lambda: pl.state_shift(tables["nk_state_shift"])
-    if "tumor_response" in tables:
-        response = tables["tumor_response"]
-        core = signatures.get(CORE)
-        figures["response_dots"] = lambda: pl.response_dots(response)
-        for line in response["tumor"].unique():
-            figures[f"volcano_{line}"] = partial(pl.volcano, response, tumor=line, highlight=core)
-    return figures
+def _wanted(options: Options) -> list[Table]:
+    chosen = options["run"]["tables"]
+    return [t for t in available() if chosen is None or t.name in chosen or t.into in chosen]
 
 
-def _save(make: Drawing, path: Path) -> None:
-    import matplotlib.pyplot as plt
+def _table(table: Table, results: Results, job: Job, made_from: tuple[str, Options]) -> None:
+    """Make a table or take it up; say why, where the design does not allow it."""
+    cells, options = made_from
+    name, own = table.into or table.name, options[table.name]
+    if table.reads is not None and table.reads not in results.tables:
+        if name != table.reads:
+            results.skipped[name] = f"It needs the table {table.reads}, which was not made."
+        return
+    earlier = results.methods.get(table.reads or "", ())
+    key = parts.key(table.name, cells, own, earlier)
+    if job.has(table.name, key):
+        results.tables[name] = job.load_table(table.name, key)
+    else:
+        with _optional(results, name):
+            made = table.make(results, own)
+            job.save_table(table.name, key, made)
+            results.tables[name] = made
+    if name in results.tables:
+        _note(table, name, results, own)
 
-    figure = make()
-    pl.save(figure, path)
-    plt.close("all")
+
+def _note(table: Table, name: str, results: Results, own: dict[str, object]) -> None:
+    function, options = f"tl.{table.function}", {**table.fixed, **own}
+    if table.into in results.methods:
+        before = results.methods[table.into]
+        function, options = f"{before[0]} + {function}", {**before[1], **options}
+    results.methods[name] = (function, options)
+
+
+def _add_ambient(results: Results) -> None:
+    record = results.kept.uns[schema.RECORD].get("pp.ambient")
+    if record is not None:
+        results.tables["ambient"] = record["samples"]
+        results.methods["ambient"] = ("pp.ambient", dict(record["options"]))
 
 
 def write(results: Results, out: Path) -> None:

@@ -1,0 +1,168 @@
+"""What a reader must know before believing the numbers, found in the design and the results."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import pandas as pd
+
+from nkscore import schema
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Iterator
+
+    from nkscore._report._results import Results
+
+#: Share of unassigned cells, of failed cells and of ambient RNA worth a warning.
+_MANY_UNASSIGNED, _MANY_FAILED, _MUCH_AMBIENT = 0.25, 0.4, 0.1
+
+
+def caveats(results: Results) -> list[str]:
+    """Return plain sentences, the weightiest first."""
+    return [
+        *_replicates(results),
+        *_confounding(samples_of(results)),
+        *_ambient(results),
+        *_selection(results),
+        *_cells(results),
+        *(f"Not made: {name}. {reason}" for name, reason in results.skipped.items()),
+    ]
+
+
+def samples_of(results: Results) -> pd.DataFrame:
+    """One row per sample of the kept cells with what the sheet says and its number of cells."""
+    obs = results.kept.obs
+    columns = [c for c in (schema.LANE, *schema.SAMPLE_COLUMNS) if c in obs]
+    if schema.SAMPLE not in columns:
+        return pd.DataFrame({c: [] for c in (*columns, "n_cells")})
+    plain = obs[columns].astype(dict.fromkeys(_categorical(obs, columns), object))
+    plain = plain[plain[schema.SAMPLE].notna()]
+    keys = [c for c in (schema.LANE, schema.SAMPLE) if c in columns]
+    sizes = plain.groupby(keys, observed=True).size().rename("n_cells").reset_index()
+    return plain.drop_duplicates(keys).merge(sizes, on=keys).sort_values(keys, ignore_index=True)
+
+
+def _categorical(frame: pd.DataFrame, columns: Iterable[str]) -> list[str]:
+    return [c for c in columns if isinstance(frame[c].dtype, pd.CategoricalDtype)]
+
+
+def names(values: Iterable[object], limit: int = 12) -> str:
+    """Join names for a sentence."""
+    listed = [str(v) for v in values]
+    rest = f" and {len(listed) - limit} more" if len(listed) > limit else ""
+    return ", ".join(listed[:limit]) + rest
+
+
+def _replicates(results: Results) -> Iterator[str]:
+    alike: dict[str, list[str]] = {}
+    for name, table in results.tables.items():
+        sentence = _single_samples(table)
+        if sentence:
+            alike.setdefault(sentence, []).append(name)
+    for sentence, tables in alike.items():
+        yield f"Few replicates in {' and '.join(tables)}: {sentence}"
+    table = samples_of(results)
+    if schema.NK_DONOR in table and 0 < table[schema.NK_DONOR].nunique() < 3:
+        yield (
+            f"Only {table[schema.NK_DONOR].nunique()} NK donor(s) took part: the results may not "
+            "hold for other donors."
+        )
+
+
+def _single_samples(table: pd.DataFrame) -> str:
+    if not {"tumor", "n_samples_treated", "n_samples_control"} <= set(table.columns):
+        return ""
+    arms = ["n_samples_treated", "n_samples_control"]
+    per_line = table.groupby(table["tumor"].astype(str))[arms].max()
+    few = per_line[(per_line < 2).any(axis=1)]
+    if not len(few):
+        return ""
+    return (
+        f"{len(few)} of {len(per_line)} lines ({names(few.index)}) have a single sample in one "
+        "arm. Their variance is borrowed from the other lines, and a peculiarity of that one "
+        "sample cannot be told from an effect."
+    )
+
+
+def _confounding(table: pd.DataFrame) -> Iterator[str]:
+    """Name what varies together with the condition, or with the donor."""
+    if not {schema.LANE, schema.CONDITION} <= set(table.columns):
+        return
+    if schema.TUMOR in table:
+        yield from _separate(table, schema.LANE, "lanes")
+        if schema.TIME_H in table:
+            yield from _separate(table[table[schema.TIME_H].notna()], schema.TIME_H, "time points")
+    if schema.NK_DONOR in table:
+        with_nk = table.dropna(subset=[schema.NK_DONOR])
+        lanes = with_nk.groupby(schema.NK_DONOR)[schema.LANE].nunique()
+        donors = with_nk.groupby(schema.LANE)[schema.NK_DONOR].nunique()
+        if len(lanes) > 1 and (lanes == 1).all() and (donors == 1).all():
+            yield (
+                "Each NK donor has a lane of its own, so differences between donors cannot be told "
+                "from differences between lanes."
+            )
+
+
+def _separate(table: pd.DataFrame, column: str, shown: str) -> Iterator[str]:
+    lines, apart = 0, []
+    for line, part in table.dropna(subset=[schema.TUMOR]).groupby(schema.TUMOR):
+        treated = set(part.loc[part[schema.CONDITION] == schema.COCULTURE, column])
+        alone = set(part.loc[part[schema.CONDITION] == schema.TUMOR_MONO, column])
+        if treated and alone:
+            lines += 1
+            if not treated & alone:
+                apart.append(line)
+    if apart:
+        yield (
+            f"Confounded with {shown}: co-culture and monoculture are in different {shown} for "
+            f"{len(apart)} of {lines} lines ({names(apart)}). What differs between these {shown} "
+            "cannot be told from what the interaction changed."
+        )
+
+
+def _ambient(results: Results) -> Iterator[str]:
+    if "ambient" not in results.tables:
+        if "tumor_response" in results.tables:
+            yield (
+                "Ambient RNA was not measured. Genes of NK cells look induced in tumor cells of "
+                "every co-culture; they are flagged by name only."
+            )
+        return
+    shares = results.tables["ambient"].set_index("sample")["ambient_share"]
+    high = shares[shares > _MUCH_AMBIENT]
+    if len(high):
+        yield (
+            f"Much ambient RNA: above {_MUCH_AMBIENT:.0%} of the tumor cells' counts in "
+            f"{len(high)} of {len(shares)} samples ({names(high.index)})."
+        )
+
+
+def _selection(results: Results) -> Iterator[str]:
+    if {"tumor_response", "tumor_state_shift"} & set(results.tables):
+        ending = (
+            " Table decompose_shift splits a change into change within states and of their shares."
+            if "decompose_shift" in results.tables
+            else ""
+        )
+        yield (
+            "Co-cultures hold the cells that survived. A state that becomes more frequent, or a "
+            "gene that rises, may be selected by killing rather than induced." + ending
+        )
+
+
+def _cells(results: Results) -> Iterator[str]:
+    obs = results.loaded.obs
+    if schema.QC_PASS in obs and schema.LANE in obs:
+        failed = 1 - obs.groupby(schema.LANE, observed=True)[schema.QC_PASS].mean()
+        bad = failed[failed > _MANY_FAILED]
+        if len(bad):
+            yield f"Over {_MANY_FAILED:.0%} of the cells failed quality in: {names(bad.index)}."
+    for column, shown in ((schema.NK_STATE, "NK"), (schema.TUMOR_STATE, "tumor")):
+        if column in results.kept.obs:
+            called = results.kept.obs[column].dropna()
+            share = (called == schema.UNASSIGNED).mean() if len(called) else 0.0
+            if share > _MANY_UNASSIGNED:
+                yield (
+                    f"{share:.0%} of the {shown} cells were given no state. Tests of shifts are on "
+                    "the cells that were."
+                )

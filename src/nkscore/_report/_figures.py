@@ -1,0 +1,209 @@
+"""The figures of an analysis: which there are, what they show, and how they are saved."""
+
+from __future__ import annotations
+
+import logging
+import warnings
+from dataclasses import dataclass
+from functools import partial
+from typing import TYPE_CHECKING, Any
+
+from tqdm import tqdm
+
+from nkscore import pl, schema, signatures
+from nkscore.errors import NkscoreError
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Sequence
+    from pathlib import Path
+
+    import pandas as pd
+    from matplotlib.axes import Axes
+    from matplotlib.figure import Figure
+
+    from nkscore._report._results import Results
+
+    Drawing = Callable[[], Axes | Figure]
+
+_LOG = logging.getLogger("nkscore")
+CORE = "DUFVA2023_CORE_NK_RESPONSE_NO_AMBIENT"
+QUALITY, STATES, RESPONSE = "quality", "states", "response"
+
+
+@dataclass(frozen=True, slots=True)
+class Panel:
+    """One figure: file name, section of the report, what it shows and how to draw it."""
+
+    name: str
+    section: str
+    title: str
+    caption: str
+    draw: Drawing
+
+
+@dataclass(frozen=True, slots=True)
+class FromTable:
+    """A figure that one table alone makes, drawn wherever the table exists."""
+
+    table: str
+    name: str
+    section: str
+    title: str
+    caption: str
+    draw: Callable[[pd.DataFrame], Axes | Figure]
+
+
+#: One line per figure that draws one table: add yours here.
+FROM_TABLES: tuple[FromTable, ...] = (
+    FromTable("nk_state_fractions", "nk_states", STATES, "States of NK cells",
+              "Share of each state per line and donor.",
+              pl.state_fractions),
+    FromTable("nk_state_shift", "nk_state_shift", STATES, "Shift of NK states in co-culture",
+              "Logarithm of the odds ratio against NK cells alone; rings mark q < 0.05.",
+              pl.state_shift),
+    FromTable("tumor_state_shift", "tumor_state_shift", STATES,
+              "Shift of tumor states in co-culture",
+              "Logarithm of the odds ratio against the same line alone; rings mark q < 0.05.",
+              pl.state_shift),
+    FromTable("tumor_response", "response_dots", RESPONSE, "Genes that respond in tumor cells",
+              "Color: log2 fold change; size: certainty; rings mark q < 0.05.",
+              pl.response_dots),
+    FromTable("nk_activation", "nk_activation", STATES, "Lines by NK activation",
+              "Logarithm of the odds ratio of activated states against NK cells alone, with its "
+              "interval.",
+              partial(pl.effects, label="tumor", effect="log_odds_ratio")),
+    FromTable("core_response", "core_response", RESPONSE, "Core response of tumor cells",
+              "Mean log2 fold change over lines with its interval: the 25 surest genes.",
+              lambda t: pl.effects(t.head(25))),
+)  # fmt: skip
+
+#: Column of the cells → what its map shows.
+_MAPS = {
+    schema.CONDITION: "Cells by condition, monocultures of tumor cells in gray.",
+    schema.TUMOR: "Cells by line.",
+    schema.NK_STATE: "NK cells by state.",
+    schema.TUMOR_STATE: "Tumor cells by state.",
+}
+_MAP_NAMES = {schema.TUMOR: "map_line"}
+
+
+def panels(results: Results) -> list[Panel]:
+    """Return the figures that these results allow, in order of the report."""
+    ready = [
+        Panel(f.name, f.section, f.title, f.caption, partial(f.draw, results.tables[f.table]))
+        for f in FROM_TABLES
+        if f.table in results.tables
+    ]
+    return [*_of_lanes(results), *_maps(results), *ready, *_volcanoes(results)]
+
+
+def _of_lanes(results: Results) -> list[Panel]:
+    loaded, found = results.loaded, []
+    if schema.QC_PASS in loaded.obs and schema.LANE in loaded.obs:
+        found.append(
+            Panel("qc", QUALITY, "Quality of the cells of each lane",
+                  "Counts, genes and mitochondrial share, with the limits that were used.",
+                  lambda: pl.qc(loaded))
+        )  # fmt: skip
+    if schema.HASHTAGS in loaded.obsm and schema.HASHTAG_CLASS in loaded.obs:
+        found += [
+            Panel(f"hashtags_{lane}", QUALITY, f"Hashtags of lane {lane}",
+                  "Counts of each tag; cells are sorted by their call.",
+                  partial(pl.hashtags, loaded, lane=lane))
+            for lane in sorted(loaded.obs[schema.LANE].dropna().astype(str).unique())
+        ]  # fmt: skip
+    if schema.COMPARTMENT in loaded.obs:
+        found.append(
+            Panel("compartments", QUALITY, "NK and tumor cells",
+                  "Share of each sample's cells that were called NK, tumor, both or neither.",
+                  lambda: pl.compartments(loaded))
+        )  # fmt: skip
+    return found
+
+
+def _maps(results: Results) -> list[Panel]:
+    kept = results.kept
+    if "X_umap" not in kept.obsm:
+        return []
+    return [
+        Panel(
+            _MAP_NAMES.get(column, f"map_{column}"),
+            STATES,
+            "Map of the cells",
+            f"{shows} UMAP: distances between groups have no meaning.",
+            partial(pl.embedding, kept, color=column, **_no_gray(column)),
+        )
+        for column, shows in _MAPS.items()
+        if column in kept.obs
+    ]
+
+
+def _no_gray(column: str) -> dict[str, Any]:
+    return {} if column == schema.CONDITION else {"gray": ()}
+
+
+def _volcanoes(results: Results) -> list[Panel]:
+    found = []
+    core = signatures.get(CORE)
+    for name, table in results.tables.items():
+        if not is_response(table):
+            continue
+        for line in table["tumor"].astype(str).unique():
+            # The NK response would double the number of figures; its table says as much.
+            if name == "nk_response":
+                continue
+            short = f"volcano_{line}" if name == "tumor_response" else f"volcano_{name}_{line}"
+            found.append(
+                Panel(short, RESPONSE, f"Response of {line}",
+                      "Signature: core response of tumor cells to NK cells (Dufva et al. 2023)."
+                      " Open diamonds: genes that ambient RNA may explain.",
+                      partial(pl.volcano, table, tumor=line, highlight=core))
+            )  # fmt: skip
+    return found
+
+
+def is_response(table: pd.DataFrame) -> bool:
+    """Whether a table is one that tl.interaction_response makes."""
+    return {"tumor", "gene", "log2_fc", "p_value", "q_value"} <= set(table.columns)
+
+
+def draw(
+    results: Results, folder: Path, *, formats: Sequence[str] = ("png", "pdf")
+) -> list[tuple[Panel, Path]]:
+    """Draw all figures; returns each with its PNG, and notes in ``skipped`` why one is absent."""
+    import matplotlib as mpl
+    import matplotlib.pyplot as plt
+
+    drawn = []
+    # Files only: no display is needed, and the caller's figures and backend stay as they are.
+    before = mpl.get_backend()
+    plt.switch_backend("Agg")
+    try:
+        for panel in tqdm(panels(results), desc="figures", leave=False, disable=None):
+            path = _save(panel, folder, formats, results.skipped)
+            if path is not None:
+                drawn.append((panel, path))
+    finally:
+        plt.switch_backend(before)
+    return drawn
+
+
+def _save(
+    panel: Panel, folder: Path, formats: Sequence[str], skipped: dict[str, str]
+) -> Path | None:
+    import matplotlib.pyplot as plt
+
+    # A lane may be named with a slash.
+    path = folder / panel.name.replace("/", "_")
+    try:
+        with warnings.catch_warnings():
+            # Letters that no installed font has are drawn as boxes, once per letter and figure.
+            warnings.filterwarnings("ignore", message="Glyph .* missing from")
+            files = pl.save(panel.draw(), path, formats=formats)
+    except (NkscoreError, ValueError) as error:
+        skipped[f"figure {panel.name}"] = str(error)
+        _LOG.warning("Figure %s was not drawn: %s", panel.name, error)
+        return None
+    finally:
+        plt.close("all")
+    return next(file for file in files if file.suffix == ".png")

@@ -1,0 +1,78 @@
+"""How each number was made: the functions, their options and their versions."""
+
+from __future__ import annotations
+
+import importlib
+import inspect
+import platform
+from importlib import metadata
+from typing import TYPE_CHECKING, Any
+
+import pandas as pd
+
+from nkscore import __version__, schema
+
+if TYPE_CHECKING:
+    from nkscore._report._results import Results
+
+_PACKAGES = ("anndata", "numpy", "scipy", "pandas", "scanpy", "numba", "matplotlib")
+
+
+def origin(results: Results, table: str) -> str:
+    """Return the function and options behind a table, for its caption."""
+    if table not in results.methods:
+        return f"Table as given to nkscore.report, nkscore {__version__}."
+    function, options = results.methods[table]
+    return f"{function}({_options(options)}), nkscore {__version__}."
+
+
+def steps(results: Results) -> pd.DataFrame:
+    """One row per step that the data record, then per table."""
+    book: dict[str, Any] = results.kept.uns.get(schema.RECORD, {})
+    rows = [
+        (key, entry["function"], _options(entry.get("options", {})), str(entry["version"]))
+        for key, entry in book.items()
+        if isinstance(entry, dict) and {"function", "version"} <= set(entry)
+    ]
+    rows += [
+        (f"table {name}", function, _options(options), __version__)
+        for name, (function, options) in results.methods.items()
+    ]
+    return pd.DataFrame(
+        [(name, function, _what(function), options, version)
+         for name, function, options, version in rows],
+        columns=["step", "function", "what it does", "options", "nkscore version"],
+    )  # fmt: skip
+
+
+def _what(function: str) -> str:
+    """Return the first line of a function's documentation."""
+    space, _, name = function.partition(".")
+    try:
+        found = getattr(importlib.import_module(f"nkscore.{space}"), name)
+    except (ImportError, AttributeError):
+        return ""
+    return (inspect.getdoc(found) or "").partition("\n")[0]
+
+
+def _options(options: dict[str, Any]) -> str:
+    return ", ".join(f"{key}={_value(options[key])}" for key in sorted(options))
+
+
+def _value(value: Any) -> str:
+    if hasattr(value, "tolist"):
+        value = value.tolist()
+    # None does not survive h5ad; the record holds its name.
+    shown = "None" if value == "None" else repr(value)
+    return shown if len(shown) <= 200 else shown[:200] + "…"
+
+
+def versions() -> dict[str, str]:
+    """Name the software that ran."""
+    found = {"nkscore": __version__, "Python": platform.python_version()}
+    for package in _PACKAGES:
+        try:
+            found[package] = metadata.version(package)
+        except metadata.PackageNotFoundError:
+            continue
+    return found

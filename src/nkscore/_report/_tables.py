@@ -1,0 +1,118 @@
+"""The tables of an analysis: which function makes each, and what the report says of it."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any
+
+from nkscore import schema, tl
+from nkscore._report._figures import CORE, QUALITY, RESPONSE, STATES, is_response
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    import pandas as pd
+
+    from nkscore._report._results import Results
+
+
+@dataclass(frozen=True, slots=True)
+class Table:
+    """One table: its name, the function of ``tl`` that makes it and the words of the report."""
+
+    name: str
+    function: str
+    section: str
+    title: str
+    caption: str
+    #: Arguments that make this table what it is; the others are options of ``run.toml``.
+    fixed: dict[str, Any] = field(default_factory=dict)
+    #: Table that the function takes in place of the cells.
+    reads: str | None = None
+    #: Arguments that depend on the results.
+    given: Callable[[Results], dict[str, Any]] = field(default=lambda _: {})
+    #: Which rows of that table it takes.
+    keep: Callable[[pd.DataFrame], pd.DataFrame] = field(default=lambda table: table)
+    #: Name under which the result is kept, where the function completes another table.
+    into: str | None = None
+
+    def make(self, results: Results, options: dict[str, Any]) -> pd.DataFrame:
+        """Call the function."""
+        first = results.kept if self.reads is None else self.keep(results.tables[self.reads])
+        table: pd.DataFrame = getattr(tl, self.function)(
+            first, **self.fixed, **self.given(results), **options
+        )
+        return table
+
+
+def _cells_with_ambient(results: Results) -> dict[str, Any]:
+    measured = "pp.ambient" in results.kept.uns[schema.RECORD]
+    return {"adata": results.kept if measured else None}
+
+
+def _unflagged(responses: pd.DataFrame) -> pd.DataFrame:
+    suspect = responses.get("ambient_suspect")
+    return responses if suspect is None else responses[~suspect.astype(bool)]
+
+
+_NK, _TUMOR = {"state": schema.NK_STATE}, {"state": schema.TUMOR_STATE}
+#: One line per table, in the order in which they are made: add yours here.
+TABLES: tuple[Table, ...] = (
+    Table("nk_state_fractions", "state_fractions", STATES, "NK states of each sample",
+          "Cells in each state; fractions are of all NK cells of the sample.", _NK),
+    Table("nk_state_shift", "state_shift", STATES, "Shift of NK states in co-culture",
+          "Against NK cells alone, samples as replicates; log_odds_ratio is a natural logarithm.",
+          _NK),
+    Table("tumor_state_fractions", "state_fractions", STATES, "Tumor states of each sample",
+          "Cells in each state; fractions are of all tumor cells of the sample.", _TUMOR),
+    Table("tumor_state_shift", "state_shift", STATES, "Shift of tumor states in co-culture",
+          "Against the same line alone, samples as replicates.", _TUMOR),
+    Table("tumor_response", "interaction_response", RESPONSE, "Response of tumor cells",
+          "Co-culture against the line alone: one model of all lines on sums per sample. "
+          "ambient_suspect marks genes that ambient RNA may explain.",
+          {"compartment": schema.TUMOR_CELLS}),
+    Table("flag_ambient", "flag_ambient", RESPONSE, "", "", reads="tumor_response",
+          given=_cells_with_ambient, into="tumor_response"),
+    Table("nk_response", "interaction_response", RESPONSE, "Response of NK cells",
+          "Co-culture against NK cells alone: one model of all lines on sums per sample.",
+          {"compartment": schema.NK}),
+    Table("nk_activation", "nk_activation", STATES, "Lines by NK activation",
+          "Share of NK cells in activated states against NK cells alone; overlapping intervals "
+          "leave the order of two lines open."),
+    Table("core_response", "core_response", RESPONSE, "Core response of tumor cells",
+          "The responses of all lines combined gene by gene, without genes that ambient RNA may "
+          "explain.", reads="tumor_response", keep=_unflagged),
+    Table("decompose_shift", "decompose_shift", RESPONSE, "Within states, or by their shares",
+          "Change of the mean core response score, split into change within tumor states and "
+          "change of their shares.", {"score": CORE, "strata": schema.TUMOR_STATE}),
+    Table("tumor_enrichment", "enrichment", RESPONSE, "Gene sets in the tumor response",
+          "Hallmark gene sets whose genes move further than the others, without genes that ambient "
+          "RNA may explain.", reads="tumor_response", keep=_unflagged),
+    Table("communication", "communication", RESPONSE, "Receptors and ligands",
+          "Pairs of NK and tumor cells; log2_fc: change of the product in co-culture."),
+)  # fmt: skip
+
+
+def available() -> tuple[Table, ...]:
+    """Return the tables whose function this version has."""
+    return tuple(t for t in TABLES if hasattr(tl, t.function))
+
+
+_WORDS = {t.name: (t.section, t.title, t.caption) for t in TABLES} | {
+    "ambient": (
+        QUALITY,
+        "Ambient RNA of tumor cells",
+        "Share of the tumor cells' counts that floated in; nk_share: the part from NK cells.",
+    )
+}
+
+
+#: Names of known tables in the order of the report.
+ORDER = tuple(_WORDS)
+
+
+def words(name: str, table: pd.DataFrame) -> tuple[str, str, str]:
+    """Return section, title and caption of a table, known or not."""
+    if name in _WORDS:
+        return _WORDS[name]
+    return RESPONSE if is_response(table) else "more", name.replace("_", " ").capitalize(), ""

@@ -1,0 +1,126 @@
+"""``nkscore.report``: one HTML file of an analysis."""
+
+from __future__ import annotations
+
+import os
+import tempfile
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import pandas as pd
+
+from nkscore import schema
+from nkscore._report._figures import draw
+from nkscore._report._page import page
+from nkscore._report._results import Results
+from nkscore._report._tables import ORDER
+from nkscore.errors import MissingKeyError
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+    from anndata import AnnData
+
+    from nkscore._report._figures import Panel
+
+TITLE = "Interaction of NK and tumor cells"
+
+
+def report(
+    adata: AnnData,
+    responses: pd.DataFrame | Mapping[str, pd.DataFrame],
+    path: str | os.PathLike[str],
+    *,
+    loaded: AnnData | None = None,
+    title: str = TITLE,
+    overwrite: bool = False,
+) -> Path:
+    """Write an analysis as one HTML file that opens from disk and loads nothing.
+
+    Reads what is there of ``obs`` (``lane``, ``sample``, ``qc_pass``, ``hashtag_class``,
+    ``compartment``, ``nk_state``, ``tumor_state``, ...), ``obsm["hashtags"]``, ``obsm["X_umap"]``
+    and ``uns["nkscore"]``; computes nothing but counts.
+
+    Parameters
+    ----------
+    adata
+        Cells × genes, as far as they were analyzed.
+    responses
+        Table of :func:`nkscore.tl.interaction_response`, or any tables by name. The names that
+        ``nkscore run`` uses (``tumor_response``, ``nk_response``, ``nk_state_fractions``,
+        ``nk_state_shift``, ``ambient``, ...) get their figures and words; a table alone is
+        ``tumor_response``.
+    path
+        HTML file to write.
+    loaded
+        All cells before ``pp.keep``, for the figures and counts of quality; by default ``adata``.
+    title
+        Heading of the page.
+    overwrite
+        Whether to replace a file that exists.
+
+    Returns
+    -------
+    Path
+        The file: summary with caveats, quality, states, response, methods and versions; tables
+        that sort, filter and download as TSV; figures as PNG within. It appears only when whole.
+
+    Raises
+    ------
+    FileExistsError
+        If the file exists and ``overwrite`` is false.
+    MissingKeyError
+        If ``responses`` is or holds something else than a table.
+
+    Examples
+    --------
+    >>> import tempfile
+    >>> import nkscore as nk
+    >>> adata = nk.datasets.simulate_coculture(n_cells_per_sample=20, rng=0)
+    >>> nk.pp.qc(adata)
+    >>> with tempfile.TemporaryDirectory() as folder:
+    ...     file = nk.report(adata, {}, f"{folder}/report.html", title="First look")
+    ...     "First look" in file.read_text(encoding="utf-8")
+    True
+    """
+    path = Path(path)
+    if path.exists() and not overwrite:
+        msg = f"{path} exists. Choose another name, or pass overwrite=True to replace it."
+        raise FileExistsError(msg)
+    tables = {"tumor_response": responses} if isinstance(responses, pd.DataFrame) else responses
+    results = Results(adata if loaded is None else loaded, adata, _checked(tables))
+    record = adata.uns.get(schema.RECORD, {})
+    if "ambient" not in results.tables and "pp.ambient" in record:
+        results.tables["ambient"] = record["pp.ambient"]["samples"]
+        results.methods["ambient"] = ("pp.ambient", dict(record["pp.ambient"]["options"]))
+    with tempfile.TemporaryDirectory() as folder:
+        write(results, draw(results, Path(folder), formats=["png"]), path, title=title)
+    return path
+
+
+def _checked(tables: Mapping[str, pd.DataFrame]) -> dict[str, pd.DataFrame]:
+    if not hasattr(tables, "items"):
+        msg = (
+            f"responses is of type {type(tables).__name__}; a table of tl.interaction_response or "
+            "a mapping from names to tables is needed."
+        )
+        raise MissingKeyError(msg)
+    for name, table in tables.items():
+        if not isinstance(table, pd.DataFrame):
+            msg = f"responses[{name!r}] is of type {type(table).__name__}; a DataFrame is needed."
+            raise MissingKeyError(msg)
+    known = [name for name in ORDER if name in tables]
+    return {name: tables[name] for name in dict.fromkeys([*known, *tables])}
+
+
+def write(
+    results: Results, drawn: list[tuple[Panel, Path]], path: Path, *, title: str = TITLE
+) -> None:
+    """Write the page beside its place and move it there when whole."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    beside = path.with_name(f".{os.getpid()}.{path.name}")
+    try:
+        beside.write_text(page(results, drawn, title), encoding="utf-8")
+        beside.replace(path)
+    finally:
+        beside.unlink(missing_ok=True)
