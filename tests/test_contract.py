@@ -38,6 +38,8 @@ class Step:
     #: Error and text for one cell and for none; ``None`` where the function works.
     one_cell: tuple[type[Exception], str] | None = None
     no_cells: tuple[type[Exception], str] | None = None
+    #: Fills slots that the experiment lacks, by the cells' names.
+    prepare: Callable[[Any], None] | None = None
     #: Largest relative difference between number types of the same counts.
     tolerance: float = 0.0
 
@@ -49,6 +51,23 @@ def _scoring(method):
         writes={"obsm/scores", "uns/nkscore/scores"},
         reads_counts=scorer.reads == "counts",
     )
+
+
+def _numbered(adata):
+    """Numbers from the cells' names, which stay with them in any order."""
+    return np.array([sum(map(ord, name)) for name in adata.obs_names], dtype=int)
+
+
+def _with_guides(adata):
+    guides = ["JAK1g1", "JAK1g2", "NTg1", "NTg2"]
+    counts = 40 * (_numbered(adata)[:, None] % 4 == np.arange(4)) + 1
+    adata.obsm["guides"] = pd.DataFrame(counts, index=adata.obs_names, columns=guides)
+
+
+def _with_perturbations(adata):
+    even = _numbered(adata) % 2 == 0
+    adata.obs["guide"] = pd.Categorical(np.where(even, "JAK1g1", "NTg1"))
+    adata.obs["perturbation"] = pd.Categorical(np.where(even, "JAK1", "non-targeting"))
 
 
 _NO_NK = (DesignError, r"NK cells passed QC; at least 20 are needed")
@@ -91,6 +110,14 @@ STEPS: dict[str, Step] = {
         one_cell=_NO_CLUSTERS,
         no_cells=_NO_CLUSTERS,
     ),
+    "pp.assign_guides": Step(
+        run=nk.pp.assign_guides,
+        prepare=_with_guides,
+        writes={
+            "obs/perturbation", "obs/guide", "obs/guide_class",
+            "obs/guide_confidence", "uns/nkscore/pp.assign_guides",
+        },
+    ),
     "pp.doublet_scores": Step(
         run=nk.pp.doublet_scores,
         writes={"obs/doublet_score", "uns/nkscore/pp.doublet_scores"},
@@ -118,8 +145,8 @@ STEPS: dict[str, Step] = {
     "tl.nk_states": Step(
         run=nk.tl.nk_states,
         writes={
-            "obs/nk_state", "obs/nk_state_confidence", "obsm/nk_state_posterior",
-            "uns/nkscore/tl.nk_states",
+            "obs/nk_state", "obs/nk_state_confidence", "obs/nk_state_margin",
+            "obsm/nk_state_posterior", "uns/nk_state_colors", "uns/nkscore/tl.nk_states",
         },
         one_cell=_NO_NK,
         no_cells=_NO_NK,
@@ -128,10 +155,18 @@ STEPS: dict[str, Step] = {
         run=nk.tl.tumor_states,
         writes={
             "obs/tumor_state", "obs/tumor_state_confidence", "obsm/tumor_programs",
+            "obsm/tumor_program_scores", "obsm/dormancy", "uns/tumor_state_colors",
             "uns/nkscore/tl.tumor_states",
         },
         one_cell=_NO_TUMOR,
         no_cells=_NO_TUMOR,
+    ),
+    "tl.responders": Step(
+        run=lambda adata: nk.tl.responders(adata, replicate=None),
+        prepare=_with_perturbations,
+        writes={"obs/responder", "obs/responder_probability", "uns/nkscore/responder"},
+        one_cell=(DesignError, "No cell with a guide|No cell has a guide"),
+        no_cells=(DesignError, "No cell has a guide"),
     ),
     "tl.embed": Step(
         run=nk.tl.embed,
@@ -269,6 +304,8 @@ def _without_results(ready, step, raw):
     for path in set(_slots(adata)) - set(_slots(raw)):
         if _within(path, step.writes) or not _within(path, others):
             _remove(adata, path)
+    if step.prepare is not None:
+        step.prepare(adata)
     return adata
 
 

@@ -19,20 +19,24 @@ ALLOWED = {
     "errors": set(),
     "schema": {"errors", "__init__"},
     "_compile": set(),
-    "_samples": _BASE,
     "signatures": {"errors"},
     "scoring": {"errors", "_compile"},
-    "stats": {"errors"},
+    "stats": {"errors", "_compile"},
     "datasets": _BASE | {"signatures", "_compile"},
     "io": _BASE,
-    "pp": _BASE | {"_samples", "scoring", "stats", "signatures"},
-    "_score_input": _BASE | {"scoring", "signatures"},
-    "tl": _BASE | {"_samples", "_score_input", "scoring", "stats", "signatures"},
     "pl": _BASE,
-    "__init__": {"datasets", "errors", "io", "pl", "pp", "schema", "signatures", "tl"},
+    # Colors of states are kept in one place, with those of the figures.
+    "_shared": _BASE | {"scoring", "stats", "signatures", "pl"},
+    "pp": _BASE | {"_shared", "scoring", "stats", "signatures"},
+    "tl": _BASE | {"_shared", "scoring", "stats", "signatures"},
+    "_report": _BASE | {"pl", "signatures", "tl", "__init__"},
+    "__init__": {"_report", "datasets", "errors", "io", "pl", "pp", "schema", "signatures", "tl"},
 }
 #: On top of everything: they may import what they like, and nothing may import them.
-TOP = {"cli", "_demo", "_score_cli", "_workflow"}
+TOP = {
+    "cli", "_completion", "_demo", "_score_cli", "_workflow", "_workflow_options",
+    "_workflow_parts",
+}  # fmt: skip
 
 
 @lru_cache

@@ -134,7 +134,10 @@ def test_states_shift_with_the_interaction(tables):
     assert shift["JURKAT", "activated"] > 1
     assert shift["JURKAT", "resting"] < -0.5
     tumor = tables["tumor_shift"].set_index(["tumor", "state"])["log_odds_ratio"]
-    assert tumor["JURKAT", "ifn_gamma_response"] > 1
+    # Dormant-like cells are killed less. The response to interferon is off in monocultures by
+    # definition, so a shift of it would be circular and is not tested.
+    assert tumor["JURKAT", "low_myc_dormant_like"] > 0.5
+    assert "ifn_gamma_response" not in tumor["JURKAT"].index
 
 
 def test_without_interaction_nothing_is_found():

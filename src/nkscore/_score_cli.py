@@ -69,8 +69,8 @@ def score_file(
     Scores go to a folder beside ``out`` as they are made. After an interruption, the same call
     goes on where it stopped; ``out`` appears at the end, whole.
     """
-    from nkscore._score_input import score_input
-    from nkscore._stored import opened
+    from nkscore._shared._score_input import score_input
+    from nkscore._shared._stored import opened
     from nkscore.scoring import open_rows, prepared, scored
     from nkscore.signatures import load
 

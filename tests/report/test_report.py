@@ -323,8 +323,8 @@ def test_shifts_in_words():
         return list(found(Results(None, None, {"nk_state_shift": table})))
 
     assert words([1.0, -1.0], [0.01, 0.02]) == [
-        "NK cells: type i ifn is more frequent in co-culture in 1 of 2 lines (A; q < 0.05).",
-        "NK cells: type i ifn is less frequent in co-culture in 1 of 2 lines (B; q < 0.05).",
+        "NK cells: Type I IFN is more frequent in co-culture in 1 of 2 lines (A; q < 0.05).",
+        "NK cells: Type I IFN is less frequent in co-culture in 1 of 2 lines (B; q < 0.05).",
     ]
     assert words([1.0, -1.0], [0.5, 0.5]) == [
         "NK cells: no state changes its share in any of 2 lines (q < 0.05)."

@@ -22,8 +22,8 @@ from scipy import sparse
 
 import nkscore as nk
 from nkscore import _score_cli
-from nkscore._score_input import score_input
-from nkscore._stored import opened
+from nkscore._shared._score_input import score_input
+from nkscore._shared._stored import opened
 from nkscore.cli import main
 from nkscore.errors import LaneError, WrongScaleError
 from nkscore.scoring import scorers
@@ -374,8 +374,10 @@ def test_bar_on_dask(adata, monkeypatch, capsys):
 
 # --- a process that is killed
 
+# A shell starts its background jobs, and so this test, deaf to the interrupt: hear it again.
 _SLOW = """
-import sys, time
+import signal, sys, time
+signal.signal(signal.SIGINT, signal.default_int_handler)
 from nkscore import _score_cli, cli
 from nkscore.scoring import scored
 _score_cli.PART_CELLS = 40
@@ -520,7 +522,7 @@ def test_folder_without_zarr(tmp_path, capsys):
 def test_imports_of_the_command():
     """What takes long to import and is not needed stays out."""
     program = (
-        "import sys, nkscore._score_cli, nkscore._score_input, nkscore._stored; "
+        "import sys, nkscore._score_cli, nkscore._shared._score_input, nkscore._shared._stored; "
         "print(*{'anndata', 'dask', 'scanpy', 'matplotlib', 'zarr'} & set(sys.modules))"
     )
     done = subprocess.run(

@@ -1,10 +1,11 @@
 from __future__ import annotations
 
+import numpy as np
 import pandas as pd
 import pytest
 
 import nkscore as nk
-from nkscore.errors import MissingKeyError
+from nkscore.errors import DesignError, GeneCoverageError, MissingKeyError
 
 
 def test_raised_nk_genes_are_flagged():
@@ -66,3 +67,143 @@ def test_simulated_ambient_genes_are_caught(simulate):
     known = found[found["gene"].isin(["GNLY", "PRF1", "GZMB"])]
     assert len(known) >= 3
     assert known["ambient_suspect"].all()
+
+
+# --- with counts
+
+
+def responded(simulate, share, **options):
+    """The response of two lines with ambient RNA, flagged, and what was planted."""
+    adata = simulate(
+        tumors=["697", "GDM1", "JURKAT"], n_cells_per_sample=150, doublets=0.0, selection=0.0,
+        ambient=share, **options,
+    )  # fmt: skip
+    table = nk.tl.interaction_response(adata, "tumor")
+    if share:
+        nk.pp.ambient(adata)
+        table = nk.tl.flag_ambient(table, adata=adata)
+    planted = adata.uns["truth"]["response"].rename(columns={"log2_fc": "planted"})
+    return adata, table.merge(planted[["tumor", "gene", "planted"]], how="left")
+
+
+@pytest.fixture(scope="module")
+def without(simulate):
+    return responded(simulate, 0.0)[1]
+
+
+@pytest.fixture(scope="module")
+def soups(simulate):
+    return {share: responded(simulate, share) for share in (0.02, 0.15)}
+
+
+def kinds(table, without):
+    """Called genes: raised by ambient RNA alone, and induced (found without ambient RNA too)."""
+    called = table[(table["q_value"] < 0.05) & (table["log2_fc"] > 0)]
+    twin = called[["tumor", "gene"]].merge(without, how="left")
+    found = ((twin["q_value"] < 0.05) & (twin["log2_fc"] > 0)).to_numpy()
+    raised = called["log2_fc"].to_numpy() - twin["log2_fc"].fillna(0).to_numpy()
+    planted = called["planted"].notna().to_numpy()
+    floating = ~planted & ~found & (raised >= 0.25 * called["log2_fc"].to_numpy())
+    return called[floating], called[planted & found]
+
+
+@pytest.mark.parametrize("share", [0.02, 0.15])
+def test_floating_genes_are_flagged_and_induced_ones_are_not(soups, without, share):
+    floating, induced = kinds(soups[share][1], without)
+    assert len(floating) > {0.02: 5, 0.15: 150}[share]
+    assert floating["ambient_suspect"].mean() >= 0.95
+    # Enough for 5 % to be one gene.
+    assert len(induced) >= 20
+    assert induced["ambient_suspect"].mean() <= 0.05
+    # The plain share of counts cannot tell the two apart.
+    if share == 0.15:
+        by_share = induced["ambient_share"] >= 0.5
+        assert by_share.any()
+
+
+def test_what_remains_is_the_planted_effect(soups):
+    table = soups[0.15][1]
+    known = table[
+        table["planted"].notna() & (table["planted"] > 0.8) & (table["ambient_share"] < 0.5)
+    ]
+    assert len(known) > 20
+    before = (known["log2_fc"] - known["planted"]).abs().median()
+    after = (known["log2_fc_adjusted"] - known["planted"]).abs().median()
+    assert after < before + 0.05
+    assert after < 0.35
+
+
+def test_columns_of_measured_flags(soups):
+    table = soups[0.15][1]
+    assert table["ambient_share"].dropna().between(0, 1).all()
+    assert (table["p_value_adjusted"] >= table["p_value"]).all()
+    assert table["ambient_suspect"].dtype == bool
+    known = table.loc[table["gene"].isin(["GNLY", "NKG7"]), "ambient_share"]
+    assert (known > 0.75).all()
+
+
+def test_order_of_rows_cells_and_genes_does_not_matter(soups):
+    adata, table = soups[0.15]
+    plain = table[["tumor", "gene", "log2_fc", "se", "p_value"]]
+    rng = np.random.default_rng(0)
+    mixed = adata[rng.permutation(adata.n_obs)][:, rng.permutation(adata.n_vars)].copy()
+    rows = rng.permutation(len(plain))
+    got = nk.tl.flag_ambient(plain.iloc[rows], adata=mixed).sort_index()
+    columns = ["ambient_share", "log2_fc_adjusted", "p_value_adjusted"]
+    np.testing.assert_allclose(got[columns], table[columns], rtol=1e-5, atol=1e-9)
+    assert (got["ambient_suspect"].to_numpy() == table["ambient_suspect"].to_numpy()).all()
+
+
+def test_lines_and_genes_that_the_data_lack(soups):
+    adata, table = soups[0.15]
+    few = table[["tumor", "gene", "log2_fc", "se", "p_value"]].head(3)
+    other = few.assign(tumor="elsewhere")
+    unknown = few.assign(gene=["no", "such", "gene"])
+    got = nk.tl.flag_ambient(pd.concat([few, other, unknown], ignore_index=True), adata=adata)
+    assert got["log2_fc_adjusted"].notna().tolist() == [True] * 3 + [False] * 6
+    assert not got["ambient_suspect"].iloc[3:].any()
+    with pytest.raises(DesignError, match=r"The table is about elsewhere; adata has samples"):
+        nk.tl.flag_ambient(other, adata=adata)
+
+
+def test_rows_that_were_not_tested(soups):
+    adata, table = soups[0.15]
+    few = table[["tumor", "gene", "log2_fc", "se", "p_value"]].head(4).copy()
+    few.loc[1:, ["se", "p_value"]] = np.nan
+    got = nk.tl.flag_ambient(few, adata=adata)
+    assert got["p_value_adjusted"].isna().tolist() == [False, True, True, True]
+    assert got["ambient_suspect"].tolist()[1:] == [False] * 3
+
+
+@pytest.mark.filterwarnings("ignore:Variable names are not unique")
+def test_ambient_must_be_measured(experiment):
+    table = pd.DataFrame({"tumor": ["697"], "gene": ["A"], "log2_fc": [1.0]})
+    with pytest.raises(MissingKeyError, match=r"gene, p_value, se, tumor and 'log2_fc'"):
+        nk.tl.flag_ambient(table, adata=experiment)
+    with pytest.raises(MissingKeyError, match=r"no 'pp\.ambient'\. Run pp\.ambient"):
+        nk.tl.flag_ambient(table.assign(se=1.0, p_value=0.1), adata=experiment)
+    doubled = experiment[:, [0, 0, 1]].copy()
+    with pytest.raises(GeneCoverageError, match="occur more than once"):
+        nk.tl.flag_ambient(table.assign(se=1.0, p_value=0.1), adata=doubled)
+
+
+def test_the_ambient_share_of_monocultures_is_measured(simulate):
+    from nkscore._shared._ambient_counts import ambient_counts
+    from nkscore._shared._samples import compartment_samples
+
+    lanes = {"Lane_NK1": 0.1, "Lane_NK2": 0.1, "Lane_NK3": 0.1, "Lane_targets": 0.2}
+    adata = simulate(tumors=["697", "GDM1", "JURKAT"], n_cells_per_sample=150, ambient=lanes)
+    nk.pp.ambient(adata)
+    samples = compartment_samples(
+        adata, "tumor", columns=["lane", "tumor", "condition"], min_cells=10
+    )
+    found = ambient_counts(adata, samples)
+    share = found.expected.sum(axis=1) / found.counts.sum(axis=1)
+    tumor = adata.obs["compartment"] == "tumor"
+    truth = (
+        adata.obs[tumor].assign(n=np.asarray(adata.layers["counts"].sum(axis=1)).ravel()[tumor])
+        .assign(floating=lambda d: d["n"] * d["truth_ambient"])
+        .groupby("sample", observed=True)[["floating", "n"]].sum()
+    )  # fmt: skip
+    expected = (truth["floating"] / truth["n"])[samples.table["sample"]].to_numpy()
+    np.testing.assert_allclose(share, expected, rtol=0.15)

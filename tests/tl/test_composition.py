@@ -324,13 +324,13 @@ def test_null_of_the_whole_chain(simulate):
 
 def test_columns(stated):
     assert list(nk.tl.state_shift(stated).columns) == [
-        "tumor", "state", "fraction_treated", "fraction_control", "log_odds_ratio", "se", "ci_low",
-        "ci_high", "t", "p_value", "q_value", "n_samples_treated", "n_samples_control",
+        "tumor", "state", "treated", "fraction_treated", "fraction_control", "log_odds_ratio", "se",
+        "ci_low", "ci_high", "t", "p_value", "q_value", "n_samples_treated", "n_samples_control",
         "df_residual",
     ]  # fmt: skip
     assert list(nk.tl.state_fractions(stated).columns) == [
-        "sample", "tumor", "lineage", "nk_donor", "condition", "state", "n_cells", "n_total",
-        "fraction",
+        "sample", "tumor", "lineage", "nk_donor", "condition", "time_h", "state", "n_cells",
+        "n_total", "fraction",
     ]  # fmt: skip
 
 
@@ -349,3 +349,140 @@ def test_no_replicate(wells):
 def test_empty_arm(wells):
     with pytest.raises(DesignError, match=r"No sample has condition 'conditioned_medium'"):
         nk.tl.state_shift(wells(SMALL), "own", treated="conditioned_medium")
+
+
+# ---- tables of counts
+
+
+def long_table(counts):
+    return pd.DataFrame(
+        [
+            {"sample": w[0], "tumor": w[1], "nk_donor": w[2], "condition": w[3], "state": s,
+             "n_cells": n}
+            for w, states in counts.items() for s, n in states.items()
+        ]
+    )  # fmt: skip
+
+
+def test_a_table_of_counts_equals_its_cells(wells):
+    counts = random_experiment(np.random.default_rng(4), shift=1.0)
+    table = long_table(counts)
+    expected = nk.tl.state_shift(wells(counts, states="abcd"), "own")
+    pd.testing.assert_frame_equal(nk.tl.state_shift(table), expected)
+    # Rows in any order, and states of no cell left out.
+    mixed = table[table["n_cells"] > 0].sample(frac=1, random_state=0)
+    pd.testing.assert_frame_equal(nk.tl.state_shift(mixed), expected)
+
+
+def test_a_table_survives_tsv(tmp_path):
+    table = long_table(random_experiment(np.random.default_rng(5)))
+    table["state"] = table["state"].map({"a": "naïve T", "b": "β", "c": "c d", "d": "d"})
+    expected = nk.tl.state_shift(table)
+    table.to_csv(tmp_path / "counts.tsv", sep="\t", index=False)
+    again = nk.tl.state_shift(pd.read_csv(tmp_path / "counts.tsv", sep="\t"))
+    pd.testing.assert_frame_equal(again, expected)
+    expected.to_csv(tmp_path / "shift.tsv", sep="\t", index=False)
+    pd.testing.assert_frame_equal(pd.read_csv(tmp_path / "shift.tsv", sep="\t"), expected)
+
+
+def test_real_table_equals_a_hand_written_test(shared):
+    """Cancer against healthy, 20 people: effects, errors and p-values."""
+    long = pd.read_csv(shared / "data/composition_counts/sccomp_composition.csv")
+    long = long.rename(columns={"cell_group": "state", "Freq": "n_cells", "type": "group"})
+    table = nk.tl.state_shift(
+        long, treated="cancer", control="healthy", by=None, replicate="sample", condition="group"
+    )
+    wide = long.pivot(index=["sample", "group"], columns="state", values="n_cells").fillna(0)  # noqa: PD010
+    table = table.set_index("state").loc[list(wide.columns)]
+    is_cancer = wide.index.get_level_values("group") == "cancer"
+    design = np.column_stack([np.ones(20), is_cancer]).astype(float)
+    counts = wide.to_numpy()
+    between = between_samples(counts, design)
+    effect, unscaled, variance = hand_fit(counts, design, between)
+    np.testing.assert_allclose(table["log_odds_ratio"], effect, rtol=1e-6, atol=1e-8)
+    e = np.log(variance) - special.digamma(9) + np.log(9)
+    excess = e.var(ddof=1) - special.polygamma(1, 9)
+    prior_df = np.inf
+    if excess > 0:
+        grid = np.geomspace(1e-3, 1e6, 400_001)
+        prior_df = 2 * grid[np.argmin(np.abs(special.polygamma(1, grid) - excess))]
+    posterior = np.maximum(shared_variance(variance, 18), 1)
+    t = effect / np.sqrt(posterior * unscaled)
+    df = min(18 + prior_df, 18 * len(effect))
+    np.testing.assert_allclose(table["se"], np.sqrt(posterior * unscaled), rtol=1e-4)
+    np.testing.assert_allclose(table["p_value"], 2 * stats.t.sf(np.abs(t), df), rtol=5e-3)
+    assert (table["q_value"] < 0.05).sum() > 5
+
+
+@pytest.mark.parametrize(
+    ("change", "error", "words"),
+    [
+        (lambda t: t.drop(columns="n_cells"), MissingKeyError, "n_cells are needed too"),
+        (lambda t: pd.concat([t, t.head(1)]), DesignError, "several rows for state"),
+        (lambda t: t.assign(n_cells=t["n_cells"] + 0.5), ValueError, "fractions"),
+        (lambda t: t.assign(n_cells=t["n_cells"].where(t.index > 0)), ValueError, "NaN"),
+        (lambda t: t.assign(state=t["state"].where(t.index > 0)), ValueError, "lack a sample"),
+        (lambda t: t.assign(condition="coculture"), DesignError, "No sample has condition"),
+        (lambda t: t.assign(nk_donor=[str(i) for i in range(len(t))]), DesignError, "constant"),
+        (lambda t: t[t["state"] == "a"], DesignError, "at least two"),
+        (lambda t: t[t["sample"].isin(["None_d1", "A_d1"])], DesignError, "Add replicates"),
+    ],
+)  # fmt: skip
+def test_tables_that_cannot_be_tested(change, error, words):
+    table = long_table(random_experiment(np.random.default_rng(6)))
+    with pytest.raises(error, match=words):
+        nk.tl.state_shift(change(table))
+
+
+def test_time_course():
+    rng = np.random.default_rng(7)
+    rows = []
+    for donor in ("d1", "d2", "d3", "d4"):
+        for hours, share in ((0, 0.1), (6, 0.2), (24, 0.6)):
+            k = rng.binomial(300, share)
+            rows += [
+                {"sample": f"{donor}_{hours}", "tumor": "K562", "nk_donor": donor, "time_h": hours,
+                 "state": s, "n_cells": n} for s, n in (("on", k), ("off", 300 - k))
+            ]  # fmt: skip
+    table = nk.tl.state_shift(
+        pd.DataFrame(rows), condition="time_h", treated=[6, 24], control=0
+    ).set_index(["treated", "state"])
+    effect = table["log_odds_ratio"].xs("on", level="state")
+    assert effect["6"] == pytest.approx(np.log(0.25 / (1 / 9)), abs=0.4)
+    assert effect["24"] == pytest.approx(np.log(1.5 * 9), abs=0.4)
+    assert (table["n_samples_treated"] == 4).all()
+
+
+def test_states_defined_against_the_monoculture_are_not_tested(caplog):
+    counts = random_experiment(np.random.default_rng(8))
+    table = long_table(counts).replace(
+        {
+            "condition": {"nk_mono": "tumor_mono"},
+            "state": {"a": "baseline", "d": "ifn_gamma_response"},
+        }
+    )
+    shift = nk.tl.state_shift(table, "tumor_state")
+    assert "circular" in caplog.text
+    assert set(shift["state"]) == {"baseline", "b", "c"}
+    folded = table.replace({"state": {"ifn_gamma_response": "baseline"}})
+    folded = folded.groupby(
+        ["sample", "tumor", "nk_donor", "condition", "state"], dropna=False, as_index=False
+    )["n_cells"].sum()
+    pd.testing.assert_frame_equal(shift, nk.tl.state_shift(folded, "tumor_state"))
+
+
+@pytest.mark.filterwarnings("ignore:.*signatures are incomplete")
+def test_interferon_beta_brings_nk_cells_to_the_interferon_state(kang):
+    cells = kang[kang.obs["donor"].notna()].copy()
+    donor, arm = cells.obs["donor"].astype(str), cells.obs["condition"].astype(str)
+    is_nk = (cells.obs["cell_type"] == "NK").to_numpy()
+    cells.obs["sample"], cells.obs["nk_donor"] = donor + "_" + arm, donor
+    cells.obs["condition"] = arm.map({"ctrl": "nk_mono", "stim": "coculture"})
+    cells.obs["compartment"] = pd.Categorical(np.where(is_nk, "nk", "other"))
+    nk.tl.nk_states(cells)
+    table = nk.tl.state_shift(cells, by=None, min_cells=2, include_unassigned=True)
+    row = table.set_index("state").loc["type_i_ifn"]
+    assert row["n_samples_treated"] == 8
+    assert row["n_samples_control"] == 8
+    assert row["log_odds_ratio"] > 2
+    assert row["q_value"] < 0.001

@@ -7,8 +7,10 @@ import pandas as pd
 import pytest
 
 import nkscore as nk
+from nkscore import signatures
 from nkscore.errors import DesignError, GeneCoverageError, MissingKeyError
 
+pytestmark = pytest.mark.filterwarnings("ignore:.*incomplete in these data")
 LABELS = ["low_myc_dormant_like", "cycling", "ifn_gamma_response", "baseline", "unassigned"]
 
 
@@ -24,7 +26,6 @@ def called_states(adata):
 def test_low_myc_cells_are_found(stated):
     low = called_states(stated) == "low_myc_dormant_like"
     truth = stated.obs["truth_tumor_state"][tumor_cells(stated)] == "low_myc"
-    # Measured: recall 0.72, precision 0.986; 0.3 % of the other cells.
     assert low[truth].mean() > 0.6
     assert truth[low].mean() > 0.93
     assert low[~truth].mean() < 0.01
@@ -60,7 +61,6 @@ def test_cycling_follows_the_phase(stated):
     cells = tumor_cells(stated)
     cycling = stated.obsm["tumor_programs"]["cycling"][cells] > 0.5
     divides = stated.obs["truth_phase"][cells] != "G1"
-    # Measured: 99.6 % and 1.4 %.
     assert cycling[divides].mean() > 0.97
     assert cycling[~divides].mean() < 0.04
 
@@ -71,14 +71,13 @@ def test_without_a_cycle_no_cell_cycles(simulate):
     assert (called_states(adata) == "cycling").mean() < 0.02
 
 
-@pytest.mark.parametrize(("share", "flips"), [(0.5, 0.015), (0.25, 0.07)])
+@pytest.mark.parametrize(("share", "flips"), [(0.5, 0.02), (0.25, 0.07)])
 def test_shallow_cells_lose_their_call_rather_than_change_it(stated, thinned, share, flips):
     shallow = thinned(stated, share)
     nk.tl.tumor_states(shallow)
     before, after = called_states(stated), called_states(shallow)
     was = before != "unassigned"
     changed = ((after != before) & (after != "unassigned"))[was].mean()
-    # Measured: 0.4 % flips and 5 % lost at half the depth; 4 % and 11 % at a quarter.
     assert changed < flips
     assert (after == "unassigned")[was].mean() > 2 * changed
     # A shallow cell is not a dormant one.
@@ -90,7 +89,7 @@ def test_shallow_cells_lose_their_call_rather_than_change_it(stated, thinned, sh
 def test_own_programs(stated):
     adata = stated.copy()
     mine = nk.tl.TumorProgram(
-        genes=("TIROSH2016_G1S", "TIROSH2016_G2M"), without=(), fold=3.0, bounds=(1.5, 50.0)
+        genes=("TIROSH2016_G1S", "TIROSH2016_G2M"), fold=3.0, bounds=(1.5, 50.0)
     )
     nk.tl.tumor_states(adata, programs={"divides": mine})
     assert list(adata.obs["tumor_state"].cat.categories) == ["divides", "baseline", "unassigned"]
@@ -106,31 +105,44 @@ def test_order_of_programs_decides_the_label(stated):
     adata = stated.copy()
     programs = nk.tl._tumor_states.PROGRAMS
     nk.tl.tumor_states(adata, programs={k: programs[k] for k in ("ifn_gamma_response", "cycling")})
-    both = (adata.obsm["tumor_programs"] > 0.7).all(axis=1)
+    both = (adata.obsm["tumor_programs"] > 0.8).all(axis=1)
     assert both.sum() > 50
     assert (adata.obs["tumor_state"][both] == "ifn_gamma_response").all()
-    usual = (stated.obsm["tumor_programs"][["ifn_gamma_response", "cycling"]] > 0.7).all(axis=1)
-    sure = usual & (stated.obsm["tumor_programs"]["low_myc_dormant_like"] < 0.3)
-    assert (stated.obs["tumor_state"][sure] == "cycling").all()
+    nk.tl.tumor_states(adata, order=["cycling", "ifn_gamma_response"])
+    assert (adata.obs["tumor_state"][both] == "cycling").all()
+    assert list(adata.obs["tumor_state"].cat.categories)[:2] == ["cycling", "ifn_gamma_response"]
 
 
 def test_label_follows_from_the_probabilities(stated):
     cells = tumor_cells(stated)
     table, state = stated.obsm["tumor_programs"][cells], called_states(stated)
-    on, off = table >= 0.7, table <= 0.3
+    on, off = table[LABELS[:3]] >= 0.8, table[LABELS[:3]] <= 0.2
     assert (state[off.all(axis=1)] == "baseline").all()
-    assert (state[on["low_myc_dormant_like"]] == "low_myc_dormant_like").all()
-    first_open = ~on["low_myc_dormant_like"] & ~off["low_myc_dormant_like"]
+    low, cycles = on["low_myc_dormant_like"], on["cycling"]
+    # Some have too much of the cycle for the label, too little to be called cycling.
+    allowed = ["low_myc_dormant_like", "unassigned"]
+    assert state[low & off["cycling"]].isin(allowed).all()
+    # A cell that cycles is not dormant, however low its MYC targets.
+    assert (low & cycles).sum() > 5
+    assert (state[cycles] != "low_myc_dormant_like").all()
+    first_open = ~low & ~off["low_myc_dormant_like"] & off["cycling"]
     assert first_open.sum() > 10
-    assert (state[first_open] == "unassigned").all()
-    second = off["low_myc_dormant_like"] & on["cycling"]
+    assert (state[first_open] == "unassigned").mean() > 0.9
+    second = off["low_myc_dormant_like"] & cycles
     assert (state[second] == "cycling").all()
 
 
 def test_written_slots(stated):
     obs, cells = stated.obs, tumor_cells(stated)
     assert list(obs["tumor_state"].cat.categories) == LABELS
-    assert list(stated.obsm["tumor_programs"].columns) == LABELS[:3]
+    programs = list(stated.obsm["tumor_programs"].columns)
+    assert {*LABELS[:3], "myc_high", "senescence_like", "nfkb", "mhc_i_low", "stress"} < set(
+        programs
+    )
+    assert list(stated.obsm["tumor_program_scores"].columns) == programs
+    assert list(stated.obsm["dormancy"].columns) == [
+        "myc", "biosynthesis", "diapause", "g0", "senescence", "apoptosis", "index",
+    ]  # fmt: skip
     assert stated.obsm["tumor_programs"][~cells].isna().all(axis=None)
     values = stated.obsm["tumor_programs"][cells].to_numpy()
     assert values.min() >= 0
@@ -139,7 +151,14 @@ def test_written_slots(stated):
     not_judged = (obs["compartment"] == "tumor").to_numpy() & ~cells
     assert not_judged.sum() > 100
     assert (obs["tumor_state"][not_judged] == "unassigned").all()
-    assert set(stated.uns["nkscore"]["tl.tumor_states"]["fold"]) == set(LABELS[:3])
+    record = stated.uns["nkscore"]["tl.tumor_states"]
+    assert set(record["fold"]) == set(programs)
+    assert set(record["genes"]["program"]) == set(programs)
+    assert set(record["genes"]["gene"]) == set(record["rates"].index)
+    assert len(record["levels"]) == len(programs) * 6
+    assert list(record["rates"].columns) == sorted(set(obs["tumor"].dropna().astype(str)))
+    colors = nk.pl.palette("tumor_state", obs["tumor_state"].cat.categories)
+    assert list(stated.uns["tumor_state_colors"]) == list(colors.values())
     nk.schema.validate(stated, stage="tumor_states")
 
 
@@ -155,7 +174,7 @@ def test_lines_with_few_cells_are_unassigned(experiment, caplog):
     assert (adata.obs["tumor_state"][cells] == "unassigned").all()
     assert adata.obsm["tumor_programs"][cells].isna().all(axis=None)
     nk.tl.tumor_states(adata, min_cells=19)
-    assert (adata.obs["tumor_state"][cells] != "unassigned").mean() > 0.5
+    assert adata.obsm["tumor_programs"][cells].notna().all(axis=None)
 
 
 def test_no_line_has_enough_cells(experiment):
@@ -186,3 +205,126 @@ def test_order_of_cells_and_genes_does_not_matter(stated, experiment):
         other.obsm["tumor_programs"].loc[stated.obs_names], stated.obsm["tumor_programs"],
         rtol=1e-6, atol=1e-8,
     )  # fmt: skip
+
+
+def low_myc(adata):
+    cells = tumor_cells(adata)
+    truth = (adata.obs["truth_tumor_state"][cells] == "low_myc").to_numpy()
+    return truth, adata.obsm["tumor_programs"]["low_myc_dormant_like"][cells].to_numpy()
+
+
+def area(truth, score):
+    ranks = pd.Series(score).rank().to_numpy()
+    return (ranks[truth].mean() - (truth.sum() + 1) / 2) / (~truth).sum()
+
+
+def test_ranking_and_calibration_of_low_myc(stated):
+    truth, p = low_myc(stated)
+    assert area(truth, p) > 0.97
+    bins = np.minimum((10 * p).astype(int), 9)
+    gaps = [
+        abs(truth[bins == b].mean() - p[bins == b].mean()) * (bins == b).mean() for b in set(bins)
+    ]
+    assert sum(gaps) < 0.05
+
+
+def test_index_is_zero_as_usual_and_rises_in_dormant_cells(stated):
+    truth, _ = low_myc(stated)
+    parts = stated.obsm["dormancy"][tumor_cells(stated)]
+    alone = (stated.obs["condition"][tumor_cells(stated)] == "tumor_mono").to_numpy()
+    assert abs(parts["index"][alone].mean()) < 0.03
+    assert parts["index"][truth].mean() > parts["index"][~truth].mean() + 0.5
+    assert parts["myc"][truth].mean() < -0.2
+    assert area(truth, parts["index"].to_numpy()) > 0.93
+
+
+@pytest.mark.parametrize(("share", "changed"), [(0.5, 0.05), (0.25, 0.1)])
+def test_index_does_not_follow_depth(stated, thinned, share, changed):
+    shallow = thinned(stated, share)
+    nk.tl.tumor_states(shallow, programs="low_myc_dormant_like")
+    cells = tumor_cells(stated)
+    before, after = (x.obsm["dormancy"]["index"][cells] for x in (stated, shallow))
+    assert abs(after.median() - before.median()) < 0.1 * before.std()
+    # The call, too, hardly changes.
+    on = [low_myc(x)[1] >= 0.8 for x in (stated, shallow)]
+    # Most of the change is from on to open; 5 % would be wanted at a quarter, too.
+    assert (on[0] != on[1]).mean() < changed
+
+
+def test_transcripts_of_nk_cells_are_in_no_inflammatory_program():
+    programs = signatures.tumor_programs().set_index("program")
+    nk_genes = {*signatures.nk_exclusive(), *signatures.get("NK_SHARED").up}
+    for name in ("senescence_like", "nfkb", "type_i_ifn", "apoptosis"):
+        members = set(nk.tl._tumor_states.PROGRAMS[name].members())
+        assert members.isdisjoint(nk_genes)
+        assert len(members) == programs.loc[name, "n_genes"]
+    assert "TNF" in signatures.get("SENMAYO").up
+
+
+def test_ambient_nk_transcripts_make_no_program(simulate):
+    # A third of the RNA is ambient, half of that from NK cells; nothing answers them.
+    adata = simulate(null=True, low_myc=0.0, ambient=0.3, doublets=0.0)
+    programs = ["senescence_like", "nfkb", "ifn_gamma_response"]
+    nk.tl.tumor_states(adata, programs=programs)
+    # Lists of NK transcripts alone do not suffice at so much ambient RNA.
+    assert (adata.obsm["tumor_programs"]["nfkb"] >= 0.8).mean() > 0.1
+    nk.pp.ambient(adata)
+    nk.tl.tumor_states(adata, programs=programs)
+    assert (adata.obsm["tumor_programs"] >= 0.8).mean().max() < 0.01
+    genes = adata.uns["nkscore"]["tl.tumor_states"]["genes"]
+    n_genes = (genes["program"] == "nfkb").sum()
+    assert n_genes > 0.5 * len(nk.tl._tumor_states.PROGRAMS["nfkb"].members())
+
+
+def test_lines_without_a_monoculture_stay_open(experiment, caplog):
+    adata = experiment[(experiment.obs["condition"] != "tumor_mono").to_numpy()].copy()
+    with caplog.at_level(logging.WARNING, logger="nkscore"):
+        nk.tl.tumor_states(adata, programs=["cycling", "ifn_gamma_response"])
+    assert "'tumor_mono' to compare with" in caplog.text
+    cells = tumor_cells(adata)
+    assert (adata.obsm["tumor_programs"]["ifn_gamma_response"][cells] == 0.5).all()
+    state = called_states(adata)
+    assert set(state.unique()) == {"cycling", "unassigned"}
+
+
+def test_groups_and_names_of_programs(stated):
+    adata = stated.copy()
+    nk.tl.tumor_states(adata, programs=["cycling", "ligands"])
+    names = list(adata.obsm["tumor_programs"].columns)
+    assert names[0] == "cycling"
+    assert {"ligands_nkg2d_high", "ligands_nkg2d_low", "ligands_death_receptor_high"} < set(names)
+    assert "dormancy" in adata.obsm  # of the run before
+    np.testing.assert_allclose(
+        adata.obsm["tumor_programs"]["cycling"], stated.obsm["tumor_programs"]["cycling"],
+        rtol=0, atol=0.02,  # genes of the ligands no longer measure depth
+    )  # fmt: skip
+
+
+def test_errors_of_programs(experiment):
+    adata = experiment.copy()
+    with pytest.raises(
+        MissingKeyError, match=r"no packaged tumor program 'cyclin'.*Nearest: cycling"
+    ):
+        nk.tl.tumor_states(adata, programs=["cyclin"])
+    unknown = nk.tl.TumorProgram(genes=("HALLMARK_MYC",))
+    with pytest.raises(MissingKeyError, match="no signature 'HALLMARK_MYC'"):
+        nk.tl.tumor_states(adata, programs={"mine": unknown})
+    absent = signatures.Signature("absent", ("NOGENE1", "NOGENE2"))
+    with pytest.raises(GeneCoverageError, match=r"mine 0 of 2"):
+        nk.tl.tumor_states(adata, programs={"mine": nk.tl.TumorProgram(genes=(absent,))})
+    with pytest.raises(MissingKeyError, match="order names stress, but the programs called are"):
+        nk.tl.tumor_states(adata, programs=["cycling"], order=["stress"])
+
+
+def test_interferon_response_of_real_blood_cells(kang):
+    adata = kang[kang.obs["cell_type"].isin(["B", "CD14 Mono", "CD4 Naive T", "CD8 T"])].copy()
+    control = (adata.obs["condition"] == "ctrl").to_numpy()
+    # Every other control cell is handed in as treated, in a line that is judged by the rest.
+    held_out = control & (np.arange(adata.n_obs) % 2 == 0)
+    adata.obs["tumor"] = adata.obs["cell_type"].astype(str)
+    adata.obs["compartment"] = "tumor"
+    adata.obs["condition"] = np.where(control & ~held_out, "tumor_mono", "coculture")
+    nk.tl.tumor_states(adata, programs=["type_i_ifn"])
+    on = adata.obsm["tumor_programs"]["type_i_ifn"] >= 0.8
+    assert on[~control].mean() > 0.9
+    assert on[held_out].mean() < 0.05

@@ -72,9 +72,23 @@ FROM_TABLES: tuple[FromTable, ...] = (
               "Logarithm of the odds ratio of activated states against NK cells alone, with its "
               "interval.",
               partial(pl.effects, label="tumor", effect="log_odds_ratio")),
+    FromTable("ambient", "ambient", QUALITY, "Ambient RNA of tumor cells",
+              "Share of the counts that floated in, with its interval, and the part from NK cells.",
+              pl.ambient),
     FromTable("core_response", "core_response", RESPONSE, "Core response of tumor cells",
-              "Mean log2 fold change over lines with its interval: the 25 surest genes.",
-              lambda t: pl.effects(t.head(25))),
+              "Mean log2 fold change over lines, its interval and where a further line may lie: "
+              "the 25 first genes.",
+              pl.core_response),
+    FromTable("decompose_shift", "decomposition", RESPONSE, "Within states, or by their shares",
+              "The two parts of the change of the mean score, and their sum.",
+              pl.decomposition),
+    FromTable("tumor_enrichment", "enrichment_dots", RESPONSE, "Gene sets in the tumor response",
+              "Color: t of the set; size: certainty; rings mark q < 0.05.",
+              pl.enrichment_dots),
+    FromTable("communication", "communication_dots", RESPONSE, "Receptors and ligands",
+              "Color: log2 fold change of the product of both genes; rings mark q < 0.05; a star: "
+              "ambient RNA may explain the tumor gene.",
+              pl.communication_dots),
 )  # fmt: skip
 
 #: Column of the cells → what its map shows.

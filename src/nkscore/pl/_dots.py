@@ -83,11 +83,11 @@ def response_dots(
         rows=_top_genes(data, fdr) if genes is None else in_order(
             dict.fromkeys(data["gene"]), genes, "genes"
         ),
-        tumors=_tumor_order(table, tumors),
+        tumors=tumor_order(table, tumors),
         fdr=fdr,
         italic=True,
     )  # fmt: skip
-    return draw(matrix, _lineages(data), ax)
+    return draw(matrix, lineages_of(data), ax)
 
 
 def state_shift(
@@ -146,11 +146,11 @@ def state_shift(
         value="log_odds_ratio",
         value_label="log odds ratio",
         rows=in_order(levels_of(table["state"], "state"), states, "states"),
-        tumors=_tumor_order(table, tumors),
+        tumors=tumor_order(table, tumors),
         fdr=fdr,
         italic=False,
     )
-    return draw(matrix, _lineages(data), ax)
+    return draw(matrix, lineages_of(data), ax)
 
 
 def _plain(table: pd.DataFrame, row: str) -> pd.DataFrame:
@@ -161,18 +161,20 @@ def _plain(table: pd.DataFrame, row: str) -> pd.DataFrame:
     return data
 
 
-def _lineages(data: pd.DataFrame) -> dict[str, str]:
+def lineages_of(data: pd.DataFrame) -> dict[str, str]:
+    """Return the lineage of each tumor, nothing where the table does not tell."""
     if "lineage" not in data.columns:
         return {}
     known = data.drop_duplicates("tumor")
     return dict(zip(known["tumor"], known["lineage"], strict=True))
 
 
-def _tumor_order(table: pd.DataFrame, tumors: Sequence[str] | None) -> list[str]:
+def tumor_order(table: pd.DataFrame, tumors: Sequence[str] | None) -> list[str]:
+    """Return the tumors asked for, or all, grouped by lineage."""
     names = levels_of(table["tumor"])
     if tumors is not None or "lineage" not in table.columns:
         return in_order(names, tumors, "tumors")
-    lineage_of = _lineages(table.assign(
+    lineage_of = lineages_of(table.assign(
         tumor=as_text(table["tumor"]), lineage=as_text(table["lineage"])
     ))  # fmt: skip
     ranks = {level: i for i, level in enumerate(levels_of(table["lineage"], "lineage"))}

@@ -41,6 +41,14 @@ class Matrix:
     tumors: list[str]
     fdr: float
     italic: bool
+    #: Column of probabilities that the area of the dots shows, and its printed name.
+    certainty: str = "q_value"
+    certainty_label: str = "q"
+    #: Column of truth values that puts the ring; by default ``certainty`` below ``fdr``.
+    ring: str | None = None
+    ring_label: str = ""
+    #: What is printed in place of ``rows``.
+    row_labels: list[str] | None = None
 
 
 def draw(matrix: Matrix, lineages: dict[str, str], ax: Axes | None) -> Axes:
@@ -71,7 +79,8 @@ def _grid(ax: Axes, matrix: Matrix, *, strip: bool) -> None:
     ax.set_xlim(-0.5, columns - 0.5)
     ax.set_ylim(rows - 0.5, -0.5)
     ax.set_xticks(range(columns), shortened(matrix.tumors), rotation=90)
-    ax.set_yticks(range(rows), [name if matrix.italic else printed(name) for name in matrix.rows])
+    words = matrix.row_labels or [n if matrix.italic else printed(n) for n in matrix.rows]
+    ax.set_yticks(range(rows), words)
     if matrix.italic:
         for label in ax.get_yticklabels():
             label.set_fontstyle("italic")
@@ -82,14 +91,16 @@ def _grid(ax: Axes, matrix: Matrix, *, strip: bool) -> None:
 
 def _dots(ax: Axes, matrix: Matrix, biggest: float) -> tuple[Any, str]:
     full = pd.MultiIndex.from_product([matrix.rows, matrix.tumors])
-    cells = matrix.table.set_index([matrix.row, "tumor"])[[matrix.value, "q_value"]].reindex(full)
+    cells = matrix.table.set_index([matrix.row, "tumor"]).reindex(full)
     columns, rows = _shape(matrix)
     y, x = (grid.ravel() for grid in np.mgrid[0:rows, 0:columns])
     value = cells[matrix.value].to_numpy(dtype=float)
-    q_value = cells["q_value"].to_numpy(dtype=float)
+    q_value = cells[matrix.certainty].to_numpy(dtype=float)
     known = ~np.isnan(value) & ~np.isnan(q_value)
     limit, extend = _color_limit(value[known])
     ring = q_value[known] < matrix.fdr
+    if matrix.ring is not None:
+        ring = cells[matrix.ring].to_numpy()[known].astype(bool)
     points = ax.scatter(
         x[known], y[known], s=_areas(q_value[known], biggest),
         c=np.clip(value[known], -limit, limit), cmap="RdBu_r", vmin=-limit,
@@ -124,12 +135,14 @@ def _size_legend(side: SidePanel, matrix: Matrix, biggest: float) -> None:
             markeredgecolor=FAINT, markeredgewidth=0.5)
         for q, label in marks
     ]  # fmt: skip
-    side.legend(sizes, title="−log$_{10}$ q", labelspacing=0.45, handlelength=1.7)
+    side.legend(
+        sizes, title=f"−log$_{{10}}$ {matrix.certainty_label}", labelspacing=0.45, handlelength=1.7
+    )
     shown = biggest**0.5
     side.legend(
         [
-            dot("white", f"q < {matrix.fdr:g}", size=shown * 0.7, markeredgecolor=INK,
-                markeredgewidth=0.9),
+            dot("white", matrix.ring_label or f"q < {matrix.fdr:g}", size=shown * 0.7,
+                markeredgecolor=INK, markeredgewidth=0.9),
             dot(FAINT, "Not tested", size=shown * 0.35, marker="x", markeredgewidth=0.6),
         ],
         handlelength=1.7,

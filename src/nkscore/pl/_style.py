@@ -42,7 +42,11 @@ def style() -> Iterator[None]:
     >>> plt.close(figure)
     """
     import matplotlib as mpl
+    import matplotlib.pyplot as plt
 
+    # Jupyter's backend turns interactive mode on when it is loaded, with the first figure. Loaded
+    # within the context, that would be undone at its end, and no later figure would show.
+    plt.draw_if_interactive()  # type: ignore[no-untyped-call]
     with mpl.rc_context(_settings()):
         yield
 

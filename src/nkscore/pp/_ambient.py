@@ -9,7 +9,7 @@ import numpy as np
 import pandas as pd
 
 from nkscore import schema, signatures
-from nkscore._samples import Samples, compartment_samples, labels
+from nkscore._shared._samples import Samples, compartment_samples, labels
 from nkscore.errors import DesignError, GeneCoverageError
 from nkscore.pp._references import identity_genes
 from nkscore.stats import ambient_share, group_sums

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import itertools
 import logging
+import sys
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Protocol
 
@@ -154,12 +155,9 @@ def _is_array_on_disk(matrix: Any) -> bool:
 
 
 def is_sparse(matrix: Any) -> bool:
-    """Whether ``matrix`` is a scipy matrix; scipy is imported for its owners only."""
-    if type(matrix).__module__.partition(".")[0] != "scipy":
-        return False
-    from scipy import sparse
-
-    return bool(sparse.issparse(matrix))
+    """Whether ``matrix`` is a scipy matrix (views of AnnData are); scipy is not imported for it."""
+    sparse = sys.modules.get("scipy.sparse")
+    return sparse is not None and bool(sparse.issparse(matrix))
 
 
 def is_dask(matrix: Any) -> bool:

@@ -18,17 +18,22 @@ from nkscore.signatures._diagnose import diagnose
 from nkscore.signatures._files import load, save
 from nkscore.signatures._match import Match, coverage, match
 from nkscore.signatures._overlap import overlap
+from nkscore.signatures._programs import TumorProgram, dormancy_components, tumor_programs
 from nkscore.signatures._signature import Signature
 from nkscore.signatures._tables import crispr_hits, ligand_receptor
+from nkscore.signatures._vocabularies import State, vocabularies, vocabulary
 
 __all__ = [
     "Match",
     "Signature",
+    "State",
+    "TumorProgram",
     "as_signatures",
     "catalog",
     "coverage",
     "crispr_hits",
     "diagnose",
+    "dormancy_components",
     "get",
     "ligand_receptor",
     "load",
@@ -38,4 +43,7 @@ __all__ = [
     "panel",
     "panels",
     "save",
+    "tumor_programs",
+    "vocabularies",
+    "vocabulary",
 ]

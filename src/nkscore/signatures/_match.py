@@ -133,8 +133,7 @@ def match(
     if not 0 <= min_coverage <= 1:
         msg = f"min_coverage is {min_coverage}; a share between 0 and 1 is needed."
         raise ValueError(msg)
-    # The index of an AnnData keeps its hash table from call to call.
-    names = var_names if isinstance(var_names, pd.Index) else pd.Index(list(var_names))
+    names = pd.Index(var_names) if not isinstance(var_names, pd.Index) else var_names
     wanted = as_signatures(signatures)
     placed = _place_all(names, wanted, aliases=aliases)
     failed = {
@@ -249,12 +248,10 @@ def _direction_lost(signature: Signature, entry: _Placed) -> bool:
 
 
 def _coverage_table(placed: Mapping[str, _Placed]) -> pd.DataFrame:
+    counted = ("n_genes", "n_found", "n_by_alias", "fraction")
     return pd.DataFrame({
         "signature": list(placed),
-        "n_genes": [entry.n_genes for entry in placed.values()],
-        "n_found": [entry.n_found for entry in placed.values()],
-        "n_by_alias": [entry.n_by_alias for entry in placed.values()],
-        "fraction": [entry.fraction for entry in placed.values()],
+        **{name: [getattr(entry, name) for entry in placed.values()] for name in counted},
         "missing": [",".join(entry.missing) for entry in placed.values()],
     })  # fmt: skip
 

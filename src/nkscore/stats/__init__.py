@@ -3,40 +3,162 @@
 from __future__ import annotations
 
 from nkscore.stats._ambient import AmbientShare, ambient_share
+from nkscore.stats._association import (
+    Association,
+    exact_test,
+    rank_correlation,
+    rank_sum,
+)
+from nkscore.stats._composition import CompositionFit, fit_composition
+from nkscore.stats._contamination import (
+    Remainder,
+    adjusted_p,
+    log2_ratio_of_arms,
+    relative_error,
+    remaining_effect,
+)
+from nkscore.stats._decomposition import Decomposition, kitagawa, unit_spread
+from nkscore.stats._deseq2 import fit_deseq2
 from nkscore.stats._design import Design, response_design
+from nkscore.stats._dormancy import (
+    DORMANCY_EFFECTS,
+    dormancy_index,
+    relative_change,
+    signed_mean,
+)
+from nkscore.stats._guides import GuideMixture, guide_mixture
 from nkscore.stats._hashtags import HashtagMixture, hashtag_mixture
 from nkscore.stats._htodemux import HtoDemux, htodemux
-from nkscore.stats._linear import LinearFit, Test, fit_linear, moderated_test, squeeze_variances
-from nkscore.stats._mixture import MarkerMixture, fit_marker_mixture, two_level_posterior
+from nkscore.stats._linear import (
+    LinearFit,
+    Test,
+    fit_linear,
+    moderated_test,
+    squeeze_variances,
+    without_zeros,
+)
+from nkscore.stats._location import Shift, complete_blocks, shift_between, shift_within
+from nkscore.stats._marker_mixture import MarkerCells, MarkerModel, marker_posterior
+from nkscore.stats._marker_presence import fit_present_states, marker_agreement
+from nkscore.stats._meta_analysis import Pooled, between_variance, random_effects
 from nkscore.stats._normalization import log_cpm, tmm_factors
-from nkscore.stats._pseudobulk import detected_fraction, group_sums
+from nkscore.stats._perturbation import (
+    fit_with_counting,
+    interaction_design,
+    means_without_replicates,
+    target_design,
+    without_replicates,
+)
+from nkscore.stats._pooling import FEWEST_GENES, pool_with_shared_variance
+from nkscore.stats._program_counts import (
+    GeneLevels,
+    gene_levels,
+    program_counts,
+    reference_counts,
+)
+from nkscore.stats._program_data import ProgramCounts, TwoLevels
+from nkscore.stats._pseudobulk import GroupSums, detected_fraction, group_sums
+from nkscore.stats._rank_aggregation import robust_ranks, signed_z, stouffer
+from nkscore.stats._rank_contrast import RankContrast, abundance_strata, rank_contrast
+from nkscore.stats._responders import Responders, responder_mixture
+from nkscore.stats._response import exact_zero_samples, expressed_genes, fit_response
 from nkscore.stats._separation import Markers, class_posterior, fit_concentration, marker_genes
+from nkscore.stats._shared_errors import error_correlation
+from nkscore.stats._shrinkage import Shrunk, adaptive_shrinkage
+from nkscore.stats._survival import CoxFit, cox_regression
+from nkscore.stats._two_levels import two_level_posterior
 from nkscore.stats._voom import voom
+from nkscore.stats._welch import WelchTest, log_moments, welch_test
 
 __all__ = [
+    "DORMANCY_EFFECTS",
+    "FEWEST_GENES",
     "AmbientShare",
+    "Association",
+    "CompositionFit",
+    "CoxFit",
+    "Decomposition",
     "Design",
+    "GeneLevels",
+    "GroupSums",
+    "GuideMixture",
     "HashtagMixture",
     "HtoDemux",
     "LinearFit",
-    "MarkerMixture",
+    "MarkerCells",
+    "MarkerModel",
     "Markers",
+    "Pooled",
+    "ProgramCounts",
+    "RankContrast",
+    "Remainder",
+    "Responders",
+    "Shift",
+    "Shrunk",
     "Test",
+    "TwoLevels",
+    "WelchTest",
+    "abundance_strata",
+    "adaptive_shrinkage",
+    "adjusted_p",
     "ambient_share",
+    "between_variance",
     "class_posterior",
+    "complete_blocks",
+    "cox_regression",
     "detected_fraction",
+    "dormancy_index",
+    "error_correlation",
+    "exact_test",
+    "exact_zero_samples",
+    "expressed_genes",
+    "fit_composition",
     "fit_concentration",
+    "fit_deseq2",
     "fit_linear",
-    "fit_marker_mixture",
+    "fit_present_states",
+    "fit_response",
+    "fit_with_counting",
+    "gene_levels",
     "group_sums",
+    "guide_mixture",
     "hashtag_mixture",
     "htodemux",
+    "interaction_design",
+    "kitagawa",
+    "log2_ratio_of_arms",
     "log_cpm",
+    "log_moments",
+    "marker_agreement",
     "marker_genes",
+    "marker_posterior",
+    "means_without_replicates",
     "moderated_test",
+    "pool_with_shared_variance",
+    "program_counts",
+    "random_effects",
+    "rank_contrast",
+    "rank_correlation",
+    "rank_sum",
+    "reference_counts",
+    "relative_change",
+    "relative_error",
+    "remaining_effect",
+    "responder_mixture",
     "response_design",
+    "robust_ranks",
+    "shift_between",
+    "shift_within",
+    "signed_mean",
+    "signed_z",
     "squeeze_variances",
+    "stouffer",
+    "target_design",
     "tmm_factors",
     "two_level_posterior",
+    "unit_spread",
     "voom",
+    "welch_test",
+    "without_replicates",
+    "without_zeros",
 ]  # fmt: skip

@@ -32,6 +32,9 @@ class Design:
     confounded: tuple[str, ...]
     df_residual: int
     blocked: bool
+    treated: np.ndarray[Any, np.dtype[np.bool_]]
+    members: dict[str, np.ndarray[Any, np.dtype[np.int64]]]
+    strata: np.ndarray[Any, np.dtype[np.bool_]]
 
 
 def response_design(
@@ -86,6 +89,13 @@ def response_design(
         confounded=tuple(name for name, j in wanted.items() if lost[j]),
         df_residual=df,
         blocked=bool(blocks),
+        treated=treated,
+        members={
+            name: np.flatnonzero((group == name) | (~treated & (baseline == "shared") & shared))
+            for name, j in wanted.items()
+            if not lost[j]
+        },
+        strata=_strata(matrix, _candidates(treated, group, baseline, replicate, covariates or {})),
     )
     _require_answerable(design, n_samples=len(group))
     return design
@@ -109,6 +119,31 @@ def _blocks(treated: Any, baseline: Labels, replicate: Labels) -> dict[str, Floa
         for level in both[1:]:
             columns[f"replicate:{name}:{level}"] = (here & (replicate == level)) - first
     return columns
+
+
+def _candidates(
+    treated: Any, group: Labels, baseline: Labels, replicate: Labels, covariates: Mapping[str, Any]
+) -> list[Any]:
+    """Return sets of samples for which the model might have a number of their own."""
+    sets = []
+    for name in dict.fromkeys(baseline):
+        here = baseline == name
+        sets += [here, here & ~treated]
+        sets += [here & (replicate == r) for r in dict.fromkeys(replicate[here]) if r is not None]
+    sets += [treated & (group == name) for name in dict.fromkeys(group[treated])]
+    for values in covariates.values():
+        column = np.array([str(value) for value in values], dtype=object)
+        sets += [column == level for level in dict.fromkeys(column)]
+    return [one for one in sets if one.any()]
+
+
+def _strata(matrix: Floats, sets: list[Any]) -> np.ndarray[Any, np.dtype[np.bool_]]:
+    """Keep the sets whose indicator is a combination of the columns."""
+    indicator = np.column_stack(sets)
+    target = indicator.astype(float)
+    solution = np.linalg.lstsq(matrix, target, rcond=None)[0]
+    inside = np.abs(matrix @ solution - target).max(axis=0) < 1e-8
+    return np.asarray(indicator[:, inside])
 
 
 def _covariate(name: str, values: list[Any]) -> dict[str, Floats]:

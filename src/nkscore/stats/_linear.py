@@ -6,16 +6,16 @@ inverse chi-square distribution, whose two parameters come from all genes.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
-from scipy import optimize, special, stats
+from scipy import optimize, sparse, special, stats
+
+from nkscore.stats._robust_prior import robust_prior, trimmed_mean
+from nkscore.stats._sparse_pattern import elimination_pattern
 
 Floats = np.ndarray[Any, np.dtype[np.float64]]
-
-# Genes × samples × coefficients² held at a time.
-_BLOCK_VALUES = 8_000_000
 
 
 @dataclass(frozen=True, slots=True)
@@ -58,63 +58,46 @@ def fit_linear(y: Floats, design: Floats, weights: Floats) -> LinearFit:
         Genes × samples, ≥ 0; weight 0 leaves a sample out of that gene's fit and out of its
         degrees of freedom.
     """
-    n_genes, n_samples = y.shape
-    n_coefficients = design.shape[1]
-    cross = (design[:, :, None] * design[:, None, :]).reshape(n_samples, -1)
-    fit = LinearFit(
-        np.full((n_genes, n_coefficients), np.nan),
-        np.full((n_genes, n_coefficients), np.nan),
-        np.full(n_genes, np.nan),
-        np.zeros(n_genes),
-        np.zeros(y.shape),
-    )
-    step = max(1, _BLOCK_VALUES // max(1, n_coefficients**2))
-    for start in range(0, n_genes, step):
-        rows = slice(start, start + step)
-        _fit_block(y[rows], design, weights[rows], cross=cross, fit=fit, rows=rows)
-    return fit
+    from nkscore.stats._least_squares import fit_genes
+
+    n_genes, n_coefficients = y.shape[0], design.shape[1]
+    pattern = elimination_pattern(design)
+    ordered = sparse.csr_array(design[:, pattern.order].astype(np.float64))
+    coefficients, unscaled = np.empty((2, n_genes, n_coefficients))
+    variance, df = np.empty((2, n_genes))
+    fitted = np.empty(y.shape)
+    fit_genes(
+        np.ascontiguousarray(y, dtype=np.float64),
+        np.ascontiguousarray(weights, dtype=np.float64),
+        ordered.indptr.astype(np.int64), ordered.indices.astype(np.int64), ordered.data,
+        pattern.starts, pattern.rows, pattern.place, pattern.size,
+        coefficients, unscaled, variance, df, fitted,
+    )  # fmt: skip
+    back = np.argsort(pattern.order)
+    return LinearFit(coefficients[:, back], unscaled[:, back], variance, df, fitted)
 
 
-def _fit_block(
-    y: Floats, design: Floats, weights: Floats, *, cross: Floats, fit: LinearFit, rows: slice
-) -> None:
-    n_coefficients = design.shape[1]
-    used = weights > 0
-    # A column that is zero in all used samples is left out by putting a one on its diagonal.
-    present = (used.astype(float) @ (design != 0).astype(float)) > 0
-    normal = (weights @ cross).reshape(-1, n_coefficients, n_coefficients)
-    diagonal = np.arange(n_coefficients)
-    normal[:, diagonal, diagonal] += ~present
-    inverse, estimable, rank = _inverse(normal, present)
-    beta = np.einsum("gij,gj->gi", inverse, (weights * y) @ design)
-    fit.fitted[rows] = beta @ design.T
-    residual = y - fit.fitted[rows]
-    df = used.sum(axis=1) - rank
-    rss = (weights * residual**2).sum(axis=1)
-    fit.df_residual[rows] = df
-    fit.variance[rows] = np.where(df > 0, rss / np.maximum(df, 1), np.nan)
-    fit.coefficients[rows] = np.where(estimable, beta, np.nan)
-    fit.unscaled[rows] = np.where(estimable, inverse[:, diagonal, diagonal], np.nan)
+def without_zeros(
+    fit: LinearFit, y: Floats, design: Floats, weights: Floats, *, zero: Any
+) -> LinearFit:
+    """Take samples that a gene's model fits as zero out of its variance and degrees of freedom.
 
-
-def _inverse(normal: Floats, present: Any) -> tuple[Floats, Any, Any]:
-    """Return pseudo-inverses, which coefficients are estimable, and the rank for each gene."""
-    scale = np.sqrt(np.einsum("gii->gi", normal))
-    scaled = normal / scale[:, :, None] / scale[:, None, :]
-    values, vectors = np.linalg.eigh(scaled)
-    keep = values > 1e-10 * values[:, -1:]
-    inverted = np.where(keep, 1 / np.where(keep, values, 1), 0.0)
-    inverse = np.einsum("gij,gj,gkj->gik", vectors, inverted, vectors)
-    # A coefficient is estimable when no dropped direction involves it.
-    lost = np.einsum("gij,gj->gi", vectors**2, (~keep).astype(float))
-    # Terms that cannot be told apart still use up degrees of freedom together.
-    rank = keep.sum(axis=1) - (~present).sum(axis=1)
-    return inverse / scale[:, :, None] / scale[:, None, :], present & (lost < 1e-8), rank
+    A stratum without a count (``zero``, genes × samples) has no scatter of its own: the logarithms
+    of its zeros agree by construction and would make the variance too small. Effects stay as they
+    are. The idea of edgeR's ``voomLmFit`` (Lun and Smyth 2017, doi 10.1515/sagmb-2017-0010).
+    """
+    rows = np.flatnonzero((zero & (weights > 0)).any(axis=1))
+    if rows.size == 0:
+        return fit
+    own = fit_linear(y[rows], design, np.where(zero[rows], 0.0, weights[rows]))
+    variance, df = fit.variance.copy(), fit.df_residual.copy()
+    variance[rows], df[rows] = own.variance, own.df_residual
+    return replace(fit, variance=variance, df_residual=df)
 
 
 def squeeze_variances(
-    variance: Floats, df: Floats, *, covariate: Floats | None = None
-) -> tuple[Floats, Floats, float]:
+    variance: Floats, df: Floats, *, covariate: Floats | None = None, robust: bool = False
+) -> tuple[Floats, Floats, Any]:
     """Shrink residual variances toward a common value, or toward a trend.
 
     Parameters
@@ -124,10 +107,14 @@ def squeeze_variances(
     covariate
         Mean log expression per gene, on which the prior variance may depend (a natural cubic
         spline with four coefficients); one prior for all genes without it.
+    robust
+        Whether genes that vary far more than others keep fewer of the prior's degrees of freedom,
+        and do not take part in estimating it (the trend is then a local regression).
 
     Returns
     -------
-    posterior variances, prior variances, prior degrees of freedom (possibly infinite).
+    posterior variances, prior variances, prior degrees of freedom (possibly infinite; one number,
+    or one per gene if ``robust``).
     """
     usable = (df > 0) & np.isfinite(variance)
     if usable.sum() < 2:
@@ -135,14 +122,54 @@ def squeeze_variances(
     basis = np.ones((variance.size, 1))
     if covariate is not None:
         basis = _natural_spline(covariate, covariate[usable])
-    log_prior, df_prior = _fit_scaled_f(variance[usable], df[usable], basis[usable])
-    prior = np.exp(basis @ log_prior)
-    known = np.where(usable, variance, 0.0)
-    degrees = np.where(usable, df, 0.0)
-    if np.isinf(df_prior):
-        return prior, prior, df_prior
-    posterior = (degrees * known + df_prior * prior) / (degrees + df_prior)
-    return np.asarray(posterior), prior, df_prior
+    log_prior, df_plain = _fit_scaled_f(variance[usable], df[usable], basis[usable])
+    prior, df_prior = np.exp(basis @ log_prior), np.full(variance.size, df_plain)
+    if robust and usable.sum() >= _FEWEST_FOR_ROBUST:
+        prior, df_prior = _robust(
+            variance, df, usable, covariate=covariate, plain=(prior, df_plain)
+        )
+    posterior = combined_variance(variance, np.where(usable, df, 0.0), prior, df_prior)
+    return posterior, prior, df_prior if robust else df_plain
+
+
+def combined_variance(variance: Floats, df: Floats, prior: Floats, df_prior: Any) -> Floats:
+    """Return the mean of two variances by their degrees of freedom; the prior's may be infinite."""
+    known = np.where(df > 0, variance, 0.0)
+    with np.errstate(invalid="ignore"):
+        mean = (df * known + df_prior * prior) / (df + df_prior)
+    return np.where(np.isinf(df_prior), prior, mean)
+
+
+#: Below it, quantiles of the variances say too little.
+_FEWEST_FOR_ROBUST = 20
+
+
+def _robust(
+    variance: Floats,
+    df: Floats,
+    usable: Any,
+    *,
+    covariate: Floats | None,
+    plain: tuple[Floats, float],
+) -> tuple[Floats, Floats]:
+    from statsmodels.nonparametric.smoothers_lowess import lowess
+
+    own = np.maximum(variance[usable], 1e-5 * np.median(variance[usable]))
+    logs = np.log(own)
+    at, trend = np.zeros(1), np.array([trimmed_mean(logs)])
+    if covariate is not None and np.ptp(covariate[usable]) > 0:
+        x = covariate[usable]
+        smooth = lowess(logs, x, frac=0.4, it=3, delta=0.01 * float(np.ptp(x)))
+        at, first = np.unique(smooth[:, 0], return_index=True)
+        trend = smooth[first, 1]
+    everywhere = np.interp(np.zeros(df.size) if covariate is None else covariate, at, trend)
+    found, found_df = robust_prior(
+        own, df[usable], trend=everywhere[usable], plain=(plain[0][usable], plain[1])
+    )
+    shift = float(np.median(np.log(found) - everywhere[usable]))
+    df_prior = np.full(df.size, float(np.median(found_df)))
+    df_prior[usable] = found_df
+    return np.exp(everywhere + shift), df_prior
 
 
 def _natural_spline(x: Floats, known: Floats) -> Floats:
@@ -180,12 +207,13 @@ def _fit_scaled_f(variance: Floats, df: Floats, basis: Floats) -> tuple[Floats, 
         if basis.shape[1] == 1:
             return np.log([positive.mean()]), float("inf")
         return coefficients, float("inf")
-    df_prior = 2 * _inverse_trigamma(excess)
+    df_prior = 2 * inverse_trigamma(excess)
     shift = special.digamma(df_prior / 2) - np.log(df_prior / 2)
     return coefficients + shift * constant, df_prior
 
 
-def _inverse_trigamma(value: float) -> float:
+def inverse_trigamma(value: float) -> float:
+    """Return where the trigamma function has a positive value."""
     # trigamma(x) lies between 1/x and 1/x + 1/x², which brackets the root.
     low, high = 1 / value, 1 / value + 1 / np.sqrt(value) + 1
     root = optimize.brentq(
@@ -200,8 +228,11 @@ def moderated_test(
     *,
     covariate: Floats | None = None,
     least_variance: float = 0.0,
+    min_effect: float = 0.0,
+    robust: bool = False,
+    squeezed: tuple[Floats, Floats, Any] | None = None,
 ) -> Test:
-    """Test one coefficient of each gene against zero, with shared variances.
+    """Test one coefficient of each gene, with shared variances.
 
     Parameters
     ----------
@@ -211,13 +242,26 @@ def moderated_test(
         Mean log expression per gene, on which the shared variance may depend.
     least_variance
         Variances below it are raised to it; 1 where weights are inverse sampling variances.
+    robust
+        See :func:`squeeze_variances`.
+    squeezed
+        Its result for this fit, where several coefficients are tested.
+    min_effect
+        The null hypothesis is an effect of at most this size (McCarthy and Smyth 2009, doi
+        10.1093/bioinformatics/btp053: ``treat``); ``t`` is then 0 for effects below it.
     """
-    posterior, _, df_prior = squeeze_variances(fit.variance, fit.df_residual, covariate=covariate)
+    if squeezed is None:
+        squeezed = squeeze_variances(
+            fit.variance, fit.df_residual, covariate=covariate, robust=robust
+        )
+    posterior, _, df_prior = squeezed
     posterior = np.maximum(posterior, least_variance)
     rows = np.arange(fit.variance.size)
     effect = fit.coefficients[rows, coefficient]
     error = np.sqrt(posterior * fit.unscaled[rows, coefficient])
     df = np.minimum(fit.df_residual + df_prior, fit.df_residual.sum())
-    t = effect / error
-    p = 2 * stats.t.sf(np.abs(t), np.maximum(df, 1e-8))
+    size, at_least = np.abs(effect), np.maximum(df, 1e-8)
+    t = np.sign(effect) * np.maximum((size - min_effect) / error, 0.0)
+    p = stats.t.sf((size - min_effect) / error, at_least)
+    p += stats.t.sf((size + min_effect) / error, at_least)
     return Test(effect, error, t, df, np.asarray(p))

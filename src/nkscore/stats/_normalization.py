@@ -5,7 +5,6 @@ from __future__ import annotations
 from typing import Any
 
 import numpy as np
-from scipy import stats
 
 Floats = np.ndarray[Any, np.dtype[np.float64]]
 
@@ -67,9 +66,20 @@ def _log2_factor(
 
 
 def _middle(values: Floats, trim: float) -> Any:
+    """Return which values have a rank (ties share their mean) in the middle.
+
+    Only the two values at the cut can be tied across it, so that sorting is enough.
+    """
     low = np.floor(values.size * trim) + 1
-    ranks = stats.rankdata(values)
-    return (ranks >= low) & (ranks <= values.size + 1 - low)
+    high = values.size + 1 - low
+    ordered = np.sort(values)
+    lowest, highest = ordered[int(low) - 1], ordered[int(high) - 1]
+    keep = (values > lowest) & (values < highest)
+    for edge in (lowest, highest):
+        first, last = np.searchsorted(ordered, edge), np.searchsorted(ordered, edge, side="right")
+        if low <= (first + 1 + last) / 2 <= high:
+            keep |= values == edge
+    return keep
 
 
 def log_cpm(counts: Floats, library: Floats) -> Floats:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -9,6 +10,42 @@ from scipy import sparse
 
 if TYPE_CHECKING:
     Codes = np.ndarray[Any, np.dtype[np.int64]]
+
+
+@dataclass(slots=True)
+class GroupSums:
+    """Running sums of counts and numbers of cells with a count, groups × genes."""
+
+    n_groups: int
+    n_genes: int
+    sums: np.ndarray[Any, np.dtype[np.float64]] = field(init=False)
+    cells: np.ndarray[Any, np.dtype[np.int32]] = field(init=False)
+
+    def __post_init__(self) -> None:
+        """Begin with zeros."""
+        self.sums = np.zeros((self.n_groups, self.n_genes))
+        self.cells = np.zeros((self.n_groups, self.n_genes), dtype=np.int32)
+
+    def add(self, indptr: Any, indices: Any, values: Any, *, codes: Codes) -> int:
+        """Add cells in CSR form, each entry stored once; ``codes`` is -1 for cells of no group.
+
+        Returns -1, or the number of the first cell that holds anything but whole numbers from
+        zero; what was added until then stays.
+        """
+        from nkscore.stats._sum_kernels import kernel_for
+
+        kernel, dtype = kernel_for(values.dtype)
+        # Group by group, so that the sums of one group stay in the cache.
+        rows = np.argsort(codes, kind="stable")
+        rows = rows[np.searchsorted(codes[rows], 0) :]
+        return int(
+            kernel(
+                np.ascontiguousarray(indptr, dtype=np.int64),
+                np.require(indices, np.int32, ["C", "W"]),
+                np.require(values, dtype, ["C", "W"]),
+                rows, np.ascontiguousarray(codes, dtype=np.int64), self.sums, self.cells,
+            )
+        )  # fmt: skip
 
 
 def _indicator(codes: Codes, n_groups: int, dtype: Any) -> Any:
@@ -24,7 +61,7 @@ def group_sums(matrix: Any, codes: Codes, n_groups: int) -> np.ndarray[Any, np.d
     Parameters
     ----------
     matrix
-        Cells × genes, sparse or dense.
+        Cells × genes, sparse or dense, of any numbers.
     codes
         Group number of each cell, 0 to ``n_groups`` − 1, or -1 for none.
 

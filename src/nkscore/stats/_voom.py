@@ -6,14 +6,20 @@ from typing import Any
 
 import numpy as np
 
-from nkscore.stats._linear import fit_linear
+from nkscore.stats._linear import fit_linear, without_zeros
 from nkscore.stats._normalization import log_cpm
 
 Floats = np.ndarray[Any, np.dtype[np.float64]]
 
 
 def voom(
-    counts: Floats, design: Floats, library: Floats, *, used: Any = None, span: float = 0.5
+    counts: Floats,
+    design: Floats,
+    library: Floats,
+    *,
+    used: Any = None,
+    zero: Any = None,
+    span: float = 0.5,
 ) -> tuple[Floats, Floats]:
     """Return log2 counts per million and their weights, both genes × samples.
 
@@ -27,6 +33,8 @@ def voom(
         Effective library size per sample (total × TMM factor).
     used
         Genes × samples; False leaves a sample out of a gene's fit, with weight 0.
+    zero
+        Genes × samples; True where a stratum without a count says nothing of the variance.
     span
         Share of genes in each local regression of the trend.
 
@@ -41,6 +49,8 @@ def voom(
     used = np.ones(counts.shape, bool) if used is None else used
     y = log_cpm(counts.T, library).T
     fit = fit_linear(y, design, used.astype(float))
+    if zero is not None:
+        fit = without_zeros(fit, y, design, used.astype(float), zero=zero)
     n_used = np.maximum(used.sum(axis=1), 1)
     log_library = np.log2(library + 1)
     mean = (np.where(used, y, 0).sum(axis=1) + used @ log_library) / n_used - np.log2(1e6)
@@ -50,5 +60,5 @@ def voom(
     trend = lowess(s, x, frac=span, it=3, delta=0.01 * float(np.ptp(x)) if x.size else 0.0)
     knots, first = np.unique(trend[:, 0], return_index=True)
     fitted = fit.fitted + log_library - np.log2(1e6)
-    weights = np.interp(fitted, knots, trend[first, 1]) ** -4.0
+    weights = 1.0 / np.square(np.square(np.interp(fitted, knots, trend[first, 1])))
     return y, np.where(used, weights, 0.0)

@@ -2,25 +2,81 @@
 
 from __future__ import annotations
 
+from nkscore.signatures import TumorProgram
 from nkscore.tl._ambient_flag import flag_ambient
+from nkscore.tl._associate import associate
+from nkscore.tl._calibration import calibration
 from nkscore.tl._cell_cycle import cell_cycle
+from nkscore.tl._cohort_differences import cohort_differences
+from nkscore.tl._cohort_survival import cohort_survival
+from nkscore.tl._communication import communication
 from nkscore.tl._composition import state_fractions, state_shift
+from nkscore.tl._core_response import core_response
+from nkscore.tl._cytokine_response import cytokine_response
+from nkscore.tl._decompose_shift import decompose_shift
+from nkscore.tl._doublet_sensitivity import doublet_sensitivity
 from nkscore.tl._embed import embed
+from nkscore.tl._enrichment import enrichment
+from nkscore.tl._explain import explain_state
+from nkscore.tl._guide_abundance import guide_abundance
+from nkscore.tl._join_screens import join_screens
+from nkscore.tl._marker_table import marker_table
+from nkscore.tl._nk_activation import nk_activation
 from nkscore.tl._nk_states import nk_states
+from nkscore.tl._perturbation_response import perturbation_response
+from nkscore.tl._perturbation_scores import perturbation_scores
+from nkscore.tl._perturbation_similarity import perturbation_similarity
+from nkscore.tl._project_cohort import project_cohort
+from nkscore.tl._pseudobulk import pseudobulk
+from nkscore.tl._responders import responders
 from nkscore.tl._response import interaction_response
+from nkscore.tl._response_modules import response_modules
+from nkscore.tl._response_score import response_score
 from nkscore.tl._score import score
+from nkscore.tl._score_contrast import score_contrast
 from nkscore.tl._score_null import score_null
-from nkscore.tl._tumor_states import TumorProgram, tumor_states
+from nkscore.tl._screens import screen_hits
+from nkscore.tl._sensitivity import hla_score, sensitivity_auc
+from nkscore.tl._specific_response import specific_response
+from nkscore.tl._tumor_states import tumor_states
 
 __all__ = [
     "TumorProgram",
+    "associate",
+    "calibration",
     "cell_cycle",
+    "cohort_differences",
+    "cohort_survival",
+    "communication",
+    "core_response",
+    "cytokine_response",
+    "decompose_shift",
+    "doublet_sensitivity",
     "embed",
+    "enrichment",
+    "explain_state",
     "flag_ambient",
+    "guide_abundance",
+    "hla_score",
     "interaction_response",
+    "join_screens",
+    "marker_table",
+    "nk_activation",
     "nk_states",
+    "perturbation_response",
+    "perturbation_scores",
+    "perturbation_similarity",
+    "project_cohort",
+    "pseudobulk",
+    "responders",
+    "response_modules",
+    "response_score",
     "score",
+    "score_contrast",
     "score_null",
+    "screen_hits",
+    "sensitivity_auc",
+    "specific_response",
     "state_fractions",
     "state_shift",
     "tumor_states",

@@ -5,11 +5,13 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
+from scipy.stats import norm
 
 from nkscore import schema, signatures
-from nkscore._samples import compartment_samples, labels
-from nkscore.errors import MissingKeyError
-from nkscore.stats import group_sums
+from nkscore._shared._ambient_counts import AmbientCounts, ambient_counts
+from nkscore._shared._samples import Samples, arms, compartment_samples, labels
+from nkscore.errors import DesignError, MissingKeyError
+from nkscore.stats import adjusted_p, remaining_effect
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
@@ -17,45 +19,80 @@ if TYPE_CHECKING:
     import pandas as pd
     from anndata import AnnData
 
+_CALLED = 0.05
+_LN2 = float(np.log(2))
+_MEASURED = ("ambient_share", "log2_fc_adjusted", "p_value_adjusted")
+
 
 def flag_ambient(
     responses: pd.DataFrame,
     *,
     adata: AnnData | None = None,
     nk_genes: Iterable[str] | None = None,
-    threshold: float = 0.5,
+    treated: str = schema.COCULTURE,
+    control: str = schema.TUMOR_MONO,
+    min_cells: int = 10,
+    alpha: float = 0.01,
+    least_lost: float = 0.25,
 ) -> pd.DataFrame:
     """Mark genes of a tumor response that ambient RNA may explain.
 
-    Tumor cells in co-culture carry floating transcripts of the NK cells in their lane, so genes of
-    NK cells look induced in every line. With ``adata``, the expected ambient counts of each gene
-    (from :func:`nkscore.pp.ambient`) are compared with those counted. Without counts, as for
-    published tables, raised genes that NK cells alone express are marked.
+    Tumor cells in co-culture carry floating transcripts of all cells in their lane, so genes of NK
+    cells look induced in every line. With ``adata`` the expected ambient counts (from
+    :func:`nkscore.pp.ambient`) are taken out of the sums of each sample, in both arms, and the
+    effect is tested again with the error of that expectation: a gene is suspect when its effect
+    does not stand without them. Without counts, as for published tables, raised genes that NK
+    cells alone express are marked.
+
+    Reads ``layers["counts"]``, ``varm["ambient_soup"]``, ``uns["nkscore"]["pp.ambient"]`` and the
+    columns ``sample``, ``lane``, ``tumor``, ``condition``, ``compartment`` and ``qc_pass`` of
+    ``obs``.
 
     Parameters
     ----------
     responses
-        Table with columns ``gene`` and ``log2_fc`` (or Seurat's ``avg_log2FC``), and ``tumor`` if
-        ``adata`` is given, as :func:`nkscore.tl.interaction_response` returns for tumor cells.
+        Table with columns ``gene`` and ``log2_fc`` (or Seurat's ``avg_log2FC``); with ``adata``
+        also ``tumor``, ``se`` and ``p_value``, as :func:`nkscore.tl.interaction_response` returns
+        for tumor cells.
     adata
         Cells × genes, from which the responses were computed, after ``pp.ambient``.
     nk_genes
         NK-exclusive genes to mark without counts; by default ``NK_EXCLUSIVE`` and ``NK_SHARED`` of
         the catalogue (the latter are genes that some tumors express too).
-    threshold
-        A gene is suspect if ambient RNA makes up this share of its counts in co-culture, whatever
-        its direction: a fall of such a gene means that more of it floated in the control's lane.
+    treated, control
+        Conditions that the table compares.
+    min_cells
+        Samples with fewer tumor cells are left out, as in the response.
+    alpha
+        An effect still stands if ``p_value_adjusted`` is below this, 0 to 1.
+    least_lost
+        A gene is suspect only if this share of its evidence (the p-value as a normal deviate) is
+        gone, 0 to 1, so that weak effects are not marked for being weak.
 
     Returns
     -------
-    A copy of the table with the boolean column ``ambient_suspect`` and, with ``adata``, the column
-    ``ambient_share``: expected ambient counts over counts in the co-culture samples of the line, 0
-    to 1, NaN where none was counted. A flag is a reason to look, not proof.
+    A copy of the table with the boolean column ``ambient_suspect`` and, with ``adata``,
+    ``ambient_share`` (expected ambient counts over counts in the treated samples of the line, 0 to
+    1, NaN where none was counted), ``log2_fc_adjusted`` (what remains of the effect) and
+    ``p_value_adjusted`` (two-sided, for what remains; never below ``p_value``). Suspect are genes
+    with a ``p_value`` below 0.05 whose remaining effect does not stand, or turns round. A flag is
+    a reason to look, not proof; a gene that is not tested (NaN) is not marked.
 
     Raises
     ------
     MissingKeyError
         If a column is absent, or ``pp.ambient`` was not run on ``adata``.
+    DesignError
+        If no line of the table has samples of both conditions.
+    GeneCoverageError
+        If gene names of ``adata`` are repeated.
+
+    Notes
+    -----
+    The ambient share of monocultures is measured too where they share a lane with other lines: by
+    genes of those lines that the line's own co-cultures show to be silent in it. The deviation of
+    the soup from the profile of ``pp.ambient`` is estimated from genes that the line alone lacks
+    (5 % at least). Published tables get a flag only: nothing in them says how much is ambient.
 
     Examples
     --------
@@ -66,7 +103,7 @@ def flag_ambient(
     [True, False]
     """
     effect = next((c for c in ("log2_fc", "avg_log2FC") if c in responses), None)
-    needed = {"gene"} | ({"tumor"} if adata is not None else set())
+    needed = {"gene"} | ({"tumor", "se", "p_value"} if adata is not None else set())
     if effect is None or not needed <= set(responses.columns):
         msg = (
             f"The table has columns {', '.join(map(str, responses.columns))}; "
@@ -75,32 +112,71 @@ def flag_ambient(
         )
         raise MissingKeyError(msg)
     if adata is None:
-        raised = (responses[effect] > 0).to_numpy(dtype=bool)
-        if nk_genes is None:
-            nk_genes = [*signatures.get("NK_EXCLUSIVE").up, *signatures.get("NK_SHARED").up]
-        suspect = responses["gene"].isin(list(nk_genes)).to_numpy(dtype=bool)
-        return responses.assign(ambient_suspect=suspect & raised)
-    share = _expected_share(adata, responses)
-    return responses.assign(ambient_share=share, ambient_suspect=np.nan_to_num(share) >= threshold)
-
-
-def _expected_share(adata: AnnData, responses: pd.DataFrame) -> Any:
-    """Return expected ambient counts over counts in co-culture, for each row of the table."""
-    table = schema.recorded(adata, "pp.ambient", "pp.ambient")["samples"]
+        return responses.assign(ambient_suspect=_listed(responses, effect, nk_genes))
+    schema.check_var_names(adata)
     samples = compartment_samples(
-        adata, schema.TUMOR_CELLS, columns=[schema.LANE, schema.TUMOR], min_cells=1
+        adata,
+        schema.TUMOR_CELLS,
+        columns=[schema.LANE, schema.TUMOR, schema.CONDITION],
+        min_cells=min_cells,
     )
-    samples = samples.keep(samples.table[schema.SAMPLE].isin(list(table["sample"])))
-    rho = table.set_index("sample")["ambient_share"].reindex(samples.table[schema.SAMPLE])
-    counts = group_sums(adata.layers[schema.COUNTS], samples.codes, len(samples.table))
-    soup = adata.varm["ambient_soup"][list(samples.table[schema.LANE].astype(str))].to_numpy().T
-    expected = counts.sum(axis=1)[:, None] * rho.to_numpy()[:, None] * soup
-    lines = labels(samples.table, schema.TUMOR)
+    samples = arms(samples, treated=treated, control=control, by=schema.TUMOR)
     gene = adata.var_names.get_indexer(responses["gene"])
-    share = np.full(len(responses), np.nan)
-    for line in set(lines):
-        rows = np.flatnonzero((responses["tumor"].astype(str) == line).to_numpy() & (gene >= 0))
-        floating, counted = expected[lines == line].sum(axis=0), counts[lines == line].sum(axis=0)
+    measured = _measured(responses, ambient_counts(adata, samples), samples, gene=gene)
+    before = responses[effect].to_numpy(dtype=float)
+    after, p = measured["log2_fc_adjusted"], measured["p_value_adjusted"]
+    raw = responses["p_value"].to_numpy(dtype=float)
+    with np.errstate(invalid="ignore"):
+        falls = (p >= alpha) | (np.sign(after) == -np.sign(before))
+        lost = norm.isf(p / 2) <= (1 - least_lost) * norm.isf(np.maximum(raw, 1e-300) / 2)
+        suspect = (raw < _CALLED) & falls & lost
+    return responses.assign(**measured, ambient_suspect=suspect)
+
+
+def _listed(responses: pd.DataFrame, effect: str, nk_genes: Iterable[str] | None) -> Any:
+    if nk_genes is None:
+        nk_genes = [*signatures.get("NK_EXCLUSIVE").up, *signatures.get("NK_SHARED").up]
+    suspect = responses["gene"].isin(list(nk_genes)).to_numpy(dtype=bool)
+    return suspect & (responses[effect] > 0).to_numpy(dtype=bool)
+
+
+def _measured(
+    responses: pd.DataFrame, ambient: AmbientCounts, samples: Samples, *, gene: Any
+) -> dict[str, Any]:
+    """Return the three measured columns, NaN for lines and genes that the data lack."""
+    columns = {name: np.full(len(responses), np.nan) for name in _MEASURED}
+    table_lines = responses[schema.TUMOR].astype(str).to_numpy()
+    lines, treated = labels(samples.table, schema.TUMOR), samples.table["treated"].to_numpy()
+    shared = sorted(set(table_lines) & {str(x) for x in lines})
+    if not shared:
+        msg = (
+            f"The table is about {', '.join(sorted(set(table_lines))) or 'no line'}; adata has "
+            f"samples of both conditions for {', '.join(sorted({str(x) for x in lines}))}. Give "
+            "the object from which the responses were computed."
+        )
+        raise DesignError(msg)
+    for line in shared:
+        here, rows = lines == line, np.flatnonzero((table_lines == line) & (gene >= 0))
+        counts, floating = ambient.counts[here], ambient.expected[here]
+        of_line = responses.iloc[rows]
+        variance = np.ones(counts.shape[1])
+        variance[gene[rows]] = (of_line["se"].to_numpy(dtype=float) * _LN2) ** 2
+        left = remaining_effect(
+            counts,
+            floating,
+            treated[here],
+            log_variance=np.nan_to_num(variance, nan=1.0),
+            error=ambient.error,
+        )
+        at = gene[rows]
         with np.errstate(divide="ignore", invalid="ignore"):
-            share[rows] = np.minimum(floating / counted, 1.0)[gene[rows]]
-    return share
+            share = floating[treated[here]].sum(axis=0) / counts[treated[here]].sum(axis=0)
+        effect = "log2_fc" if "log2_fc" in responses else "avg_log2FC"
+        columns["ambient_share"][rows] = np.minimum(share, 1.0)[at]
+        columns["log2_fc_adjusted"][rows] = of_line[effect].to_numpy(float) + left.shift[at]
+        columns["p_value_adjusted"][rows] = adjusted_p(
+            of_line["p_value"].to_numpy(dtype=float),
+            left.evidence[at],
+            left.evidence_before[at],
+        )
+    return columns

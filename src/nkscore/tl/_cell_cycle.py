@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any, Final
 import numpy as np
 
 from nkscore import schema
-from nkscore._score_input import score_input, storable_options
+from nkscore._shared._score_input import score_input, storable_options
 from nkscore.scoring import run
 
 if TYPE_CHECKING:

@@ -7,20 +7,21 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import pandas as pd
-from scipy import optimize
-from scipy import stats as scipy_stats
 
 from nkscore import schema
-from nkscore._samples import Samples, arms, compartment_samples, labels
-from nkscore.stats import fit_linear, moderated_test, response_design
+from nkscore._shared._state_counts import StateCounts, state_counts
+from nkscore._shared._state_test import compare_states, with_intervals
 
 if TYPE_CHECKING:
     from anndata import AnnData
 
 _LOG = logging.getLogger("nkscore")
-_COMPARTMENT = {schema.NK_STATE: schema.NK, schema.TUMOR_STATE: schema.TUMOR_CELLS}
-_WRITTEN_BY = {schema.NK_STATE: "tl.nk_states", schema.TUMOR_STATE: "tl.tumor_states"}
-_DESCRIBED = (schema.TUMOR, schema.LINEAGE, schema.NK_DONOR, schema.CONDITION)
+_DESCRIBED = (
+    schema.TUMOR, schema.LINEAGE, schema.NK_DONOR, schema.CONDITION, schema.TIME_H,
+)  # fmt: skip
+#: Tumor states that no monoculture cell has, because they are defined against the monoculture.
+_BY_DEFINITION = ("ifn_gamma_response",)
+_REST = "baseline"
 
 
 def state_fractions(
@@ -41,8 +42,8 @@ def state_fractions(
     Returns
     -------
     One row per sample × state (all states, also those with no cell), with columns ``sample``,
-    ``tumor``, ``lineage``, ``nk_donor``, ``condition`` (as far as ``obs`` has them), ``state``,
-    ``n_cells``, ``n_total`` (cells of the compartment in the sample) and ``fraction``.
+    ``tumor``, ``lineage``, ``nk_donor``, ``condition``, ``time_h`` (as far as ``obs`` has them),
+    ``state``, ``n_cells``, ``n_total`` (cells of the compartment in the sample) and ``fraction``.
 
     Raises
     ------
@@ -62,12 +63,12 @@ def state_fractions(
     True
     """
     described = [c for c in _DESCRIBED if c in adata.obs]
-    samples = _state_samples(adata, state, columns=described, min_cells=min_cells)
-    counts = _state_counts(adata, state, samples)
-    long = samples.table.rename(columns={"n_cells": "n_total"})
+    found = state_counts(adata, state, columns=described, min_cells=min_cells)
+    counts = found.counts
+    long = found.table.rename(columns={"n_cells": "n_total"})
     long = long.loc[long.index.repeat(counts.shape[1])].reset_index(drop=True)
     long["state"] = pd.Categorical(
-        np.tile(counts.columns, len(samples.table)), categories=list(counts.columns)
+        np.tile(counts.columns, len(found.table)), categories=list(counts.columns)
     )
     long["n_cells"] = counts.to_numpy().ravel()
     long["fraction"] = long["n_cells"] / long["n_total"]
@@ -76,12 +77,12 @@ def state_fractions(
 
 
 def state_shift(
-    adata: AnnData,
+    adata: AnnData | pd.DataFrame,
     state: str = schema.NK_STATE,
     *,
-    treated: str = schema.COCULTURE,
-    control: str | None = None,
-    by: str = schema.TUMOR,
+    treated: Any = schema.COCULTURE,
+    control: Any = None,
+    by: str | None = schema.TUMOR,
     replicate: str = schema.NK_DONOR,
     condition: str = schema.CONDITION,
     include_unassigned: bool = False,
@@ -91,21 +92,25 @@ def state_shift(
     """Test for each line whether a state is more or less frequent than in the control.
 
     The logit of each sample's fraction enters one linear model over all lines. A sample weighs by
-    its binomial variance plus a variance between samples that all states have in common, so that
-    large samples do not pass for sure ones; residual variances are shared between states and never
-    below that sum. Samples are the replicates, and donors measured in both arms are matched.
+    its binomial variance plus a variance between samples, so that large samples do not pass for
+    sure ones; residual variances are shared between states and never below that sum. Samples are
+    the replicates, and donors measured in both arms are matched.
 
     Parameters
     ----------
     adata
-        Cells × genes.
+        Cells × genes; or a table of counts with one row per sample × state and the columns
+        ``sample``, ``state``, ``n_cells``, ``by``, ``replicate`` and ``condition``, as
+        :func:`state_fractions` returns. States without a row have no cell.
     state
         Column of ``obs``: ``"nk_state"`` (control ``nk_mono`` by default), ``"tumor_state"``
-        (control ``tumor_mono``) or a categorical column of your own.
+        (control ``tumor_mono``) or a categorical column of your own. With a table, says only
+        which default control is meant.
     treated, control
-        Levels of ``obs[condition]``.
+        Levels of ``condition``. A list of treated levels gives a time or dose course: each is
+        compared with the control, for example ``condition="time_h", treated=[6, 24], control=0``.
     by, replicate, condition
-        Columns of ``obs``: lines, replicates and conditions.
+        Columns that hold lines, replicates and conditions. ``by=None``: all samples are one line.
     include_unassigned
         Whether ``unassigned`` is one of the states, so that fractions are of all cells; by default
         they are of the cells with a called state, which depends less on sequencing depth.
@@ -116,22 +121,28 @@ def state_shift(
 
     Returns
     -------
-    One row per line × state with columns ``tumor``, ``state``, ``fraction_treated``,
-    ``fraction_control`` (means over samples), ``log_odds_ratio`` (natural logarithm), ``se``,
-    ``ci_low``, ``ci_high``, ``t``, ``p_value``, ``q_value`` (Benjamini-Hochberg over all rows),
-    ``n_samples_treated``, ``n_samples_control``, ``df_residual``.
+    One row per treated level × line × state with columns ``tumor``, ``state``, ``treated`` (the
+    level), ``fraction_treated``, ``fraction_control`` (means over samples), ``log_odds_ratio``
+    (natural logarithm), ``se``, ``ci_low``, ``ci_high``, ``t``, ``p_value``, ``q_value``
+    (Benjamini-Hochberg over all rows), ``n_samples_treated``, ``n_samples_control``,
+    ``df_residual``. States without any cell in either arm are not listed.
 
     Raises
     ------
     DesignError
-        If an arm is empty or there is no replicate.
+        If an arm is empty, there is no replicate, or only one state is left.
     MissingKeyError
-        If the states were not called.
+        If the states were not called, or the table lacks a column.
+    WrongScaleError
+        If the table's ``n_cells`` are not counts.
 
     Notes
     -----
     The idea of propeller (Phipson et al. 2022, doi 10.1093/bioinformatics/btac582), with half a
-    cell added to each side of the logit.
+    cell added to each side of the logit, and the spread between samples allowed to grow toward
+    rare states as far as the data ask (between a logistic normal and a Dirichlet-multinomial).
+    The tumor state ``ifn_gamma_response`` is defined as raised above the monoculture, so its
+    difference from the monoculture is no finding: those cells then count as ``baseline``.
 
     Examples
     --------
@@ -142,102 +153,43 @@ def state_shift(
     >>> shift = nk.tl.state_shift(adata, "nk_state")
     >>> sorted(shift["state"].unique())
     ['activated', 'adaptive', 'cytokine', 'resting', 'type_i_ifn']
+    >>> again = nk.tl.state_shift(nk.tl.state_fractions(adata))
+    >>> bool(np.allclose(again["p_value"], shift["p_value"]))
+    True
     """
     if control is None:
         control = schema.TUMOR_MONO if state == schema.TUMOR_STATE else schema.NK_MONO
-    samples = _state_samples(
-        adata,
-        state,
-        columns=[by, replicate, condition],
-        min_cells=min_cells,
-        called=not include_unassigned,
+    columns = [c for c in (by, replicate, condition) if c is not None]
+    found = state_counts(
+        adata, state, columns=columns, min_cells=min_cells, called=not include_unassigned
     )
-    samples = arms(samples, treated=treated, control=control, by=by, column=condition)
-    group = labels(samples.table, by)
-    is_treated = samples.table["treated"].to_numpy()
-    design = response_design(is_treated, group, labels(samples.table, replicate))
-    counts = _state_counts(adata, state, samples)
-    if not include_unassigned:
-        counts = counts.loc[:, counts.columns != schema.UNASSIGNED]
-    total = counts.sum(axis=1).to_numpy()[:, None]
-    k = counts.to_numpy(dtype=float)
-    logit = np.log((k + 0.5) / (total - k + 0.5)).T
-    share = (k + 0.5) / (total + 1)
-    present = k.sum(axis=0) > 0
-    binomial = (total * share * (1 - share)).T[present]
-    weights = _precision(logit[present], binomial, design.matrix)
-    fit = fit_linear(logit[present], design.matrix, weights)
+    if state == schema.TUMOR_STATE and control == schema.TUMOR_MONO:
+        found = _without_circular(found)
+    by = by or "_all"
+    if by == "_all":
+        found = StateCounts(found.table.assign(_all="all"), found.counts)
+    levels = list(treated) if isinstance(treated, (list, tuple)) else [treated]
     parts = []
-    for name, column in design.effects.items():
-        test = moderated_test(fit, column, least_variance=1.0)
-        fraction = k / total
-        control_rows = ~is_treated & ((group == name) | (group == None))  # noqa: E711
-        treated_rows = is_treated & (group == name)
-        parts.append(
-            pd.DataFrame(
-                {
-                    "tumor": name,
-                    "state": counts.columns[present],
-                    "fraction_treated": fraction[treated_rows][:, present].mean(axis=0),
-                    "fraction_control": fraction[control_rows][:, present].mean(axis=0),
-                    "log_odds_ratio": test.effect,
-                    "se": test.standard_error,
-                    "t": test.t,
-                    "p_value": test.p_value,
-                    "n_samples_treated": int(treated_rows.sum()),
-                    "n_samples_control": int(control_rows.sum()),
-                    "df_residual": fit.df_residual,
-                    "df_total": test.df,
-                }
-            )
-        )
-    return _finish(pd.concat(parts, ignore_index=True), confidence)
+    for level in levels:
+        both = found.arms(treated=level, control=control, by=by, column=condition)
+        part = compare_states(both, by=by, replicate=replicate)
+        part.insert(2, "treated", str(level))
+        parts.append(part)
+    return with_intervals(pd.concat(parts, ignore_index=True), confidence)
 
 
-def _precision(logit: Any, binomial: Any, design: Any) -> Any:
-    """Add to the binomial variances the variance between samples that the residuals ask for."""
-
-    def excess(between: float) -> float:
-        fit = fit_linear(logit, design, 1 / (1 / binomial + between))
-        return float((fit.variance * fit.df_residual).sum() - fit.df_residual.sum())
-
-    between = optimize.brentq(excess, 0.0, 1e4, xtol=1e-10) if excess(0.0) > 0 else 0.0
-    return 1 / (1 / binomial + between)
-
-
-def _finish(table: pd.DataFrame, confidence: float) -> pd.DataFrame:
-    margin = scipy_stats.t.ppf(0.5 + confidence / 2, table.pop("df_total")) * table["se"]
-    table.insert(6, "ci_low", table["log_odds_ratio"] - margin)
-    table.insert(7, "ci_high", table["log_odds_ratio"] + margin)
-    table.insert(10, "q_value", scipy_stats.false_discovery_control(table["p_value"]))
-    return table
-
-
-def _state_samples(
-    adata: AnnData, state: str, *, columns: Any, min_cells: int, called: bool = False
-) -> Samples:
-    schema.require(adata, "obs", [state], _WRITTEN_BY.get(state, "the function that calls it"))
-    samples = compartment_samples(adata, _COMPARTMENT.get(state), columns=columns, min_cells=1)
-    values = adata.obs[state].astype(object)
-    has_state = values.notna() & (values != schema.UNASSIGNED if called else True)
-    codes = np.where(has_state.to_numpy(dtype=bool), samples.codes, -1)
-    n_cells = np.bincount(codes[codes >= 0], minlength=len(samples.table))
-    enough = n_cells >= max(1, min_cells)
-    if not enough.all():
-        few = ", ".join(samples.table.loc[~enough, schema.SAMPLE].head(10))
-        _LOG.warning("Fewer than %d cells with a called state, left out: %s", min_cells, few)
-    return Samples(samples.table.assign(n_cells=n_cells), codes).keep(enough)
-
-
-def _state_counts(adata: AnnData, state: str, samples: Samples) -> pd.DataFrame:
-    values = adata.obs[state]
-    levels = (
-        list(values.cat.categories)
-        if isinstance(values.dtype, pd.CategoricalDtype)
-        else sorted(values.dropna().unique())
+def _without_circular(found: StateCounts) -> StateCounts:
+    """Count cells of states that monocultures lack by definition as the state they would have."""
+    circular = [name for name in _BY_DEFINITION if name in found.counts]
+    if not circular or not found.counts[circular].to_numpy().any():
+        return StateCounts(found.table, found.counts.drop(columns=circular))
+    _LOG.warning(
+        "State %s is defined against the monoculture, so comparing it with the monoculture would "
+        "be circular: its cells count as %r here. tl.interaction_response tests those genes.",
+        ", ".join(circular), _REST,
+    )  # fmt: skip
+    counts = found.counts.drop(columns=circular)
+    rest = counts.get(_REST, 0)
+    return StateCounts(
+        found.table, counts.assign(**{_REST: rest + found.counts[circular].sum(axis=1)})
     )
-    code = pd.Categorical(values, categories=levels).codes
-    inside = (samples.codes >= 0) & (code >= 0)
-    flat = samples.codes[inside] * len(levels) + code[inside]
-    counts = np.bincount(flat, minlength=len(samples.table) * len(levels))
-    return pd.DataFrame(counts.reshape(-1, len(levels)), columns=levels)

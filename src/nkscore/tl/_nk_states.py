@@ -8,41 +8,68 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import pandas as pd
 
-from nkscore import schema, signatures
-from nkscore.errors import DesignError
-from nkscore.stats import fit_marker_mixture
+from nkscore import schema
+from nkscore._shared._nk_calls import (
+    StateFit,
+    decide,
+    evidence_table,
+    explain_table,
+    find_markers,
+    fit_states,
+    marker_table,
+    nk_cells,
+    spread,
+    write_calls,
+)
+from nkscore._shared._nk_neighbors import by_cluster, smoothed
 
 if TYPE_CHECKING:
     from anndata import AnnData
 
 _LOG = logging.getLogger("nkscore")
-#: Panels of :func:`nkscore.signatures.panel` that are vocabularies of NK states.
-VOCABULARIES = {"expanded": "nk_states_expanded"}
+_STEP = "tl.nk_states"
+POSTERIOR = "nk_state_posterior"
 
 
 def nk_states(
     adata: AnnData,
     *,
     vocabulary: Any = "expanded",
+    level: str = "cell",
+    smooth: float = 0.0,
+    donor: str | None = schema.NK_DONOR,
     min_confidence: float = 0.5,
+    max_error: float = 0.17,
     min_cells: int = 20,
 ) -> None:
     """Call the state of each NK cell from the markers that are raised together in it.
 
     Reads ``layers["counts"]`` of the cells with ``obs["compartment"] == "nk"`` (and
-    ``obs["qc_pass"]`` where present).
+    ``obs["qc_pass"]`` where present), and ``obs[donor]``.
 
     Parameters
     ----------
     adata
         Cells × genes.
     vocabulary
-        ``"expanded"`` (resting, adaptive, activated, type_i_ifn, cytokine; marker panels of
-        Dufva, Gandolfi et al. 2023), or a mapping from state to signature or genes. Genes shared
-        by states and genes that count against a set are not used.
+        Which states there may be: ``"expanded"`` (resting, adaptive, activated, type_i_ifn,
+        cytokine), another of :func:`nkscore.signatures.vocabularies`, a mapping of states to
+        genes, or the path of a file; see :func:`nkscore.signatures.vocabulary`.
+    level
+        ``"cell"``, or ``"cluster"``: all cells of a Leiden cluster get the state that their mean
+        posterior names.
+    smooth
+        Weight of a cell's neighbors in its posterior, 0 (off) to 1; neighbors are those of
+        ``obsp["connectivities"]`` (:func:`nkscore.tl.embed`) within the NK compartment.
+    donor
+        Column of ``obs`` with the donor of the NK cells: markers may have another usual level in
+        each. ``None``, or no column ``nk_donor``: one level for all.
     min_confidence
-        Cells whose most probable state has a lower posterior probability are ``unassigned``, and
-        so are cells in which no panel is raised.
+        Cells whose most probable state has a lower posterior probability are ``unassigned``.
+    max_error
+        Largest share of calls that may be expected to be wrong, where every cell is sure: the
+        least sure cells become ``unassigned`` until the mean of ``1 - confidence`` of the calls
+        is within ``max_error`` times the squared mean confidence of all cells.
     min_cells
         Fewest NK cells from which states can be learned.
 
@@ -50,25 +77,34 @@ def nk_states(
     -------
     None
         Writes ``obs["nk_state"]`` (categorical with all states and ``unassigned``; missing outside
-        the NK compartment), ``obs["nk_state_confidence"]`` (float64, posterior probability of the
-        call, or of no state for ``unassigned``), ``obsm["nk_state_posterior"]`` (float64
-        DataFrame, cells × states, NaN outside) and ``uns["nkscore"]["tl.nk_states"]`` with markers,
-        coverage and fitted folds.
+        the NK compartment), ``obs["nk_state_confidence"]`` (float64, highest posterior
+        probability, of no state too), ``obs["nk_state_margin"]`` (float64, distance to the second
+        highest), ``obsm["nk_state_posterior"]`` (float64 DataFrame, cells × states, NaN outside;
+        0 for states that are not there), ``uns["nk_state_colors"]`` and
+        ``uns["nkscore"]["tl.nk_states"]`` with markers, coverage, ``evidence`` for each state, and
+        what :func:`explain_state` needs.
 
     Raises
     ------
     MissingKeyError
-        If compartments were not called.
+        If compartments were not called, ``obs[donor]`` is missing, or a state names an unknown
+        signature.
     DesignError
         If fewer than ``min_cells`` NK cells passed QC.
     GeneCoverageError
-        If fewer than half of the markers of a state are in the data.
+        If fewer than half, or fewer than two, of the markers of a state are in the data.
+    ValueError
+        If an option is not one of the above.
 
     Notes
     -----
-    A negative binomial mixture with the cell's total count as offset, so that a shallow cell gets
-    a lower confidence rather than another state. The panels were read in the authors' code; doi
-    10.1016/j.immuni.2023.11.008.
+    A negative binomial mixture with the cell's total count (without mitochondrial and ribosomal
+    genes) as offset and a usual level of each marker in each donor, so that a shallow cell gets a
+    lower confidence rather than another state. A state is called only if it is there: each of its
+    markers must be raised, within donors, in the cells that the other markers point to. After the
+    idea of CellAssign (Zhang et al. 2019, doi 10.1038/s41592-019-0529-1); the test and the levels
+    of activity within a state are nkscore's. The panels were read in the code of Dufva, Gandolfi
+    et al., doi 10.1016/j.immuni.2023.11.008, and other authors.
 
     Examples
     --------
@@ -79,85 +115,58 @@ def nk_states(
     >>> list(adata.obs["nk_state"].cat.categories)
     ['resting', 'adaptive', 'activated', 'type_i_ifn', 'cytokine', 'unassigned']
     """
+    _check_options(level, smooth, min_confidence, max_error)
     schema.check_input(adata)
     schema.require(adata, "obs", [schema.COMPARTMENT], "pp.compartments")
-    states = signatures.as_signatures(_vocabulary(vocabulary))
-    match = signatures.match(adata.var_names, states)
-    cells = _nk_cells(adata, min_cells=min_cells)
-    members, genes = _exclusive_members(match, list(states))
-    counts = adata.layers[schema.COUNTS]
-    rows = counts[cells]
-    depth = np.asarray(rows.sum(axis=1), dtype=float).ravel()
-    markers = rows[:, genes]
-    dense = np.asarray(markers.todense() if hasattr(markers, "todense") else markers, dtype=float)
-    fit = fit_marker_mixture(dense, np.maximum(depth, 1), members)
-    names = [*states, schema.UNASSIGNED]
-    best = fit.posterior.argmax(axis=1)
-    confidence = fit.posterior[np.arange(cells.size), best]
-    best[confidence < min_confidence] = len(names) - 1
-    call = np.full(adata.n_obs, None, dtype=object)
-    call[cells] = np.array(names, dtype=object)[best]
-    adata.obs[schema.NK_STATE] = schema.categorical(call, names)
-    adata.obs[schema.NK_STATE_CONFIDENCE] = _spread(confidence, cells, adata.n_obs)
-    posterior = _spread(fit.posterior[:, :-1], cells, adata.n_obs)
-    adata.obsm["nk_state_posterior"] = pd.DataFrame(
-        posterior, index=adata.obs_names, columns=list(states)
-    )
+    markers = find_markers(adata, vocabulary)
+    cells = nk_cells(adata, min_cells=min_cells)
+    fit = fit_states(adata, cells, markers, donor=donor)
+    posterior = fit.posterior
+    if smooth:
+        posterior = smoothed(adata, cells, posterior, weight=smooth)
+    if level == "cluster":
+        posterior = by_cluster(adata, cells, posterior)
+    # A control is no state: its cells are in none of the states that it excludes.
+    n_states = len(markers.states)
+    posterior = np.column_stack([posterior[:, :n_states], posterior[:, n_states:].sum(axis=1)])
+    best, confidence, margin = decide(posterior, min_confidence=min_confidence, max_error=max_error)
+    write_calls(adata, cells, markers.states, call=best, confidence=confidence, margin=margin)
+    frame = spread(posterior[:, :-1], cells, adata.n_obs)
+    adata.obsm[POSTERIOR] = pd.DataFrame(frame, index=adata.obs_names, columns=markers.states)
+    options = {
+        "vocabulary": vocabulary if isinstance(vocabulary, str) else markers.states,
+        "states": markers.states, "level": level, "smooth": smooth, "donor": donor,
+        "min_confidence": min_confidence, "max_error": max_error,
+    }  # fmt: skip
+    _record(adata, fit, options, donor=donor)
+
+
+def _check_options(level: str, smooth: float, min_confidence: float, max_error: float) -> None:
+    if level not in ("cell", "cluster"):
+        msg = f"level is {level!r}; 'cell' or 'cluster' is needed."
+        raise ValueError(msg)
+    named = {"smooth": smooth, "min_confidence": min_confidence, "max_error": max_error}
+    for name, value in named.items():
+        if not 0 <= value <= 1:
+            msg = f"{name} is {value!r}; a number from 0 to 1 is needed."
+            raise ValueError(msg)
+
+
+def _record(adata: AnnData, fit: StateFit, options: dict[str, Any], *, donor: str | None) -> None:
+    evidence = evidence_table(fit)
+    absent = evidence.loc[~evidence["present"], "state"].tolist()
+    if absent:
+        _LOG.info("No sign that these NK states are there: %s", ", ".join(absent))
+    grouped = donor is not None and donor in adata.obs
     schema.record(
         adata,
-        "tl.nk_states",
-        function="tl.nk_states",
-        options={"vocabulary": list(states), "min_confidence": min_confidence},
-        coverage=match.coverage.reset_index(drop=True),
-        markers=_marker_table(adata, genes, members, fit.fold, list(states)),
-    )
-    counted = adata.obs[schema.NK_STATE].value_counts()
-    _LOG.info("NK states: %s", ", ".join(f"{n} {name}" for name, n in counted.items()))
-
-
-def _vocabulary(vocabulary: Any) -> Any:
-    if isinstance(vocabulary, str) and vocabulary in VOCABULARIES:
-        return VOCABULARIES[vocabulary]
-    return vocabulary
-
-
-def _nk_cells(adata: AnnData, *, min_cells: int) -> Any:
-    inside = (adata.obs[schema.COMPARTMENT] == schema.NK).to_numpy()
-    if schema.QC_PASS in adata.obs:
-        inside = inside & adata.obs[schema.QC_PASS].to_numpy(dtype=bool)
-    cells = np.flatnonzero(inside)
-    if cells.size < min_cells:
-        msg = (
-            f"{cells.size} NK cells passed QC; at least {min_cells} are needed to learn states. "
-            "Check obs['compartment'], or lower min_cells."
-        )
-        raise DesignError(msg)
-    return cells
-
-
-def _exclusive_members(match: Any, states: list[str]) -> tuple[Any, Any]:
-    """Marker genes × states, for genes that mark one state only."""
-    genes = np.unique(np.concatenate([match.up[name] for name in states]))
-    members = np.column_stack([np.isin(genes, match.up[name]) for name in states])
-    alone = members.sum(axis=1) == 1
-    return members[alone], genes[alone]
-
-
-def _spread(values: Any, cells: Any, n_cells: int) -> Any:
-    """Put values of some cells into an array of all cells, NaN elsewhere."""
-    full = np.full((n_cells, *values.shape[1:]), np.nan)
-    full[cells] = values
-    return full
-
-
-def _marker_table(
-    adata: AnnData, genes: Any, members: Any, fold: Any, states: list[str]
-) -> pd.DataFrame:
-    owner = members.argmax(axis=1)
-    return pd.DataFrame(
-        {
-            "gene": adata.var_names[genes].astype(str).to_numpy(dtype=object),
-            "state": np.array(states, dtype=object)[owner],
-            "fold": fold,
-        }
+        _STEP,
+        function=_STEP,
+        options=options,
+        coverage=fit.markers.coverage.reset_index(drop=True),
+        markers=marker_table(adata, fit),
+        evidence=evidence,
+        explain=explain_table(adata, fit),
+        explain_group=donor if grouped else None,
+        exposure="no_mt_rp",
     )

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 from nkscore import schema
-from nkscore._score_input import refuse_foreign, score_input, write_scores
+from nkscore._shared._score_input import refuse_foreign, score_input, write_scores
 from nkscore.scoring import run
 
 if TYPE_CHECKING:

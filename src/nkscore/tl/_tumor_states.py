@@ -3,71 +3,48 @@
 from __future__ import annotations
 
 import logging
-from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import pandas as pd
 
-from nkscore import schema, signatures
-from nkscore.errors import DesignError
+from nkscore import schema, stats
+from nkscore._shared._tumor_programs import (
+    DORMANT,
+    choose_programs,
+    count_programs,
+    leave_out_ambient,
+    match_programs,
+    other_programs,
+    tumor_cells,
+)
+from nkscore.signatures._programs import packaged_programs, program_colors
 from nkscore.stats import two_level_posterior
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Iterable, Mapping
 
     from anndata import AnnData
 
+    from nkscore._shared._tumor_programs import ProgramGenes, TumorCells, TumorCounts
+    from nkscore.signatures import TumorProgram
+    from nkscore.stats import TwoLevels
+
 _LOG = logging.getLogger("nkscore")
-
-
-@dataclass(frozen=True, slots=True)
-class TumorProgram:
-    """A set of genes whose summed counts take one of two levels in the cells of a line.
-
-    ``genes`` and ``without`` name sets of the catalogue; genes of ``without`` are left out.
-    ``fold`` is the starting ratio of the other level to the usual one, ``bounds`` its limits.
-    ``excluded_by`` names programs that rule this one out. An ``induced`` program is off in
-    monocultures by definition; it is on where it exceeds what their cells show.
-    """
-
-    genes: tuple[str, ...]
-    without: tuple[str, ...]
-    fold: float
-    bounds: tuple[float, float]
-    excluded_by: tuple[str, ...] = ()
-    induced: bool = False
-
-
-_CYCLE = ("TIROSH2016_G1S", "TIROSH2016_G2M")
-#: In the order in which a cell's primary label is chosen.
-PROGRAMS: dict[str, TumorProgram] = {
-    "low_myc_dormant_like": TumorProgram(
-        genes=("HALLMARK_MYC_TARGETS_V1", "HALLMARK_MYC_TARGETS_V2"),
-        # What remains is translation and ribosome biogenesis, which cycling changes little.
-        without=(*_CYCLE, "HALLMARK_E2F_TARGETS", "HALLMARK_G2M_CHECKPOINT"),
-        fold=0.6,
-        bounds=(0.2, 0.8),
-        excluded_by=("cycling",),
-    ),
-    "cycling": TumorProgram(genes=_CYCLE, without=(), fold=3.0, bounds=(1.5, 50.0)),
-    "ifn_gamma_response": TumorProgram(
-        genes=("DUFVA2023_CORE_NK_RESPONSE_NO_AMBIENT",),
-        without=(),
-        fold=2.0,
-        bounds=(1.5, 50.0),
-        induced=True,
-    ),
-}
+#: The packaged programs.
+PROGRAMS: dict[str, TumorProgram] = packaged_programs()
 BASELINE = "baseline"
+_EVEN = 0.5
 
 
 def tumor_states(
     adata: AnnData,
     *,
-    programs: Mapping[str, TumorProgram] | None = None,
+    programs: Mapping[str, TumorProgram | str] | Iterable[str] | str | None = None,
+    order: Iterable[str] | None = None,
     by: str = schema.TUMOR,
-    min_confidence: float = 0.7,
+    batch: str | None = schema.LANE,
+    min_confidence: float = 0.8,
     min_cells: int = 20,
 ) -> None:
     """Call programs and a primary state of each tumor cell.
@@ -75,18 +52,27 @@ def tumor_states(
     Programs may coexist. Each is judged by the sum of its genes' counts against what the cell's
     depth predicts, within its line: a shallow cell is uncertain, not low.
 
-    Reads ``layers["counts"]`` and ``obs[by]`` of the cells with ``obs["compartment"] == "tumor"``
-    (and ``obs["qc_pass"]`` where present).
+    Reads ``layers["counts"]``, ``obs[by]``, and where present ``obs["condition"]``, ``obs[batch]``,
+    of the cells with ``obs["compartment"] == "tumor"`` (and ``obs["qc_pass"]`` where present), and
+    what :func:`nkscore.pp.ambient` wrote, where it was run.
 
     Parameters
     ----------
     adata
         Cells × genes.
     programs
-        Name to :class:`TumorProgram`, in the order of the primary label; default
-        ``low_myc_dormant_like``, ``cycling``, ``ifn_gamma_response``.
+        Names of packaged programs or of their groups (:func:`nkscore.signatures.tumor_programs`:
+        ``core``, ``response``, ``stress``, ``ligands``, ``aml``, ``mm``), or a mapping from name
+        to :class:`TumorProgram`. Default: ``core``, ``response`` and ``stress``; those of them
+        that have too few genes in the data are left out, with a log line.
+    order
+        Programs that decide the primary label, the first that is on wins. Default
+        ``low_myc_dormant_like``, ``cycling``, ``ifn_gamma_response``; all, for own programs.
     by
         Column of ``obs`` whose levels have usual levels of their own (lines).
+    batch
+        Column of ``obs`` with batches, which may differ a little in the usual level; ``None`` or
+        an absent column: one batch.
     min_confidence
         A program is on at this posterior probability and off at one minus it; a cell between the
         two for a program that would decide its label is ``unassigned``.
@@ -97,14 +83,20 @@ def tumor_states(
     -------
     None
         Writes ``obsm["tumor_programs"]`` (float64 DataFrame, cells × programs: posterior
-        probability, NaN outside the tumor compartment), ``obs["tumor_state"]`` (categorical: the
-        programs, ``baseline``, ``unassigned``; missing outside), ``obs["tumor_state_confidence"]``
-        (float64) and ``uns["nkscore"]["tl.tumor_states"]`` with the fitted levels.
+        probability, NaN outside the tumor compartment), ``obsm["tumor_program_scores"]`` (same
+        shape: observed less expected count in standard deviations, positive towards the program),
+        ``obsm["dormancy"]`` (float64 DataFrame: ``myc``, ``biosynthesis``, ``diapause``, ``g0``,
+        ``senescence``, ``apoptosis``: relative change against the line's monoculture; ``index``;
+        only with ``low_myc_dormant_like`` and its genes), ``obs["tumor_state"]`` (categorical: the
+        programs of ``order``, ``baseline``, ``unassigned``; missing outside),
+        ``obs["tumor_state_confidence"]`` (float64), ``uns["tumor_state_colors"]`` and
+        ``uns["nkscore"]["tl.tumor_states"]`` with the fitted ``levels``, the ``genes`` of each
+        program and their ``rates`` per 10,000 reference counts.
 
     Raises
     ------
     MissingKeyError
-        If compartments were not called.
+        If compartments were not called, or a program or one of its sets is unknown.
     DesignError
         If no line has ``min_cells`` tumor cells.
     GeneCoverageError
@@ -112,110 +104,183 @@ def tumor_states(
 
     Notes
     -----
-    ``low_myc_dormant_like`` looks for lowered MYC targets without cell-cycle genes, in cells that
-    do not cycle; after Dhimolea et al. 2021 (doi 10.1016/j.ccell.2020.12.002) and Rehman et al.
-    2021 (doi 10.1016/j.cell.2020.11.018). No list of persister genes of blood cancers could be
-    had. Where one level explains a program as well as two, no cell has it.
+    Negative binomial counts with two levels per program (:func:`nkscore.stats.two_level_posterior`)
+    over the depth in genes of no program. A probability is open (0.2 to 0.8), not low, where the
+    data could not have shown the program: in shallow cells, and for programs that cells in contact
+    with NK cells induce, in lines without a monoculture. After ``pp.ambient`` such programs lose
+    the genes that ambient NK RNA dominates, until at most a tenth of their counts is ambient.
+    ``low_myc_dormant_like`` are cells with lowered MYC targets that neither cycle nor are senescent
+    or dying; after Dhimolea et al. 2021 (doi 10.1016/j.ccell.2020.12.002) and Rehman et al. 2021
+    (doi 10.1016/j.cell.2020.11.018). No list of persister genes of blood cancers could be had.
+    ``docs/dormancy.md`` has the formulas.
 
     Examples
     --------
     >>> import nkscore as nk
     >>> adata = nk.datasets.simulate_coculture(n_cells_per_sample=40, rng=0)
     >>> nk.datasets.use_truth(adata)
-    >>> nk.tl.tumor_states(adata)
-    >>> list(adata.obsm["tumor_programs"].columns)
-    ['low_myc_dormant_like', 'cycling', 'ifn_gamma_response']
+    >>> nk.tl.tumor_states(adata, programs=["low_myc_dormant_like", "cycling"])
+    >>> list(adata.obs["tumor_state"].cat.categories)
+    ['low_myc_dormant_like', 'cycling', 'baseline', 'unassigned']
     """
     schema.check_input(adata)
     schema.require(adata, "obs", [schema.COMPARTMENT], "pp.compartments")
     schema.require(adata, "obs", [by], "pp.demultiplex")
-    programs = dict(PROGRAMS if programs is None else programs)
-    cells, line = _tumor_cells(adata, by, min_cells=min_cells)
-    rows = adata.layers[schema.COUNTS][cells]
-    depth = np.asarray(rows.sum(axis=1), dtype=float).ravel()
-    usual = _monoculture(adata, cells)
-    posterior, folds = {}, {}
-    for name, program in programs.items():
-        genes = _positions(adata, name, program)
-        summed = np.asarray(rows[:, genes].sum(axis=1), dtype=float).ravel()
-        # Depth without the program's own genes, which would dilute a change of large programs.
-        expected = np.maximum(depth - summed, 1.0)
-        posterior[name], folds[name] = two_level_posterior(
-            summed, expected, line,
-            fold=program.fold, bounds=program.bounds, usual=usual, induced=program.induced,
-        )  # fmt: skip
-    table = pd.DataFrame(posterior)
-    for name, program in programs.items():
-        for other in program.excluded_by:
-            table[name] *= 1 - table[other]
-    _write(adata, table, cells, min_confidence=min_confidence)
+    chosen, labels = choose_programs(programs, order)
+    cells = tumor_cells(adata, by, batch, min_cells=min_cells)
+    needed = {labels[0]} if programs is None and order is None else set(chosen)
+    genes = match_programs(adata.var_names, chosen, needed=needed)
+    called = {**other_programs(chosen), **chosen}
+    genes = leave_out_ambient(adata, cells, genes, called)
+    counts = count_programs(adata, cells, genes)
+    fits = _fits(counts, called)
+    shown = {name: program for name, program in chosen.items() if name in fits}
+    labels = [name for name in labels if name in shown]
+    _log_not_judged(fits, labels)
+    table = pd.DataFrame({name: fits[name].posterior for name in shown})
+    _write_table(adata, "tumor_programs", table, cells)
+    _write_states(adata, _label_table(fits, shown, labels), cells, min_confidence=min_confidence)
+    scores = {name: _score(fits[name], counts.of(name), p) for name, p in shown.items()}
+    _write_table(adata, "tumor_program_scores", pd.DataFrame(scores), cells)
+    if DORMANT in shown and genes.has_components:
+        _write_table(adata, "dormancy", _dormancy(counts, fits), cells)
+    options = {"programs": list(shown), "order": labels, "by": by, "batch": batch,
+               "min_confidence": min_confidence, "min_cells": min_cells}  # fmt: skip
     schema.record(
-        adata,
-        "tl.tumor_states",
-        function="tl.tumor_states",
-        options={"programs": list(programs), "by": by, "min_confidence": min_confidence},
-        fold={name: float(fold) for name, fold in folds.items()},
-    )
+        adata, "tl.tumor_states", function="tl.tumor_states", options=options,
+        fold={name: float(fits[name].fold) for name in shown},
+        levels=_level_table(fits, cells, list(shown)),
+        genes=_gene_table(adata, genes, shown), rates=_rate_table(adata, counts, cells, shown),
+    )  # fmt: skip
 
 
-def _tumor_cells(adata: AnnData, by: str, *, min_cells: int) -> tuple[Any, Any]:
-    inside = (adata.obs[schema.COMPARTMENT] == schema.TUMOR_CELLS).to_numpy()
-    inside = inside & adata.obs[by].notna().to_numpy()
-    if schema.QC_PASS in adata.obs:
-        inside = inside & adata.obs[schema.QC_PASS].to_numpy(dtype=bool)
-    lines = adata.obs[by].astype(str).to_numpy()
-    sizes = pd.Series(lines[inside]).value_counts()
-    large = sizes.index[sizes >= min_cells]
-    small = sorted(set(sizes.index) - set(large))
-    if small:
-        _LOG.warning("Fewer than %d tumor cells, unassigned: %s", min_cells, ", ".join(small))
-    cells = np.flatnonzero(inside & np.isin(lines, list(large)))
-    if cells.size == 0:
-        msg = (
-            f"No {by} has {min_cells} tumor cells that passed QC. Check obs['compartment'] and "
-            f"obs[{by!r}], or lower min_cells."
-        )
-        raise DesignError(msg)
-    _, code = np.unique(lines[cells], return_inverse=True)
-    return cells, code.astype(np.int64)
+def _fits(counts: TumorCounts, programs: Mapping[str, TumorProgram]) -> dict[str, TwoLevels]:
+    """Fit each program that has its genes, those that others are compared within first."""
+    fits: dict[str, TwoLevels] = {}
+    for name, program in sorted(programs.items(), key=lambda item: bool(item[1].within)):
+        if name in counts.genes.columns:
+            kind = _called_on(fits, program.within)
+            fits[name] = two_level_posterior(
+                counts.of(name, kind), fold=program.fold, bounds=program.bounds,
+                induced=program.induced, rare=program.rare,
+            )  # fmt: skip
+    return fits
 
 
-def _monoculture(adata: AnnData, cells: Any) -> Any:
-    """Return which cells grew alone; none where conditions are unknown."""
-    if schema.CONDITION not in adata.obs:
-        return np.zeros(cells.size, dtype=bool)
-    return (adata.obs[schema.CONDITION] == schema.TUMOR_MONO).to_numpy(dtype=bool)[cells]
+def _called_on(fits: Mapping[str, TwoLevels], name: str) -> Any:
+    """Return which cells have a program, or ``None`` where it was not found."""
+    if name not in fits or not fits[name].supported:
+        return None
+    return fits[name].posterior > _EVEN
 
 
-def _positions(adata: AnnData, name: str, program: TumorProgram) -> Any:
-    left_out = {gene for other in program.without for gene in signatures.get(other).genes}
-    genes = [gene for source in program.genes for gene in signatures.get(source).up]
-    kept = [gene for gene in dict.fromkeys(genes) if gene not in left_out]
-    return signatures.match(adata.var_names, {name: kept}).up[name]
+def _label_table(
+    fits: Mapping[str, TwoLevels], shown: Mapping[str, TumorProgram], labels: list[str]
+) -> pd.DataFrame:
+    """Probability of each label: of its program, and of none that rules it out."""
+    table = {}
+    for name in labels:
+        table[name] = fits[name].posterior
+        for other in shown[name].excluded_by:
+            # A program that was not found rules nothing out.
+            if other in fits and fits[other].supported:
+                table[name] = table[name] * (1 - fits[other].posterior)
+    return pd.DataFrame(table)
 
 
-def _write(adata: AnnData, table: pd.DataFrame, cells: Any, *, min_confidence: float) -> None:
-    probability = table.to_numpy()
+def _log_not_judged(fits: Any, labels: list[str]) -> None:
+    for name in labels:
+        left = int((~fits[name].judged).sum())
+        if left:
+            _LOG.warning(
+                "%s: %d cells are of lines without cells of condition %r to compare with, so it "
+                "stays open in them and they are unassigned unless a program before it is on. "
+                "Leave it out of order to label them by the other programs.",
+                name, left, schema.TUMOR_MONO,
+            )  # fmt: skip
+
+
+def _score(fit: Any, data: Any, program: TumorProgram) -> Any:
+    """Observed less expected count in standard deviations, positive towards the program."""
+    variance = fit.mean + (fit.dispersion + data.noise) * fit.mean**2
+    return np.sign(np.log(program.fold)) * (data.x - fit.mean) / np.sqrt(variance)
+
+
+def _dormancy(counts: TumorCounts, fits: Any) -> pd.DataFrame:
+    line, usual = counts.line, counts.usual
+    change = {
+        name: stats.relative_change(data.x, data.expected, line, usual)
+        for name, data in counts.parts()
+    }
+    parts = {name: change[name] for name in ("myc", "biosynthesis")}
+    for name in ("diapause", "g0"):
+        signed = [(change[f"{name}_up"], 1), (change[f"{name}_down"], -1)]
+        parts[name] = stats.signed_mean(signed, line, usual)
+    parts |= {name: change[name] for name in ("senescence", "apoptosis")}
+    index = stats.dormancy_index(parts, line, usual)
+    for other in ("senescence_like", "apoptosis"):
+        if other in fits and fits[other].supported:
+            index = index * (1 - fits[other].posterior)
+    return pd.DataFrame({**parts, "index": index})
+
+
+def _write_states(
+    adata: AnnData, table: pd.DataFrame, cells: TumorCells, *, min_confidence: float
+) -> None:
+    labels, probability = list(table.columns), table.to_numpy()
     label = np.full(len(table), BASELINE, dtype=object)
     confidence = 1 - probability.max(axis=1)
-    for j in range(table.shape[1])[::-1]:
+    for j, name in reversed(list(enumerate(labels))):
         p = probability[:, j]
         on, open_ = p >= min_confidence, (p > 1 - min_confidence) & (p < min_confidence)
-        label[on] = table.columns[j]
+        label[on] = name
         label[open_] = schema.UNASSIGNED
         confidence = np.where(on, p, np.where(open_, np.maximum(p, 1 - p), confidence))
-    full = np.full((adata.n_obs, table.shape[1]), np.nan)
-    full[cells] = probability
-    adata.obsm["tumor_programs"] = pd.DataFrame(
-        full, index=adata.obs_names, columns=list(table.columns)
-    )
     call = np.full(adata.n_obs, None, dtype=object)
     call[(adata.obs[schema.COMPARTMENT] == schema.TUMOR_CELLS).to_numpy()] = schema.UNASSIGNED
-    call[cells] = label
+    call[cells.rows] = label
     certain = np.full(adata.n_obs, np.nan)
-    certain[cells] = confidence
-    levels = [*table.columns, BASELINE, schema.UNASSIGNED]
+    certain[cells.rows] = confidence
+    levels = [*labels, BASELINE, schema.UNASSIGNED]
     adata.obs[schema.TUMOR_STATE] = schema.categorical(call, levels)
     adata.obs[schema.TUMOR_STATE_CONFIDENCE] = certain
+    adata.uns[f"{schema.TUMOR_STATE}_colors"] = program_colors(levels)
     counted = adata.obs[schema.TUMOR_STATE].value_counts()
     _LOG.info("Tumor states: %s", ", ".join(f"{n} {name}" for name, n in counted.items()))
+
+
+def _write_table(adata: AnnData, key: str, table: pd.DataFrame, cells: TumorCells) -> None:
+    full = np.full((adata.n_obs, table.shape[1]), np.nan)
+    full[cells.rows] = table.to_numpy()
+    adata.obsm[key] = pd.DataFrame(full, index=adata.obs_names, columns=list(table.columns))
+
+
+def _level_table(fits: Any, cells: TumorCells, shown: list[str]) -> pd.DataFrame:
+    rows = [
+        {
+            "program": name, "line": line, "fold": fits[name].fold,
+            "usual_level": float(fits[name].level[code]), "dispersion": fits[name].dispersion,
+            "supported": bool(fits[name].supported),
+            "judged": bool(fits[name].judged[cells.line == code].all()),
+            "mean_probability": float(fits[name].posterior[cells.line == code].mean()),
+        }
+        for name in shown for code, line in enumerate(cells.names)
+    ]  # fmt: skip
+    return pd.DataFrame(rows)
+
+
+def _gene_table(adata: AnnData, genes: ProgramGenes, shown: Any) -> pd.DataFrame:
+    parts = [
+        pd.DataFrame({"program": name, "gene": adata.var_names[genes.columns[name]].astype(str)})
+        for name in shown
+    ]
+    return pd.concat(parts, ignore_index=True)
+
+
+def _rate_table(adata: AnnData, counts: TumorCounts, cells: TumorCells, shown: Any) -> pd.DataFrame:
+    """Genes × lines: counts per 10,000 reference counts."""
+    used = np.unique(np.concatenate([counts.genes.columns[name] for name in shown]))
+    # h5ad takes no slash in names of columns.
+    columns = [name.replace("/", "|") for name in cells.names]
+    index = adata.var_names[used].astype(str)
+    return pd.DataFrame(1e4 * counts.levels.rate[:, used].T, index=index, columns=columns)

@@ -18,6 +18,8 @@ if TYPE_CHECKING:
     from anndata import AnnData
 
 _LOG = logging.getLogger("nkscore")
+#: Column of a table of samples: the sample of which a row is a part.
+WELL = "well"
 
 
 @dataclass(frozen=True, slots=True)
@@ -36,12 +38,20 @@ class Samples:
 
 
 def compartment_samples(
-    adata: AnnData, compartment: str | None, *, columns: Sequence[str], min_cells: int
+    adata: AnnData,
+    compartment: str | None,
+    *,
+    columns: Sequence[str],
+    min_cells: int,
+    split: Sequence[str] = (),
 ) -> Samples:
     """Group the cells of one compartment by sample.
 
     Cells that failed QC (``qc_pass`` false), have no sample or lie in another compartment are left
     out; so are samples with fewer than ``min_cells`` of the compartment's cells, with a log line.
+    A column of ``split`` that varies within samples, as the guides of pooled knock-outs do, divides
+    them; the column ``well`` of the table then names the sample, and cells without a value of it
+    are left out.
     """
     columns = list(dict.fromkeys([schema.SAMPLE, *columns]))
     schema.require(adata, "obs", columns, "pp.demultiplex")
@@ -57,12 +67,16 @@ def compartment_samples(
             "adata.obs['compartment'].value_counts() and which samples hold such cells."
         )
         raise DesignError(msg)
-    names = adata.obs[schema.SAMPLE].astype(str).to_numpy()
+    wells = adata.obs[schema.SAMPLE].astype(str).to_numpy(dtype=object)
+    names, inside = _divided(adata.obs, wells, inside, split)
     levels = sorted(set(names[inside]))
     position = {name: i for i, name in enumerate(levels)}
     codes = np.array([position.get(n, -1) for n in names], dtype=np.int64)
     codes[~inside] = -1
-    table = _sample_table(adata.obs.loc[inside, columns], columns)
+    obs = adata.obs.loc[inside, columns].assign(**{schema.SAMPLE: names[inside]})
+    table = _sample_table(obs, columns)
+    well_of = dict(zip(names[inside], wells[inside], strict=True))
+    table[WELL] = table[schema.SAMPLE].map(well_of)
     table["n_cells"] = np.bincount(codes[codes >= 0], minlength=len(levels))
     samples = Samples(table, codes)
     small = table["n_cells"] < min_cells
@@ -75,6 +89,22 @@ def compartment_samples(
         )  # fmt: skip
         samples = samples.keep(~small)
     return samples
+
+
+def _divided(obs: pd.DataFrame, wells: Any, inside: Any, split: Sequence[str]) -> tuple[Any, Any]:
+    """Return the name of each cell's unit, and which cells have one."""
+    names = wells
+    for column in dict.fromkeys(split):
+        values = pd.Series(np.asarray(_plain(obs[column]), dtype=object))
+        pairs = pd.DataFrame({"well": wells, "value": values})[inside].drop_duplicates()
+        if not pairs["well"].duplicated().any():
+            continue
+        known = values.notna().to_numpy()
+        names = np.array(
+            [f"{name} | {value}" for name, value in zip(names, values, strict=True)], dtype=object
+        )
+        inside = inside & known
+    return names, inside
 
 
 def _sample_table(obs: pd.DataFrame, columns: Sequence[str]) -> pd.DataFrame:
@@ -105,31 +135,49 @@ def labels(table: pd.DataFrame, column: str) -> np.ndarray[Any, np.dtype[np.obje
     return np.array([None if pd.isna(v) else str(v) for v in values], dtype=object)
 
 
+def at_level(table: pd.DataFrame, column: str, level: Any) -> Any:
+    """Return which samples have a level; numbers are compared as numbers (24 is 24.0)."""
+    values = table[column]
+    if pd.api.types.is_numeric_dtype(values) and not pd.api.types.is_bool_dtype(values):
+        try:
+            return (values == float(level)).to_numpy(dtype=bool)
+        except (TypeError, ValueError):
+            return np.zeros(len(values), dtype=bool)
+    return labels(table, column) == str(level)
+
+
 def arms(
-    samples: Samples, *, treated: str, control: str, by: str, column: str = schema.CONDITION
+    samples: Samples, *, treated: Any, control: Any, by: str, column: str = schema.CONDITION
 ) -> Samples:
     """Keep the samples of the two arms, and of lines for which both arms (or a shared one) exist.
 
     Adds the column ``treated``. Raises :class:`DesignError` where an arm is empty.
     """
-    condition = labels(samples.table, column)
-    for name in (treated, control):
-        if not (condition == name).any():
-            have = ", ".join(sorted({str(c) for c in condition}))
+    if str(treated) == str(control):
+        msg = f"Both arms are {treated!r}. Name two different levels of obs[{column!r}]."
+        raise DesignError(msg)
+    member = {name: at_level(samples.table, column, name) for name in (treated, control)}
+    for name, here in member.items():
+        if not here.any():
+            have = ", ".join(sorted({str(c) for c in labels(samples.table, column)}))
             msg = (
                 f"No sample has {column} {name!r} (samples here: {have}). "
                 "Name conditions that the sample sheet holds for this compartment."
             )
             raise DesignError(msg)
-    samples = samples.keep((condition == treated) | (condition == control))
-    table = samples.table.assign(treated=labels(samples.table, column) == treated)
+    samples = samples.keep(member[treated] | member[control])
+    table = samples.table.assign(treated=at_level(samples.table, column, treated))
     group = labels(table, by)
     is_treated = table["treated"].to_numpy()
-    keep = np.ones(len(table), dtype=bool)
+    nameless = np.array([g is None for g in group]) & is_treated
+    if nameless.any():
+        which = ", ".join(table.loc[nameless, schema.SAMPLE].head(10))
+        _LOG.warning("Treated samples without obs[%r], left out: %s", by, which)
+    keep = ~nameless
     if not all(g is None for g in group[~is_treated]):
-        both = set(group[is_treated]) & set(group[~is_treated])
+        both = (set(group[is_treated]) & set(group[~is_treated])) - {None}
         keep = np.array([g in both for g in group])
-        lost = sorted({str(g) for g in group[~keep]})
+        lost = sorted({str(g) for g in group[~keep]} - {"None"})
         if lost:
             _LOG.warning("No sample of both arms, left out: %s", ", ".join(lost))
         if not keep.any():

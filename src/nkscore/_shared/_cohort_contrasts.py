@@ -1,0 +1,187 @@
+"""Which samples of a cohort are compared with which, and the tests of the comparison."""
+
+from __future__ import annotations
+
+import warnings
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import pandas as pd
+from scipy import stats as scipy_stats
+
+from nkscore.errors import DesignError
+from nkscore.stats import (
+    complete_blocks,
+    fit_linear,
+    moderated_test,
+    rank_sum,
+    shift_between,
+    shift_within,
+)
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+REST = "rest"
+#: Smaller arms than this get exact p-values, where no values are tied.
+_SMALL_ARM = 9
+
+
+@dataclass(frozen=True, slots=True)
+class Contrast:
+    """Rows of the samples at a level and at its reference; paired ones in the same order."""
+
+    level: str
+    reference: str
+    rows: Any
+    other_rows: Any
+    paired: bool
+
+
+def level_names(groups: pd.Series[Any]) -> tuple[list[str], Any]:
+    """Return the levels in order and the level of each sample (``None`` where missing)."""
+    known = groups.notna().to_numpy()
+    text = np.where(known, groups.astype(object).astype(str), None)
+    if isinstance(groups.dtype, pd.CategoricalDtype):
+        order = [str(level) for level in groups.cat.categories]
+    else:
+        order = [str(level) for level in sorted(groups[known].unique())]
+    used = set(text[known])
+    return [level for level in order if level in used], text
+
+
+def contrasts(
+    levels: list[str], labels: Any, *, reference: str | None, patient: Any
+) -> Iterator[Contrast]:
+    """Yield the comparisons that the levels ask for."""
+    if patient is not None:
+        for first, level in _ordered_pairs(levels, reference):
+            yield _pairs(labels, patient, level=level, reference=first)
+        return
+    if reference is None and len(levels) > 2:
+        for level in levels:
+            here = labels == level
+            there = ~here & np.array([label is not None for label in labels])
+            yield Contrast(level, REST, np.flatnonzero(here), np.flatnonzero(there), paired=False)
+        return
+    first = levels[0] if reference is None else reference
+    for level in levels:
+        if level != first:
+            rows, other = np.flatnonzero(labels == level), np.flatnonzero(labels == first)
+            yield Contrast(level, first, rows, other, paired=False)
+
+
+def _ordered_pairs(levels: list[str], reference: str | None) -> list[tuple[str, str]]:
+    if reference is not None:
+        return [(reference, level) for level in levels if level != reference]
+    return [(one, two) for low, one in enumerate(levels) for two in levels[low + 1 :]]
+
+
+def _pairs(labels: Any, patient: Any, *, level: str, reference: str) -> Contrast:
+    found = []
+    for name in (level, reference):
+        rows = np.flatnonzero(labels == name)
+        owner = pd.Series(rows, index=patient[rows])
+        if owner.index.has_duplicates:
+            twice = owner.index[owner.index.duplicated()][0]
+            msg = (
+                f"Patient {twice!r} has {int((owner.index == twice).sum())} samples at {name!r}; "
+                "one is needed for pairs. Average them, or choose one."
+            )
+            raise DesignError(msg)
+        found.append(owner)
+    both = sorted(set(found[0].index) & set(found[1].index), key=str)
+    rows, other = (owner.loc[both].to_numpy(dtype=int) for owner in found)
+    return Contrast(level, reference, rows, other, paired=True)
+
+
+def wilcoxon_table(values: Any, contrast: Contrast, confidence: float) -> pd.DataFrame:
+    """Test each column by ranks; effect and interval are those of Hodges and Lehmann."""
+    made = pd.DataFrame(
+        np.nan, index=range(values.shape[1]),
+        columns=["effect", "ci_low", "ci_high", "rank_biserial", "p_value"],
+    )  # fmt: skip
+    here, there = values[contrast.rows], values[contrast.other_rows]
+    block = here - there if contrast.paired else np.concatenate([here, there])
+    inside = np.arange(len(block)) < len(here)
+    for rows, columns in complete_blocks(block):
+        part, member = block[np.ix_(rows, columns)], inside[rows]
+        if contrast.paired and len(rows):
+            found = _signed_rank(part, confidence)
+        elif member.any() and not member.all():
+            found = _rank_sum(part, member, confidence)
+        else:
+            continue
+        made.iloc[columns] = np.stack(found, axis=1)
+    return made
+
+
+def _rank_sum(values: Any, member: Any, confidence: float) -> list[Any]:
+    here, there = values[member], values[~member]
+    shift = shift_between(here, there, confidence=confidence)
+    made = rank_sum(values, member[:, None].astype(float))
+    p = made.p_value.copy()
+    if min(len(here), len(there)) < _SMALL_ARM:
+        ordered = np.sort(values, axis=0)
+        untied = np.flatnonzero((np.diff(ordered, axis=0) > 0).all(axis=0))
+        p[untied] = scipy_stats.mannwhitneyu(
+            here[:, untied], there[:, untied], method="exact", axis=0
+        ).pvalue
+    return [shift.effect, shift.low, shift.high, made.effect, p]
+
+
+def _signed_rank(differences: Any, confidence: float) -> list[Any]:
+    shift = shift_within(differences, confidence=confidence)
+    ranks = scipy_stats.rankdata(np.abs(differences), axis=0)
+    # Differences of zero say nothing about the direction and take no rank.
+    ranks = np.where(differences != 0, ranks - (differences == 0).sum(axis=0), 0.0)
+    total = ranks.sum(axis=0)
+    moved = np.flatnonzero(total > 0)
+    p, biserial = np.full((2, differences.shape[1]), np.nan)
+    biserial[moved] = (np.sign(differences) * ranks).sum(axis=0)[moved] / total[moved]
+    with warnings.catch_warnings():
+        # scipy warns of few pairs where it leaves the exact distribution for ties.
+        warnings.simplefilter("ignore")
+        p[moved] = scipy_stats.wilcoxon(differences[:, moved], axis=0).pvalue
+    return [shift.effect, shift.low, shift.high, biserial, p]
+
+
+def moderated_table(values: Any, contrast: Contrast, confidence: float) -> pd.DataFrame:
+    """Test the mean difference of each column by t, with variances shared between columns."""
+    here, there = values[contrast.rows], values[contrast.other_rows]
+    if contrast.paired:
+        y = (here - there).T
+        design = np.ones((y.shape[1], 1))
+    else:
+        y = np.concatenate([here, there]).T
+        design = np.ones((y.shape[1], 2))
+        design[:, 1] = np.arange(y.shape[1]) < len(here)
+    known = np.isfinite(y)
+    fit = fit_linear(np.where(known, y, 0.0), design, known.astype(float))
+    made = moderated_test(fit, design.shape[1] - 1)
+    margin = made.standard_error * scipy_stats.t.ppf(0.5 + confidence / 2, made.df)
+    return pd.DataFrame(
+        {
+            "effect": made.effect,
+            "ci_low": made.effect - margin,
+            "ci_high": made.effect + margin,
+            "rank_biserial": np.nan,
+            "p_value": made.p_value,
+        }
+    )
+
+
+def kruskal(values: Any, levels: list[str], labels: Any) -> Any:
+    """Return the p-value of Kruskal and Wallis over all levels, per column."""
+    p = np.full(values.shape[1], np.nan)
+    if len(levels) < 3:
+        return p
+    labeled = np.flatnonzero([label is not None for label in labels])
+    for rows, columns in complete_blocks(values[labeled]):
+        part, names = values[np.ix_(labeled[rows], columns)], labels[labeled[rows]]
+        arms = [part[names == level] for level in levels if (names == level).any()]
+        if len(arms) > 1:
+            moved = np.ptp(part, axis=0) > 0
+            p[columns[moved]] = scipy_stats.kruskal(*(a[:, moved] for a in arms), axis=0).pvalue
+    return p

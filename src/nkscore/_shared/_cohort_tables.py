@@ -1,0 +1,72 @@
+"""Scores of a cohort and what is known of its samples, brought together."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+import pandas as pd
+
+from nkscore.errors import DesignError, WrongScaleError
+
+
+def checked_scores(scores: pd.DataFrame) -> pd.DataFrame:
+    """Return the scores as numbers, or say what is wrong with samples and features."""
+    for axis, what in ((scores.index, "sample"), (scores.columns, "feature")):
+        if axis.has_duplicates:
+            found = axis[axis.duplicated()][0]
+            msg = (
+                f"scores holds the {what} {found!r} {int((axis == found).sum())} times; each "
+                f"{what} must stand once. Average or rename the repeats."
+            )
+            raise DesignError(msg)
+    text = [c for c in scores.columns if not pd.api.types.is_numeric_dtype(scores[c])]
+    if text:
+        msg = (
+            f"Feature {text[0]!r} holds {scores[text[0]].dtype} values; numbers are needed. "
+            "Groups and covariates are arguments of their own."
+        )
+        raise WrongScaleError(msg)
+    table = scores.astype("float64")
+    infinite = np.isinf(table.to_numpy()).any(axis=0)
+    if infinite.any():
+        msg = (
+            f"Feature {table.columns[infinite][0]!r} holds infinite values. Set them to missing or "
+            "cut them off."
+        )
+        raise WrongScaleError(msg)
+    return table
+
+
+def with_samples(table: pd.DataFrame | pd.Series, samples: pd.Index[Any], name: str) -> Any:
+    """Return the rows of ``table`` for ``samples`` that it shares with them."""
+    if table.index.has_duplicates:
+        found = table.index[table.index.duplicated()][0]
+        msg = f"{name} holds the sample {found!r} more than once; each must stand once."
+        raise DesignError(f"{msg} Keep one row per sample.")
+    shared = samples.intersection(table.index, sort=False)
+    if not len(shared):
+        msg = (
+            f"scores and {name} share no sample (scores: {', '.join(map(str, samples[:3]))}; "
+            f"{name}: {', '.join(map(str, table.index[:3]))}). Both need the names of the samples "
+            "as index, written alike."
+        )
+        raise DesignError(msg)
+    return table.loc[shared]
+
+
+def refuse_constant(table: pd.DataFrame) -> None:
+    """Raise :class:`DesignError` where a feature has one value in all samples."""
+    values = table.to_numpy(dtype=float)
+    known = np.isfinite(values)
+    high = np.where(known, values, -np.inf).max(axis=0)
+    low = np.where(known, values, np.inf).min(axis=0)
+    constant = table.columns[~(high > low)]
+    if len(constant):
+        shown = ", ".join(map(str, constant[:5])) + (", ..." if len(constant) > 5 else "")
+        msg = (
+            f"{len(constant)} of {table.shape[1]} features have one value in all {len(table)} "
+            f"samples ({shown}), so nothing can be tested on them. Leave them out: "
+            "scores.loc[:, scores.nunique() > 1]."
+        )
+        raise DesignError(msg)

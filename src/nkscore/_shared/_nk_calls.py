@@ -1,0 +1,225 @@
+"""From counts of NK cells and a vocabulary to the fitted states, shared by the functions of tl."""
+
+from __future__ import annotations
+
+import logging
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import pandas as pd
+
+from nkscore import schema, signatures
+from nkscore.errors import DesignError, GeneCoverageError
+from nkscore.stats import MarkerCells, MarkerModel, fit_present_states, marker_posterior
+
+if TYPE_CHECKING:
+    from anndata import AnnData
+
+#: Genes whose share of a cell follows its health and growth; they would pass for depth.
+_NO_EXPOSURE = r"^MT-|^RP[SL]\d"
+_LEAST_MARKERS = 2
+NO_DONOR = ""
+_MARGIN = "nk_state_margin"
+_COLORS = "nk_state_colors"
+_LOG = logging.getLogger("nkscore")
+
+
+@dataclass(frozen=True)
+class Markers:
+    """Markers of the states, and of what excludes them (``controls``), among the genes."""
+
+    states: list[str]
+    controls: list[str]
+    genes: np.ndarray[Any, np.dtype[np.int64]]
+    marks: np.ndarray[Any, np.dtype[np.float64]]
+    coverage: pd.DataFrame
+
+
+@dataclass(frozen=True)
+class StateFit:
+    """What was learned from NK cells; ``posterior`` has a last column for no state."""
+
+    markers: Markers
+    model: MarkerModel
+    donors: list[str]
+    posterior: np.ndarray[Any, np.dtype[np.float64]]
+
+
+def find_markers(adata: AnnData, vocabulary: Any) -> Markers:
+    """Place the markers of a vocabulary among the genes of the data."""
+    states = signatures.vocabulary(vocabulary)
+    controls = {name: s for state in states.values() for name, s in state.excludes.items()}
+    wanted = {name: state.marks for name, state in states.items()}
+    clash = [name for name in controls if name in wanted]
+    if clash:
+        msg = (
+            f"{', '.join(clash)} is both a state and what excludes one. States exclude each other "
+            "anyway: give what excludes them another name, or leave it out."
+        )
+        raise ValueError(msg)
+    match = signatures.match(adata.var_names, wanted | controls)
+    names = [*wanted, *controls]
+    few = [n for n in names if len(match.up[n]) + len(match.down[n]) < _LEAST_MARKERS]
+    if few:
+        msg = (
+            f"{', '.join(few)}: fewer than {_LEAST_MARKERS} markers are in the data. A state is "
+            "called from markers that are raised together: give it more of them."
+        )
+        raise GeneCoverageError(msg)
+    genes = np.unique(np.concatenate([np.r_[match.up[n], match.down[n]] for n in names]))
+    # Sums over genes must not depend on the order of the columns.
+    genes = genes[np.argsort(adata.var_names[genes].astype(str).to_numpy(), kind="stable")]
+    marks = np.zeros((len(names), genes.size))
+    for row, name in enumerate(names):
+        weights = states[name].weights if name in states else {}
+        by_column = _weights(adata, weights)
+        for columns, sign in ((match.up[name], 1.0), (match.down[name], -1.0)):
+            inside = np.isin(genes, columns)
+            marks[row, inside] = [sign * by_column.get(g, 1.0) for g in genes[inside]]
+    return Markers(list(wanted), list(controls), genes, marks, match.coverage)
+
+
+def _weights(adata: AnnData, weights: Any) -> dict[int, float]:
+    found = adata.var_names.get_indexer(list(weights))
+    return {int(c): w for c, w in zip(found, weights.values(), strict=True) if c >= 0}
+
+
+def nk_cells(adata: AnnData, *, min_cells: int) -> np.ndarray[Any, np.dtype[np.int64]]:
+    """Return the positions of NK cells that passed QC."""
+    inside = (adata.obs[schema.COMPARTMENT] == schema.NK).to_numpy()
+    if schema.QC_PASS in adata.obs:
+        inside = inside & adata.obs[schema.QC_PASS].to_numpy(dtype=bool)
+    cells = np.flatnonzero(inside)
+    if cells.size < min_cells:
+        msg = (
+            f"{cells.size} NK cells passed QC; at least {min_cells} are needed to learn states. "
+            "Check obs['compartment'], or lower min_cells."
+        )
+        raise DesignError(msg)
+    return cells
+
+
+def exposure(adata: AnnData) -> np.ndarray[Any, np.dtype[np.float64]]:
+    """Return the total count of each cell without mitochondrial and ribosomal genes."""
+    keep = ~adata.var_names.str.match(_NO_EXPOSURE)
+    total = np.asarray(adata.layers[schema.COUNTS] @ keep.astype(np.float64)).ravel()
+    return np.asarray(np.maximum(total, 1.0))
+
+
+def fit_states(adata: AnnData, cells: Any, markers: Markers, *, donor: str | None) -> StateFit:
+    """Fit the states of the vocabulary to NK cells."""
+    counts = adata.layers[schema.COUNTS][:, markers.genes][cells]
+    levels, codes = donor_codes(adata, cells, donor)
+    sorted_cells = MarkerCells.of(counts, exposure(adata)[cells], codes)
+    model = fit_present_states(sorted_cells, markers.marks)
+    return StateFit(markers, model, levels, marker_posterior(model, sorted_cells))
+
+
+def donor_codes(adata: AnnData, cells: Any, donor: str | None) -> tuple[list[str], Any]:
+    """Return the names of donors and the number of each cell's donor."""
+    if donor is None or (donor == schema.NK_DONOR and donor not in adata.obs):
+        return [NO_DONOR], np.zeros(len(cells), dtype=np.int64)
+    schema.require(adata, "obs", [donor], "io.read_coculture")
+    column = adata.obs[donor].iloc[cells]
+    names = np.where(column.isna(), NO_DONOR, column.astype(str).to_numpy(dtype=object))
+    levels, codes = np.unique(names.astype(str), return_inverse=True)
+    return list(map(str, levels)), codes.astype(np.int64)
+
+
+def decide(posterior: Any, *, min_confidence: float, max_error: float) -> tuple[Any, Any, Any]:
+    """Return the call of each cell (last column: none), its confidence and its margin.
+
+    Calls are kept from the surest down as long as the mean of their error probabilities stays
+    within ``max_error`` times the squared mean confidence of all cells. The square is there
+    because cells that say little also leave the folds, and so the confidence itself, uncertain.
+    """
+    last = posterior.shape[1] - 1
+    best = posterior.argmax(axis=1)
+    ranked = np.sort(posterior, axis=1)
+    confidence, margin = ranked[:, -1], ranked[:, -1] - ranked[:, -2]
+    candidate = np.flatnonzero((best < last) & (confidence >= min_confidence))
+    sure = np.sort(1 - confidence[candidate])
+    mean_error = np.cumsum(sure) / np.arange(1, sure.size + 1)
+    within = np.flatnonzero(mean_error <= max_error * confidence.mean() ** 2)
+    limit = sure[within[-1]] if within.size else -1.0
+    called = np.zeros(best.size, dtype=bool)
+    called[candidate[(1 - confidence[candidate]) <= limit]] = True
+    return np.where(called, best, last), confidence, margin
+
+
+def explain_table(adata: AnnData, fit: StateFit) -> pd.DataFrame:
+    """Return what ``tl.explain_state`` needs: one row per state, gene and donor."""
+    states = [*fit.markers.states, *fit.markers.controls]
+    genes = adata.var_names[fit.markers.genes].astype(str).to_numpy(dtype=object)
+    model = fit.model
+    used = (np.abs(model.log_fold) > 1e-3) & model.present[:, None]
+    state, gene, donor = np.nonzero(
+        np.broadcast_to(used[:, :, None], (*used.shape, len(fit.donors)))
+    )
+    return pd.DataFrame(
+        {
+            "state": np.array(states, dtype=object)[state],
+            "gene": genes[gene],
+            "group": np.array(fit.donors, dtype=object)[donor],
+            "rate": model.base[gene] * model.offset[donor, gene],
+            "log_fold": model.log_fold[state, gene],
+            "dispersion": model.dispersion[gene],
+        }
+    )
+
+
+def evidence_table(fit: StateFit) -> pd.DataFrame:
+    """Return for each state whether it is there, and why."""
+    model = fit.model
+    return pd.DataFrame(
+        {
+            "state": np.array([*fit.markers.states, *fit.markers.controls], dtype=object),
+            "n_markers": (model.marks != 0).sum(axis=1),
+            "evidence": model.evidence,
+            "present": model.present,
+            "share": fit.posterior[:, :-1].mean(axis=0),
+        }
+    )
+
+
+def marker_table(adata: AnnData, fit: StateFit) -> pd.DataFrame:
+    """Return markers with what the fit says of each: direction, fold, agreement with the others."""
+    state, gene = np.nonzero(fit.model.marks)
+    names = np.array([*fit.markers.states, *fit.markers.controls], dtype=object)
+    present = fit.model.present[state]
+    return pd.DataFrame(
+        {
+            "gene": adata.var_names[fit.markers.genes[gene]].astype(str).to_numpy(dtype=object),
+            "state": names[state],
+            "weight": fit.model.marks[state, gene],
+            "fold": np.where(present, np.exp(fit.model.log_fold[state, gene]), 1.0),
+            "fold_by_others": fit.model.agreement[state, gene],
+        }
+    )
+
+
+def write_calls(
+    adata: AnnData, cells: Any, states: list[str], *, call: Any, confidence: Any, margin: Any
+) -> None:
+    """Write labels, confidence, margin and colors."""
+    # Figures and calls must show a state in one color; figures load matplotlib, so only here.
+    from nkscore.pl._palettes import palette
+
+    names = [*states, schema.UNASSIGNED]
+    labels = np.full(adata.n_obs, None, dtype=object)
+    labels[cells] = np.array(names, dtype=object)[call]
+    adata.obs[schema.NK_STATE] = schema.categorical(labels, names)
+    adata.obs[schema.NK_STATE_CONFIDENCE] = spread(confidence, cells, adata.n_obs)
+    adata.obs[_MARGIN] = spread(margin, cells, adata.n_obs)
+    colors = palette(schema.NK_STATE, names)
+    adata.uns[_COLORS] = [colors[name] for name in names]
+    counted = adata.obs[schema.NK_STATE].value_counts()
+    _LOG.info("NK states: %s", ", ".join(f"{n} {name}" for name, n in counted.items()))
+
+
+def spread(values: Any, cells: Any, n_cells: int) -> Any:
+    """Put values of some cells into an array of all cells, NaN elsewhere."""
+    full = np.full((n_cells, *values.shape[1:]), np.nan)
+    full[cells] = values
+    return full

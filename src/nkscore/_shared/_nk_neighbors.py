@@ -1,0 +1,61 @@
+"""Posteriors of NK cells shared with their neighbors or with their cluster."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+from scipy import sparse
+
+from nkscore import schema
+from nkscore.errors import MissingKeyError
+
+if TYPE_CHECKING:
+    from anndata import AnnData
+
+_GRAPH = "connectivities"
+_N_VARIABLE, _N_COMPONENTS, _RESOLUTION = 2000, 20, 1.0
+
+
+def smoothed(adata: AnnData, cells: Any, posterior: Any, *, weight: float) -> Any:
+    """Mix each cell's posterior with the mean of its neighbors in the compartment."""
+    if _GRAPH not in adata.obsp:
+        msg = (
+            f"adata.obsp has no {_GRAPH!r}, which smooth={weight:g} needs. Run tl.embed first, or "
+            "set smooth=0."
+        )
+        raise MissingKeyError(msg)
+    graph = sparse.csr_matrix(adata.obsp[_GRAPH])[cells][:, cells]
+    total = np.asarray(graph.sum(axis=1)).ravel()
+    around = np.asarray(graph @ posterior) / np.maximum(total, 1e-12)[:, None]
+    # A cell without neighbors in the compartment speaks for itself.
+    share = np.where(total > 0, weight, 0.0)[:, None]
+    return (1 - share) * posterior + share * around
+
+
+def by_cluster(adata: AnnData, cells: Any, posterior: Any) -> Any:
+    """Give each cell the mean posterior of its Leiden cluster."""
+    codes = _clusters(adata, cells)
+    sums = np.zeros((codes.max() + 1, posterior.shape[1]))
+    np.add.at(sums, codes, posterior)
+    return (sums / np.bincount(codes)[:, None])[codes]
+
+
+def _clusters(adata: AnnData, cells: Any) -> Any:
+    import anndata
+    import scanpy as sc
+
+    part = anndata.AnnData(
+        sparse.csr_matrix(adata.layers[schema.COUNTS][cells], dtype=np.float32), var=adata.var[[]]
+    )
+    sc.pp.normalize_total(part, target_sum=1e4)
+    sc.pp.log1p(part)
+    sc.pp.highly_variable_genes(part, n_top_genes=min(_N_VARIABLE, part.n_vars - 1))
+    n_components = min(_N_COMPONENTS, part.n_obs - 1, int(part.var["highly_variable"].sum()) - 1)
+    sc.pp.pca(part, n_comps=n_components, random_state=0)
+    sc.pp.neighbors(part, n_neighbors=min(15, part.n_obs - 1), random_state=0)
+    sc.tl.leiden(
+        part, resolution=_RESOLUTION, flavor="igraph", n_iterations=2, directed=False,
+        random_state=0,
+    )  # fmt: skip
+    return part.obs["leiden"].cat.codes.to_numpy().astype(np.int64)

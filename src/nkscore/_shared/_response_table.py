@@ -1,0 +1,148 @@
+"""A table of responses, one row per line × gene, as matrices of genes × lines."""
+
+from __future__ import annotations
+
+import logging
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import pandas as pd
+
+from nkscore import schema
+from nkscore.errors import DesignError, MissingKeyError
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+_LOG = logging.getLogger("nkscore")
+
+#: Names that published tables use.
+_Q_VALUES = ("q_value", "p_val_adj", "adj.P.Val", "padj")
+_ALSO = {
+    "tumor": ("cell_line",),
+    "log2_fc": ("avg_log2FC", "avg_logFC", "logFC"),
+    # Over the genes of one line; published tables have one line each.
+    "q_value_line": _Q_VALUES,
+    "p_value": ("p_val", "P.Value", "pvalue"),
+}
+_HINTS = {
+    "se": (
+        " Without standard errors, method='counting' works; from two-sided p-values of a t-test "
+        "they are about abs(log2_fc) / scipy.stats.norm.isf(p_value / 2)."
+    ),
+}
+
+
+@dataclass(frozen=True, slots=True)
+class ResponseTable:
+    """``matrices[name]`` is genes × lines, NaN where the table has no row; both are sorted."""
+
+    genes: list[str]
+    lines: list[str]
+    matrices: dict[str, Any]
+    lineage: list[str] | None
+
+
+def response_matrices(
+    table: pd.DataFrame, needed: Sequence[str], optional: Sequence[str] = ()
+) -> ResponseTable:
+    """Check a table of responses and lay it out as matrices."""
+    columns = _columns(table, ["tumor", "gene", *needed], optional)
+    text = {
+        name: table[columns[name]].astype("string").to_numpy(dtype=object, na_value=None)
+        for name in ("tumor", "gene")
+    }
+    if any(value is None for values in text.values() for value in values):
+        msg = "Some rows lack a gene or a line (tumor); one of each is needed in every row."
+        raise DesignError(msg)
+    genes, gene_code = np.unique(text["gene"].astype(str), return_inverse=True)
+    lines, line_code = np.unique(text["tumor"].astype(str), return_inverse=True)
+    flat = gene_code * len(lines) + line_code
+    if np.unique(flat).size < flat.size:
+        seen = np.flatnonzero(pd.Series(flat).duplicated())[0]
+        msg = (
+            f"Gene {text['gene'][seen]!r} of line {text['tumor'][seen]!r} has more than one row; "
+            "one row per line and gene is needed. Select one contrast of the table first."
+        )
+        raise DesignError(msg)
+    values = {}
+    for name in [*needed, *optional]:
+        if name in columns:
+            matrix = np.full(len(genes) * len(lines), np.nan)
+            matrix[flat] = pd.to_numeric(table[columns[name]]).to_numpy(dtype=float)
+            values[name] = matrix.reshape(len(genes), len(lines))
+    return ResponseTable(
+        list(map(str, genes)), list(map(str, lines)), values, _lineage(table, lines, line_code)
+    )
+
+
+def _columns(table: pd.DataFrame, needed: Sequence[str], optional: Sequence[str]) -> dict[str, str]:
+    """Return the name that each column has in the table."""
+    columns = {}
+    for name in [*needed, *optional]:
+        found = [c for c in (name, *_ALSO.get(name, ())) if c in table]
+        if found:
+            columns[name] = found[0]
+        elif name in needed:
+            others = "".join(f" or {c!r}" for c in _ALSO.get(name, ()))
+            have = ", ".join(map(str, table.columns[:20]))
+            msg = (
+                f"The table has no column {name!r}{others} (it has: {have}). It needs the columns "
+                f"of tl.interaction_response; rename yours.{_HINTS.get(name, '')}"
+            )
+            raise MissingKeyError(msg)
+    return columns
+
+
+def _lineage(table: pd.DataFrame, lines: Any, line_code: Any) -> list[str] | None:
+    if schema.LINEAGE not in table:
+        return None
+    known = table[schema.LINEAGE].notna().to_numpy()
+    pairs = pd.DataFrame(
+        {"line": line_code[known], "lineage": table.loc[known, schema.LINEAGE].astype(str)}
+    ).drop_duplicates()
+    repeated = pairs.loc[pairs["line"].duplicated(), "line"]
+    if len(repeated):
+        msg = f"Line {lines[repeated.iloc[0]]!r} has several lineages; give each line one."
+        raise DesignError(msg)
+    names = dict(zip(pairs["line"], pairs["lineage"], strict=True))
+    return [names.get(i, "") for i in range(len(lines))]
+
+
+def with_errors(table: ResponseTable) -> tuple[Any, Any]:
+    """Return effects and standard errors, NaN where either cannot be used."""
+    effect, se = table.matrices["log2_fc"], table.matrices["se"]
+    given = np.isfinite(effect)
+    usable = given & np.isfinite(se) & (se > 0)
+    lost = int((given & ~usable).sum())
+    if lost:
+        _LOG.warning(
+            "%d of %d effects have a standard error of 0 or NaN and are left out", lost, given.sum()
+        )
+    return np.where(usable, effect, np.nan), np.where(usable, se, np.nan)
+
+
+def error_df(table: ResponseTable) -> Any:
+    """Return for each line the degrees of freedom by which its p-values follow from its t.
+
+    Infinite without p-values. A grid is fine enough, since large numbers hardly differ.
+    """
+    from scipy import stats
+
+    if "p_value" not in table.matrices:
+        return np.full(len(table.lines), np.inf)
+    grid = np.append(np.geomspace(1, 200, 107), np.inf)
+    result = np.full(len(table.lines), np.inf)
+    with np.errstate(divide="ignore", invalid="ignore"):
+        t = np.abs(table.matrices["log2_fc"] / table.matrices["se"])
+        p = table.matrices["p_value"]
+        telling = np.isfinite(t) & np.isfinite(p) & (p > 1e-12) & (t > 1)
+    for j in range(len(table.lines)):
+        rows = np.flatnonzero(telling[:, j])[:500]
+        if rows.size:
+            expected = 2 * stats.t.sf(t[rows, j][:, None], grid)
+            expected[:, -1] = 2 * stats.norm.sf(t[rows, j])
+            off = np.abs(np.log(expected) - np.log(p[rows, j])[:, None])
+            result[j] = grid[np.median(off, axis=0).argmin()]
+    return result

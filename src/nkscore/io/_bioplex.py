@@ -1,0 +1,189 @@
+"""Concentrations of a bead-based cytokine panel, as Bio-Plex Manager exports them."""
+
+from __future__ import annotations
+
+import re
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Final
+
+import numpy as np
+import pandas as pd
+
+from nkscore.errors import MissingKeyError, WrongScaleError
+from nkscore.io._mtx import opened
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+#: Columns of the export that describe a well; everything to their right is an analyte.
+_DESCRIBING: Final = {
+    "type": "type", "well": "well", "description": "sample", "sample": "sample", "outlier": "",
+    "dilution": "dilution", "sampling errors": "", "group": "group", "gate": "",
+}  # fmt: skip
+_EMPTY: Final = {"", "nan", "n/a", "na", "***", "---", "none"}
+_LOOKED_AT: Final = 60
+_RULES: Final = ("limit", "half_limit", "missing")
+
+
+def read_bioplex(
+    path: str | Path,
+    *,
+    sheet: str | int = 0,
+    below: str = "limit",
+    above: str = "limit",
+    analytes: Sequence[str] | None = None,
+) -> pd.DataFrame:
+    """Read concentrations of a cytokine panel with the marks of the reader's software.
+
+    ``OOR <`` (below the standard curve) and ``OOR >`` (above it) become numbers by a stated rule,
+    ``*`` (extrapolated beyond the curve) is taken off; the column ``flag`` keeps what was there.
+
+    Parameters
+    ----------
+    path
+        Export of observed concentrations, pg/ml: ``.csv`` or ``.tsv`` (plain or gzipped), or
+        ``.xlsx`` (needs openpyxl). Lines above the header row (the one with ``Well``,
+        ``Description`` or ``Sample``) are skipped.
+    sheet
+        Name or number of the sheet of a workbook.
+    below, above
+        What ``OOR <`` and ``OOR >`` become: ``"limit"``, the smallest (largest) number of the
+        analyte in the file, as in Dufva, Gandolfi et al. 2023; ``"half_limit"`` (``below`` only),
+        half of it; ``"missing"``.
+    analytes
+        Analytes to keep, by their names in the table returned; by default all.
+
+    Returns
+    -------
+    One row per well and analyte: ``sample`` (description), ``well`` and ``type`` where the file
+    has them, ``analyte`` (without the maker's prefix ``Hu`` and the bead region in brackets),
+    ``concentration`` (float64, pg/ml) and ``flag`` (empty, ``below``, ``above``, ``extrapolated``
+    or ``missing``).
+
+    Raises
+    ------
+    MissingKeyError
+        If no header row is found, or an analyte asked for is not there.
+    WrongScaleError
+        If a cell holds neither a number nor a mark, or a negative number, or an analyte is out of
+        range in every well and ``below`` or ``above`` asks for its limit.
+    ValueError
+        If ``below`` or ``above`` is unknown.
+
+    Notes
+    -----
+    A concentration set to a limit is a bound, not a measurement: tests on analytes that are mostly
+    out of range compare little else than bounds. Dufva, Gandolfi et al. 2023, doi
+    10.1016/j.immuni.2023.11.008.
+
+    Examples
+    --------
+    >>> import tempfile, pathlib
+    >>> import nkscore as nk
+    >>> file = pathlib.Path(tempfile.mkdtemp()) / "plate.csv"
+    >>> lines = ["Plate 1", "Well,Description,Hu IFN-g (21)", "A1,NK,OOR <", "A2,K562 NK,*90.5"]
+    >>> _ = file.write_text(chr(10).join([*lines, "A3,K562,8.0"]))
+    >>> nk.io.read_bioplex(file)[["sample", "analyte", "concentration", "flag"]].values.tolist()[:2]
+    [['NK', 'IFN-g', 8.0, 'below'], ['K562 NK', 'IFN-g', 90.5, 'extrapolated']]
+    """
+    path = Path(path)
+    if below not in _RULES or above not in {"limit", "missing"}:
+        msg = (
+            f"below={below!r}, above={above!r}; below must be one of {', '.join(_RULES)} and above "
+            "'limit' or 'missing'."
+        )
+        raise ValueError(msg)
+    cells = _cells(path, sheet)
+    header, names = _header(cells, path)
+    body = cells.iloc[header + 1 :].reset_index(drop=True)
+    describing = {place: _DESCRIBING[n.lower()] for place, n in names.items() if _describes(n)}
+    wells = pd.DataFrame({name: body[p] for p, name in describing.items() if name})
+    # Below the wells some exports list the limits of the curves.
+    blank = (wells == "").all(axis=1).to_numpy()
+    last = int(np.argmax(blank)) if blank.any() else len(wells)
+    places = {_analyte_name(name): p for p, name in names.items() if name and not _describes(name)}
+    parts = [
+        _analyte(body[places[name]].iloc[:last], name, path, below=below, above=above).assign(
+            **{column: wells[column].iloc[:last].to_numpy() for column in wells}
+        )
+        for name in _chosen(places, analytes, path)
+    ]
+    made = pd.concat(parts, ignore_index=True)
+    first = [c for c in ("sample", "well", "type", "group", "dilution") if c in made]
+    return made[[*first, "analyte", "concentration", "flag"]]
+
+
+def _cells(path: Path, sheet: str | int) -> pd.DataFrame:
+    """Return all cells as text, without a header."""
+    if path.suffix.lower() in {".xlsx", ".xlsm", ".xls"}:
+        raw = pd.read_excel(path, sheet_name=sheet, header=None, dtype=str, keep_default_na=False)
+        return raw.map(lambda cell: str(cell).strip())
+    with opened(path) as stream:
+        lines = stream.read().decode("utf-8-sig").splitlines()
+    mark = max("\t,;", key=lambda m: sum(line.count(m) for line in lines[:_LOOKED_AT]))
+    rows = [[cell.strip().strip('"') for cell in line.split(mark)] for line in lines]
+    width = max((len(row) for row in rows), default=0)
+    return pd.DataFrame([row + [""] * (width - len(row)) for row in rows], dtype=str)
+
+
+def _describes(name: str) -> bool:
+    return name.lower() in _DESCRIBING
+
+
+def _header(cells: pd.DataFrame, path: Path) -> tuple[int, dict[int, str]]:
+    for row in range(min(_LOOKED_AT, len(cells))):
+        names = {place: str(cell) for place, cell in enumerate(cells.iloc[row])}
+        found = {name.lower() for name in names.values()}
+        others = [name for name in names.values() if name and not _describes(name)]
+        if found & {"well", "description", "sample"} and others:
+            return row, names
+    msg = (
+        f"{path} has no row with 'Well', 'Description' or 'Sample' and names of analytes among its "
+        f"first {_LOOKED_AT}. Export the table of observed concentrations, wells in rows."
+    )
+    raise MissingKeyError(msg)
+
+
+def _analyte_name(name: str) -> str:
+    return re.sub(r"\s*\(\d+\)$", "", re.sub(r"^(Hu|Ms|Human|Mouse)\s+", "", name))
+
+
+def _analyte(
+    cells: pd.Series[Any], name: str, path: Path, *, below: str, above: str
+) -> pd.DataFrame:
+    text = cells.astype(str).str.strip()
+    low, high = (text.str.fullmatch(rf"OOR\s*{sign}") for sign in "<>")
+    empty = text.str.lower().isin(_EMPTY)
+    starred = text.str.contains("*", regex=False) & ~empty
+    plain = text.str.replace("*", "", regex=False).str.replace(",", ".", regex=False)
+    value = pd.to_numeric(plain.where(~(low | high | empty)), errors="coerce")
+    bad = (value.isna() & ~(low | high | empty)) | (value < 0)
+    if bad.any():
+        row = int(np.argmax(bad.to_numpy()))
+        msg = (
+            f"{path}, {name}, well {row + 1}: {text.iloc[row]!r} is no concentration. A number "
+            "of 0 or more, OOR <, OOR >, or a number with * is needed."
+        )
+        raise WrongScaleError(msg)
+    asked = (low.any() and below != "missing") or (high.any() and above != "missing")
+    if value.isna().all() and asked:
+        msg = (
+            f"{path}: {name} is out of range in every well, so its limit is not known. Leave it "
+            "out by analytes=, or read with below='missing', above='missing'."
+        )
+        raise WrongScaleError(msg)
+    limits = {"limit": 1.0, "half_limit": 0.5, "missing": np.nan}
+    made = np.where(low, value.min() * limits[below], value)
+    made = np.where(high, value.max() * limits[above], made)
+    flag = np.select([low, high, empty, starred], ["below", "above", "missing", "extrapolated"], "")
+    return pd.DataFrame({"analyte": name, "concentration": made, "flag": flag})
+
+
+def _chosen(places: dict[str, int], analytes: Sequence[str] | None, path: Path) -> list[str]:
+    if analytes is None:
+        return list(places)
+    unknown = [name for name in analytes if name not in places]
+    if unknown or not analytes:
+        msg = f"{path} has no {', '.join(unknown) or 'such analyte'}; it has {', '.join(places)}."
+        raise MissingKeyError(msg)
+    return list(dict.fromkeys(analytes))

@@ -1,0 +1,262 @@
+"""Results and counts of pooled CRISPR screens, as MAGeCK writes them."""
+
+from __future__ import annotations
+
+import math
+import re
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Final
+
+import numpy as np
+import pandas as pd
+from scipy import stats
+
+from nkscore.errors import GeneCoverageError, MissingKeyError, WrongScaleError
+from nkscore.io._orthologs import human_genes
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+#: The same column in the files of MAGeCK and in tables that R has read and written again.
+_NAMES: Final = {
+    "id": "gene", "gene": "gene", "gene_symbol": "gene", "num": "n_guides",
+    "sgrna": "guide", "neg_lfc": "log2_fc", "avgfc": "log2_fc",
+    "neg_p_value": "p_depleted", "neg_fdr": "q_depleted",
+    "pos_p_value": "p_enriched", "pos_fdr": "q_enriched",
+}  # fmt: skip
+_SIDES: Final = ["p_depleted", "q_depleted", "p_enriched", "q_enriched"]
+_GUIDE_NAMES: Final = {
+    "sgrna": "guide", "gene": "gene", "control_mean": "mean_control", "treat_mean": "mean_treated",
+    "lfc": "log2_fc", "p_twosided": "p_value", "fdr": "q_value",
+}  # fmt: skip
+
+
+def read_mageck(
+    path: str | Path, *, screen: str | None = None, orthologs: Any = None
+) -> pd.DataFrame:
+    """Read one file of a pooled CRISPR screen that MAGeCK (or its like) wrote.
+
+    The kind is told by the columns: gene summaries of RRA (also after R changed ``neg|lfc`` to
+    ``neg.lfc``, and with ``avgfc``) and of MLE, guide summaries, and count tables.
+
+    Parameters
+    ----------
+    path
+        Text file, separated by tabs or commas, plain or gzipped.
+    screen
+        Name of the screen; by default the name of the file up to its first dot.
+    orthologs
+        How genes of a mouse screen get human symbols: a table with columns ``mouse`` and
+        ``human`` or its path, or ``"same_symbol"``, the name in capitals, which is right for most
+        orthologs and no proof of one (clones, ``Gm`` models, ``H2``, ``Olfr`` and ``Vmn`` genes are
+        left alone). What is not mapped, or not one to one, keeps its name, with a warning.
+
+    Returns
+    -------
+    A table with the column ``screen`` and, by the kind (named in ``attrs["format"]``)
+
+    ``rra``
+        ``gene``, ``n_guides``, ``log2_fc`` (median of the guides, treated over control),
+        ``p_depleted``, ``p_enriched`` (one-sided, as written), ``q_depleted``, ``q_enriched``,
+        ``p_value`` (twice the smaller, at most 1) and ``q_value`` (Benjamini-Hochberg of it);
+    ``mle``
+        one row per gene and ``comparison``: ``n_guides``, ``beta`` (natural logarithm, as written),
+        ``log2_fc`` (``beta / ln 2``), ``se`` (of ``log2_fc``), ``p_value`` and ``q_value`` of the
+        permutation and ``p_wald``;
+    ``guides``
+        ``guide``, ``gene``, ``mean_control``, ``mean_treated``, ``log2_fc``, ``p_value``,
+        ``q_value``;
+    ``counts``
+        ``guide``, ``gene`` and one column of counts per sample.
+
+    With ``orthologs``, ``gene_source`` holds the names of the file.
+
+    Raises
+    ------
+    MissingKeyError
+        If the columns are those of no known kind.
+    WrongScaleError
+        If a p-value is outside 0 to 1, or a count is negative or no number.
+    GeneCoverageError
+        If genes are repeated, or ``orthologs`` names none of them.
+
+    Notes
+    -----
+    What the sign means is for the design to say: see :func:`nkscore.tl.screen_hits`. MAGeCK: Li et
+    al. 2014, doi 10.1186/s13059-014-0554-4; MLE: Li et al. 2015, doi 10.1186/s13059-015-0843-6.
+
+    Examples
+    --------
+    >>> import tempfile, pathlib
+    >>> import nkscore as nk
+    >>> text = "id,num,neg|p-value,neg|fdr,neg|lfc,pos|p-value,pos|fdr,pos|lfc" + chr(10)
+    >>> file = pathlib.Path(tempfile.mkdtemp()) / "k562.gene_summary.txt"
+    >>> _ = file.write_text(text + "NCR3LG1,4,0.999,1,2.5,0.00001,0.001,2.5")
+    >>> nk.io.read_mageck(file)[["screen", "gene", "log2_fc", "p_value"]].values.tolist()
+    [['k562', 'NCR3LG1', 2.5, 2e-05]]
+    """
+    path = Path(path)
+    table = pd.read_csv(
+        path, sep=None, engine="python", na_values=["NA", ""], keep_default_na=False
+    )
+    table.columns = [str(column).strip() for column in table.columns]
+    kind, read = _kind(table, path)
+    made = read(table, path)
+    made.insert(0, "screen", screen or path.name.split(".")[0])
+    unnamed = made["gene"].isna()
+    if unnamed.any():
+        msg = (
+            f"{path} has {int(unnamed.sum())} rows without a gene, first in row "
+            f"{int(np.argmax(unnamed.to_numpy())) + 2}. Each row needs one; fill them in or remove "
+            "the rows."
+        )
+        raise GeneCoverageError(msg)
+    made["gene"] = made["gene"].astype(str).astype(object)
+    _refuse_repeats(made, kind, path)
+    made = human_genes(made, orthologs, path)
+    made.attrs["format"] = kind
+    return made
+
+
+def _plain(name: str) -> str:
+    return re.sub(r"[^a-z0-9]+", "_", name.lower()).strip("_")
+
+
+def _kind(
+    table: pd.DataFrame, path: Path
+) -> tuple[str, Callable[[pd.DataFrame, Path], pd.DataFrame]]:
+    plain = {_plain(column) for column in table.columns}
+    if {"neg_p_value", "pos_p_value"} <= plain and plain & {"neg_lfc", "avgfc"}:
+        return "rra", _read_rra
+    if any(re.search(r"[|.]beta$", column) for column in table.columns):
+        return "mle", _read_mle
+    if {"sgrna", "gene", "lfc", "p_twosided"} <= plain:
+        return "guides", _read_guides
+    if {"sgrna", "gene"} <= plain and table.shape[1] > 2:
+        return "counts", _read_counts
+    msg = (
+        f"{path} has the columns {', '.join(table.columns[:8])}: of no file that MAGeCK writes. "
+        "Needed are a gene summary (RRA: id, neg|lfc, neg|p-value, pos|p-value; MLE: Gene, "
+        "NAME|beta), a guide summary (sgrna, Gene, LFC, p.twosided) or counts (sgRNA, Gene, "
+        "samples)."
+    )
+    raise MissingKeyError(msg)
+
+
+def _renamed(table: pd.DataFrame, names: dict[str, str]) -> pd.DataFrame:
+    found = {names[_plain(c)]: table[c] for c in table.columns if _plain(c) in names}
+    return pd.DataFrame(found)
+
+
+def _read_rra(table: pd.DataFrame, path: Path) -> pd.DataFrame:
+    made = _renamed(table, _NAMES)
+    _numeric(made, [c for c in made.columns if c != "gene"], path)
+    _probabilities(made, [c for c in _SIDES if c in made], path)
+    smaller = np.fmin(made["p_depleted"], made["p_enriched"])
+    made["p_value"] = np.minimum(2 * smaller, 1.0)
+    made["q_value"] = _adjusted(made["p_value"])
+    order = ["gene", "n_guides", "log2_fc", "p_value", "q_value", *_SIDES]
+    return made[[column for column in order if column in made]]
+
+
+def _read_mle(table: pd.DataFrame, path: Path) -> pd.DataFrame:
+    gene = next((c for c in table.columns if _plain(c) in {"gene", "id"}), table.columns[0])
+    guides = next((c for c in table.columns if _plain(c) == "sgrna"), None)
+    parts = []
+    for column in table.columns:
+        match = re.fullmatch(r"(.+)([|.])beta", column)
+        if not match:
+            continue
+        name, mark = match[1], match[2]
+        found = {_plain(c.removeprefix(name + mark)): c for c in table if c.startswith(name + mark)}
+        missing = {"z", "p_value", "fdr", "wald_p_value"} - set(found)
+        if missing:
+            msg = (
+                f"{path}: comparison {name!r} has a beta and no {', '.join(sorted(missing))}. Take "
+                "the whole gene summary that 'mageck mle' wrote."
+            )
+            raise MissingKeyError(msg)
+        part = pd.DataFrame({"gene": table[gene], "comparison": name})
+        part["n_guides"] = table[guides] if guides else np.nan
+        for ours, theirs in {
+            "beta": "beta", "z": "z", "p_value": "p_value", "q_value": "fdr",
+            "p_wald": "wald_p_value",
+        }.items():  # fmt: skip
+            part[ours] = table[found[theirs]]
+        parts.append(part)
+    made = pd.concat(parts, ignore_index=True)
+    _numeric(made, ["beta", "z", "p_value", "q_value", "p_wald"], path)
+    _probabilities(made, ["p_value", "q_value", "p_wald"], path)
+    made.insert(4, "log2_fc", made["beta"] / math.log(2))
+    with np.errstate(divide="ignore", invalid="ignore"):
+        made.insert(5, "se", np.abs(made["log2_fc"] / made.pop("z")))
+    return made
+
+
+def _read_guides(table: pd.DataFrame, path: Path) -> pd.DataFrame:
+    made = _renamed(table, _GUIDE_NAMES)
+    _numeric(made, [c for c in made.columns if c not in {"guide", "gene"}], path)
+    _probabilities(made, [c for c in ("p_value", "q_value") if c in made], path)
+    return made
+
+
+def _read_counts(table: pd.DataFrame, path: Path) -> pd.DataFrame:
+    names = {"sgrna": "guide", "gene": "gene"}
+    made = table.rename(columns={c: names.get(_plain(c), c) for c in table.columns})
+    samples = [c for c in made.columns if c not in {"guide", "gene"}]
+    _numeric(made, samples, path)
+    low = (made[samples] < 0).to_numpy() | made[samples].isna().to_numpy()
+    if low.any():
+        row, column = np.argwhere(low)[0]
+        msg = (
+            f"{path}, guide {made['guide'].iloc[row]!r}, sample {samples[column]!r}: "
+            f"{made[samples[column]].iloc[row]} is no count. Counts are 0 or more."
+        )
+        raise WrongScaleError(msg)
+    return made[["guide", "gene", *samples]]
+
+
+def _numeric(table: pd.DataFrame, columns: list[str], path: Path) -> None:
+    for column in columns:
+        values = pd.to_numeric(table[column], errors="coerce")
+        bad = values.isna() & table[column].notna()
+        if bad.any():
+            row = int(np.argmax(bad.to_numpy()))
+            msg = (
+                f"{path}, row {row + 2}, {column}: {table[column].iloc[row]!r} is no number. Take "
+                "the file as the program wrote it."
+            )
+            raise WrongScaleError(msg)
+        table[column] = values
+
+
+def _probabilities(table: pd.DataFrame, columns: list[str], path: Path) -> None:
+    for column in columns:
+        bad = ((table[column] < 0) | (table[column] > 1)).to_numpy()
+        if bad.any():
+            row = int(np.argmax(bad))
+            msg = (
+                f"{path}, gene {table['gene'].iloc[row]!r}, {column}: {table[column].iloc[row]:g} "
+                "is outside 0 to 1, so it is no p-value (a logarithm of one?). Give p-values."
+            )
+            raise WrongScaleError(msg)
+
+
+def _adjusted(p: pd.Series) -> Any:
+    q = np.full(len(p), np.nan)
+    known = p.notna().to_numpy()
+    if known.any():
+        q[known] = stats.false_discovery_control(p[known])
+    return q
+
+
+def _refuse_repeats(table: pd.DataFrame, kind: str, path: Path) -> None:
+    key = {"rra": ["gene"], "mle": ["gene", "comparison"]}.get(kind, ["guide"])
+    repeated = table.duplicated(key)
+    if repeated.any():
+        name = table.loc[repeated, key[0]].iloc[0]
+        msg = (
+            f"{path} has {int(repeated.sum())} repeated rows, first of {key[0]} {name!r}. Each "
+            f"{key[0]} stands once in such a file; merge or remove them."
+        )
+        raise GeneCoverageError(msg)

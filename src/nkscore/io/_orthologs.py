@@ -1,0 +1,71 @@
+"""Human symbols for the genes of a mouse screen."""
+
+from __future__ import annotations
+
+import warnings
+from typing import TYPE_CHECKING, Any, Final
+
+import pandas as pd
+
+from nkscore.errors import GeneCoverageError, MissingKeyError, NkscoreWarning
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+_MOUSE_SHARE: Final = 0.5
+#: Names that stand for no human gene of that name: clones, models, histocompatibility, smell.
+_MOUSE_ONLY: Final = r"Rik\d*$|^Gm\d|^H2-|^Olfr|^Vmn|^LOC\d|^(?:BC|AI|AU|AW)\d{4,}"
+
+
+def human_genes(table: pd.DataFrame, orthologs: Any, path: Path) -> pd.DataFrame:
+    """Give the genes of a mouse screen their human symbols, if asked; warn if it looks like one."""
+    if orthologs is None:
+        genes = table["gene"].drop_duplicates()
+        mouse = genes.str.fullmatch(r"[A-Z][a-z0-9]+[a-z][A-Za-z0-9-]*").mean()
+        if mouse > _MOUSE_SHARE:
+            warnings.warn(
+                f"{path}: {100 * mouse:.0f} % of the genes are written like mouse genes "
+                f"({', '.join(genes[:3])}); they will not be found among human ones. Map them with "
+                "orthologs=.",
+                NkscoreWarning,
+                stacklevel=3,
+            )
+        return table
+    mapping = _mapping(table["gene"], orthologs)
+    human = table["gene"].map(mapping)
+    known = human.notna()
+    if not known.any():
+        msg = (
+            f"{path}: orthologs names none of its genes ({', '.join(table['gene'][:3])}, ...). "
+            "Its column 'mouse' must hold names as in the file."
+        )
+        raise GeneCoverageError(msg)
+    left = table.loc[~known, "gene"].drop_duplicates()
+    if len(left):
+        warnings.warn(
+            f"{path}: {len(left)} of {table['gene'].nunique()} genes have no single human "
+            f"ortholog here and keep their names ({', '.join(left[:5])}).",
+            NkscoreWarning,
+            stacklevel=3,
+        )
+    return table.assign(gene=human.where(known, table["gene"]), gene_source=table["gene"])
+
+
+def _mapping(genes: pd.Series, orthologs: Any) -> dict[str, str]:
+    if isinstance(orthologs, str) and orthologs == "same_symbol":
+        unique = genes.drop_duplicates()
+        unique = unique[~unique.str.contains(_MOUSE_ONLY)]
+        pairs = pd.DataFrame({"mouse": unique, "human": unique.str.upper()})
+    elif isinstance(orthologs, pd.DataFrame):
+        pairs = orthologs
+    else:
+        pairs = pd.read_csv(orthologs, sep=None, engine="python", keep_default_na=False)
+    if not {"mouse", "human"} <= set(pairs.columns):
+        msg = (
+            f"orthologs has the columns {', '.join(map(str, pairs.columns))}; 'mouse' and 'human' "
+            "are needed. Rename them."
+        )
+        raise MissingKeyError(msg)
+    pairs = pairs[["mouse", "human"]].dropna().drop_duplicates()
+    single = ~pairs["mouse"].duplicated(keep=False) & ~pairs["human"].duplicated(keep=False)
+    return dict(zip(pairs.loc[single, "mouse"], pairs.loc[single, "human"], strict=True))

@@ -1,0 +1,135 @@
+"""Change of a mean, split into its parts."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any, Final
+
+import numpy as np
+
+from nkscore.pl._dots import lineages_of, tumor_order
+from nkscore.pl._palettes import INK, palette, printed, shortened, usual_order
+from nkscore.pl._side import SidePanel, dot, dots, lineage_strip, patches
+from nkscore.pl._style import axes_or_new, fit, style
+from nkscore.pl._tables import as_text, check_table, check_unique
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    import pandas as pd
+    from matplotlib.axes import Axes
+
+_TOTAL: Final = "total"
+#: Component → color and printed name; the first two are drawn in this order.
+_PARTS: Final = {
+    "within_state": ("#0B5FA5", "Change within states"),
+    "induction": ("#0B5FA5", "Induction"),
+    "composition": ("#E69F00", "Change of shares"),
+    "selection": ("#E69F00", "Selection"),
+}
+_BAR: Final = 0.38
+
+
+def decomposition(
+    table: pd.DataFrame,
+    *,
+    tumors: Sequence[str] | None = None,
+    ax: Axes | None = None,
+    legend: bool = True,
+) -> Axes:
+    """Draw how much of a change comes from within the strata, and how much from their shares.
+
+    Parameters
+    ----------
+    table
+        From ``tl.decompose_shift``: columns ``tumor``, ``component``, ``stratum``, ``change``;
+        drawn where present: ``ci_low``, ``ci_high``, ``lineage``. Only stratum
+        ``all`` is drawn.
+    tumors
+        Tumors from left to right; by default from the largest to the smallest total change.
+    ax
+        Axes to draw on; a new figure by default.
+    legend
+        Whether to draw the legend.
+
+    Returns
+    -------
+    Axes
+        Two bars per tumor, which add up to the diamond, and their intervals.
+
+    Raises
+    ------
+    MissingKeyError
+        If a column is missing.
+    ValueError
+        If the table has no row of stratum ``all``, or several for one bar.
+
+    Examples
+    --------
+    >>> import matplotlib.pyplot as plt, pandas as pd
+    >>> import nkscore as nk
+    >>> table = pd.DataFrame({"tumor": "K562", "component": ["total", "induction", "selection"],
+    ...                       "stratum": "all", "change": [0.5, 0.4, 0.1]})
+    >>> ax = nk.pl.decomposition(table)
+    >>> [round(float(bar.get_height()), 2) for bar in ax.patches]
+    [0.4, 0.1]
+    >>> plt.close(ax.figure)
+    """
+    check_table(table, ["tumor", "component", "stratum", "change"], "tl.decompose_shift")
+    sums = table[as_text(table["stratum"]) == "all"]
+    check_table(sums, ["change"], "tl.decompose_shift")
+    sums = sums.assign(tumor=as_text(sums["tumor"]), component=as_text(sums["component"]))
+    check_unique(sums, ["tumor", "component"])
+    names = tumor_order(sums, tumors) if tumors is not None else _by_total(sums)
+    parts = [name for name in _PARTS if name in set(sums["component"])]
+    with style():
+        own = ax is None
+        width = max(0.3 * len(names), 0.6)
+        ax = axes_or_new(ax, (width + 3, 4))
+        shift = (np.arange(len(parts)) - (len(parts) - 1) / 2) * _BAR
+        for name, place in zip(parts, shift, strict=True):
+            _bars(ax, sums[sums["component"] == name].set_index("tumor").reindex(names),
+                  float(place), _PARTS[name][0])  # fmt: skip
+        total = sums[sums["component"] == _TOTAL].set_index("tumor").reindex(names)
+        ax.scatter(np.arange(len(names)), total["change"], marker="D", s=14, c="white",
+                   edgecolors=INK, linewidths=0.7, zorder=4)  # fmt: skip
+        ax.axhline(0, color=INK, linewidth=0.6, zorder=3)
+        ax.set_xlim(-0.6, len(names) - 0.4)
+        ax.set_ylabel("Change of the mean score")
+        _names(ax, names, lineages_of(sums) if "lineage" in sums.columns else {}, legend=legend,
+               parts=parts)  # fmt: skip
+        if own:
+            fit(ax, width=width, height=1.6)
+    return ax
+
+
+def _by_total(sums: pd.DataFrame) -> list[str]:
+    total = sums[sums["component"] == _TOTAL].set_index("tumor")["change"]
+    return sorted(dict.fromkeys(sums["tumor"]), key=lambda n: (-float(total.get(n, -np.inf)), n))
+
+
+def _bars(ax: Axes, rows: pd.DataFrame, shift: float, color: str) -> None:
+    x = np.arange(len(rows)) + shift
+    ax.bar(x, rows["change"], width=_BAR * 0.94, color=color, linewidth=0, zorder=2)
+    if {"ci_low", "ci_high"} <= set(rows.columns):
+        low, high = (rows[name].to_numpy(dtype=float) for name in ("ci_low", "ci_high"))
+        known = np.isfinite(low) & np.isfinite(high)
+        ax.vlines(x[known], low[known], high[known], color=INK, linewidth=0.7, zorder=3)
+
+
+def _names(
+    ax: Axes, names: list[str], lineages: dict[str, str], *, legend: bool, parts: list[str]
+) -> None:
+    ax.set_xticks(range(len(names)), shortened(names), rotation=90)
+    ax.tick_params(axis="x", length=0, pad=10 if lineages else 3)
+    ax.spines["bottom"].set_visible(False)
+    side = SidePanel(ax)
+    if legend:
+        colors = {name: _PARTS[name][0] for name in parts}
+        handles: list[Any] = patches(colors, [_PARTS[name][1] for name in parts])
+        side.legend([*handles, dot("white", "Total", size=4, marker="D", markeredgecolor=INK,
+                                   markeredgewidth=0.7)])  # fmt: skip
+    if lineages:
+        hues = palette("lineage", usual_order("lineage", set(lineages.values())))
+        lineage_strip(ax, list(range(len(names))), [hues[lineages[name]] for name in names])
+        if legend:
+            side.legend(dots(hues, map(printed, hues)), title="Lineage")

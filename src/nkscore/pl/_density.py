@@ -1,0 +1,252 @@
+"""Where the cells of each line lie on the map of all NK cells."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any, Final
+
+import numpy as np
+
+from nkscore import schema
+from nkscore.pl._palettes import INK, MISSING, is_missing, palette, printed, shortened
+from nkscore.pl._side import SidePanel, dots
+from nkscore.pl._style import FONT, RASTER_ABOVE, SMALL, bare, style
+from nkscore.pl._tables import all_levels, as_text, in_order, levels_of
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    import pandas as pd
+    from anndata import AnnData
+    from matplotlib.axes import Axes
+    from matplotlib.figure import Figure
+
+    Floats = np.ndarray[Any, Any]
+
+_BINS: Final = 120
+#: Shares of the highest density of a facet at which contours stand.
+_LEVELS: Final = (0.1, 0.25, 0.4, 0.55, 0.7, 0.85, 1.0001)
+#: With fewer cells the cells themselves are drawn: a density would be invented.
+_FEWEST: Final = 20
+#: Cells of the gray map beyond which a sample of them shows the same.
+_MOST_GRAY: Final = 50_000
+_FACET: Final = 1.05
+_ALONE: Final = "NK alone"
+
+
+def state_density(
+    adata: AnnData,
+    *,
+    by: str = schema.TUMOR,
+    color: str = schema.NK_STATE,
+    compartment: str | None = schema.NK,
+    condition: str | None = schema.COCULTURE,
+    basis: str = "X_umap",
+    groups: Sequence[str] | None = None,
+    smooth: float | None = None,
+    n_columns: int = 6,
+) -> Figure:
+    """Draw the density of cells over a gray map of all of them, one facet per line.
+
+    Reads ``obsm[basis]``, ``obs[by]`` and, where present, ``obs["compartment"]``,
+    ``obs["condition"]`` and ``obs[color]``.
+
+    Parameters
+    ----------
+    adata
+        Cells × genes with a map of the compartment (``tl.embed`` on NK cells).
+    by
+        Column with the facets.
+    color
+        Column with the states that color the first facet, left out if absent.
+    compartment
+        ``"nk"``, ``"tumor"``, another level of ``obs["compartment"]``, or ``None`` for all cells.
+    condition
+        Level of ``obs["condition"]`` that the facets show; NK cells of ``nk_mono`` get a facet of
+        their own. ``None``: all conditions together.
+    basis
+        Key of ``obsm``; the first two columns are drawn.
+    groups
+        Facets from left to right; by default in the order of the column.
+    smooth
+        Standard deviation of the smoothing, as a share of the width of the map and the same in all
+        facets; by default 0.065 times the number of cells of the median facet to the power of −1/6.
+    n_columns
+        Facets side by side.
+
+    Returns
+    -------
+    Figure
+        First the map by state, then one facet per group with its number of cells. The density of
+        each facet is scaled to its own maximum, so facets compare where cells lie, not how many.
+        Groups of fewer than 20 cells are drawn as points.
+
+    Raises
+    ------
+    MissingKeyError
+        If ``basis`` or ``by`` is not there.
+    ValueError
+        If no cell is left, or ``groups`` names a level that is not there.
+
+    Examples
+    --------
+    >>> import anndata, matplotlib.pyplot as plt, numpy as np, pandas as pd
+    >>> import nkscore as nk
+    >>> xy = np.random.default_rng(0).normal(size=(90, 2))
+    >>> obs = pd.DataFrame({"tumor": ["K562", "697", "GDM1"] * 30}, index=map(str, range(90)))
+    >>> adata = anndata.AnnData(np.ones((90, 1)), obs=obs, obsm={"X_umap": xy})
+    >>> figure = nk.pl.state_density(adata)
+    >>> [ax.get_title() for ax in figure.axes]
+    ['697', 'GDM1', 'K562']
+    >>> plt.close(figure)
+    """
+    places, obs = _cells(adata, basis, by, compartment)
+    facets = _facets(obs, by, condition)
+    names = in_order(_order(obs, by, facets), groups, "groups")
+    by_state = int(color in obs.columns and bool(obs[color].notna().any()))
+    if smooth is None:
+        middle = float(np.median([len(facets[name]) for name in names]))
+        smooth = 0.065 * max(middle, 1.0) ** (-1 / 6)
+    short = dict(zip(names, shortened(map(printed, names), 15), strict=True))
+    with style():
+        figure, axes = _grid(len(names) + by_state, n_columns)
+        gray = _sample(len(places), _MOST_GRAY)
+        if by_state:
+            _states(axes[0], places[gray], obs[color].iloc[gray], all_levels(obs[color], color))
+        for ax, name in zip(axes[by_state:], names, strict=True):
+            _facet(ax, places[gray], places[facets[name]], smooth)
+            ax.set_title(short[name], fontsize=FONT, loc="center", pad=2)
+        _same_frame(axes, places)
+        if by_state:
+            _legend(axes[min(len(axes), n_columns) - 1], obs[color], color)
+    return figure
+
+
+def _cells(
+    adata: AnnData, basis: str, by: str, compartment: str | None
+) -> tuple[Floats, pd.DataFrame]:
+    schema.require(adata, "obsm", [basis], "tl.embed")
+    if by not in adata.obs:
+        schema.require(adata, "obs", [by], "pp.demultiplex")
+    places = np.asarray(adata.obsm[basis], dtype=float)[:, :2]
+    if places.shape[1] < 2:
+        msg = f"adata.obsm[{basis!r}] has one column; two are needed. Choose another basis."
+        raise ValueError(msg)
+    chosen = np.isfinite(places).all(axis=1)
+    if compartment is not None and schema.COMPARTMENT in adata.obs:
+        chosen &= (as_text(adata.obs[schema.COMPARTMENT]) == compartment).to_numpy()
+    if not chosen.any():
+        msg = (
+            f"No cell of compartment {compartment!r} has a place in adata.obsm[{basis!r}]; at "
+            "least one is needed. Pass compartment=None for all cells."
+        )
+        raise ValueError(msg)
+    return places[chosen], adata.obs.loc[chosen]
+
+
+def _facets(obs: pd.DataFrame, by: str, condition: str | None) -> dict[str, Floats]:
+    """Return the rows of each facet."""
+    names = as_text(obs[by]).to_numpy(dtype=object)
+    shown = obs[by].notna().to_numpy()
+    if condition is not None and schema.CONDITION in obs.columns:
+        held = as_text(obs[schema.CONDITION]).to_numpy(dtype=object)
+        alone = held == schema.NK_MONO
+        names = np.where(alone, _ALONE, names)
+        shown = (shown & (held == condition)) | alone
+    if not shown.any():
+        msg = (
+            f"No cell of condition {condition!r} has a value of obs[{by!r}]; at least one is "
+            "needed. Pass condition=None for all conditions."
+        )
+        raise ValueError(msg)
+    return {name: np.flatnonzero(shown & (names == name)) for name in set(names[shown])}
+
+
+def _order(obs: pd.DataFrame, by: str, facets: dict[str, Floats]) -> list[str]:
+    known = [name for name in levels_of(obs[by], by) if name in facets and name != _ALONE]
+    return [name for name in (_ALONE,) if name in facets] + known
+
+
+def _grid(count: int, n_columns: int) -> tuple[Figure, list[Axes]]:
+    from matplotlib import pyplot as plt
+
+    columns = min(max(n_columns, 1), count)
+    rows = -(-count // columns)
+    figure, axes = plt.subplots(
+        rows, columns, squeeze=False, layout="constrained",
+        figsize=(_FACET * columns + 1.2, (_FACET + 0.18) * rows),
+    )  # fmt: skip
+    flat = list(axes.ravel())
+    for ax in flat[count:]:
+        ax.remove()
+    return figure, flat[:count]
+
+
+def _sample(count: int, most: int) -> Floats:
+    order = np.random.default_rng(0).permutation(count)
+    return order[:most]
+
+
+def _states(ax: Axes, places: Floats, states: pd.Series, levels: list[str]) -> None:
+    text = as_text(states)
+    colors = palette(str(states.name), [*levels, *text.unique()])
+    ax.scatter(places[:, 0], places[:, 1], s=_area(len(places)), linewidths=0,
+               c=text.map(colors).tolist(), rasterized=len(places) > RASTER_ABOVE)  # fmt: skip
+    ax.set_title(f"All, by {_word(str(states.name)).lower()}", fontsize=FONT, loc="center", pad=2)
+
+
+def _word(column: str) -> str:
+    words = {schema.NK_STATE: "State", schema.TUMOR_STATE: "State", schema.TUMOR: "Line"}
+    return words.get(column, column.replace("_", " ").capitalize())
+
+
+def _area(count: int) -> float:
+    return float(np.clip(4000 / count, 0.3, 4.0))
+
+
+def _facet(ax: Axes, gray: Floats, places: Floats, smooth: float) -> None:
+    ax.scatter(gray[:, 0], gray[:, 1], s=_area(len(gray)), c=MISSING, linewidths=0,
+               rasterized=len(gray) > RASTER_ABOVE)  # fmt: skip
+    ax.text(0.98, 0.02, f"{len(places):,}", transform=ax.transAxes, ha="right", va="bottom",
+            fontsize=SMALL - 0.5, color=INK)  # fmt: skip
+    if len(places) < _FEWEST:
+        ax.scatter(places[:, 0], places[:, 1], s=5, c=INK, linewidths=0, zorder=2)
+        return
+    x, y, height = _density(places, gray, smooth)
+    ax.contourf(x, y, height.T, levels=list(_LEVELS), cmap="magma_r", vmin=0, vmax=1.15, zorder=2,
+                alpha=0.85)  # fmt: skip
+
+
+def _density(places: Floats, frame: Floats, smooth: float) -> tuple[Floats, Floats, Floats]:
+    """Return a smoothed histogram of ``places`` over the extent of ``frame``, maximum 1."""
+    from scipy.ndimage import gaussian_filter
+
+    low, high = _extent(frame)
+    edges = [np.linspace(a, b, _BINS + 1) for a, b in zip(low, high, strict=True)]
+    counts = np.histogram2d(places[:, 0], places[:, 1], bins=edges)[0]
+    height = gaussian_filter(counts, smooth * _BINS, mode="constant")
+    x, y = ((part[1:] + part[:-1]) / 2 for part in edges)
+    return x, y, height / (height.max() or 1.0)
+
+
+def _extent(places: Floats) -> tuple[Floats, Floats]:
+    low, high = places.min(axis=0), places.max(axis=0)
+    margin = 0.06 * np.where(high > low, high - low, 1.0)
+    return low - margin, high + margin
+
+
+def _same_frame(axes: list[Axes], places: Floats) -> None:
+    low, high = _extent(places)
+    for ax in axes:
+        bare(ax)
+        ax.set_xticks([])
+        ax.set_yticks([])
+        ax.set_xlim(low[0], high[0])
+        ax.set_ylim(low[1], high[1])
+
+
+def _legend(ax: Axes, states: pd.Series, color: str) -> None:
+    present = set(as_text(states))
+    names = [name for name in all_levels(states, color) if name in present]
+    colors = palette(color, all_levels(states, color))
+    used = {name: colors[name] for name in sorted(names, key=is_missing)}
+    SidePanel(ax).legend(dots(used, map(printed, used)), title=_word(color))

@@ -1,0 +1,215 @@
+"""A number over time, or over sequencing depth."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any, Final
+
+import pandas as pd
+
+from nkscore.pl._palettes import FAINT, palette, printed
+from nkscore.pl._side import SidePanel
+from nkscore.pl._style import axes_or_new, fit, style
+from nkscore.pl._tables import as_text, check_table, levels_of
+
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
+
+#: Lines above which colors cannot be told apart; the strongest are then colored.
+_MOST: Final = 12
+_WORDS: Final = {
+    "log_odds_ratio": "log odds ratio",
+    "log2_fc": "log$_2$ fold change",
+    "fraction": "Fraction of cells",
+    "mean": "Mean",
+}
+
+
+def time_course(
+    table: pd.DataFrame,
+    *,
+    value: str = "log_odds_ratio",
+    time: str = "time_h",
+    by: str = "tumor",
+    ax: Axes | None = None,
+    legend: bool = True,
+) -> Axes:
+    """Draw a number over time, one line per tumor, state or gene.
+
+    Parameters
+    ----------
+    table
+        Any table with the columns named below, such as ``tl.state_shift`` over several times
+        (``time="treated"``) or ``tl.state_fractions`` (``value="fraction"``); ``ci_low`` and
+        ``ci_high`` are drawn where the table has them. Keep one state (or one tumor) first.
+    value
+        Column of the number.
+    time
+        Column of the hours; other than a number in it is an error.
+    by
+        Column of the lines.
+    ax
+        Axes to draw on; a new figure by default.
+    legend
+        Whether to draw the legend.
+
+    Returns
+    -------
+    Axes
+        Rows of one line and time (donors) are drawn as points, the line joins their means. With
+        more than 12 lines, the 12 of the largest last values are colored, the others are gray.
+
+    Raises
+    ------
+    MissingKeyError
+        If a column is missing.
+    ValueError
+        If the table has no rows, or the times are not numbers.
+
+    Examples
+    --------
+    >>> import matplotlib.pyplot as plt, pandas as pd
+    >>> import nkscore as nk
+    >>> table = pd.DataFrame({"tumor": "K562", "time_h": [0, 6, 24], "log_odds_ratio": [0, 1, 2.0]})
+    >>> ax = nk.pl.time_course(table)
+    >>> ax.get_xlabel()
+    'Time (h)'
+    >>> plt.close(ax.figure)
+    """
+    check_table(table, [by, time, value], "tl.state_shift or tl.state_fractions")
+    with style():
+        own = ax is None
+        ax = axes_or_new(ax, (4.5, 3.5))
+        x = _draw(ax, table, x=time, y=value, by=by, legend=legend)
+        ax.set_xticks(sorted(set(x)) if len(set(x)) <= 8 else ax.get_xticks())
+        ax.set_xlabel("Time (h)")
+        ax.set_ylabel(_WORDS.get(value, value))
+        if value in {"log_odds_ratio", "log2_fc"}:
+            ax.axhline(0, color=FAINT, linewidth=0.5, zorder=0)
+        if own:
+            fit(ax, width=2.2, height=1.7)
+    return ax
+
+
+def depth(
+    table: pd.DataFrame,
+    *,
+    value: str = "accuracy",
+    depth: str = "depth",
+    by: str = "method",
+    ax: Axes | None = None,
+    legend: bool = True,
+) -> Axes:
+    """Draw how a result depends on the counts per cell, one line per method or state.
+
+    Parameters
+    ----------
+    table
+        One row per depth and line (and repetition), with the columns named below; ``ci_low`` and
+        ``ci_high`` are drawn where the table has them.
+    value
+        Column of the result: a share of right calls, a correlation with full depth.
+    depth
+        Column of the median counts per cell; drawn on a logarithmic axis.
+    by
+        Column of the lines.
+    ax
+        Axes to draw on; a new figure by default.
+    legend
+        Whether to draw the legend.
+
+    Returns
+    -------
+    Axes
+        Rows of one line and depth are drawn as points, the line joins their means.
+
+    Raises
+    ------
+    MissingKeyError
+        If a column is missing.
+    ValueError
+        If the table has no rows, or a depth is not a number above 0.
+
+    Examples
+    --------
+    >>> import matplotlib.pyplot as plt, pandas as pd
+    >>> import nkscore as nk
+    >>> table = pd.DataFrame({"method": "ucell", "depth": [500, 2000], "accuracy": [0.7, 0.9]})
+    >>> ax = nk.pl.depth(table)
+    >>> ax.get_xscale()
+    'log'
+    >>> plt.close(ax.figure)
+    """
+    check_table(table, [by, depth, value], "your thinning of the counts")
+    numbers = pd.to_numeric(table[depth], errors="coerce")
+    if not (numbers > 0).all():
+        msg = f"Column {depth!r} must hold numbers above 0 (counts per cell). Leave other rows out."
+        raise ValueError(msg)
+    with style():
+        from matplotlib.ticker import FuncFormatter, NullLocator
+
+        own = ax is None
+        ax = axes_or_new(ax, (4.5, 3.5))
+        ax.set_xscale("log")
+        x = _draw(ax, table, x=depth, y=value, by=by, legend=legend)
+        ax.xaxis.set_minor_locator(NullLocator())
+        ax.xaxis.set_major_formatter(FuncFormatter(lambda number, _: f"{number:,.0f}"))
+        if len(set(x)) <= 6:
+            ax.set_xticks(sorted(set(x)))
+        ax.tick_params(axis="x", rotation=45)
+        ax.set_xlabel("Counts per cell")
+        ax.set_ylabel(_WORDS.get(value, value.capitalize()))
+        if own:
+            fit(ax, width=2.2, height=1.7)
+    return ax
+
+
+def _draw(ax: Axes, table: pd.DataFrame, *, x: str, y: str, by: str, legend: bool) -> Any:
+    numbers = pd.to_numeric(as_text(table[x]), errors="coerce")
+    if numbers.isna().any():
+        found = as_text(table.loc[numbers.isna(), x]).iloc[0]
+        msg = (
+            f"Column {x!r} holds {found!r}, where a number is needed. Leave these rows out, or "
+            "name the column of numbers."
+        )
+        raise ValueError(msg)
+    data = table.assign(_x=numbers.astype(float), _line=as_text(table[by])).dropna(subset=[y])
+    check_table(data, [y], "the function that makes it")
+    levels = [name for name in levels_of(table[by], by) if name in set(data["_line"])]
+    colors, colored = _colors(data, levels, y=y, by=by)
+    handles = [
+        _line(ax, data[data["_line"] == name].sort_values("_x"), y, color=colors[name],
+              order=3 if name in colored else 2, label=printed(name))
+        for name in levels
+    ]  # fmt: skip
+    if legend and len(levels) > 1:
+        shown = [h for h, name in zip(handles, levels, strict=True) if name in colored]
+        rest = [h for h, name in zip(handles, levels, strict=True) if name not in colored][:1]
+        for other in rest:
+            other.set_label(f"{len(levels) - len(colored)} others")
+        SidePanel(ax).legend([*shown, *rest], handlelength=1.3)
+    return data["_x"].to_numpy()
+
+
+def _colors(
+    data: pd.DataFrame, levels: list[str], *, y: str, by: str
+) -> tuple[dict[str, str], list[str]]:
+    kind = "state" if by == "state" else by
+    if len(levels) <= _MOST:
+        return palette(kind, levels), levels
+    last = data.sort_values("_x").groupby("_line")[y].last().abs()
+    first = set(last.sort_values(ascending=False).index[:_MOST])
+    colored = [name for name in levels if name in first]
+    return {**dict.fromkeys(levels, "#CFCFCF"), **palette(kind, colored)}, colored
+
+
+def _line(ax: Axes, rows: pd.DataFrame, y: str, *, color: str, order: int, label: str) -> Any:
+    mean = rows.groupby("_x")[y].mean()
+    (line,) = ax.plot(mean.index, mean.to_numpy(), color=color, linewidth=1.1, zorder=order,
+                      marker="o", markersize=3, markeredgewidth=0, label=label)  # fmt: skip
+    if len(mean) < len(rows):
+        ax.scatter(rows["_x"], rows[y], s=7, facecolors="none", edgecolors=color, linewidths=0.5,
+                   zorder=order)  # fmt: skip
+    elif {"ci_low", "ci_high"} <= set(rows.columns):
+        ends = [rows[name].to_numpy(dtype=float) for name in ("ci_low", "ci_high")]
+        ax.fill_between(rows["_x"], *ends, color=color, alpha=0.15, linewidth=0, zorder=1)
+    return line

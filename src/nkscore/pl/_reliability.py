@@ -1,0 +1,79 @@
+"""Whether confidences are right as often as they say."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Final
+
+import numpy as np
+
+from nkscore.pl._palettes import DOWN, FAINT, INK
+from nkscore.pl._style import SMALL, axes_or_new, fit, style
+from nkscore.pl._tables import check_probabilities, check_table
+
+if TYPE_CHECKING:
+    import pandas as pd
+    from matplotlib.axes import Axes
+
+_COLUMNS: Final = ("bin_low", "bin_high", "confidence", "observed", "n_cells")
+
+
+def reliability(table: pd.DataFrame, *, ax: Axes | None = None) -> Axes:
+    """Draw how often calls are right against the confidence that they state.
+
+    Parameters
+    ----------
+    table
+        From ``tl.calibration``: columns ``bin_low``, ``bin_high``, ``confidence``, ``observed``,
+        ``n_cells``, and ``ci_low``, ``ci_high`` where present.
+    ax
+        Axes to draw on; a new figure by default.
+
+    Returns
+    -------
+    Axes
+        On the dashed line a confidence means what it says; below it calls are too sure. Gray bars:
+        the share of cells in each bin.
+
+    Raises
+    ------
+    MissingKeyError
+        If a column is missing.
+    ValueError
+        If the table has no rows, or a number is not between 0 and 1.
+
+    Examples
+    --------
+    >>> import matplotlib.pyplot as plt, pandas as pd
+    >>> import nkscore as nk
+    >>> table = pd.DataFrame({"bin_low": [0.8, 0.9], "bin_high": [0.9, 1.0], "n_cells": [10, 90],
+    ...                       "confidence": [0.86, 0.97], "observed": [0.8, 0.98]})
+    >>> ax = nk.pl.reliability(table)
+    >>> ax.get_xlabel()
+    'Stated confidence'
+    >>> plt.close(ax.figure)
+    """
+    check_table(table, _COLUMNS, "tl.calibration")
+    for name in ("confidence", "observed"):
+        check_probabilities(table[name], name)
+    low, high, stated, observed, cells = (
+        table[name].to_numpy(dtype=float) for name in _COLUMNS
+    )  # fmt: skip
+    with style():
+        own = ax is None
+        ax = axes_or_new(ax, (4, 4))
+        ax.bar(low, cells / cells.sum(), width=high - low, align="edge", color="#E3E3E3",
+               edgecolor="white", linewidth=0.5, zorder=0)  # fmt: skip
+        ax.plot([0, 1], [0, 1], color=FAINT, linewidth=0.7, linestyle=(0, (4, 3)), zorder=1)
+        if {"ci_low", "ci_high"} <= set(table.columns):
+            ax.vlines(stated, table["ci_low"], table["ci_high"], color=INK, linewidth=0.9, zorder=2)
+        ax.plot(stated, observed, color=DOWN, linewidth=0.9, marker="o", markersize=3.5, zorder=3)
+        ax.set_xlim(0, 1)
+        ax.set_ylim(0, 1.02)
+        ax.set_xlabel("Stated confidence")
+        ax.set_ylabel("Share of right calls")
+        gap = float(np.sum(cells * np.abs(stated - observed)) / cells.sum())
+        ax.text(0.03, 0.97, f"n = {cells.sum():,.0f} cells\nmean gap = {gap:.3f}", va="top",
+                transform=ax.transAxes, fontsize=SMALL, linespacing=1.2)  # fmt: skip
+        if own:
+            fit(ax, width=1.9, height=1.9)
+    return ax

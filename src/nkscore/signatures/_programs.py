@@ -1,0 +1,232 @@
+"""Programs of tumor cells as data: which genes, how far they move, what rules them out."""
+
+from __future__ import annotations
+
+import re
+from dataclasses import dataclass
+from functools import cache
+from typing import TYPE_CHECKING, Final
+
+import numpy as np
+
+from nkscore.errors import MissingKeyError
+from nkscore.signatures._aliases import synonyms
+from nkscore.signatures._catalog import get, nearest
+from nkscore.signatures._signature import Signature
+from nkscore.signatures._tables import read_table
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable
+
+    import pandas as pd
+    from numpy.typing import NDArray
+
+#: Stands for the proteins of ribosomes among the sets that a program leaves out.
+RIBOSOMAL: Final = "RIBOSOMAL_PROTEINS"
+_PATTERNS: Final = {RIBOSOMAL: re.compile(r"^RP[LS]P?\d+[AXYL]?\d*$")}
+#: Genes whose share of a cell's RNA changes for reasons of their own.
+_UNSTEADY: Final = re.compile(
+    r"^(MT-|RP[LS]P?\d|HLA-|IG[HKL][VDJCGAME]|HB[ABGDEZMQ]\d?$|MALAT1$|NEAT1$|B2M$|FT[LH]1?$)"
+)
+
+
+_CYCLE: Final = (
+    "TIROSH2016_G1S", "TIROSH2016_G2M", "HALLMARK_E2F_TARGETS", "HALLMARK_G2M_CHECKPOINT",
+)  # fmt: skip
+#: Colors of programs without one of their own, in turn.
+_SPARE: Final = (
+    "#0B5FA5", "#E69F00", "#6BB5E3", "#D890C0", "#5B2A3C", "#A8C69F", "#E58FB0", "#4FB3B0",
+    "#F0CF65", "#2F6B3A", "#9DB4E0", "#D9A0DC", "#1F8FA8", "#7A2F6B",
+)  # fmt: skip
+
+
+@dataclass(frozen=True, slots=True)
+class TumorProgram:
+    """A set of genes whose summed counts take one of two levels in the cells of a line.
+
+    ``genes`` and ``without`` name sets of the catalog; a leading ``-`` takes a set's genes that go
+    down. Genes of ``without`` are left out. ``fold`` is the starting ratio of the other level to
+    the usual one, ``bounds`` its limits. ``within`` names a program whose two kinds of cells are
+    compared with their own kind alone (matched for the cell cycle). ``excluded_by`` names programs
+    that keep this one from being the label of a cell. An ``induced`` program is off in
+    monocultures by definition; it is on where it exceeds what their cells show. In a ``rare`` one
+    the usual level is the more frequent.
+    """
+
+    genes: tuple[str | Signature, ...]
+    without: tuple[str | Signature, ...] = ()
+    fold: float = 2.0
+    bounds: tuple[float, float] = (1.4, 50.0)
+    within: str = ""
+    excluded_by: tuple[str, ...] = ()
+    induced: bool = False
+    rare: bool = False
+
+    def members(self) -> tuple[str, ...]:
+        """Symbols of the program's genes, each once."""
+        drop: set[str] = set()
+        patterns = [_PATTERNS[n] for n in self.without if n in _PATTERNS]
+        for source in self.without:
+            if source not in _PATTERNS:
+                drop.update(_one_direction(source, both=True))
+        found = dict.fromkeys(g for source in self.genes for g in _one_direction(source))
+        return tuple(g for g in found if g not in drop and not any(p.match(g) for p in patterns))
+
+
+def _one_direction(source: str | Signature, *, both: bool = False) -> tuple[str, ...]:
+    if isinstance(source, Signature):
+        return source.genes if both else source.up
+    if source.startswith("-"):
+        return get(source[1:]).down
+    return get(source).genes if both else get(source).up
+
+
+def tumor_programs() -> pd.DataFrame:
+    """Return the packaged programs of tumor cells, one row each.
+
+    Returns
+    -------
+    DataFrame with ``program``, ``group`` (``core``, ``response``, ``stress``, ``ligands``, ``aml``,
+    ``mm``), ``genes`` and ``without`` (sets of the catalog, separated by commas; ``-`` before a
+    set takes its genes that go down), ``fold``, ``low``, ``high`` (starting ratio of the two
+    levels and its limits), ``induced``, ``rare``, ``within``, ``excluded_by``, ``color``,
+    ``n_genes``,
+    ``source`` (DOI or PMID of the sets) and ``note``.
+
+    Examples
+    --------
+    >>> from nkscore import signatures
+    >>> programs = signatures.tumor_programs().set_index("program")
+    >>> programs.loc["senescence_like", "note"][:36]
+    'without transcripts of NK cells and '
+    """
+    table = read_table("tumor_programs.tsv").copy()
+    known = packaged_programs()
+    table["n_genes"] = [len(known[name].members()) for name in table["program"]]
+    table["source"] = [
+        own or "; ".join(dict.fromkeys(get(n.lstrip("-")).doi for n in sets.split(",")))
+        for own, sets in zip(table["source"], table["genes"], strict=True)
+    ]
+    table["induced"], table["rare"] = table["induced"].astype(bool), table["rare"].astype(bool)
+    return table
+
+
+@cache
+def packaged_programs() -> dict[str, TumorProgram]:
+    """Return the packaged programs by name; shared, never changed."""
+    return {
+        row["program"]: TumorProgram(
+            genes=_names(row["genes"]),
+            without=_names(row["without"]),
+            fold=float(row["fold"]),
+            bounds=(float(row["low"]), float(row["high"])),
+            within=row["within"],
+            excluded_by=_names(row["excluded_by"]),
+            induced=bool(row["induced"]),
+            rare=bool(row["rare"]),
+        )
+        for row in read_table("tumor_programs.tsv").to_dict("records")
+    }
+
+
+@cache
+def program_groups() -> dict[str, tuple[str, ...]]:
+    """Return the names of the packaged programs by group."""
+    table = read_table("tumor_programs.tsv")
+    return {
+        str(group): tuple(part["program"]) for group, part in table.groupby("group", sort=False)
+    }
+
+
+def get_program(name: str) -> TumorProgram:
+    """Return one packaged program, or raise :class:`MissingKeyError` with the nearest names."""
+    known = packaged_programs()
+    if name not in known:
+        msg = (
+            f"There is no packaged tumor program {name!r}; one of the {len(known)} programs or a "
+            f"group ({', '.join(program_groups())}) is needed. {nearest(name, known)}"
+            "signatures.tumor_programs() lists all; TumorProgram(...) makes your own."
+        )
+        raise MissingKeyError(msg)
+    return known[name]
+
+
+def dormancy_components() -> dict[str, Signature]:
+    """Return the gene sets whose counts make up the index of dormancy, each gene in one of them.
+
+    Returns
+    -------
+    ``myc`` (targets without cell-cycle genes), ``biosynthesis`` (mTORC1 targets and oxidative
+    phosphorylation without the former), ``diapause`` (up and down), ``g0`` (up and down),
+    ``senescence``, ``apoptosis``, and ``dormant_like``: what the first four say together, up where
+    dormant-like cells have more.
+
+    Examples
+    --------
+    >>> from nkscore import signatures
+    >>> parts = signatures.dormancy_components()
+    >>> {name: (len(part.up), len(part.down)) for name, part in parts.items() if name == "g0"}
+    {'g0': (27, 112)}
+    """
+    programs = packaged_programs()
+    myc = programs["low_myc_dormant_like"]
+    biosynthesis = TumorProgram(
+        ("HALLMARK_MTORC1_SIGNALING", "HALLMARK_OXIDATIVE_PHOSPHORYLATION"),
+        (*myc.without, *myc.genes, *_CYCLE, "WIECEK2023_QUIESCENCE_COMMON", "REHMAN2021_DIAPAUSE"),
+    ).members()
+    g0 = get("WIECEK2023_QUIESCENCE_COMMON")
+    other = frozenset((*myc.members(), *g0.genes, *TumorProgram(_CYCLE).members()))
+    diapause = get("REHMAN2021_DIAPAUSE")
+    up, down = (tuple(g for g in part if g not in other) for part in (diapause.up, diapause.down))
+    low = dict.fromkeys((*myc.members(), *biosynthesis, *down, *g0.down))
+    return {
+        "myc": Signature("myc", myc.members()),
+        "biosynthesis": Signature("biosynthesis", biosynthesis),
+        "diapause": Signature("diapause", up, down),
+        "g0": Signature("g0", g0.up, g0.down),
+        "senescence": Signature("senescence", programs["senescence_like"].members()),
+        "apoptosis": Signature("apoptosis", programs["apoptosis"].members()),
+        "dormant_like": Signature(
+            "dormant_like", tuple(g for g in (*up, *g0.up) if g not in low), tuple(low)
+        ),
+    }
+
+
+def reference_genes(var_names: pd.Index[str], counted: Iterable[str] = ()) -> NDArray[np.bool_]:
+    """Return which genes measure the depth of a cell: steady ones of no packaged program.
+
+    ``counted`` are further genes to leave out, those of own programs.
+    """
+    programs, other_names = packaged_programs(), synonyms()
+    names = [n for g in ("core", "response", "stress") for n in program_groups()[g]]
+    genes = {gene for name in names for gene in programs[name].members()} | set(counted)
+    for part in dormancy_components().values():
+        genes.update(part.genes)
+    genes.update(*(other_names.get(gene, ()) for gene in tuple(genes)))
+    return np.array(
+        [str(name) not in genes and _UNSTEADY.match(str(name)) is None for name in var_names],
+        dtype=bool,
+    )
+
+
+def found_genes(var_names: pd.Index[str], signature: Signature) -> tuple[str, ...]:
+    """Return a signature's genes that the data hold, under whatever name."""
+    other_names = synonyms()
+    return tuple(
+        gene
+        for gene in signature.genes
+        if any(name in var_names for name in (gene, *other_names.get(gene, ())))
+    )
+
+
+def program_colors(levels: Iterable[str]) -> list[str]:
+    """Return the color of each label of a tumor cell."""
+    table = read_table("tumor_programs.tsv")
+    fixed = dict(zip(table["program"], table["color"], strict=True))
+    fixed |= {"baseline": "#33485F", "unassigned": "#E2E2E2"}
+    spare = iter(_SPARE * (1 + len(fixed) // len(_SPARE)))
+    return [fixed.get(name) or next(spare) for name in levels]
+
+
+def _names(text: str) -> tuple[str, ...]:
+    return tuple(part for part in str(text).split(",") if part)

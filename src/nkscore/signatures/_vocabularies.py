@@ -1,0 +1,169 @@
+"""Vocabularies of cell states: which states there are, and what marks and what excludes each."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Final
+
+from nkscore.errors import MissingKeyError
+from nkscore.signatures._catalog import get, nearest, packaged
+from nkscore.signatures._convert import as_signatures
+from nkscore.signatures._files import load
+from nkscore.signatures._signature import Signature
+from nkscore.signatures._tables import read_table
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+_TABLE: Final = "vocabularies.tsv"
+_LITERAL: Final = "genes:"
+
+
+@dataclass(frozen=True, slots=True)
+class State:
+    """One state of a vocabulary.
+
+    Parameters
+    ----------
+    marks
+        Genes that go up, and that go down, in cells of the state; with its source.
+    weights
+        Gene to weight between 0 and 1: how much of the usual change of a marker is expected.
+        Genes that are not named weigh 1.
+    excludes
+        Label to signature: cells that are explained better by one of these are not called.
+
+    Raises
+    ------
+    ValueError
+        If a weight is not between 0 and 1, or its gene does not mark the state.
+
+    Examples
+    --------
+    >>> from nkscore.signatures import Signature, State
+    >>> State(Signature("mature", up=("FCGR3A", "FGFBP2"), down=("SELL",)), weights={"SELL": 0.5})
+    State(marks=Signature(name='mature', ...), weights={'SELL': 0.5}, excludes={})
+    """
+
+    marks: Signature
+    weights: Mapping[str, float] = field(default_factory=dict)
+    excludes: Mapping[str, Signature] = field(default_factory=dict)
+
+    def __post_init__(self) -> None:
+        for gene, weight in self.weights.items():
+            if gene not in self.marks.genes or not 0 < float(weight) <= 1:
+                msg = (
+                    f"State {self.marks.name!r} weighs {gene!r} by {weight!r}; a marker of the "
+                    "state and a weight above 0 and up to 1 are needed."
+                )
+                raise ValueError(msg)
+
+    def __repr__(self) -> str:
+        return (
+            f"State(marks=Signature(name={self.marks.name!r}, ...), "
+            f"weights={dict(self.weights)!r}, excludes={dict(self.excludes)!r})"
+        )
+
+
+def vocabularies() -> pd.DataFrame:
+    """Return the packaged vocabularies of NK states, one row per state.
+
+    Returns
+    -------
+    DataFrame with ``vocabulary``, ``state``, ``n_up``, ``n_down``, ``marks`` (sets of the
+    catalogue, or genes), ``excludes`` (sets whose cells are not called), ``citation``, ``doi``,
+    ``trust`` (``high``: panel of the authors; ``medium``: assigned on reading), ``note``.
+
+    Examples
+    --------
+    >>> from nkscore import signatures
+    >>> signatures.vocabularies()["vocabulary"].unique().tolist()
+    ['expanded', 'time_course', 'blood', 'nk123', 'memory_like', 'proliferation', 'stress']
+    """
+    table = read_table(_TABLE).copy()
+    sets = [_marks(row) for row in table.to_dict("records")]
+    table.insert(2, "n_up", [len(marks.up) for marks in sets])
+    table.insert(3, "n_down", [len(marks.down) for marks in sets])
+    return table
+
+
+def vocabulary(x: Any) -> dict[str, State]:
+    """Return the states of a vocabulary, by name and in order.
+
+    Parameters
+    ----------
+    x
+        Name of a packaged vocabulary; the path of a file of signatures (see :func:`load`); or a
+        mapping of states to :class:`State`, to gene → weight (negative for genes that go down),
+        or to anything that :func:`as_signatures` takes as a value. Sets of the catalogue and
+        panels are vocabularies too.
+
+    Raises
+    ------
+    MissingKeyError
+        If there is no such vocabulary, or a state names an unknown signature.
+
+    Examples
+    --------
+    >>> from nkscore import signatures
+    >>> list(signatures.vocabulary("nk123"))
+    ['nk1', 'nk2', 'nk3']
+    >>> signatures.vocabulary({"mature": {"FCGR3A": 1, "SELL": -0.5}})["mature"].weights
+    {'FCGR3A': 1.0, 'SELL': 0.5}
+    """
+    if isinstance(x, Path) or (isinstance(x, str) and Path(x).suffix and Path(x).is_file()):
+        return {name: State(marks) for name, marks in load(x).items()}
+    if isinstance(x, str):
+        return _packaged(x)
+    if isinstance(x, Mapping):
+        return {str(name): _state(str(name), value) for name, value in x.items()}
+    return {name: State(marks) for name, marks in as_signatures(x).items()}
+
+
+def _packaged(name: str) -> dict[str, State]:
+    table = read_table(_TABLE)
+    rows = table[table["vocabulary"] == name].to_dict("records")
+    if rows:
+        return {
+            row["state"]: State(
+                _marks(row), excludes={other: get(other) for other in row["excludes"].split()}
+            )
+            for row in rows
+        }
+    try:
+        return {label: State(marks) for label, marks in as_signatures(name).items()}
+    except MissingKeyError:
+        known = list(dict.fromkeys(table["vocabulary"]))
+        msg = (
+            f"There is no vocabulary {name!r}; one of {', '.join(known)} is needed, or a mapping "
+            f"of states to genes, or a file. {nearest(name, [*known, *packaged()])}"
+            "signatures.vocabularies() lists the states of each."
+        )
+        raise MissingKeyError(msg) from None
+
+
+def _marks(row: Mapping[str, Any]) -> Signature:
+    source = {key: row[key] for key in ("citation", "doi", "trust", "note")}
+    if row["marks"].startswith(_LITERAL):
+        genes = tuple(row["marks"].removeprefix(_LITERAL).split())
+        return Signature(row["state"], genes, compartment="nk", **source)
+    sets = [get(name) for name in row["marks"].split()]
+    up = tuple(gene for part in sets for gene in part.up)
+    down = tuple(gene for part in sets for gene in part.down)
+    return Signature(row["state"], up, down, compartment="nk", **source)
+
+
+def _state(name: str, value: Any) -> State:
+    if isinstance(value, State):
+        return value
+    if isinstance(value, Mapping):
+        weights = {str(gene): float(weight) for gene, weight in value.items()}
+        marks = Signature(
+            name,
+            tuple(gene for gene, weight in weights.items() if weight > 0),
+            tuple(gene for gene, weight in weights.items() if weight < 0),
+        )
+        return State(marks, {gene: abs(weight) for gene, weight in weights.items() if weight})
+    return State(as_signatures({name: value})[name])

@@ -1,0 +1,189 @@
+"""Test whether a state is there at all: its markers must be raised together within cells."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+from scipy import sparse
+
+from nkscore.stats._marker_mixture import (
+    LEVELS,
+    MarkerCells,
+    MarkerModel,
+    joint_log,
+    normalized,
+    run_rounds,
+    start,
+)
+
+if TYPE_CHECKING:
+    from numpy.typing import NDArray
+
+    Floats = np.ndarray[Any, np.dtype[np.float64]]
+
+#: Cells looked at; more would only make what is clear clearer.
+_MOST_CELLS = 6000
+#: A state is there if its markers together are so many standard errors from independence, and
+#: enough of them are so each by themselves.
+_LEAST_EVIDENCE = 4.5
+_MORE_EVIDENCE = 8.0
+_LEAST_Z = 2.0
+_LEAST_FOLD = 1.3
+_LEAST_MARKERS = 2
+#: A state of nearly all cells has nothing left to be told from.
+_LARGEST_SHARE = 0.95
+
+
+def fit_present_states(cells: MarkerCells, marks: Floats) -> MarkerModel:
+    """Fit the mixture with the states whose markers are raised together, and no others.
+
+    States without evidence leave one after the other, the weakest first, because an absent state
+    can hide the evidence for another. What is left may then also differ in the markers of others.
+    """
+    present = np.ones(marks.shape[0], dtype=bool)
+    evidence = np.zeros(marks.shape[0])
+    fold = np.full(marks.shape, np.nan)
+    model = start(cells, marks)
+    settled = False
+    while present.any() and not settled:
+        model = run_rounds(start(cells, marks[present]), cells, others=False, rounds=40)
+        settled = _judge(model, cells, present, evidence=evidence, fold=fold)
+        if settled:
+            # What a state is may shift once it may differ in the markers of others.
+            model = run_rounds(model, cells, others=True)
+            settled = _judge(model, cells, present, evidence=evidence, fold=fold)
+    return _with_absent(model, marks, present, evidence=evidence, agreement=fold)
+
+
+def _judge(
+    model: MarkerModel, cells: MarkerCells, present: NDArray[np.bool_], *, evidence: Floats,
+    fold: Floats,
+) -> bool:  # fmt: skip
+    """Note the evidence for each state and strike out the weakest; whether all may stay."""
+    found, z = marker_agreement(model, cells)
+    evidence[present], enough = _evidence(found, z)
+    share = _overall_share(model, cells)
+    # The fewer cells are left without the state, the less it takes to make it up from outliers.
+    enough &= evidence[present] >= _LEAST_EVIDENCE + _MORE_EVIDENCE * np.maximum(share - 0.5, 0)
+    enough &= share <= _LARGEST_SHARE
+    fold[present] = found
+    if enough.all():
+        return True
+    order = np.where(enough, np.inf, evidence[present])
+    leave = ~enough & ((order <= 1.0) | (order == order.min()))
+    present[np.flatnonzero(present)[leave]] = False
+    return False
+
+
+def _evidence(fold: Floats, z: Floats) -> tuple[Floats, NDArray[np.bool_]]:
+    marked = ~np.isnan(z)
+    number = np.maximum(marked.sum(axis=1), 1)
+    total = np.nansum(np.where(marked, z, 0), axis=1) / np.sqrt(number)
+    follow = ((z > _LEAST_Z) & (fold > _LEAST_FOLD)).sum(axis=1)
+    needed = np.maximum(_LEAST_MARKERS, np.ceil(number / 5))
+    return total, (total >= _LEAST_EVIDENCE) & (follow >= needed)
+
+
+def _overall_share(model: MarkerModel, cells: MarkerCells) -> Floats:
+    sizes = np.array([block.counts.shape[0] for block in cells.blocks], dtype=np.float64)
+    number = np.bincount(cells.donors, sizes, cells.n_donors)
+    return np.asarray((number @ model.share / number.sum())[:-1])
+
+
+def _with_absent(
+    model: MarkerModel, marks: Floats, present: NDArray[np.bool_], *, evidence: Floats,
+    agreement: Floats,
+) -> MarkerModel:  # fmt: skip
+    log_fold = np.zeros(marks.shape)
+    share = np.zeros((model.share.shape[0], marks.shape[0] + 1))
+    share[:, -1] = 1.0
+    if present.any():
+        log_fold[present] = model.log_fold
+        share[:, np.append(present, True)] = model.share
+    return replace(
+        model, marks=marks, log_fold=log_fold, share=share, present=present, evidence=evidence,
+        agreement=agreement,
+    )  # fmt: skip
+
+
+def marker_agreement(model: MarkerModel, cells: MarkerCells) -> tuple[Floats, Floats]:
+    """Ask each marker whether it follows the other markers of its state.
+
+    The probability of the state is computed anew without the marker; then the marker's counts
+    are regressed on it, within donors. A marker that was mistaken for a state by itself, or that
+    differs between donors only, has no slope.
+
+    Returns
+    -------
+    fold and z (states × genes): the ratio of means that the other markers predict, and its
+    distance from 1 in standard errors. NaN where the gene does not mark the state.
+    """
+    rows, block = _looked_at(cells)
+    counts, joint = _looked_up(model, cells, rows)
+    depth, donor = cells.depths, cells.donors
+    fold = np.full(model.marks.shape, np.nan)
+    z = np.full(model.marks.shape, np.nan)
+    folds = np.exp(model.components)
+    for gene in np.flatnonzero((model.marks != 0).any(axis=0)):
+        usual = (depth * model.base[gene] * model.offset[donor, gene])[block]
+        mean = usual[:, None] * folds[:, gene]
+        spread = np.log1p(mean * model.dispersion[gene])
+        own = counts[:, [gene]] * (np.log(mean) - spread) - spread / model.dispersion[gene]
+        without = normalized(joint - own)
+        for state in np.flatnonzero(model.marks[:, gene]):
+            inside = slice(state * LEVELS.size, (state + 1) * LEVELS.size)
+            on = without[:, inside].sum(axis=1)
+            rest = (without * mean).sum(axis=1) - (without[:, inside] * mean[:, inside]).sum(axis=1)
+            ratio, away = _slope(
+                counts[:, gene], rest + on * usual, on * usual,
+                dispersion=model.dispersion[gene], donor=donor[block],
+            )  # fmt: skip
+            # A marker that goes down agrees by a lower count.
+            sign = np.sign(model.marks[state, gene])
+            z[state, gene] = sign * away
+            fold[state, gene] = ratio if sign > 0 else 1 / max(ratio, 1e-3)
+    return fold, z
+
+
+def _slope(
+    x: Floats, rest: Floats, on: Floats, *, dispersion: float, donor: NDArray[np.int64]
+) -> tuple[float, float]:
+    """Weighted regression of counts on ``on``, with a level of ``rest`` for each donor."""
+    weight = 1 / np.maximum(rest * (1 + dispersion * rest), 1e-9)
+    n_donors = int(donor.max()) + 1
+    rr = np.maximum(np.bincount(donor, weight * rest * rest, n_donors), 1e-12)
+    level = np.bincount(donor, weight * rest * on, n_donors) / rr
+    alone = on - level[donor] * rest
+    usual = np.bincount(donor, weight * rest * x, n_donors) / rr
+    spread = float((weight * alone * on).sum())
+    if spread < 1e-9:
+        return 1.0, 0.0
+    slope = float((weight * alone * x).sum()) / spread
+    left = x - slope * alone - usual[donor] * rest
+    error = float(np.sqrt((weight**2 * alone**2 * left**2).sum())) / spread
+    return 1 + slope, slope / max(error, 1e-9)
+
+
+def _looked_at(cells: MarkerCells) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
+    """Rows to look at, spread evenly over donors and depths, and their blocks."""
+    n_cells = cells.order.size
+    rows = np.unique(np.linspace(0, n_cells - 1, min(n_cells, _MOST_CELLS)).astype(np.int64))
+    starts = np.array([block.rows.start for block in cells.blocks])
+    return rows, np.searchsorted(starts, rows, side="right") - 1
+
+
+def _looked_up(
+    model: MarkerModel, cells: MarkerCells, rows: NDArray[np.int64]
+) -> tuple[Floats, Floats]:
+    """Return counts of the rows and the log probability of every component."""
+    counts, joints = [], []
+    folds = np.exp(model.components)
+    for block in cells.blocks:
+        inside = rows[(rows >= block.rows.start) & (rows < block.rows.stop)] - block.rows.start
+        part = replace(block, counts=block.counts[inside])
+        dense = part.counts.toarray() if sparse.issparse(part.counts) else part.counts
+        counts.append(dense)
+        joints.append(joint_log(model, part, folds))
+    return np.concatenate(counts), np.concatenate(joints)

@@ -1,0 +1,115 @@
+"""Counts of gene programs per cell, summed over genes by how much each gene tells.
+
+The matrix is read in blocks of rows; nothing of its size is made beside it.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+from scipy import sparse
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+Floats = np.ndarray[Any, np.dtype[np.float64]]
+
+_BLOCK_VALUES = 4_000_000
+#: Spread of a gene between cells of one kind, and the cells that this prior stands for.
+_USUAL_SPREAD = 0.2
+_PRIOR_CELLS = 20.0
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class GeneLevels:
+    """Lines × genes: ``rate`` per reference count, ``spread`` between cells, mean ``depth``."""
+
+    rate: Floats
+    spread: Floats
+    depth: Floats
+
+
+def reference_counts(counts: Any, cells: Any, reference: Any) -> Floats:
+    """Return the summed count of the ``reference`` genes of each cell."""
+    mask = reference.astype(np.float64)
+    parts = [block @ mask for block in _blocks(counts, cells)]
+    return np.concatenate(parts) if parts else np.zeros(0)
+
+
+def gene_levels(counts: Any, cells: Any, line: Any, depth: Floats) -> GeneLevels:
+    """Return the usual rate of each gene in each line and how much cells differ in it."""
+    n_lines = int(line.max()) + 1
+    sums = np.zeros((3, n_lines, counts.shape[1]))
+    start = 0
+    for block in _blocks(counts, cells):
+        rows = slice(start, start + block.shape[0])
+        start = rows.stop
+        columns = np.arange(block.shape[0])
+        shape = (n_lines, block.shape[0])
+        member = sparse.csr_matrix((np.ones(columns.size), (line[rows], columns)), shape)
+        deep = sparse.csr_matrix((depth[rows], (line[rows], columns)), shape)
+        sums[0] += (member @ block).toarray()
+        sums[1] += (deep @ block).toarray()
+        block.data **= 2
+        sums[2] += (member @ block).toarray()
+    total, square = np.bincount(line, depth), np.bincount(line, depth**2)
+    n_cells = np.bincount(line)
+    rate = sums[0] / total[:, None]
+    excess = sums[2] - 2 * rate * sums[1] + rate**2 * square[:, None] - sums[0]
+    prior = _PRIOR_CELLS * (sums[0] / n_cells[:, None]) ** 2
+    scale = rate**2 * square[:, None] + prior
+    spread = (excess + prior * _USUAL_SPREAD) / np.maximum(scale, 1e-12)
+    return GeneLevels(rate, np.clip(spread, 0.05, 10.0), total / n_cells)
+
+
+def program_counts(
+    counts: Any, cells: Any, line: Any, levels: GeneLevels, sets: list[Any]
+) -> tuple[Floats, Floats]:
+    """Return cells × sets: summed counts, and what one reference count lets expect of them.
+
+    Each gene weighs ``1 / (1 + spread · mean count)``, as it does in the likelihood of a small
+    common change of all genes. Sums are scaled so that their variance from counting alone equals
+    their mean.
+    """
+    mean = levels.rate * levels.depth[:, None]
+    weights = [1 / (1 + (levels.spread * mean)[:, genes]) for genes in sets]
+    summed, expected = np.zeros((cells.size, len(sets))), np.zeros((cells.size, len(sets)))
+    for code in range(levels.depth.size):
+        scaled = []
+        inside = np.flatnonzero(line == code)
+        for j, genes in enumerate(sets):
+            rate, weight = levels.rate[code, genes], weights[j][code]
+            once, twice = weight @ rate, weight**2 @ rate
+            scale = once / twice if twice > 0 else 1.0
+            scaled.append(scale * weight)
+            expected[inside, j] = scale * once
+        matrix = _set_matrix(sets, scaled, counts.shape[1])
+        start = 0
+        for block in _blocks(counts, cells[inside]):
+            rows = inside[start : start + block.shape[0]]
+            start += block.shape[0]
+            summed[rows] = (block @ matrix).toarray()
+    return summed, expected
+
+
+def _set_matrix(sets: list[Any], weights: list[Floats], n_genes: int) -> Any:
+    rows = np.concatenate([np.asarray(genes, dtype=np.int64) for genes in sets])
+    columns = np.repeat(np.arange(len(sets)), [len(genes) for genes in sets])
+    return sparse.csr_matrix((np.concatenate(weights), (rows, columns)), (n_genes, len(sets)))
+
+
+def _blocks(counts: Any, cells: Any) -> Iterator[Any]:
+    """Yield the cells as float64 CSR, some at a time."""
+    stored = counts.nnz if sparse.issparse(counts) else counts.size
+    per_cell = max(stored / max(counts.shape[0], 1), 1.0)
+    step = max(int(_BLOCK_VALUES / per_cell), 1)
+    if sparse.issparse(counts) and counts.format != "csr":
+        counts = counts.tocsr()
+    for start in range(0, cells.size, step):
+        block = sparse.csr_matrix(counts[cells[start : start + step]], dtype=np.float64)
+        # One entry per count, in order: sums are then the same to the last bit however counts are
+        # stored, and a square is that of the whole count.
+        block.sum_duplicates()
+        yield block

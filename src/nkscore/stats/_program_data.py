@@ -1,0 +1,50 @@
+"""What goes into the two levels of a program, and what comes out."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+Floats = np.ndarray[Any, np.dtype[np.float64]]
+Codes = np.ndarray[Any, np.dtype[np.int64]]
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class ProgramCounts:
+    """Summed counts of one program.
+
+    ``expected`` is the count at the usual level up to a factor per ``line``; ``noise`` the squared
+    relative error of ``expected``. ``usual`` marks cells in which the usual level is looked for
+    first (monocultures). Lines and batches are numbered from 0.
+    """
+
+    x: Floats
+    expected: Floats
+    noise: Floats
+    line: Codes
+    batch: Codes
+    usual: np.ndarray[Any, np.dtype[np.bool_]]
+
+    def take(self, cells: Any) -> ProgramCounts:
+        """Return these cells alone."""
+        return ProgramCounts(*(getattr(self, name)[cells] for name in self.__slots__))
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class TwoLevels:
+    """Posterior of the other level per cell, and what was learned.
+
+    ``mean`` is the count expected of each cell at the usual level. Where no second level was found
+    ``fold`` is 1, ``supported`` false, and no posterior exceeds 0.7. ``judged`` is false for
+    cells of lines in which the program has nothing to be compared with.
+    """
+
+    posterior: Floats
+    mean: Floats
+    dispersion: float
+    fold: float
+    level: Floats
+    supported: bool
+    judged: np.ndarray[Any, np.dtype[np.bool_]]

@@ -1,0 +1,93 @@
+"""Which cells of a knock-out changed: a mixture along the direction of its effect."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any, Final
+
+import numpy as np
+from scipy import special, stats
+
+Floats = np.ndarray[Any, np.dtype[np.float64]]
+
+_DIRECTIONS: Final = 10
+_ROUNDS: Final = 200
+
+
+@dataclass(frozen=True, slots=True)
+class Responders:
+    """Probability that each knock-out cell responds; position of cells along the effect."""
+
+    probability: Floats
+    position: Floats
+    control_position: Floats
+    share: float
+
+
+def responder_mixture(knockout: Floats, control: Floats) -> Responders:
+    """Tell cells that respond from cells that look like controls.
+
+    Parameters
+    ----------
+    knockout, control
+        Cells × genes: the expression that sets each cell apart from its like among the controls, of
+        the genes that the knock-out changes.
+
+    Notes
+    -----
+    The idea of mixscape (Papalexi et al. 2021, doi 10.1038/s41588-021-00778-2). Cells are projected
+    on the difference between responding cells and controls, in which a cell itself takes no part,
+    and scaled so that 0 is the mean of controls and 1 that of responders. Responders are normal;
+    the rest are distributed as the controls are. Directions and mixture alternate until no cell
+    changes its class. Beyond either mean a cell is never less of its kind than at the mean.
+    """
+    scale = np.concatenate([knockout, control]).std(axis=0)
+    scale = np.where(scale > 0, scale, 1.0)
+    a, b = knockout / scale, control / scale
+    center = b.mean(axis=0)
+    a, b = a - center, b - center
+    probability = np.ones(len(a))
+    share = 1.0
+    position, other = np.zeros(len(a)), np.zeros(len(b))
+    for _ in range(_DIRECTIONS):
+        before = probability > 0.5
+        if not before.any():
+            break
+        position, other = _projected(a, b, before.astype(np.float64))
+        probability, share = _two_normals(position, other)
+        if (before == (probability > 0.5)).all():
+            break
+    return Responders(probability, position, other, share)
+
+
+def _projected(a: Floats, b: Floats, weight: Floats) -> tuple[Floats, Floats]:
+    total = weight.sum()
+    direction = weight @ a / total
+    length = max(float(direction @ direction), 1e-12)
+    # A cell's own noise would pull it toward the mean that it is part of.
+    own = weight / total * (a**2).sum(axis=1)
+    share = np.minimum(weight / total, 0.5)
+    return (a @ direction - own) / (1 - share) / length, b @ direction / length
+
+
+def _two_normals(position: Floats, control: Floats) -> tuple[Floats, float]:
+    null = stats.norm(control.mean(), max(control.std(), 1e-6))
+    mean, spread, share = max(position.mean(), null.mean() + null.std()), null.std(), 0.5
+    p = np.full(position.size, 0.5)
+    before = -np.inf
+    for _ in range(_ROUNDS):
+        on = np.log(share + 1e-300) + stats.norm.logpdf(position, mean, spread)
+        off = np.log1p(-min(share, 1 - 1e-12)) + null.logpdf(position)
+        p = special.expit(on - off)
+        likelihood = float(np.logaddexp(on, off).sum())
+        if likelihood - before < 1e-6 * abs(likelihood):
+            break
+        before = likelihood
+        total = max(float(p.sum()), 1e-9)
+        mean = max(float(p @ position / total), float(null.mean()))
+        # Narrower than a fraction of the controls, it would settle on a few cells.
+        spread = max(float(np.sqrt(p @ (position - mean) ** 2 / total)), 0.3 * float(null.std()))
+        share = float(p.mean())
+    order = np.argsort(position)
+    p[order] = np.maximum.accumulate(np.where(position[order] < null.mean(), 0.0, p[order]))
+    return p, share

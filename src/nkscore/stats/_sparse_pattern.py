@@ -1,0 +1,64 @@
+"""Which entries of the normal equations can be other than zero, found once for all genes."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+Floats = np.ndarray[Any, np.dtype[np.float64]]
+Integers = np.ndarray[Any, np.dtype[np.int64]]
+
+
+@dataclass(frozen=True, slots=True)
+class Pattern:
+    """Order in which columns are eliminated, and the entries below the diagonal that fill.
+
+    ``order[k]`` is the column of the design that is eliminated as the k-th. Column k of the factor
+    has its entries in rows ``rows[starts[k]:starts[k + 1]]``, ascending; ``place[i, k]`` is the
+    number of the entry (i, k) among all, -1 where it stays zero, with the diagonal at 0 to p - 1.
+    """
+
+    order: Integers
+    starts: Integers
+    rows: Integers
+    place: Integers
+    size: int
+
+
+def elimination_pattern(design: Floats) -> Pattern:
+    """Return the pattern for X'WX, whatever the weights.
+
+    Columns with the fewest neighbors are eliminated first: those of one line never meet those of
+    another, so that a model of many lines costs no more than its lines one by one.
+    """
+    nonzero = (design != 0).astype(np.float64)
+    meets = (nonzero.T @ nonzero) > 0
+    n = design.shape[1]
+    left = np.ones(n, dtype=bool)
+    order = np.zeros(n, dtype=np.int64)
+    below: list[Integers] = []
+    for k in range(n):
+        degree = np.where(left, (meets & left).sum(axis=1), n + 1)
+        chosen = int(np.argmin(degree))
+        left[chosen] = False
+        neighbors = np.flatnonzero(meets[chosen] & left)
+        meets[np.ix_(neighbors, neighbors)] = True
+        order[k] = chosen
+        below.append(neighbors)
+    return _numbered(order, below)
+
+
+def _numbered(order: Integers, below: list[Integers]) -> Pattern:
+    n = order.size
+    turn = np.empty(n, dtype=np.int64)
+    turn[order] = np.arange(n)
+    rows = [np.sort(turn[neighbors]) for neighbors in below]
+    starts = np.concatenate([[0], np.cumsum([r.size for r in rows])]).astype(np.int64)
+    place = np.full((n, n), -1, dtype=np.int64)
+    place[np.arange(n), np.arange(n)] = np.arange(n)
+    for k, found in enumerate(rows):
+        place[found, k] = n + starts[k] + np.arange(found.size)
+    flat = np.concatenate([*rows, np.zeros(0)]).astype(np.int64)
+    return Pattern(order, starts, flat, place, int(n + starts[-1]))

@@ -1,0 +1,48 @@
+"""Compiled sums over groups of cells, one kernel per type of counts."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+
+from nkscore._compile import compiled
+
+Array = np.ndarray[Any, Any]
+
+
+def _signature(values: str) -> str:
+    return (
+        f"int64(int64[::1], int32[::1], {values}[::1], int64[::1], int64[::1],"
+        "float64[:,::1], int32[:,::1])"
+    )
+
+
+def _add(  # noqa: PLR0917 (numba)
+    indptr: Array, indices: Array, values: Array, rows: Array, codes: Array, sums: Array,
+    cells: Array,
+) -> int:  # fmt: skip
+    """Add ``rows`` to their groups; return the first row with an impossible count, or -1."""
+    for r in rows:
+        group = codes[r]
+        for e in range(indptr[r], indptr[r + 1]):
+            value = values[e]
+            # Written so that NaN fails, too.
+            if not (value >= 0 and value < 9007199254740992.0 and value == np.floor(value)):
+                return int(r)
+            sums[group, indices[e]] += value
+            cells[group, indices[e]] += value > 0
+    return -1
+
+
+_KERNELS: dict[str, Any] = {
+    name: compiled(_signature(name))(_add) for name in ("int32", "int64", "float32", "float64")
+}
+
+
+def kernel_for(dtype: np.dtype[Any]) -> tuple[Any, np.dtype[Any]]:
+    """Return the kernel for counts of a type, and the type to convert them to."""
+    if dtype.name in _KERNELS:
+        return _KERNELS[dtype.name], dtype
+    name = "int64" if dtype.kind in "biu" else "float64"
+    return _KERNELS[name], np.dtype(name)

@@ -1,0 +1,255 @@
+"""Which features of lines or patients go along with sensitivity to NK cells."""
+
+from __future__ import annotations
+
+import warnings
+from collections.abc import Mapping
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import pandas as pd
+from scipy import stats as scipy_stats
+
+from nkscore.errors import DesignError, MissingKeyError, NkscoreWarning, WrongScaleError
+from nkscore.stats import exact_test, rank_correlation, rank_sum
+
+if TYPE_CHECKING:
+    from nkscore.stats import Association
+
+_COLUMNS = [
+    "target",
+    "feature",
+    "family",
+    "test",
+    "effect",
+    "p_value",
+    "q_value",
+    "n",
+    "n_positive",
+]
+
+
+def associate(
+    targets: pd.DataFrame | pd.Series,
+    features: pd.DataFrame | Mapping[str, pd.DataFrame],
+    *,
+    adjust_for: pd.Series | None = None,
+    min_count: int = 5,
+    min_samples: int = 8,
+) -> pd.DataFrame:
+    """Test every feature for association with every target, by the type of each.
+
+    Numbers with numbers: Spearman's rank correlation. A number with a yes or no (boolean columns,
+    or 0 and 1 only): Wilcoxon's rank sum test. Two of the latter: Fisher's exact test. Columns of
+    text become one yes-or-no feature per level. Samples in which either is missing are left out of
+    that pair.
+
+    Parameters
+    ----------
+    targets
+        Samples (lines, patients) × targets, for example the area of
+        :func:`nkscore.tl.sensitivity_auc` per line.
+    features
+        Samples × features, or a mapping from family (``"expression"``, ``"mutation"``,
+        ``"methylation"``) to such a table. Samples are matched by their index.
+    adjust_for
+        Group of each sample (cancer type): tests then compare samples within groups, by a partial
+        rank correlation with the groups' means taken out of the ranks (yes and no as 1 and 0).
+    min_count
+        A yes-or-no feature needs as many samples with yes, and as many with no; a number as many
+        values other than zero.
+    min_samples
+        Fewest complete samples of a pair. With ``adjust_for`` that many beyond the groups.
+
+    Returns
+    -------
+    One row per target and tested feature, sorted by target, family and p-value: ``target``,
+    ``feature``, ``family``, ``test`` (``spearman``, ``wilcoxon``, ``fisher``,
+    ``partial_spearman``), ``effect`` (correlation, -1 to 1; rank-biserial for ``wilcoxon``,
+    positive where yes goes with the higher numbers; log2 odds ratio for ``fisher``), ``p_value``,
+    ``q_value`` (Benjamini-Hochberg within target and family), ``n`` (complete samples),
+    ``n_positive`` (yes).
+    Features left out by ``min_count`` are counted in a warning and named in
+    ``attrs["left_out"]``.
+
+    Raises
+    ------
+    DesignError
+        If tables share fewer than ``min_samples`` samples, a sample is repeated, a target is
+        constant, or no feature can be tested.
+    WrongScaleError
+        If a feature holds infinite values.
+    MissingKeyError
+        If ``adjust_for`` lacks samples.
+
+    Notes
+    -----
+    Without ``adjust_for`` any feature that differs between cancer types is associated with a
+    target that does. p-values of few samples are those of the approximations named.
+
+    Examples
+    --------
+    >>> import numpy as np, pandas as pd
+    >>> import nkscore as nk
+    >>> lines = [f"line{i}" for i in range(12)]
+    >>> auc = pd.Series(np.linspace(0.2, 1, 12), index=lines, name="auc")
+    >>> genes = pd.DataFrame({"NCR3LG1": -auc, "HLA-E": auc**2})
+    >>> nk.tl.associate(auc, genes)[["feature", "effect"]].values.tolist()
+    [['HLA-E', 1.0], ['NCR3LG1', -1.0]]
+    """
+    frame = targets.to_frame() if isinstance(targets, pd.Series) else targets
+    families = dict(features) if isinstance(features, Mapping) else {"features": features}
+    frame = _unique(frame, "targets")
+    parts: list[pd.DataFrame] = []
+    left_out: list[str] = []
+    for family, table in families.items():
+        shared = _shared(frame, _unique(table, family), family, least=min_samples)
+        groups = _groups(adjust_for, shared)
+        columns, kinds, values = _columns(table.loc[shared], family)
+        for name in frame.columns:
+            goal = _target(frame.loc[shared, name], str(name))
+            made, dropped = _tests(
+                goal, columns, kinds, values,
+                groups=groups, min_count=min_count, min_samples=min_samples,
+            )  # fmt: skip
+            left_out += [f"{family}: {feature}" for feature in dropped]
+            parts.append(made.assign(target=str(name), family=family))
+    result = pd.concat(parts, ignore_index=True)
+    if result.empty:
+        msg = (
+            f"No feature can be tested: all {len(left_out)} have fewer than {min_count} samples "
+            f"with a value (or a yes, or a no), or fewer than {min_samples} complete samples. "
+            "Lower min_count or add samples."
+        )
+        raise DesignError(msg)
+    if left_out:
+        warnings.warn(
+            f"{len(left_out)} of {len(left_out) + len(result)} pairs were not tested, for lack of "
+            f"samples or variation ({', '.join(left_out[:3])}, ...); see attrs['left_out'].",
+            NkscoreWarning,
+            stacklevel=2,
+        )
+    result = result[_COLUMNS].sort_values(["target", "family", "p_value", "feature"])
+    result = result.reset_index(drop=True)
+    result.attrs["left_out"] = left_out
+    return result
+
+
+def _unique(table: pd.DataFrame, name: str) -> pd.DataFrame:
+    for axis, what in ((table.index, "sample"), (table.columns, "column")):
+        if axis.has_duplicates:
+            found = axis[axis.duplicated()][0]
+            msg = f"{name} holds the {what} {found!r} twice; each must stand once. Merge or rename."
+            raise DesignError(msg)
+    return table
+
+
+def _shared(frame: pd.DataFrame, table: pd.DataFrame, family: str, *, least: int) -> pd.Index[Any]:
+    shared = frame.index.intersection(table.index)
+    if len(shared) < least:
+        msg = (
+            f"Targets and {family} share {len(shared)} samples (targets: "
+            f"{', '.join(map(str, frame.index[:3]))}; {family}: "
+            f"{', '.join(map(str, table.index[:3]))}); at least {least} are needed. Samples must "
+            "be the rows, with the same names."
+        )
+        raise DesignError(msg)
+    return shared
+
+
+def _groups(adjust_for: pd.Series | None, shared: pd.Index[Any]) -> Any:
+    if adjust_for is None:
+        return None
+    groups = adjust_for.reindex(shared)
+    if groups.isna().any():
+        msg = (
+            f"adjust_for names no group for {int(groups.isna().sum())} samples, first "
+            f"{groups.index[groups.isna()][0]!r}. Give each sample one, or leave it out."
+        )
+        raise MissingKeyError(msg)
+    return groups.astype(str).to_numpy()
+
+
+def _columns(table: pd.DataFrame, family: str) -> tuple[Any, Any, Any]:
+    """Return names, whether yes-or-no, and values (NaN where missing) of all features."""
+    numeric = table.select_dtypes(include=["number", "bool", "boolean"])
+    text = [c for c in table.columns if c not in numeric.columns]
+    parts = [numeric.astype("float64") if len(numeric.columns) else numeric]
+    for column in text:
+        levels = pd.get_dummies(table[column].astype(object), prefix=str(column), prefix_sep=" = ")
+        parts.append(levels.astype("float64").where(table[column].notna()))
+    wide = pd.concat(parts, axis=1)
+    values = wide.to_numpy(dtype=float)
+    if np.isinf(values).any():
+        column = wide.columns[np.isinf(values).any(axis=0)][0]
+        msg = f"{family}, {column!r} holds infinite values. Set them to missing or cut them off."
+        raise WrongScaleError(msg)
+    binary = np.all(np.isnan(values) | (values == 0) | (values == 1), axis=0)
+    return wide.columns.astype(str).to_numpy(dtype=object), binary, values
+
+
+def _target(values: pd.Series, name: str) -> Any:
+    goal = pd.to_numeric(values, errors="raise").astype("float64").to_numpy()
+    known = goal[np.isfinite(goal)]
+    if known.size == 0 or np.ptp(known) == 0:
+        msg = f"Target {name!r} is constant over the samples at hand; nothing can go along with it."
+        raise DesignError(msg)
+    return goal
+
+
+def _tests(
+    goal: Any, columns: Any, kinds: Any, values: Any, *, groups: Any, min_count: int,
+    min_samples: int,
+) -> tuple[pd.DataFrame, list[str]]:  # fmt: skip
+    known_goal = np.isfinite(goal)
+    binary_goal = bool(np.isin(goal[known_goal], (0.0, 1.0)).all())
+    masked = np.where(known_goal[:, None], values, np.nan)
+    enough = _enough(masked, kinds, groups, min_count=min_count, min_samples=min_samples)
+    parts = []
+    for binary in (False, True):
+        chosen = np.flatnonzero(enough & (kinds == binary))
+        if not chosen.size:
+            continue
+        block = masked[:, chosen]
+        # Families lack whole samples; without them most columns are complete, which is faster.
+        rows = np.isfinite(block).any(axis=1)
+        test, run = _test(binary, binary_goal, None if groups is None else groups[rows])
+        made: Association = run(goal[rows], block[rows])
+        parts.append(
+            pd.DataFrame(
+                {
+                    "feature": columns[chosen],
+                    "test": test,
+                    "effect": made.effect,
+                    "p_value": made.p_value,
+                    "n": made.n,
+                    "n_positive": np.nansum(block, axis=0) if binary else np.nan,
+                }
+            )
+        )
+    table = pd.concat(parts, ignore_index=True) if parts else pd.DataFrame(columns=_COLUMNS)
+    constant = table["p_value"].isna()
+    dropped = [*columns[~enough], *table.loc[constant, "feature"]]
+    table = table[~constant]
+    q = scipy_stats.false_discovery_control(table["p_value"].astype(float)) if len(table) else []
+    return table.assign(q_value=q), dropped
+
+
+def _enough(values: Any, kinds: Any, groups: Any, *, min_count: int, min_samples: int) -> Any:
+    known = np.isfinite(values)
+    n = known.sum(axis=0)
+    least = min_samples + (len(set(groups)) if groups is not None else 0)
+    nonzero = (np.nan_to_num(values) != 0).sum(axis=0)
+    return (n >= least) & (nonzero >= min_count) & (~kinds | (n - nonzero >= min_count))
+
+
+def _test(binary: bool, binary_goal: bool, groups: Any) -> tuple[str, Any]:  # noqa: FBT001
+    if groups is not None:
+        return "partial_spearman", lambda y, x: rank_correlation(y, x, groups)
+    if binary and binary_goal:
+        return "fisher", exact_test
+    if binary:
+        return "wilcoxon", lambda y, x: rank_sum(y[:, None], x)
+    if binary_goal:
+        return "wilcoxon", lambda y, x: rank_sum(x, y[:, None])
+    return "spearman", rank_correlation

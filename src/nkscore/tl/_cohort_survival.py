@@ -1,0 +1,244 @@
+"""Whether patients with a higher score live longer or shorter."""
+
+from __future__ import annotations
+
+import logging
+import warnings
+from typing import Any
+
+import numpy as np
+import pandas as pd
+from scipy import stats as scipy_stats
+
+from nkscore._shared._cohort_tables import checked_scores, refuse_constant, with_samples
+from nkscore.errors import DesignError, NkscoreWarning, WrongScaleError
+from nkscore.stats import complete_blocks, cox_regression
+
+_LOG = logging.getLogger("nkscore")
+
+
+def cohort_survival(
+    scores: pd.DataFrame,
+    time: pd.Series,
+    event: pd.Series,
+    *,
+    adjust_for: pd.DataFrame | pd.Series | None = None,
+    truncate: float | None = None,
+    min_events: int = 5,
+    confidence: float = 0.95,
+) -> pd.DataFrame:
+    """Fit a Cox model of survival for each score, alone and next to what is known of the patients.
+
+    Parameters
+    ----------
+    scores
+        Patients × features, for example of :func:`project_cohort`.
+    time
+        Time to death or to the end of follow-up, from zero, in a unit of yours; matched by index.
+    event
+        Whether it ended in death: true and false, or 1 and 0.
+    adjust_for
+        Covariates that each model also holds (age, stage, subtype); text becomes one yes or no per
+        level but the first. Patients that lack one are left out of the adjusted models.
+    truncate
+        End all follow-up at this time, in units of ``time``: later deaths count as alive. Dufva,
+        Gandolfi et al. 2023 took 1825 days.
+    min_events
+        Fewest deaths for a model.
+    confidence
+        Coverage of the intervals, 0 to 1.
+
+    Returns
+    -------
+    One row per model and feature, sorted by p-value: ``model`` (``univariable``, ``adjusted``),
+    ``feature``, ``log_hr`` (natural logarithm of the ratio of hazards per standard deviation),
+    ``se``, ``ci_low``, ``ci_high`` (of ``log_hr``), ``hazard_ratio``, ``hr_low``, ``hr_high``,
+    ``z``, ``p_value`` (Wald), ``q_value`` (Benjamini-Hochberg within a model), ``ph_p_value``
+    (small where hazards are not proportional), ``n``, ``n_events``.
+    Features without an estimate are named in a warning and in ``attrs["left_out"]``.
+
+    Raises
+    ------
+    DesignError
+        If a sample is repeated, tables share no sample, a feature is constant, fewer than
+        ``min_events`` patients died, or covariates determine each other.
+    WrongScaleError
+        If a time is negative or no number, or ``event`` is neither yes-or-no nor 0 and 1.
+
+    Notes
+    -----
+    Ties by Efron's method; proportional hazards by the correlation of scaled Schoenfeld residuals
+    with the rank of the time of death (Grambsch and Therneau 1994, doi 10.1093/biomet/81.3.515).
+    A score that differs between subtypes carries the subtypes' prognosis: compare with
+    ``adjust_for``. Numbers equal statsmodels' ``PHReg`` and lifelines.
+
+    Examples
+    --------
+    >>> import numpy as np, pandas as pd
+    >>> import nkscore as nk
+    >>> rng = np.random.default_rng(0)
+    >>> patients = [f"P{i}" for i in range(80)]
+    >>> scores = pd.DataFrame({"dormant_like": rng.normal(size=80)}, index=patients)
+    >>> time = pd.Series(rng.exponential(np.exp(-scores["dormant_like"])), index=patients)
+    >>> made = nk.tl.cohort_survival(scores, time, pd.Series(True, index=patients))
+    >>> bool(made["hazard_ratio"].iloc[0] > 2), made["n_events"].tolist()
+    (True, [80])
+    """
+    table = checked_scores(scores)
+    follow = _follow_up(table.index, time, event, truncate)
+    table = table.loc[follow.index]
+    _enough_deaths(follow, min_events)
+    refuse_constant(table)
+    parts = [_models(table, follow, None, "univariable", confidence, min_events=min_events)]
+    if adjust_for is not None:
+        covariates = _covariates(adjust_for, table.index)
+        table, follow = table.loc[covariates.index], follow.loc[covariates.index]
+        _enough_deaths(follow, min_events)
+        refuse_constant(table)
+        values = covariates.to_numpy()
+        parts.append(_models(table, follow, values, "adjusted", confidence, min_events=min_events))
+    made = pd.concat(parts, ignore_index=True)
+    left_out = [
+        f"{model}: {feature}"
+        for model, feature in made.loc[made["log_hr"].isna(), ["model", "feature"]].to_numpy()
+    ]
+    if left_out:
+        warnings.warn(
+            f"{len(left_out)} of {len(made)} models have no estimate, for lack of deaths, because "
+            "covariates say the same or because the feature tells the dead from the living without "
+            f"error ({', '.join(left_out[:3])}{', ...' if len(left_out) > 3 else ''}); see "
+            "attrs['left_out'].",
+            NkscoreWarning,
+            stacklevel=2,
+        )
+    made = made[made["log_hr"].notna()].reset_index(drop=True)
+    made.attrs["left_out"] = left_out
+    return made
+
+
+def _follow_up(
+    samples: pd.Index[Any], time: pd.Series, event: pd.Series, truncate: float | None
+) -> pd.DataFrame:
+    """Return ``time`` and ``event`` of the patients for which both are known."""
+    times, events = with_samples(time, samples, "time"), with_samples(event, samples, "event")
+    shared = times.index.intersection(events.index, sort=False)
+    numbers = pd.to_numeric(times.loc[shared], errors="coerce").astype("float64")
+    unread = numbers.isna() & times.loc[shared].notna()
+    bad = (unread | (numbers < 0) | np.isinf(numbers)).to_numpy()
+    if bad.any():
+        name = shared[bad][0]
+        msg = (
+            f"The time of {int(bad.sum())} patients is negative or no number, first {name!r} with "
+            f"{times.loc[name]!r}. Time from diagnosis or treatment on, of 0 or more, is needed: "
+            "correct the dates, or leave these patients out."
+        )
+        raise WrongScaleError(msg)
+    follow = pd.DataFrame({"time": numbers, "event": _yes_no(events.loc[shared])})
+    known = follow.notna().all(axis=1)
+    if len(samples) > int(known.sum()):
+        _LOG.warning(
+            "%d of %d patients have no time or no event and are left out",
+            len(samples) - int(known.sum()), len(samples),
+        )  # fmt: skip
+    follow = follow[known]
+    if truncate is not None:
+        if not truncate > 0:
+            msg = f"truncate={truncate}; a time above 0 is needed."
+            raise WrongScaleError(msg)
+        later = follow["time"] > truncate
+        follow = follow.assign(
+            time=follow["time"].where(~later, truncate), event=follow["event"].where(~later, 0.0)
+        )
+    return follow
+
+
+def _yes_no(event: pd.Series) -> pd.Series:
+    numbers = pd.to_numeric(event, errors="coerce").astype("float64")
+    wrong = (numbers.isna() & event.notna()) | ~(numbers.isna() | numbers.isin([0.0, 1.0]))
+    if wrong.any():
+        found = ", ".join(sorted({repr(v) for v in event[wrong].tolist()})[:4])
+        msg = (
+            f"event holds {found}; true and false, or 1 (died) and 0 (alive at the end of "
+            "follow-up), are needed. Translate the coding of the table, for example "
+            ".map({'Dead': True, 'Alive': False})."
+        )
+        raise WrongScaleError(msg)
+    return numbers
+
+
+def _enough_deaths(follow: pd.DataFrame, min_events: int) -> None:
+    deaths = int(follow["event"].sum()) if len(follow) else 0
+    if deaths < max(1, min_events):
+        msg = (
+            f"{deaths} of {len(follow)} patients died within follow-up; at least "
+            f"{max(1, min_events)} deaths are needed. Check the coding of event and truncate."
+        )
+        raise DesignError(msg)
+
+
+def _covariates(adjust_for: pd.DataFrame | pd.Series, samples: pd.Index[Any]) -> pd.DataFrame:
+    """Return complete covariates as numbers, none of which the others determine."""
+    given = adjust_for.to_frame("group") if isinstance(adjust_for, pd.Series) else adjust_for
+    given = with_samples(given, samples, "adjust_for")
+    known = given.notna().all(axis=1)
+    lost = len(samples) - int(known.sum())
+    if lost:
+        _LOG.warning("%d of %d patients lack a covariate; adjusted models are without them",
+                     lost, len(samples))  # fmt: skip
+    parts = []
+    for name in given.columns:
+        column = given.loc[known, name]
+        if pd.api.types.is_numeric_dtype(column):
+            parts.append(column.astype("float64").rename(str(name)))
+        else:
+            parts.append(
+                pd.get_dummies(column.astype(object).astype(str), prefix=str(name), drop_first=True)
+            )
+    wide = pd.concat(parts, axis=1).astype("float64")
+    centered = wide.to_numpy() - wide.to_numpy().mean(axis=0)
+    scale = centered.std(axis=0)
+    if not (scale > 0).all() or np.linalg.matrix_rank(centered / scale, tol=1e-7) < wide.shape[1]:
+        msg = (
+            f"The covariates ({', '.join(map(str, given.columns))}) are constant or determine each "
+            f"other in the {len(wide)} patients at hand. Leave one of them out."
+        )
+        raise DesignError(msg)
+    return wide
+
+
+def _models(
+    table: pd.DataFrame, follow: pd.DataFrame, adjust: Any, model: str, confidence: float, *,
+    min_events: int,
+) -> pd.DataFrame:  # fmt: skip
+    values = table.to_numpy()
+    time, event = follow["time"].to_numpy(), follow["event"].to_numpy() > 0
+    made = np.full((5, values.shape[1]), np.nan)
+    for rows, columns in complete_blocks(values):
+        made[3, columns], made[4, columns] = len(rows), event[rows].sum()
+        if event[rows].sum() < max(1, min_events):
+            continue
+        part = values[np.ix_(rows, columns)]
+        spread = part.std(axis=0, ddof=1)
+        fit = cox_regression(
+            part, time[rows], event[rows], None if adjust is None else adjust[rows]
+        )
+        made[:3, columns] = fit.log_hazard * spread, fit.se * spread, fit.ph_p_value
+    effect, error = made[0], made[1]
+    margin = error * scipy_stats.norm.ppf(0.5 + confidence / 2)
+    p = 2 * scipy_stats.norm.sf(np.abs(effect / error))
+    q = np.full(len(p), np.nan)
+    if np.isfinite(p).any():
+        q[np.isfinite(p)] = scipy_stats.false_discovery_control(p[np.isfinite(p)])
+    result = pd.DataFrame(
+        {
+            "model": model,
+            "feature": table.columns.astype(str).to_numpy(dtype=object),
+            "log_hr": effect, "se": error,
+            "ci_low": effect - margin, "ci_high": effect + margin,
+            "hazard_ratio": np.exp(effect),
+            "hr_low": np.exp(effect - margin), "hr_high": np.exp(effect + margin),
+            "z": effect / error, "p_value": p, "q_value": q, "ph_p_value": made[2],
+            "n": made[3].astype(np.int64), "n_events": made[4].astype(np.int64),
+        }
+    )  # fmt: skip
+    return result.sort_values(["p_value", "feature"])

@@ -1,0 +1,516 @@
+"""Pooled knock-outs: planted effects are found, guides are units, nothing comes of nothing."""
+
+from __future__ import annotations
+
+import logging
+from pathlib import Path
+
+import anndata
+import numpy as np
+import pandas as pd
+import pytest
+from scipy import sparse
+from scipy import stats as scipy_stats
+
+from nkscore import pp, stats, tl
+from nkscore.errors import DesignError, MissingKeyError, WrongScaleError
+
+SHARED = Path(__file__).resolve().parents[2] / ".." / "shared" / "data" / "papalexi_eccite_thp1"
+#: Genes that the knock-outs change: T0 in both arms, T1 with NK cells only, T2 nothing.
+CHANGED = slice(0, 10)
+
+
+def _screen(
+    *, n_cells=3000, n_genes=120, n_guides=3, n_controls=6, guide_sd=0.0, effect=1.0, seed=0,
+    responding=1.0, batch_sd=0.3,
+):  # fmt: skip
+    rng = np.random.default_rng(seed)
+    targets = ["T0", "T1", "T2", "non-targeting"]
+    guides = [f"{t}g{k}" for t in targets[:3] for k in range(n_guides)]
+    guides += [f"NTg{k}" for k in range(n_controls)]
+    of_guide = [t for t in targets[:3] for _ in range(n_guides)] + ["non-targeting"] * n_controls
+    guide = rng.integers(0, len(guides), n_cells)
+    target = np.array(of_guide, dtype=object)[guide]
+    # Guides are not spread evenly over donors, as clones are not.
+    odds = rng.dirichlet([3, 3, 3], len(guides))
+    donor = np.array([rng.choice(3, p=odds[g]) for g in guide])
+    nk = rng.integers(0, 2, n_cells).astype(bool)
+    level = rng.normal(1.0, 0.7, n_genes) + np.zeros((n_cells, n_genes))
+    level += rng.normal(0, batch_sd, (3, n_genes))[donor]
+    level += rng.normal(0, guide_sd, (len(guides), n_genes))[guide]
+    level[:, 20:40] += 0.8 * nk[:, None]
+    responds = rng.random(n_cells) < responding
+    level[:, CHANGED] -= effect * ((target == "T0") & responds)[:, None]
+    level[:, CHANGED] += effect * ((target == "T1") & nk)[:, None]
+    rate = np.exp(level) * rng.lognormal(0, 0.25, (n_cells, 1))
+    adata = anndata.AnnData(
+        obs=pd.DataFrame(
+            {
+                "perturbation": target,
+                "guide": np.array(guides, dtype=object)[guide],
+                "nk_donor": np.array(["D1", "D2", "D3"], dtype=object)[donor],
+                "condition": np.where(nk, "coculture", "tumor_mono").astype(object),
+                "responds": responds,
+            },
+            index=[f"c{i}" for i in range(n_cells)],
+        ),
+        var=pd.DataFrame(index=[f"gene{i}" for i in range(n_genes)]),
+    )
+    adata.layers["counts"] = sparse.csr_matrix(rng.poisson(rate).astype(np.int32))
+    return adata
+
+
+@pytest.fixture(scope="module")
+def screen():
+    """Three targets of three guides; do not change in a test."""
+    return _screen()
+
+
+def _part(table, target, contrast):
+    rows = (table["target"] == target) & (table["contrast"] == contrast)
+    return table[rows].set_index("gene")
+
+
+OPTIONS = {"replicate": "nk_donor", "condition": "condition"}
+
+
+# --- replicates are taken out
+
+
+def test_sums_without_replicates_by_hand():
+    # One gene of two; unit 0 has three times as many cells in replicate 1, which has twice as much.
+    library = np.array([100.0, 300.0, 300.0, 100.0])
+    gene = library * np.array([0.1, 0.2, 0.1, 0.2])
+    counts = np.column_stack([gene, library - gene]) * 1000
+    unit, replicate = np.array([0, 0, 1, 1]), np.array([0, 1, 0, 1])
+    assert (gene[:2].sum(), gene[2:].sum()) == (70.0, 50.0)
+    found = stats.without_replicates(counts, unit, replicate)
+    np.testing.assert_allclose(found[0, 0], found[1, 0], rtol=1e-3)
+    np.testing.assert_allclose(found[:, 0].sum(), 120_000, rtol=0.01)
+
+
+def test_one_replicate_leaves_sums_as_they_are():
+    counts = np.arange(12.0).reshape(4, 3)
+    found = stats.without_replicates(counts, np.array([0, 0, 1, 1]), np.zeros(4, dtype=int))
+    np.testing.assert_array_equal(found, [counts[:2].sum(axis=0), counts[2:].sum(axis=0)])
+
+
+def test_means_without_replicates_are_those_of_two_way_least_squares():
+    rng = np.random.default_rng(0)
+    unit, replicate = np.repeat(np.arange(5), 3), np.tile(np.arange(3), 5)
+    weight = rng.integers(1, 50, (15, 1)).astype(float)
+    value = rng.normal(size=(15, 2)) + replicate[:, None]
+    level, total = stats.means_without_replicates(value, weight, unit, replicate)
+    design = np.column_stack([unit[:, None] == np.arange(5), replicate[:, None] == [1, 2]])
+    root = np.sqrt(weight)
+    expected = np.linalg.lstsq(root * design, root * value, rcond=None)[0][:5]
+    np.testing.assert_allclose(level - level[0], expected - expected[0], atol=1e-7)
+    np.testing.assert_allclose(total[:, 0], np.bincount(unit, weight[:, 0]))
+
+
+# --- effects on genes
+
+
+def test_planted_effects_and_their_interaction(screen):
+    table = tl.perturbation_response(screen, **OPTIONS)
+    size = 1 / np.log(2)
+    planted = {
+        ("T0", "tumor_mono"): -size, ("T0", "coculture"): -size, ("T0", "interaction"): 0.0,
+        ("T1", "tumor_mono"): 0.0, ("T1", "coculture"): size, ("T1", "interaction"): size,
+        ("T2", "tumor_mono"): 0.0, ("T2", "coculture"): 0.0, ("T2", "interaction"): 0.0,
+    }  # fmt: skip
+    genes = [f"gene{i}" for i in range(10)]
+    for (target, contrast), truth in planted.items():
+        part = _part(table, target, contrast).loc[genes]
+        assert abs(part["log2_fc"].mean() - truth) < 0.15, (target, contrast)
+        inside = (part["ci_low"] < truth) & (truth < part["ci_high"])
+        assert inside.mean() >= 0.7, (target, contrast)
+        if truth:
+            assert (part["q_value"] < 0.01).all()
+        else:
+            assert (part["q_value"] > 0.05).all()
+    others = table[~table["gene"].isin(genes)]
+    # What NK cells induce in all cells alike is no effect of a knock-out.
+    assert (others["q_value"] < 0.05).mean() < 0.01
+    assert list(dict.fromkeys(table["contrast"])) == ["tumor_mono", "coculture", "interaction"]
+    assert table.groupby("target")["n_guides"].first().to_dict() == {"T0": 3, "T1": 3, "T2": 3}
+
+
+def test_without_arms_there_is_one_contrast(screen):
+    table = tl.perturbation_response(screen, replicate="nk_donor")
+    assert set(table["contrast"]) == {"knockout"}
+    assert (table["n_cells"] > 300).all()
+    assert (table["n_guides_control"] == 6).all()
+
+
+def test_uneven_donors_do_not_pass_for_effects():
+    """Guides lie in different donors, whose genes differ; nothing is planted."""
+    adata = _screen(effect=0.0, batch_sd=1.0, seed=3)
+    table = tl.perturbation_response(adata, replicate="nk_donor")
+    assert (table["p_value"] < 0.05).mean() < 0.08
+    blind = tl.perturbation_response(adata, replicate=None)
+    assert blind["se"].median() > 1.5 * table["se"].median()
+
+
+@pytest.mark.parametrize(("unit", "honest"), [("guide", True), ("guide_replicate", False)])
+def test_guides_that_differ_are_no_effect_of_their_target(unit, honest):
+    """Where guides have effects of their own, each guide × donor is not a unit of its own."""
+    p = []
+    for seed in range(4):
+        adata = _screen(effect=0.0, guide_sd=0.3, seed=seed, n_cells=6000)
+        table = tl.perturbation_response(adata, replicate="nk_donor", unit=unit)
+        p.append(table["p_value"].to_numpy())
+    rate = (np.concatenate(p) < 0.05).mean()
+    assert (rate < 0.08) == honest
+
+
+def test_null_p_values_are_uniform():
+    p = np.concatenate(
+        [
+            tl.perturbation_response(_screen(effect=0.0, guide_sd=0.1, seed=s), **OPTIONS)[
+                "p_value"
+            ]
+            for s in range(10, 16)
+        ]
+    )
+    assert scipy_stats.kstest(p, "uniform").statistic < 0.05
+    assert 0.03 < (p < 0.05).mean() < 0.07
+
+
+def test_replicates_serve_where_targets_have_one_guide():
+    adata = _screen(n_guides=1, n_controls=2, n_cells=2000)
+    with pytest.raises(DesignError, match=r"has one guide.*unit='replicate'"):
+        tl.perturbation_response(
+            adata[~adata.obs["guide"].isin(["NTg1"]).to_numpy()].copy(), replicate="nk_donor"
+        )
+    table = tl.perturbation_response(adata, **OPTIONS, unit="replicate")
+    part = _part(table, "T1", "interaction")
+    assert (part.loc[[f"gene{i}" for i in range(10)], "q_value"] < 0.05).mean() > 0.7
+    assert (table.loc[table["target"] == "T2", "q_value"] < 0.05).mean() < 0.03
+
+
+def test_order_of_cells_and_genes_does_not_matter(screen):
+    rng = np.random.default_rng(1)
+    cells = screen[rng.permutation(screen.n_obs)].copy()
+    mixed = cells[:, rng.permutation(screen.n_vars)].copy()
+    first = tl.perturbation_response(screen, **OPTIONS)
+    second = tl.perturbation_response(mixed, **OPTIONS)
+    keys = ["contrast", "target", "gene"]
+    pd.testing.assert_frame_equal(
+        first.sort_values(keys, ignore_index=True), second.sort_values(keys, ignore_index=True),
+        rtol=1e-5,
+    )  # fmt: skip
+
+
+def test_cells_without_guide_or_quality_take_no_part(screen):
+    adata = anndata.concat([screen, screen[:500]], index_unique="-")
+    adata.obs["qc_pass"] = True
+    adata.obs.loc[adata.obs_names[3000:3200], "qc_pass"] = False
+    adata.obs.loc[adata.obs_names[3200:], ["perturbation", "guide"]] = None
+    pd.testing.assert_frame_equal(
+        tl.perturbation_response(adata, **OPTIONS), tl.perturbation_response(screen, **OPTIONS)
+    )
+
+
+# --- scores and states
+
+
+def test_scores_and_fractions_of_states(screen):
+    adata = screen.copy()
+    rng = np.random.default_rng(0)
+    nk = (adata.obs["condition"] == "coculture").to_numpy()
+    t1 = (adata.obs["perturbation"] == "T1").to_numpy()
+    noise = rng.normal(size=(adata.n_obs, 2))
+    adata.obsm["scores"] = pd.DataFrame(
+        {"core": noise[:, 0] + nk - 0.5 * (t1 & nk) + 1e6, "other": noise[:, 1]},
+        index=adata.obs_names,
+    )
+    table = tl.perturbation_scores(adata, **OPTIONS)
+    rows = table.set_index(["contrast", "target", "score"])
+    assert abs(rows.loc[("interaction", "T1", "core"), "effect"] + 0.5) < 0.2
+    assert rows.loc[("interaction", "T1", "core"), "q_value"] < 0.01
+    assert abs(rows.loc[("coculture", "T1", "core"), "effect_sd"] + 0.5) < 0.2
+    unchanged = rows.drop([("interaction", "T1", "core"), ("coculture", "T1", "core")])
+    assert (unchanged["q_value"] > 0.05).all()
+    state = np.where(rng.random(adata.n_obs) < np.where(t1, 0.6, 0.3), "activated", "resting")
+    adata.obs["nk_state"] = pd.Categorical(state)
+    part = tl.perturbation_scores(adata, ["nk_state"], replicate="nk_donor")
+    part = part.set_index(["target", "score"])
+    assert abs(part.loc[("T1", "nk_state: activated"), "effect"] - 0.3) < 0.06
+    assert part.loc[("T0", "nk_state: activated"), "q_value"] > 0.05
+
+
+def test_null_p_values_of_scores_are_uniform():
+    rng = np.random.default_rng(5)
+    adata = _screen(n_genes=20)
+    values = rng.normal(size=(adata.n_obs, 150))
+    values += rng.normal(0, 0.2, (15, 150))[pd.factorize(adata.obs["guide"], sort=True)[0]]
+    adata.obsm["scores"] = pd.DataFrame(
+        values, index=adata.obs_names, columns=[f"s{i}" for i in range(150)]
+    )
+    p = tl.perturbation_scores(adata, replicate="nk_donor")["p_value"]
+    assert scipy_stats.kstest(p, "uniform").statistic < 0.08
+    assert (p < 0.05).mean() < 0.08
+
+
+# --- abundance
+
+
+def _pool(*, kept=1.0, sd=0.0, seed=0, n=400):
+    """Cells of three donors; of T1's guides a share survives NK cells."""
+    rng = np.random.default_rng(seed)
+    rows = []
+    for target in ("T0", "T1", "non-targeting"):
+        for k in range(4):
+            shift = np.exp(rng.normal(0, sd))
+            for donor in ("D1", "D2", "D3"):
+                size = n * rng.lognormal(0, 0.3)
+                before = rng.poisson(size)
+                after = rng.poisson(0.5 * size * shift * (kept if target == "T1" else 1.0))
+                rows += [(target, f"{target}g{k}", donor, "tumor_mono")] * before
+                rows += [(target, f"{target}g{k}", donor, "coculture")] * after
+    obs = pd.DataFrame(rows, columns=["perturbation", "guide", "nk_donor", "condition"])
+    obs.index = obs.index.astype(str)
+    return anndata.AnnData(obs=obs, var=pd.DataFrame(index=["ACTB"]))
+
+
+@pytest.mark.parametrize("unit", ["guide", "replicate", "guide_replicate"])
+def test_killed_knockouts_lose_their_share(unit):
+    table = tl.guide_abundance(_pool(kept=0.5), replicate="nk_donor", unit=unit)
+    assert list(table["target"]) == ["T1", "T0"]
+    first, second = table.iloc[0], table.iloc[1]
+    assert first["ci_low"] < -1.0 < first["ci_high"]
+    assert first["q_value"] < 1e-3
+    assert second["ci_low"] < 0.0 < second["ci_high"]
+    assert first["n_units"] == {"guide": 4, "replicate": 3, "guide_replicate": 12}[unit]
+
+
+def test_clones_do_not_pass_for_selection():
+    """Guides grow or shrink by chance: with cells as units, nearly all would be significant."""
+    p = np.concatenate(
+        [
+            tl.guide_abundance(_pool(sd=0.5, seed=s, n=60), replicate="nk_donor")["p_value"]
+            for s in range(15)
+        ]
+    )
+    assert (p < 0.05).mean() < 0.12
+    assert scipy_stats.kstest(p, "uniform").pvalue > 1e-3
+
+
+def test_a_guide_lost_in_one_arm_counts():
+    adata = _pool(n=60)
+    lost = adata.obs["guide"].isin(["T1g0", "T1g1", "T1g2", "T1g3"]) & (
+        adata.obs["condition"] == "coculture"
+    )
+    table = tl.guide_abundance(adata[~lost.to_numpy()].copy(), replicate="nk_donor")
+    assert table.iloc[0]["target"] == "T1"
+    assert table.iloc[0]["log2_fc"] < -3
+
+
+def test_arms_without_common_replicates_are_summed():
+    adata = _pool(kept=0.5)
+    adata.obs["sample"] = adata.obs["nk_donor"] + adata.obs["condition"]
+    assert tl.guide_abundance(adata).iloc[0]["q_value"] < 1e-3
+    with pytest.raises(DesignError, match="no replicate in common"):
+        tl.guide_abundance(adata, unit="replicate")
+
+
+# --- responders
+
+
+@pytest.mark.parametrize("use_rep", [None, "X_pca"])
+def test_responders_are_the_cells_that_change(use_rep):
+    adata = _screen(effect=1.5, responding=0.6, n_genes=300)
+    pp.normalize(adata)
+    adata.obsm["X_pca"] = adata.X[:, 100:120].toarray()
+    tl.responders(adata, replicate="nk_donor", use_rep=use_rep)
+    own = (adata.obs["perturbation"] == "T0").to_numpy()
+    called = (adata.obs["responder"] == "responder").to_numpy()
+    truth = adata.obs["responds"].to_numpy()
+    assert (called == truth)[own].mean() > 0.95
+    kinds = adata.obs.groupby("perturbation", observed=True)["responder"].agg(set)
+    assert kinds["non-targeting"] == {"control"}
+    assert kinds["T2"] == {"non-responder"}
+    book = adata.uns["nkscore"]["responder"]["targets"].set_index("target")
+    assert abs(book.loc["T0", "share"] - 0.6) < 0.06
+    assert (
+        adata.obs["responder_probability"].isna().sum()
+        == (adata.obs["perturbation"] == "non-targeting").sum()
+    )
+
+
+def test_a_mixture_of_nothing_has_no_responders():
+    rng = np.random.default_rng(0)
+    found = stats.responder_mixture(rng.normal(size=(400, 12)), rng.normal(size=(600, 12)))
+    assert (found.probability > 0.9).mean() < 0.1
+    assert abs(found.control_position.mean()) < 1e-9
+
+
+def test_probability_rises_along_the_effect():
+    rng = np.random.default_rng(1)
+    shift = np.where(rng.random(500) < 0.5, 2.0, 0.0)[:, None]
+    found = stats.responder_mixture(rng.normal(size=(500, 8)) + shift, rng.normal(size=(500, 8)))
+    order = np.argsort(found.position)
+    assert (np.diff(found.probability[order]) >= 0).all()
+    assert abs(found.share - 0.5) < 0.07
+
+
+# --- similarity
+
+
+def test_similarity_is_that_of_the_true_effects():
+    rng = np.random.default_rng(0)
+    effect = rng.normal(0, 0.5, 2000)
+    truth = {"A": effect, "B": 0.6 * effect + 0.8 * rng.normal(0, 0.5, 2000), "C": 0.0 * effect}
+    shared = rng.normal(size=2000) * 0.5 / np.sqrt(2)
+    parts = [
+        pd.DataFrame(
+            {
+                "target": name, "gene": [f"g{i}" for i in range(2000)], "contrast": "knockout",
+                "log2_fc": value + shared + rng.normal(size=2000) * 0.5 / np.sqrt(2), "se": 0.5,
+                "n_guides": 4, "n_guides_control": 4,
+            }
+        )
+        for name, value in truth.items()
+    ]  # fmt: skip
+    table = tl.perturbation_similarity(pd.concat(parts, ignore_index=True))
+    pair = table.set_index(["target", "other"])
+    assert abs(pair.loc[("A", "B"), "correlation"] - 0.6) < 0.1
+    assert pair.loc[("A", "B"), "ci_low"] < 0.6 < pair.loc[("A", "B"), "ci_high"]
+    assert (pair["correlation_by_controls"] == 0.5).all()
+    # Estimates of a target without effect are correlated by the controls alone.
+    observed = pair.loc[("A", "C"), "correlation_observed"]
+    assert observed > 0.25
+    assert pair.loc[("A", "C"), "ci_low"] < 0 < pair.loc[("A", "C"), "ci_high"]
+
+
+def test_similarity_of_planted_knockouts():
+    table = tl.perturbation_response(_screen(), replicate="nk_donor")
+    found = tl.perturbation_similarity(table).set_index(["target", "other"])
+    assert found.loc[("T0", "T1"), "correlation"] < -0.8
+    with pytest.raises(DesignError, match=r"name one of them with contrast="):
+        tl.perturbation_similarity(tl.perturbation_response(_screen(), **OPTIONS))
+    with pytest.raises(DesignError, match="two or more can be compared"):
+        tl.perturbation_similarity(table[table["target"] == "T0"])
+    with pytest.raises(DesignError, match="genes in common; at least 10"):
+        tl.perturbation_similarity(table, genes=["gene1", "gene2"])
+    with pytest.raises(MissingKeyError, match="no column 'contrast'"):
+        tl.perturbation_similarity(table.drop(columns="contrast"))
+
+
+# --- errors
+
+
+def test_errors_say_what_to_do(screen):
+    def run(adata=screen, **options):
+        return tl.perturbation_response(adata, **{"replicate": "nk_donor"} | options)
+
+    with pytest.raises(MissingKeyError, match=r"no 'target'.*Run pp.assign_guides"):
+        run(perturbation="target")
+    with pytest.raises(MissingKeyError, match=r"no 'sample'.*give replicate=None"):
+        tl.perturbation_response(screen)
+    with pytest.raises(DesignError, match=r"No cell with a guide has 'NTC'"):
+        run(control="NTC")
+    with pytest.raises(DesignError, match=r"No cell with a guide has 'medium'"):
+        run(condition="condition", treated="medium")
+    with pytest.raises(DesignError, match="Both arms are 'coculture'"):
+        run(condition="condition", control_condition="coculture")
+    with pytest.raises(DesignError, match=r"one replicate.*unit='guide'"):
+        run(replicate=None, unit="replicate")
+    with pytest.raises(ValueError, match="Unknown unit 'cell'"):
+        run(unit="cell")
+    with pytest.raises(DesignError, match=r"fewer than 900 cells.*Lower min_cells"):
+        run(min_cells=900)
+    adata = screen.copy()
+    adata.obs["guide"] = adata.obs["guide"].replace({"T1g0": "T0g0"})
+    with pytest.raises(DesignError, match=r"Guide 'T0g0' has several targets \(T0, T1\)"):
+        run(adata)
+    adata.obs["perturbation"] = None
+    with pytest.raises(DesignError, match=r"Run pp.assign_guides"):
+        run(adata)
+
+
+def test_guides_that_are_left_out_are_named(screen, caplog):
+    adata = screen[(screen.obs["guide"] != "T2g1") | (np.arange(screen.n_obs) < 30)].copy()
+    few = adata.obs["guide"].isin(["T1g0", "T1g1"])
+    adata = adata[~few.to_numpy()].copy()
+    with caplog.at_level(logging.WARNING, "nkscore"):
+        table = tl.perturbation_response(adata, replicate="nk_donor")
+    assert "fewer than 10 cells and are left out: T2g1" in caplog.text
+    assert "One guide only: T1" in caplog.text
+    assert table.groupby("target")["n_guides"].first().to_dict() == {"T0": 3, "T1": 1, "T2": 2}
+
+
+def test_errors_of_scores(screen):
+    adata = screen.copy()
+    with pytest.raises(MissingKeyError, match=r"Run tl.score first"):
+        tl.perturbation_scores(adata, replicate="nk_donor")
+    adata.obs["score"] = np.nan
+    with pytest.raises(WrongScaleError, match="'score' is missing or infinite"):
+        tl.perturbation_scores(adata, ["score"], replicate="nk_donor")
+    adata.obsm["scores"] = np.zeros((adata.n_obs, 2))
+    with pytest.raises(MissingKeyError, match="a DataFrame of scores"):
+        tl.perturbation_scores(adata, replicate="nk_donor")
+
+
+def test_replicates_without_controls_cannot_be_judged(screen):
+    adata = screen[
+        (
+            (screen.obs["nk_donor"] != "D1") | (screen.obs["perturbation"] != "non-targeting")
+        ).to_numpy()
+    ].copy()
+    pp.normalize(adata)
+    with pytest.raises(DesignError, match=r"'D1' has 0 control cells.*replicate=None"):
+        tl.responders(adata, replicate="nk_donor")
+
+
+# --- real cells
+
+
+@pytest.fixture(scope="module")
+def thp1():
+    """Stimulated THP-1 cells with guides, called."""
+    if not SHARED.exists():
+        pytest.skip("../shared/data/papalexi_eccite_thp1 is not here")
+    adata = anndata.read_h5ad(SHARED / "papalexi_20729x299_counts_110grna.h5ad")
+    adata.layers["counts"] = adata.X.copy()
+    names = [str(name) for name in adata.uns["grna_names"]]
+    adata.obsm["guides"] = pd.DataFrame(
+        adata.obsm["grna"].toarray(), index=adata.obs_names, columns=names
+    )
+    library = dict(zip(names, map(str, adata.uns["grna_target"]), strict=True))
+    pp.assign_guides(adata, library=library)
+    return adata
+
+
+def test_real_knockouts_of_the_interferon_axis(thp1):
+    table = tl.perturbation_response(thp1, replicate="bio_rep")
+    rows = table.set_index(["target", "gene"])
+    for target in ("IFNGR1", "IFNGR2", "JAK2", "STAT1"):
+        for gene in ("STAT1", "PSMB9", "UBE2L6"):
+            found = rows.loc[(target, gene)]
+            assert found["log2_fc"] < -0.8
+            assert found["q_value"] < 1e-10
+    similar = tl.perturbation_similarity(
+        table[table["target"].isin(["IFNGR1", "IFNGR2", "JAK2", "STAT1", "SMAD4"])]
+    ).set_index(["target", "other"])["correlation"]
+    assert similar[("IFNGR1", "JAK2")] > 0.9
+    assert abs(similar[("IFNGR1", "SMAD4")]) < 0.5
+
+
+def test_real_non_targeting_guides_do_not_differ(thp1):
+    controls = thp1[(thp1.obs["perturbation"] == "non-targeting").to_numpy()].copy()
+    guides = sorted(set(controls.obs["guide"].astype(str)))
+    rng = np.random.default_rng(0)
+    p = []
+    for _ in range(12):
+        chosen = rng.permutation(guides)[:3]
+        fake = np.where(controls.obs["guide"].isin(chosen), "none", "non-targeting")
+        controls.obs["fake"] = fake
+        table = tl.perturbation_response(controls, perturbation="fake", replicate="bio_rep")
+        p.append(table["p_value"].to_numpy())
+        axis = table[table["gene"].isin(["STAT1", "PSMB9", "UBE2L6"])]
+        assert (axis["q_value"] > 0.05).all()
+    p = np.concatenate(p)
+    assert scipy_stats.kstest(p, "uniform").statistic < 0.06
+    assert 0.02 < (p < 0.05).mean() < 0.08

@@ -1,0 +1,183 @@
+"""Signatures in patients: ranks by hand, any scale, bulk and single cells alike."""
+
+from __future__ import annotations
+
+import anndata as ad
+import numpy as np
+import pandas as pd
+import pytest
+from scipy import stats as scipy_stats
+
+from nkscore import tl
+from nkscore.errors import (
+    DesignError,
+    GeneCoverageError,
+    MissingKeyError,
+    NkscoreWarning,
+    WrongScaleError,
+)
+from nkscore.tl._project_cohort import cohort_panel
+
+SETS = {"one": ["G1", "G5", "G9"], "signed": ["G2", "G3", "G10-", "G11-"]}
+FOUND = {"core": "DUFVA2023_CORE_NK_RESPONSE_NO_AMBIENT", "mhc_i": ["HLA-A", "HLA-B", "B2M"]}
+
+
+@pytest.fixture
+def bulk():
+    rng = np.random.default_rng(0)
+    genes = [f"G{i}" for i in range(200)]
+    tpm = rng.lognormal(2, 2, (8, 200)).round(3)
+    return pd.DataFrame(tpm, [f"P{i}" for i in range(8)], genes)
+
+
+@pytest.fixture(scope="module")
+def patients():
+    """Every gene of the default panel in 12 patients; the last six are dormant-like."""
+    rng = np.random.default_rng(1)
+    panel = cohort_panel()
+    genes = sorted({gene for found in panel.values() for gene in found.genes})
+    genes += [f"G{i}" for i in range(6000 - len(genes))]
+    level = rng.normal(4, 2, len(genes))
+    shift = np.array([panel["dormant_like"].weights.get(gene, 0) for gene in genes])
+    logs = level + rng.normal(0, 0.5, (12, len(genes)))
+    logs[6:] += shift
+    counts = rng.poisson(np.exp2(logs))
+    return pd.DataFrame(counts, [f"P{i}" for i in range(12)], genes)
+
+
+def test_ranks_by_hand(bulk):
+    made = tl.project_cohort(bulk, gene_signatures=SETS)
+    rank = scipy_stats.rankdata(-bulk.to_numpy(), axis=1)
+
+    def area(positions):
+        n, total = len(positions), rank[:, positions].sum(axis=1)
+        return 1 - (total - n * (n + 1) / 2) / (n * 200 - n * (n + 1) / 2)
+
+    np.testing.assert_allclose(made["one"], area([1, 5, 9]), rtol=1e-12)
+    np.testing.assert_allclose(made["signed"], area([2, 3]) - area([10, 11]), atol=1e-12)
+    assert list(made.index) == list(bulk.index)
+    assert made.attrs["coverage"] == {"one": 1.0, "signed": 1.0}
+
+
+def test_equals_tl_score_where_both_apply(bulk):
+    counts = bulk.round(0) + 1
+    adata = ad.AnnData(np.zeros(bulk.shape), bulk[[]], pd.DataFrame(index=bulk.columns))
+    adata.layers["counts"] = counts.to_numpy()
+    tl.score(adata, {"one": SETS["one"]}, max_rank=200)
+    made = tl.project_cohort(counts, gene_signatures={"one": SETS["one"]})
+    # tl.score ties what is zero only; here the least value of a sample counts as zero.
+    np.testing.assert_allclose(made["one"], adata.obsm["scores"]["one"], rtol=1e-12)
+
+
+@pytest.mark.parametrize("scale", ["counts", "linear", "log", "negative"])
+def test_scale_is_found_out_and_does_not_matter(bulk, scale):
+    counts = (1000 * bulk).round(0)
+    table = {"counts": counts, "linear": counts / 7, "log": np.log2(1 + counts),
+             "negative": np.log2(counts + 0.01) - 9}[scale]  # fmt: skip
+    made = tl.project_cohort(table, gene_signatures=SETS)
+    assert made.attrs["scale"] == {"negative": "log"}.get(scale, scale)
+    pd.testing.assert_frame_equal(made, tl.project_cohort(counts, gene_signatures=SETS))
+
+
+def test_a_sample_is_scored_by_itself(bulk):
+    made = tl.project_cohort(bulk, gene_signatures=SETS)
+    alone = tl.project_cohort(bulk.iloc[[3], ::-1], gene_signatures=SETS)
+    pd.testing.assert_frame_equal(made.iloc[[3]], alone)
+
+
+@pytest.mark.parametrize("method", ["aucell", "weighted_mean", "zscore", "ulm"])
+def test_other_methods_follow_planted_genes(bulk, method):
+    bulk.loc["P0":"P3", ["G1", "G5", "G9"]] = 1e5
+    made = tl.project_cohort(bulk, gene_signatures={"one": SETS["one"]}, method=method)["one"]
+    assert made["P0":"P3"].min() > made["P4":].max()
+
+
+def test_absent_genes_are_left_out_of_a_set(bulk):
+    with pytest.warns(NkscoreWarning, match="incomplete"):
+        made = tl.project_cohort(bulk, gene_signatures={"one": [*SETS["one"], "ABSENT"]})
+    full = tl.project_cohort(bulk, gene_signatures={"one": SETS["one"]})
+    np.testing.assert_array_equal(made, full)
+
+
+def test_default_panel_finds_planted_dormancy_and_nothing_else(patients):
+    made = tl.project_cohort(patients)
+    assert list(made.columns) == list(cohort_panel())
+    assert {"dormant_like", "core_response", "mhc_i", "tnf_nfkb", "CD274"} <= set(made.columns)
+    p = pd.Series(scipy_stats.mannwhitneyu(made[:6], made[6:]).pvalue, index=made.columns)
+    assert p["dormant_like"] < 0.01
+    assert p["myc"] < 0.01
+    unrelated = ["mhc_i", "ligands_dnam1", "CD274", "death_receptors", "costim_ligands"]
+    assert (p[unrelated] < 0.01).sum() == 0
+
+
+def test_default_panel_leaves_out_what_the_data_cannot_tell(patients):
+    short = patients.drop(columns=["CD274"])
+    with pytest.warns(NkscoreWarning) as caught:
+        made = tl.project_cohort(short)
+    assert made.attrs["left_out"] == ["CD274"]
+    assert any("1 of 36 sets have too few" in str(w.message) for w in caught)
+
+
+def test_single_cells_are_summed_by_patient(patients):
+    cells = patients.to_numpy().repeat(3, axis=0)
+    # Would show in the sums: one cell failed, one is no tumor cell.
+    cells[[2, 4]] = cells[[2, 4], ::-1]
+    obs = pd.DataFrame(
+        {
+            "patient": np.repeat(patients.index, 3),
+            "time": np.tile(["diagnosis", "relapse", "relapse"], 12),
+            "compartment": "tumor",
+            "qc_pass": True,
+        },
+        index=[f"c{i}" for i in range(36)],
+    )
+    obs.loc["c2", "qc_pass"] = False
+    obs.loc["c4", "compartment"] = "nk"
+    adata = ad.AnnData(np.zeros(cells.shape), obs, pd.DataFrame(index=patients.columns))
+    adata.layers["counts"] = cells
+    before = adata.copy()
+    made = tl.project_cohort(
+        adata, by=["patient", "time"], compartment="tumor", min_cells=1, gene_signatures=FOUND
+    )
+    assert made.attrs["scale"] == "counts"
+    assert made.index[:2].tolist() == ["P0 | diagnosis", "P0 | relapse"]
+    expected = tl.project_cohort(patients, gene_signatures=FOUND)
+    np.testing.assert_allclose(made.loc["P3 | diagnosis"], expected.loc["P3"])
+    for name in ("P0", "P1", "P3"):
+        np.testing.assert_allclose(made.loc[f"{name} | relapse"], expected.loc[name])
+    assert before.obs.equals(adata.obs)
+    assert len(tl.project_cohort(
+        adata, by=["patient", "time"], min_cells=2, gene_signatures=FOUND
+    )) == 11  # fmt: skip
+    rows = tl.project_cohort(adata, by=None, gene_signatures=FOUND)
+    assert len(rows) == 36
+    with pytest.raises(DesignError, match=r"None of 12 patients.*has 9 cells"):
+        tl.project_cohort(adata, by="patient", min_cells=9)
+    with pytest.raises(MissingKeyError, match="'sample'"):
+        tl.project_cohort(adata)
+
+
+def test_errors(bulk):
+    with pytest.raises(DesignError, match="sample 'P0' stands 2 times"):
+        tl.project_cohort(bulk.iloc[[0, 0]], gene_signatures=SETS)
+    with pytest.raises(GeneCoverageError, match="gene 'G0' stands 2 times"):
+        tl.project_cohort(bulk.iloc[:, [0, 0]], gene_signatures=SETS)
+    with pytest.raises(GeneCoverageError, match=r"stand in the rows.*Give expression.T"):
+        tl.project_cohort(bulk.T, gene_signatures=SETS)
+    with pytest.raises(WrongScaleError, match=r"1 values that are missing.*'P2', gene 'G7'"):
+        tl.project_cohort(bulk.mask(bulk == bulk.loc["P2", "G7"]), gene_signatures=SETS)
+    standard = (bulk - bulk.mean()) / bulk.std()
+    with pytest.raises(WrongScaleError, match="centered gene by gene"):
+        tl.project_cohort(standard, gene_signatures=SETS)
+    with pytest.raises(WrongScaleError, match="scale='counts' cannot"):
+        tl.project_cohort(bulk - 1e4, gene_signatures=SETS, scale="counts")
+    with pytest.raises(WrongScaleError, match=r"holds object values|holds str values"):
+        tl.project_cohort(bulk.assign(G1="x"), gene_signatures=SETS)
+    with pytest.raises(GeneCoverageError, match="signatures have too few"):
+        tl.project_cohort(bulk)
+    with pytest.raises(ValueError, match="depends on the other samples"):
+        tl.project_cohort(bulk, gene_signatures=SETS, method="module_score")
+    with pytest.raises(ValueError, match="one of auto"):
+        tl.project_cohort(bulk, gene_signatures=SETS, scale="tpm")
+    with pytest.raises(DesignError, match="0 samples"):
+        tl.project_cohort(bulk.iloc[:0], gene_signatures=SETS)

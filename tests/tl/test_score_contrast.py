@@ -1,0 +1,123 @@
+from __future__ import annotations
+
+import numpy as np
+import pandas as pd
+import pytest
+
+import nkscore as nk
+from nkscore.errors import MissingKeyError, WrongScaleError
+from nkscore.signatures import Signature
+
+
+def contrast(values, genes=None):
+    genes = [f"g{i}" for i in range(len(values))] if genes is None else genes
+    return pd.DataFrame({"gene": genes, "log2_fc": np.asarray(values, dtype=float)})
+
+
+def test_by_hand():
+    table = contrast([-4, -3, -2, -1, 0, 1, 2, 3])
+    # Ranks 6, 7, 8 of 8 are at 3/8, 5/8, 7/8 between -1 and 1; 1 of 56 random sets reaches that.
+    up = nk.tl.score_contrast(table, {"x": ["g5", "g6", "g7"]}, min_genes=3).iloc[0]
+    assert up["score"] == 0.625
+    assert up["p_up"] == pytest.approx(1 / 56, abs=0.01)
+    assert up["p_down"] == 1
+    assert up["p_value"] == pytest.approx(2 * up["p_up"])
+    assert (up["n_genes"], up["n_genes_in_set"]) == (3, 3)
+    signed = {"x": Signature("x", ("g7",), ("g0", "absent"))}
+    both = nk.tl.score_contrast(table, signed, min_genes=2).iloc[0]
+    assert both["score"] == 0.875
+    assert (both["n_genes"], both["n_genes_in_set"]) == (2, 3)
+
+
+def test_signs_turn_the_score():
+    rng = np.random.default_rng(0)
+    table = contrast(rng.normal(size=200))
+    up, down = [f"g{i}" for i in range(20)], [f"g{i}" for i in range(20, 30)]
+    one = nk.tl.score_contrast(table, {"x": Signature("x", tuple(up), tuple(down))})
+    turned = nk.tl.score_contrast(table, {"x": Signature("x", tuple(down), tuple(up))})
+    negative = nk.tl.score_contrast(table.assign(log2_fc=-table["log2_fc"]), {"x": tuple(up)})
+    plain = nk.tl.score_contrast(table, {"x": tuple(up)})
+    assert one["score"][0] == pytest.approx(-turned["score"][0])
+    assert plain["score"][0] == pytest.approx(-negative["score"][0])
+    shuffled = nk.tl.score_contrast(table.sample(frac=1, random_state=1), {"x": tuple(up)})
+    assert shuffled["score"][0] == pytest.approx(plain["score"][0])
+
+
+def test_random_sets_have_uniform_p_values():
+    rng = np.random.default_rng(1)
+    table = contrast(rng.normal(size=1000))
+    sets = {f"s{i}": list(rng.choice(table["gene"], 30, replace=False)) for i in range(200)}
+    found = nk.tl.score_contrast(table, sets, n_permutations=199)
+    assert 0.01 <= (found["p_value"] <= 0.05).mean() <= 0.1
+    assert found["p_up"].mean() == pytest.approx(0.5, abs=0.08)
+
+
+def test_abundant_genes_are_compared_with_abundant_ones():
+    rng = np.random.default_rng(2)
+    abundance = np.exp(rng.normal(size=1000))
+    table = contrast(rng.normal(size=1000) - np.log(abundance)).assign(mean=abundance)
+    often = list(table.sort_values("mean")["gene"][-100:])
+    sets = {"abundant": often[::3]}
+    plain = nk.tl.score_contrast(table, sets)
+    matched = nk.tl.score_contrast(table, sets, abundance="mean")
+    assert plain["p_down"][0] < 0.005
+    assert matched["p_down"][0] > 0.05
+
+
+def test_contrasts_are_kept_apart():
+    one = contrast(np.arange(-5.0, 5))
+    table = pd.concat([one.assign(line="b"), one.assign(line="a", log2_fc=-one["log2_fc"])])
+    found = nk.tl.score_contrast(table, {"x": ["g7", "g8", "g9"], "few": ["g1"]}, by="line",
+                                 min_genes=3)  # fmt: skip
+    assert list(found["line"]) == ["b", "b", "a", "a"]
+    assert found["score"][0] == pytest.approx(-found["score"][2])
+    # Too few genes give no number rather than a bad one.
+    few = found[found["signature"] == "few"]
+    assert few[["score", "p_up", "p_down", "p_value"]].isna().all(axis=None)
+    assert (few["n_genes"] == 1).all()
+
+
+def test_of_repeated_genes_the_most_abundant_stays():
+    values, genes = np.r_[-9, 9, np.nan, np.linspace(-1, 1, 100)], ["a", "a", "e"]
+    table = contrast(values, genes + [f"g{i}" for i in range(100)]).assign(mean=1.0)
+    table.loc[1, "mean"] = 2
+    sets = {"x": ["a", "e"]}
+    first = nk.tl.score_contrast(table, sets, min_genes=1).iloc[0]
+    most = nk.tl.score_contrast(table, sets, min_genes=1, abundance="mean").iloc[0]
+    assert first["score"] < -0.9
+    assert most["score"] > 0.05
+    # Without its value e is not counted.
+    assert first["n_genes"] == most["n_genes"] == 1
+
+
+def test_few_genes_with_abundance():
+    table = contrast([-1, 2, 3, -2]).assign(mean=[1, 2, 3, 4])
+    found = nk.tl.score_contrast(table, {"x": ["g0"]}, min_genes=1, abundance="mean").iloc[0]
+    # Each is alone with its abundance.
+    assert (found["score"], found["p_value"]) == (0, 1)
+
+
+def test_errors():
+    table = contrast([-1, 0, 1])
+    with pytest.raises(MissingKeyError, match=r"no column 'line'.*it has: gene, log2_fc"):
+        nk.tl.score_contrast(table, {"x": ["g0"]}, by="line")
+    with pytest.raises(WrongScaleError, match="ranges from 0 to 2; signed values"):
+        nk.tl.score_contrast(contrast([0, 1, 2]), {"x": ["g0"]})
+    with pytest.raises(WrongScaleError, match="numbers are needed"):
+        nk.tl.score_contrast(table.assign(log2_fc="high"), {"x": ["g0"]})
+
+
+def test_published_persisters(shared):
+    path = shared / "data/dhimolea2021_persister_de/dhimolea2021_deseq_11contrasts.csv.gz"
+    parts = nk.signatures.dormancy_components()
+    found = nk.tl.score_contrast(
+        pd.read_csv(path), {name: parts[name] for name in ("dormant_like", "myc")},
+        gene="Symbol", value="log2FoldChange", by="contrast", n_permutations=199,
+    ).set_index("signature")  # fmt: skip
+    dormant, myc = found.loc["dormant_like"], found.loc["myc"].dropna(subset=["score"])
+    assert len(dormant) == 11
+    # All but cells sampled after wash-out of the drug (HCI0011).
+    against = dormant["contrast"].str.startswith("HCI0011")
+    assert (dormant["p_up"][~against] < 0.01).all()
+    assert len(myc) == 10
+    assert (myc["p_down"] < 0.05).sum() == 9

@@ -1,0 +1,172 @@
+"""Pooled screens: signs, hits, and several screens together."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import pytest
+from scipy import stats as scipy_stats
+
+from nkscore import io, tl
+from nkscore.errors import DesignError, MissingKeyError
+
+SHARED = Path(__file__).resolve().parents[2] / ".." / "shared" / "data" / "mageck_outputs"
+
+
+def _table(**columns):
+    base = {
+        "gene": ["NCR3LG1", "HLA-E", "ACTB", "NonTargeting_1"],
+        "log2_fc": [2.0, -1.5, 0.1, 3.0],
+        "p_value": [1e-6, 1e-5, 0.5, 1e-9],
+        "q_value": [4e-6, 2e-5, 0.5, 4e-9],
+    }
+    return pd.DataFrame(base | columns)
+
+
+def _null(rng, n=3000):
+    z = rng.normal(size=n)
+    p = 2 * scipy_stats.norm.sf(np.abs(z))
+    names = [f"G{i}" for i in range(n)]
+    return pd.DataFrame({"gene": names, "log2_fc": z, "p_value": p, "q_value": 1.0})
+
+
+def test_signs_of_loss_and_gain():
+    hits = tl.screen_hits(
+        {"ko": _table(), "act": _table()}, perturbation={"ko": "loss", "act": "gain"}
+    ).set_index(["screen", "gene"])
+    assert hits.loc[("ko", "NCR3LG1"), ["effect", "role"]].tolist() == ["protects", "activating"]
+    assert hits.loc[("ko", "HLA-E"), ["effect", "role"]].tolist() == ["sensitizes", "inhibitory"]
+    assert hits.loc[("act", "NCR3LG1"), ["effect", "role"]].tolist() == ["protects", "inhibitory"]
+    assert hits.loc[("act", "HLA-E"), "role"] == "activating"
+
+
+def test_hits_categories_and_controls():
+    hits = tl.screen_hits(_table()).set_index("gene")
+    assert hits["hit"].to_dict() == {
+        "NCR3LG1": True, "HLA-E": True, "ACTB": False, "NonTargeting_1": False,
+    }  # fmt: skip
+    assert hits["is_control"].sum() == 1
+    assert hits.loc["HLA-E", "category"] == "antigen presentation"
+    assert tl.screen_hits(_table(), min_log2_fc=1.8)["hit"].sum() == 1
+    assert tl.screen_hits(_table(), max_q=None, max_p=5e-6)["hit"].sum() == 1
+    z = (2.0 - np.mean([2, -1.5, 0.1, 3])) / np.std([2, -1.5, 0.1, 3], ddof=1)
+    np.testing.assert_allclose(hits.loc["NCR3LG1", "log2_fc_z"], z)
+
+
+def test_one_sided_p_values_are_those_of_the_side():
+    sides = {
+        "p_depleted": [0.9, 0.01, 0.5, 1], "q_depleted": [1.0, 0.02, 1, 1],
+        "p_enriched": [0.001, 0.99, 0.4, 0], "q_enriched": [0.004, 1, 1, 0],
+    }  # fmt: skip
+    hits = tl.screen_hits(_table(**sides), sided="one").set_index("gene")
+    assert hits.loc[["NCR3LG1", "HLA-E"], "p_value"].tolist() == [0.001, 0.01]
+    with pytest.raises(MissingKeyError, match="as MAGeCK RRA writes them"):
+        tl.screen_hits(_table(), sided="one")
+
+
+@pytest.mark.parametrize("method", ["stouffer", "rank"])
+def test_planted_genes_are_found_and_nothing_else(method):
+    rng = np.random.default_rng(0)
+    screens = {}
+    for name in ("a", "b", "c", "d"):
+        table = _null(rng)
+        sign = 1 if name != "d" else -1
+        table.loc[:4, "log2_fc"] = 4.5 * sign
+        table.loc[:4, "p_value"] = 2 * scipy_stats.norm.sf(4.5)
+        screens[name] = table
+    kinds = {"a": "loss", "b": "loss", "c": "loss", "d": "gain"}
+    joined = tl.join_screens(tl.screen_hits(screens, perturbation=kinds), method=method)
+    found = joined[joined["q_value"] < 0.05]
+    assert set(found["gene"]) >= {f"G{i}" for i in range(5)}
+    assert len(found) <= 6
+    assert set(found["role"].iloc[:5]) == {"activating"}
+
+
+@pytest.mark.parametrize("method", ["stouffer", "rank"])
+def test_nothing_is_found_where_nothing_is_planted(method):
+    rng = np.random.default_rng(1)
+    hits = tl.screen_hits({name: _null(rng) for name in "abc"})
+    joined = tl.join_screens(hits, method=method)
+    assert (joined["q_value"] < 0.05).sum() == 0
+    assert (joined["p_value"] < 0.05).mean() < 0.06
+
+
+def test_stouffer_by_hand():
+    joined = tl.join_screens(tl.screen_hits({"a": _table(), "b": _table()})).set_index("gene")
+    z = scipy_stats.norm.isf(1e-5 / 2) * 2 / np.sqrt(2)
+    np.testing.assert_allclose(joined.loc["HLA-E", "combined"], -z)
+    np.testing.assert_allclose(joined.loc["HLA-E", "p_value"], 2 * scipy_stats.norm.sf(z))
+    assert joined.loc["HLA-E", ["role", "n_inhibitory", "n_screens"]].tolist() == [
+        "inhibitory", 2, 2,
+    ]  # fmt: skip
+    assert "NonTargeting_1" not in joined.index
+    assert "NCR3" in joined.loc["NCR3LG1", "nk_receptors"]
+    assert joined.loc["NCR3LG1", "published_effect"] == "protects"
+
+
+def test_p_value_zero_is_not_infinite_evidence():
+    zero = _table(p_value=[0.0, 1e-5, 0.5, 1.0])
+    joined = tl.join_screens(tl.screen_hits({"a": zero, "b": zero})).set_index("gene")
+    z = scipy_stats.norm.isf(0.5e-5 / 2) * np.sqrt(2)
+    np.testing.assert_allclose(joined.loc["NCR3LG1", "combined"], z)
+
+
+def test_random_effects_need_errors_and_use_them():
+    with pytest.raises(MissingKeyError, match="need the column 'se'"):
+        tl.join_screens(tl.screen_hits({"a": _table(), "b": _table()}), method="random_effects")
+    table = _table(se=[0.5, 0.5, 0.5, 0.5])
+    both = {"a": table, "b": table, "c": table.assign(log2_fc=table["log2_fc"] + 0.3)}
+    made = tl.join_screens(tl.screen_hits(both), method="random_effects").set_index("gene")
+    np.testing.assert_allclose(made.loc["NCR3LG1", "combined"], 2.1)
+    # Differences below the errors: no variance between screens, t with two degrees of freedom.
+    p = 2 * scipy_stats.t.sf(2.1 / (0.5 / np.sqrt(3)), 2)
+    np.testing.assert_allclose(made.loc["NCR3LG1", "p_value"], p)
+
+
+def test_response_beside_the_screens():
+    response = pd.DataFrame(
+        {
+            "gene": ["HLA-E", "HLA-E", "NCR3LG1"], "tumor": ["a", "b", "a"],
+            "log2_fc": [1.0, 3.0, -0.2], "q_value": [0.01, 0.2, 0.9],
+        }
+    )  # fmt: skip
+    hits = tl.screen_hits({"a": _table(), "b": _table()})
+    joined = tl.join_screens(hits, response=response).set_index("gene")
+    columns = ["response_log2_fc", "n_lines_tested", "n_lines_up", "n_lines_down"]
+    assert joined.loc["HLA-E", columns].tolist() == [2.0, 2, 1, 0]
+    assert joined.loc["ACTB", "n_lines_tested"] == 0
+
+
+def test_errors():
+    with pytest.raises(MissingKeyError, match="no column q_value"):
+        tl.screen_hits(_table().drop(columns="q_value"))
+    with pytest.raises(DesignError, match="holds 'ACTB' twice"):
+        tl.screen_hits(pd.concat([_table(), _table().iloc[2:3]]))
+    with pytest.raises(DesignError, match="'screen' is empty"):
+        tl.screen_hits(_table().iloc[:0])
+    with pytest.raises(DesignError, match="Screen 'a' has the perturbation None"):
+        tl.screen_hits({"a": _table()}, perturbation={"b": "loss"})
+    hits = tl.screen_hits(_table())
+    with pytest.raises(DesignError, match="1 screens are at hand"):
+        tl.join_screens(hits)
+    with pytest.raises(MissingKeyError, match="no screen zz; there are screen"):
+        tl.join_screens(hits, screens=["zz"])
+    with pytest.raises(ValueError, match="one of stouffer, rank, random_effects"):
+        tl.join_screens(hits, method="mean")
+
+
+@pytest.mark.skipif(not SHARED.exists(), reason="../shared/data/mageck_outputs is not here")
+@pytest.mark.filterwarnings("ignore::nkscore.errors.NkscoreWarning")
+def test_real_t_cell_screen():
+    """T cells kill through MHC class I: its loss protects, the other way than from NK cells."""
+    table = io.read_mageck(SHARED / "rra.gene_summary.txt", orthologs="same_symbol")
+    hits = tl.screen_hits(table).set_index("gene")
+    for gene in ("B2M", "JAK1", "STAT1", "IFNGR1", "H2-D1"):
+        assert hits.loc[gene, ["hit", "effect"]].tolist() == [True, "protects"]
+    assert hits.loc["CD274", ["hit", "effect"]].tolist() == [True, "sensitizes"]
+    mle = io.read_mageck(SHARED / "mle.gene_summary.txt", orthologs="same_symbol")
+    both = {"rra": table, "mle": mle[mle["comparison"] == "Pmel1"]}
+    joined = tl.join_screens(tl.screen_hits(both), method="rank")
+    assert {"JAK1", "STAT1", "CD274"} <= set(joined["gene"].head(6))
