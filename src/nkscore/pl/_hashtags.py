@@ -80,16 +80,19 @@ def hashtags(adata: AnnData, *, lane: str | None = None, ax: Axes | None = None)
         ax.set_yticks(range(counts.shape[1]), [str(tag) for tag in counts.columns])
         ax.set_xticks([])
         ax.set_xlabel(f"{len(order):,} cells")
-        height = 0.17 * counts.shape[1] if own else height_of(ax)
-        _class_strip(ax, classes, height)
-        ax.set_title(name, pad=10)
         side = SidePanel(ax)
         side.colorbar(picture, "log(1 + count)")
         colors = palette("hashtag_class", _classes(cells))
         numbers = [f"{printed(level)} ({(classes == level).sum():,})" for level in colors]
         side.legend(patches(colors, numbers))
         if own:
-            fit(ax, width=3.2, height=height)
+            # Few tags are drawn taller than they need, to make room for the legend: the strip and
+            # the title above it go by the height that comes of it.
+            fit(ax, width=3.2, height=0.17 * counts.shape[1])
+        _class_strip(ax, classes, height_of(ax))
+        ax.set_title(name, pad=10)
+        if own:
+            fit(ax, width=3.2, height=height_of(ax))
     return ax
 
 
