@@ -4,12 +4,10 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Final
 
-import numpy as np
-import pandas as pd
-
 from nkscore.pl._matrix import Matrix, draw
 from nkscore.pl._tables import (
     as_text,
+    by_significance,
     check_probabilities,
     check_table,
     check_unique,
@@ -20,6 +18,7 @@ from nkscore.pl._tables import (
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
+    import pandas as pd
     from matplotlib.axes import Axes
 
 _DEFAULT_GENES: Final = 25
@@ -184,13 +183,4 @@ def tumor_order(table: pd.DataFrame, tumors: Sequence[str] | None) -> list[str]:
 def _top_genes(data: pd.DataFrame, fdr: float) -> list[str]:
     if "ambient_suspect" in data.columns and not data["ambient_suspect"].all():
         data = data[~data["gene"].isin(data.loc[data["ambient_suspect"], "gene"])]
-    ranking = pd.DataFrame(
-        {
-            "gene": data["gene"],
-            "hits": data["q_value"] < fdr,
-            "strength": -np.log10(data["q_value"].clip(lower=1e-300)),
-        }
-    )
-    ranking = ranking.groupby("gene", as_index=False).sum()
-    ranking = ranking.sort_values(["hits", "strength", "gene"], ascending=[False, False, True])
-    return [str(gene) for gene in ranking["gene"].head(_DEFAULT_GENES)]
+    return by_significance(data, "gene", data["q_value"] < fdr, "q_value")[:_DEFAULT_GENES]

@@ -4,13 +4,11 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Final
 
-import numpy as np
-import pandas as pd
-
 from nkscore.pl._dots import lineages_of, tumor_order
 from nkscore.pl._matrix import Matrix, draw
 from nkscore.pl._tables import (
     as_text,
+    by_significance,
     check_probabilities,
     check_table,
     check_unique,
@@ -21,6 +19,7 @@ from nkscore.pl._tables import (
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
+    import pandas as pd
     from matplotlib.axes import Axes
 
 _PAIRS: Final = 25
@@ -115,16 +114,7 @@ def _columns(table: pd.DataFrame, by: str, wanted: Sequence[str] | None) -> list
 def _chosen(data: pd.DataFrame, row: str, wanted: Sequence[str] | int, *, fdr: float) -> list[str]:
     if not isinstance(wanted, int):
         return in_order(dict.fromkeys(data[row]), wanted, f"{row}s")
-    ranking = pd.DataFrame(
-        {
-            row: data[row],
-            "hits": data["q_value"] < fdr,
-            "strength": -np.log10(data["q_value"].clip(lower=1e-300)),
-        }
-    )
-    ranking = ranking.groupby(row, as_index=False).sum()
-    ranking = ranking.sort_values(["hits", "strength", row], ascending=[False, False, True])
-    return [str(name) for name in ranking[row].head(wanted)]
+    return by_significance(data, row, data["q_value"] < fdr, "q_value")[:wanted]
 
 
 def enrichment_dots(

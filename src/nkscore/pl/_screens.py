@@ -5,7 +5,6 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any, Final
 
 import numpy as np
-import pandas as pd
 
 from nkscore.pl._labels import label_points
 from nkscore.pl._matrix import Matrix, draw
@@ -14,6 +13,7 @@ from nkscore.pl._side import SidePanel, dot
 from nkscore.pl._style import FONT, RASTER_ABOVE, SMALL, axes_or_new, fit, style
 from nkscore.pl._tables import (
     as_text,
+    by_significance,
     check_probabilities,
     check_table,
     check_unique,
@@ -24,6 +24,7 @@ from nkscore.pl._tables import (
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
 
+    import pandas as pd
     from matplotlib.axes import Axes
 
 _ROLES: Final = {
@@ -240,13 +241,4 @@ def _first_genes(data: pd.DataFrame, joined: pd.DataFrame | None) -> list[str]:
         check_table(joined, ["gene"], "tl.join_screens")
         known = set(data["gene"])
         return [gene for gene in as_text(joined["gene"]) if gene in known]
-    ranking = pd.DataFrame(
-        {
-            "gene": data["gene"],
-            "hits": data["hit"],
-            "strength": -np.log10(data["p_value"].clip(lower=1e-300)),
-        }
-    )
-    ranking = ranking.groupby("gene", as_index=False).sum()
-    ranking = ranking.sort_values(["hits", "strength", "gene"], ascending=[False, False, True])
-    return [str(gene) for gene in ranking["gene"]]
+    return by_significance(data, "gene", data["hit"], "p_value")

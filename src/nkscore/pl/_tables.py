@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
+import numpy as np
 import pandas as pd
 
 from nkscore.errors import MissingKeyError
@@ -106,3 +107,17 @@ def listed(names: Iterable[Any]) -> str:
     """Return names in quotes, shortened where there are many."""
     shown = [repr(str(name)) for name in names]
     return ", ".join(shown[:MANY]) + (", ..." if len(shown) > MANY else "")
+
+
+def by_significance(data: pd.DataFrame, row: str, called: pd.Series, p: str) -> list[str]:
+    """Return the levels of ``row``, those called most often first, then by their evidence.
+
+    ``called`` says of each row of the table whether it is a hit; ``p`` is the column of p- or
+    q-values, whose negative logarithms are summed.
+    """
+    ranking = pd.DataFrame(
+        {row: data[row], "hits": called, "strength": -np.log10(data[p].clip(lower=1e-300))}
+    )
+    ranking = ranking.groupby(row, as_index=False).sum()
+    ranking = ranking.sort_values(["hits", "strength", row], ascending=[False, False, True])
+    return [str(name) for name in ranking[row]]
