@@ -17,6 +17,10 @@ ambient experiment calls (q < 0.05, raised) fall into
 
 The constants of `tl.flag_ambient` were chosen on seed 0; seeds from 11 on are fresh.
 
+With ``--compartment nk`` it is the NK response and `tl.flag_ambient(compartment="nk")`; NK cells
+alone then lie in clean lanes of their own (their counts are those of the twin without ambient RNA),
+or with ``--shared-lanes`` in the lanes of the co-cultures.
+
 Selection and doublets are off, as both change genes without ambient RNA. With ``--uneven`` the lane
 of the monocultures has little ambient RNA (1 %), so that genes of other lines seem raised too. The
 plain rule (ambient share of at least one half) stands beside.
@@ -26,11 +30,16 @@ from __future__ import annotations
 
 import argparse
 import logging
+from typing import TYPE_CHECKING
 
 import numpy as np
 import pandas as pd
+from scipy import sparse
 
 import nkscore as nk
+
+if TYPE_CHECKING:
+    from anndata import AnnData
 
 SHARES = (0.02, 0.05, 0.10, 0.15)
 
@@ -41,21 +50,41 @@ def experiment(share: float, seed: int, options: argparse.Namespace) -> pd.DataF
     if options.uneven and share:
         ambient = {f"Lane_NK{i + 1}": share for i in range(options.donors)}
         ambient["Lane_targets"] = 0.01
-    adata = nk.datasets.simulate_coculture(
-        n_donors=options.donors, n_cells_per_sample=options.cells, n_genes=options.genes,
-        n_mono_replicates=options.monocultures, ambient=ambient, doublets=0.0, selection=0.0,
-        rng=seed,
-    )  # fmt: skip
+    adata = simulate(ambient, seed, options)
     nk.datasets.use_truth(adata)
-    response = nk.tl.interaction_response(adata, "tumor")
+    if options.compartment == "nk" and share and not options.shared_lanes:
+        apart(adata, seed, options)
+    response = nk.tl.interaction_response(adata, options.compartment)
+    # Effects on NK cells are states, of which the truth has no table by gene.
     planted = adata.uns["truth"]["response"][["tumor", "gene", "log2_fc"]]
+    if options.compartment == "nk":
+        planted = planted.iloc[:0]
     response = response.merge(
         planted.rename(columns={"log2_fc": "planted"}), on=["tumor", "gene"], how="left"
     )
     if share:
         nk.pp.ambient(adata)
-        response = nk.tl.flag_ambient(response, adata=adata)
+        response = nk.tl.flag_ambient(response, adata=adata, compartment=options.compartment)
     return response
+
+
+def simulate(ambient: float | dict[str, float], seed: int, options: argparse.Namespace) -> AnnData:
+    return nk.datasets.simulate_coculture(
+        n_donors=options.donors, n_cells_per_sample=options.cells, n_genes=options.genes,
+        n_mono_replicates=options.monocultures, ambient=ambient, doublets=0.0, selection=0.0,
+        rng=seed,
+    )  # fmt: skip
+
+
+def apart(adata: AnnData, seed: int, options: argparse.Namespace) -> None:
+    """Put NK cells alone into lanes of their own, with the counts that they have there."""
+    clean = simulate(0.0, seed, options)
+    alone = (adata.obs["condition"] == "nk_mono").to_numpy()
+    own = sparse.diags_array(alone.astype(float)) @ clean.layers["counts"]
+    rest = sparse.diags_array((~alone).astype(float)) @ adata.layers["counts"]
+    adata.layers["counts"] = sparse.csr_matrix(own + rest)
+    lane, donor = adata.obs["lane"].astype(str), adata.obs["nk_donor"].astype(str)
+    adata.obs["lane"] = np.where(alone, "alone_" + donor, lane)
 
 
 def compare(share: float, seed: int, options: argparse.Namespace, twin: pd.DataFrame) -> dict:
@@ -69,6 +98,8 @@ def compare(share: float, seed: int, options: argparse.Namespace, twin: pd.DataF
     without = ((pair["q_value"] < 0.05) & (effect_without > 0)).to_numpy()
     raised = (pair["log2_fc"] - effect_without >= 0.25 * pair["log2_fc"]).to_numpy()
     planted = table["planted"].notna().to_numpy()
+    if options.compartment == "nk":
+        planted = without
     kinds = {
         "floating": ~planted & ~without & raised,
         "chance": ~planted & ~(~without & raised),
@@ -96,6 +127,8 @@ def main() -> None:
     parser.add_argument("--genes", type=int, default=6000)
     parser.add_argument("--monocultures", type=int, default=1)
     parser.add_argument("--uneven", action="store_true")
+    parser.add_argument("--compartment", choices=("tumor", "nk"), default="tumor")
+    parser.add_argument("--shared-lanes", action="store_true")
     parser.add_argument("--out", help="prefix of files with the called genes")
     options = parser.parse_args()
     logging.getLogger("nkscore").setLevel(logging.ERROR)

@@ -10,6 +10,11 @@ import nkscore as nk
 from nkscore.cli import main
 
 
+def pytest_collection_modifyitems(items):
+    """Notebooks first: they take longest, and no worker should be left alone with them."""
+    items.sort(key=lambda item: item.path.name != "test_notebooks.py")
+
+
 @pytest.fixture(scope="session")
 def shared():
     """Folder of real data and golden values beside the checkout."""

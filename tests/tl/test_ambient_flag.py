@@ -3,6 +3,7 @@ from __future__ import annotations
 import numpy as np
 import pandas as pd
 import pytest
+from scipy import sparse
 
 import nkscore as nk
 from nkscore.errors import DesignError, GeneCoverageError, MissingKeyError
@@ -207,3 +208,61 @@ def test_the_ambient_share_of_monocultures_is_measured(simulate):
     )  # fmt: skip
     expected = (truth["floating"] / truth["n"])[samples.table["sample"]].to_numpy()
     np.testing.assert_allclose(share, expected, rtol=0.15)
+
+
+# --- tumor RNA in NK cells
+
+
+@pytest.fixture(scope="module")
+def nk_alone_elsewhere(simulate):
+    """NK cells whose monocultures lie in clean lanes of their own, and the same with no soup."""
+    options = {
+        "tumors": ["697", "K562"], "n_cells_per_sample": 150, "doublets": 0.0, "selection": 0.0,
+    }  # fmt: skip
+    clean, soup = (simulate(ambient=share, **options) for share in (0.0, 0.15))
+    alone = (soup.obs["condition"] == "nk_mono").to_numpy()
+    both = soup.copy()
+    own = sparse.diags_array(alone.astype(float)) @ clean.layers["counts"]
+    rest = sparse.diags_array((~alone).astype(float)) @ soup.layers["counts"]
+    both.layers["counts"] = sparse.csr_matrix(own + rest)
+    lane = both.obs["lane"].astype(str)
+    both.obs["lane"] = np.where(alone, "alone_" + both.obs["nk_donor"].astype(str), lane)
+    return clean, soup, both
+
+
+def nk_response(adata):
+    nk.pp.ambient(adata)
+    response = nk.tl.interaction_response(adata, "nk")
+    return nk.tl.flag_ambient(response, adata=adata, compartment="nk")
+
+
+def test_tumor_rna_in_nk_cells_is_flagged(nk_alone_elsewhere):
+    clean, _, both = nk_alone_elsewhere
+    without = nk.tl.interaction_response(clean, "nk")
+    table = nk_response(both)
+    called = table[(table["q_value"] < 0.05) & (table["log2_fc"] > 0)]
+    twin = called[["tumor", "gene"]].merge(without, how="left")
+    true = ((twin["q_value"] < 0.05) & (twin["log2_fc"] > 0)).to_numpy()
+    raised = (called["log2_fc"].to_numpy() - twin["log2_fc"].fillna(0)).to_numpy()
+    floating = ~true & (raised >= 0.25 * called["log2_fc"].to_numpy())
+    assert floating.sum() >= 50
+    assert called["ambient_suspect"].to_numpy()[floating].mean() >= 0.95
+    assert true.sum() >= 5
+    assert not called["ambient_suspect"].to_numpy()[true].any()
+
+
+def test_tumor_rna_in_both_arms_is_no_change(nk_alone_elsewhere, caplog):
+    _, soup, _ = nk_alone_elsewhere
+    with caplog.at_level("WARNING", logger="nkscore"):
+        table = nk_response(soup)
+    assert "Ambient tumor RNA in NK cells cannot be told" in caplog.text
+    assert not table["ambient_suspect"].any()
+    np.testing.assert_array_equal(table["log2_fc_adjusted"], table["log2_fc"])
+
+
+def test_the_compartment_of_the_table():
+    table = pd.DataFrame({"gene": ["GNLY"], "log2_fc": [1.0]})
+    with pytest.raises(ValueError, match=r"'nk' without adata; .* with adata, is needed"):
+        nk.tl.flag_ambient(table, compartment="nk")
+    with pytest.raises(ValueError, match="compartment is 'other'"):
+        nk.tl.flag_ambient(table, compartment="other")

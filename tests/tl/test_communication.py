@@ -114,3 +114,51 @@ def test_errors(experiment):
     only_nk = experiment[experiment.obs["compartment"] == "nk"].copy()
     with pytest.raises(DesignError, match=r"compartment 'tumor'"):
         nk.tl.communication(only_nk)
+
+
+# --- LIANA+
+
+
+@pytest.fixture(scope="module")
+def by_liana(experiment):
+    pytest.importorskip("liana", reason="the extra 'communication' (liana) is not installed")
+    few = experiment[experiment.obs["tumor"].isin(["697", "K562"]).to_numpy()]
+    return few, nk.tl.communication(few, engine="liana", n_permutations=99)
+
+
+def test_liana_has_no_p_of_zero(by_liana):
+    few, made = by_liana
+    cocultures = few.obs.loc[few.obs["condition"] == "coculture", "sample"]
+    assert set(made["sample"]) == set(cocultures.astype(str))
+    # Multiples of one in a hundred, the smallest of which is the observed order itself.
+    assert made["p_value"].between(0.01, 1).all()
+    np.testing.assert_allclose(made["p_value"] * 100, (made["p_value"] * 100).round(), atol=1e-6)
+    assert (made["q_value"] >= made["p_value"]).all()
+
+
+def test_liana_scores_are_means_of_both_sides(by_liana):
+    """CellPhoneDB's score: mean of both genes' means of log1p per 10,000, 0 if either is silent."""
+    few, made = by_liana
+    sample = made["sample"].iloc[0]
+    cells = few[(few.obs["sample"] == sample).to_numpy()]
+    counts = cells.layers["counts"].toarray()
+    logged = np.log1p(1e4 * counts / counts.sum(axis=1, keepdims=True))
+    mean = {
+        name: pd.Series(logged[(cells.obs["compartment"] == name).to_numpy()].mean(axis=0),
+                        index=few.var_names)
+        for name in ("nk", "tumor")
+    }  # fmt: skip
+    here = made[(made["sample"] == sample) & (made["nk_partners"] == "")]
+    sides = np.column_stack(
+        [mean["nk"][here["nk_gene"]].to_numpy(), mean["tumor"][here["tumor_gene"]].to_numpy()]
+    )
+    expected = np.where((sides > 0).all(axis=1), sides.mean(axis=1), 0.0)
+    assert len(here) > 10
+    np.testing.assert_allclose(here["score"], expected, rtol=1e-4)
+
+
+def test_liana_is_reproducible_and_ignores_the_order_of_cells(by_liana):
+    few, made = by_liana
+    mixed = few[np.random.default_rng(0).permutation(few.n_obs)]
+    again = nk.tl.communication(mixed, engine="liana", n_permutations=99)
+    pd.testing.assert_frame_equal(again, made, rtol=1e-5)

@@ -23,6 +23,8 @@ _FEWEST_GENES = 10
 _FOLD = 10.0
 #: A soup made of the lane's cells is off by about so much, however well its genes agree.
 _LEAST_ERROR = 0.05
+#: Share of tumor RNA below which a lane is one of NK cells alone.
+_HARDLY_ANY = 0.05
 
 
 @dataclass(frozen=True, slots=True)
@@ -34,33 +36,73 @@ class AmbientCounts:
     error: float
 
 
-def ambient_counts(adata: AnnData, samples: Samples) -> AmbientCounts:
-    """Return the counts of tumor samples and the ambient counts expected in each.
+def ambient_counts(
+    adata: AnnData, samples: Samples, *, compartment: str = schema.TUMOR_CELLS
+) -> AmbientCounts:
+    """Return the counts of samples of one compartment and the ambient counts expected in each.
 
-    Co-cultures take the share that ``pp.ambient`` measured. For samples of one line without NK
-    cells that share their lane with other lines, it is measured here by genes of those lines that
-    the line's own co-cultures show to be silent in it.
+    Co-cultures of tumor cells take the share that ``pp.ambient`` measured; those of NK cells are
+    measured here, by genes that NK cells alone (the samples that are not ``treated``) lack. For
+    samples of one kind of cells that share their lane with others, the share is measured by genes
+    of those others that the co-cultures show to be silent in it.
     """
     record = schema.recorded(adata, "pp.ambient", "pp.ambient")["samples"]
-    known = dict(zip(record["sample"].astype(str), record["ambient_share"], strict=True))
     counts = group_sums(adata.layers[schema.COUNTS], samples.codes, len(samples.table))
     lanes = labels(samples.table, schema.LANE)
-    names = labels(samples.table, schema.SAMPLE)
     soups = _soups(adata, sorted({str(lane) for lane in lanes}))
     soup = np.array([soups[str(lane)] for lane in lanes])
-    share = np.array([known.get(str(name), np.nan) for name in names], dtype=float)
+    if compartment == schema.NK:
+        # NK cells are one kind of cells, whichever line they met.
+        lines = np.full(len(samples.table), compartment, dtype=object)
+        treated = samples.table["treated"].to_numpy(dtype=bool)
+        share = _shares_of_nk(counts, soup, treated, clean=_without_tumor(adata, lanes))
+    else:
+        known = dict(zip(record["sample"].astype(str), record["ambient_share"], strict=True))
+        lines = labels(samples.table, schema.TUMOR)
+        names = labels(samples.table, schema.SAMPLE)
+        share = np.array([known.get(str(name), np.nan) for name in names], dtype=float)
     measured = np.isfinite(share)
     total = counts.sum(axis=1)
     expected = np.where(measured[:, None], (total * np.nan_to_num(share))[:, None] * soup, 0.0)
-    lines = labels(samples.table, schema.TUMOR)
     error = _error(counts, expected, measured=measured, lines=lines)
     for i in np.flatnonzero(~measured):
         same = measured & (lines == lines[i])
-        share[i] = _share_without_nk(
+        share[i] = _share_beside(
             (counts[i], soup[i]), counts[same].sum(axis=0), expected[same].sum(axis=0), error=error
         )
         expected[i] = total[i] * share[i] * soup[i]
     return AmbientCounts(counts, expected, error)
+
+
+def _shares_of_nk(counts: Floats, soup: Floats, treated: Any, *, clean: Any) -> Floats:
+    """Return the ambient share of the co-cultures, NaN for NK cells alone (0: not to be told)."""
+    reference = clean & ~treated
+    if not reference.any():
+        _LOG.warning(
+            "Ambient tumor RNA in NK cells cannot be told, as all NK cells alone share their lanes "
+            "with tumor cells. What floats in those lanes floats in both arms; nothing is taken out"
+        )
+        return np.zeros(len(counts))
+    alone = counts[reference].sum(axis=0)
+    share = np.where(treated, 0.0, np.nan)
+    for i in np.flatnonzero(treated):
+        nothing = np.zeros_like(alone)
+        share[i] = _share_beside((counts[i], soup[i]), alone, nothing, error=_LEAST_ERROR)
+    return share
+
+
+def _without_tumor(adata: AnnData, lanes: Any) -> Any:
+    """Return for each sample whether its lane holds next to no RNA of tumor cells."""
+    number = {lane: i for i, lane in enumerate(sorted({str(lane) for lane in lanes}))}
+    codes = np.array([number.get(str(name), -1) for name in adata.obs[schema.LANE]])
+    is_tumor = (adata.obs[schema.COMPARTMENT] == schema.TUMOR_CELLS).to_numpy()
+    counts = adata.layers[schema.COUNTS]
+    every, tumor = (
+        group_sums(counts, c, len(number)).sum(axis=1)
+        for c in (codes, np.where(is_tumor, codes, -1))
+    )
+    clean = tumor <= _HARDLY_ANY * every
+    return np.array([clean[number[str(lane)]] for lane in lanes], dtype=bool)
 
 
 def _soups(adata: AnnData, lanes: list[str]) -> dict[str, Floats]:
@@ -95,10 +137,13 @@ def _error(counts: Floats, expected: Floats, *, measured: Any, lines: Any) -> fl
     return relative_error(np.concatenate(seen), np.concatenate(awaited), least=_LEAST_ERROR)
 
 
-def _share_without_nk(
+def _share_beside(
     sample: tuple[Floats, Floats], counts: Floats, expected: Floats, *, error: float
 ) -> float:
-    """Return the ambient share of a sample whose line is silent in many genes of its soup."""
+    """Return the ambient share of a sample by genes of its soup that its cells lack.
+
+    ``counts``, less those ``expected`` to be ambient, are of the same kind of cells elsewhere.
+    """
     y, soup = sample
     own_total = float((counts - expected).sum())
     if own_total <= 0:

@@ -1,4 +1,4 @@
-"""Which apparently induced tumor genes may be RNA floating in the lane."""
+"""Which apparently induced genes may be RNA floating in the lane."""
 
 from __future__ import annotations
 
@@ -28,21 +28,23 @@ def flag_ambient(
     responses: pd.DataFrame,
     *,
     adata: AnnData | None = None,
+    compartment: str = schema.TUMOR_CELLS,
     nk_genes: Iterable[str] | None = None,
     treated: str = schema.COCULTURE,
-    control: str = schema.TUMOR_MONO,
+    control: str | None = None,
     min_cells: int = 10,
     alpha: float = 0.01,
     least_lost: float = 0.25,
 ) -> pd.DataFrame:
-    """Mark genes of a tumor response that ambient RNA may explain.
+    """Mark genes of a response that ambient RNA may explain.
 
     Tumor cells in co-culture carry floating transcripts of all cells in their lane, so genes of NK
     cells look induced in every line. With ``adata`` the expected ambient counts (from
     :func:`nkscore.pp.ambient`) are taken out of the sums of each sample, in both arms, and the
     effect is tested again with the error of that expectation: a gene is suspect when its effect
-    does not stand without them. Without counts, as for published tables, raised genes that NK
-    cells alone express are marked.
+    does not stand without them. NK cells in turn carry RNA of the tumor cells around them. Without
+    counts, as for published tables of tumor cells, raised genes that NK cells alone express are
+    marked.
 
     Reads ``layers["counts"]``, ``varm["ambient_soup"]``, ``uns["nkscore"]["pp.ambient"]`` and the
     columns ``sample``, ``lane``, ``tumor``, ``condition``, ``compartment`` and ``qc_pass`` of
@@ -52,17 +54,19 @@ def flag_ambient(
     ----------
     responses
         Table with columns ``gene`` and ``log2_fc`` (or Seurat's ``avg_log2FC``); with ``adata``
-        also ``tumor``, ``se`` and ``p_value``, as :func:`nkscore.tl.interaction_response` returns
-        for tumor cells.
+        also ``tumor``, ``se`` and ``p_value``, as :func:`nkscore.tl.interaction_response` returns.
     adata
         Cells × genes, from which the responses were computed, after ``pp.ambient``.
+    compartment
+        Of the table: ``"tumor"``, or ``"nk"`` (with ``adata`` only).
     nk_genes
         NK-exclusive genes to mark without counts; by default ``NK_EXCLUSIVE`` and ``NK_SHARED`` of
         the catalogue (the latter are genes that some tumors express too).
     treated, control
-        Conditions that the table compares.
+        Conditions that the table compares; ``control`` is by default the monoculture of the
+        compartment.
     min_cells
-        Samples with fewer tumor cells are left out, as in the response.
+        Samples with fewer cells of the compartment are left out, as in the response.
     alpha
         An effect still stands if ``p_value_adjusted`` is below this, 0 to 1.
     least_lost
@@ -86,6 +90,8 @@ def flag_ambient(
         If no line of the table has samples of both conditions.
     GeneCoverageError
         If gene names of ``adata`` are repeated.
+    ValueError
+        If ``compartment`` is neither, or ``"nk"`` without ``adata``.
 
     Notes
     -----
@@ -93,6 +99,9 @@ def flag_ambient(
     genes of those lines that the line's own co-cultures show to be silent in it. The deviation of
     the soup from the profile of ``pp.ambient`` is estimated from genes that the line alone lacks
     (5 % at least). Published tables get a flag only: nothing in them says how much is ambient.
+    In NK cells the share is measured by genes of the soup that NK cells of lanes without tumor
+    cells lack. Where all NK cells alone share their lanes with tumor cells, ambient tumor RNA is in
+    both arms, and nothing is taken out.
 
     Examples
     --------
@@ -102,6 +111,14 @@ def flag_ambient(
     >>> nk.tl.flag_ambient(table)["ambient_suspect"].tolist()
     [True, False]
     """
+    if compartment not in (schema.NK, schema.TUMOR_CELLS) or (
+        compartment == schema.NK and adata is None
+    ):
+        msg = (
+            f"compartment is {compartment!r}{'' if adata is not None else ' without adata'}; "
+            "'tumor', or 'nk' with adata, is needed: no list tells ambient tumor RNA in NK cells."
+        )
+        raise ValueError(msg)
     effect = next((c for c in ("log2_fc", "avg_log2FC") if c in responses), None)
     needed = {"gene"} | ({"tumor", "se", "p_value"} if adata is not None else set())
     if effect is None or not needed <= set(responses.columns):
@@ -116,13 +133,15 @@ def flag_ambient(
     schema.check_var_names(adata)
     samples = compartment_samples(
         adata,
-        schema.TUMOR_CELLS,
+        compartment,
         columns=[schema.LANE, schema.TUMOR, schema.CONDITION],
         min_cells=min_cells,
     )
-    samples = arms(samples, treated=treated, control=control, by=schema.TUMOR)
+    alone = schema.NK_MONO if compartment == schema.NK else schema.TUMOR_MONO
+    samples = arms(samples, treated=treated, control=control or alone, by=schema.TUMOR)
     gene = adata.var_names.get_indexer(responses["gene"])
-    measured = _measured(responses, ambient_counts(adata, samples), samples, gene=gene)
+    found = ambient_counts(adata, samples, compartment=compartment)
+    measured = _measured(responses, found, samples, gene=gene)
     before = responses[effect].to_numpy(dtype=float)
     after, p = measured["log2_fc_adjusted"], measured["p_value_adjusted"]
     raw = responses["p_value"].to_numpy(dtype=float)
@@ -147,16 +166,18 @@ def _measured(
     columns = {name: np.full(len(responses), np.nan) for name in _MEASURED}
     table_lines = responses[schema.TUMOR].astype(str).to_numpy()
     lines, treated = labels(samples.table, schema.TUMOR), samples.table["treated"].to_numpy()
-    shared = sorted(set(table_lines) & {str(x) for x in lines})
+    sampled = {str(line) for line in lines if line is not None}
+    shared = sorted(set(table_lines) & sampled)
     if not shared:
         msg = (
             f"The table is about {', '.join(sorted(set(table_lines))) or 'no line'}; adata has "
-            f"samples of both conditions for {', '.join(sorted({str(x) for x in lines}))}. Give "
+            f"samples of both conditions for {', '.join(sorted(sampled))}. Give "
             "the object from which the responses were computed."
         )
         raise DesignError(msg)
+    of_all = np.array([line is None for line in lines]) & ~treated
     for line in shared:
-        here, rows = lines == line, np.flatnonzero((table_lines == line) & (gene >= 0))
+        here, rows = (lines == line) | of_all, np.flatnonzero((table_lines == line) & (gene >= 0))
         counts, floating = ambient.counts[here], ambient.expected[here]
         of_line = responses.iloc[rows]
         variance = np.ones(counts.shape[1])

@@ -98,9 +98,9 @@ def communication(
     ``p_value_line`` and ``q_value_line`` (NaN for one line), ``ambient_share`` of the tumor gene
     (NaN without ``pp.ambient``), ``ambient_suspect`` and ``n_samples``. With ``level="sample"``
     one row per sample × NK state × pair: ``sample``, ``tumor``, ``nk_donor``, the pair,
-    ``nk_log2_cpm``, ``tumor_log2_cpm``, ``score``. With LIANA: ``sample``, ``tumor``, the pair,
-    ``score`` (``lr_means``), ``p_value`` = (b + 1) / (m + 1), never 0, ``q_value`` within the
-    sample.
+    ``nk_log2_cpm``, ``tumor_log2_cpm``, ``score``. With LIANA: ``sample``, ``tumor``, ``nk_state``,
+    the pair, ``score`` (``lr_means``), ``p_value`` = (b + 1) / (m + 1), never 0, ``q_value`` within
+    the sample.
 
     Raises
     ------
