@@ -3,8 +3,10 @@ from __future__ import annotations
 import numpy as np
 import pandas as pd
 import pytest
+from scipy import stats
 
 import nkscore as nk
+from nkscore._shared._pair_scores import line_differences
 from nkscore.errors import DesignError, GeneCoverageError, MissingKeyError
 
 PAIR = ["nk_gene", "nk_partners", "tumor_gene"]
@@ -58,6 +60,26 @@ def test_line_difference_by_hand(made, experiment):
         lines = mean.loc[(row.nk_gene, row.nk_partners, row.tumor_gene)]
         expected = lines[row.tumor] - lines.drop(row.tumor).mean()
         assert row.line_difference == pytest.approx(expected, abs=1e-8)
+
+
+def test_q_values_cover_the_table(made):
+    expected = stats.false_discovery_control(made["p_value"])
+    np.testing.assert_allclose(made["q_value"], expected)
+
+
+def test_lines_with_donors_of_their_own_are_compared():
+    """Where no donor met two lines, donors are replicates: a plain comparison of means."""
+    rng = np.random.default_rng(0)
+    score = rng.normal(size=(6, 40))
+    samples = pd.DataFrame({"tumor": list("AAABBB"), "nk_donor": [f"d{i}" for i in range(6)]})
+    nested = line_differences(score, samples, by="tumor", replicate="nk_donor")["A"]
+    np.testing.assert_allclose(nested.effect, score[:3].mean(axis=0) - score[3:].mean(axis=0))
+    # Donors that met both lines are matched, and their own levels cancel.
+    crossed = samples.assign(nk_donor=["d0", "d1", "d2"] * 2)
+    level = np.tile(rng.normal(size=(3, 1)) * 100, (2, 1))
+    matched = line_differences(score + level, crossed, by="tumor", replicate="nk_donor")["A"]
+    plain = line_differences(score, crossed, by="tumor", replicate="nk_donor")["A"]
+    np.testing.assert_allclose(matched.p_value, plain.p_value, rtol=1e-6)
 
 
 def test_order_of_cells_and_genes_does_not_matter(experiment, made):

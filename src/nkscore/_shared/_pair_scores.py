@@ -88,8 +88,8 @@ def line_differences(
 ) -> dict[str, Any]:
     """Test for each line whether its scores differ from the mean of the other lines.
 
-    Samples × pairs; donors measured with several lines are matched. Lines without any residual
-    degree of freedom give nothing.
+    Samples × pairs. Donors are matched where they connect all lines; where each line has donors of
+    its own, donors are plain replicates. Lines without a residual degree of freedom give nothing.
     """
     line, donor = labels(samples, by), labels(samples, replicate)
     names = sorted({str(x) for x in line})
@@ -101,6 +101,9 @@ def line_differences(
         (donor.astype(str) == d).astype(float) - (donor.astype(str) == donors[0])
         for d in donors[1:]
     ]
+    lines = np.column_stack([(line == name).astype(float) for name in names])
+    if np.linalg.matrix_rank(np.column_stack([lines, *blocks])) < len(names) + len(blocks):
+        blocks = []
     for name in names:
         others = [other for other in names if other != name]
         here = (line == name).astype(float)

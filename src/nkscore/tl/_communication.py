@@ -93,14 +93,14 @@ def communication(
     ``tumor``, ``nk_state`` (``all`` if not split), ``nk_gene``, ``nk_partners``, ``tumor_gene``,
     ``class``, ``sender``, ``limiting_gene`` (rarest NK subunit), ``score`` (mean over samples),
     ``log2_fc`` (change of the product), ``se``, ``ci_low``, ``ci_high``, ``t``, ``p_value``,
-    ``q_value`` (Benjamini-Hochberg within line and state), ``log2_fc_nk``, ``log2_fc_tumor`` (its
+    ``q_value`` (Benjamini-Hochberg over the table), ``log2_fc_nk``, ``log2_fc_tumor`` (its
     two parts), ``line_difference`` (score minus the mean of the other lines) with
-    ``p_value_line`` and ``q_value_line`` (NaN for one line), ``ambient_share`` of the tumor gene
-    (NaN without ``pp.ambient``), ``ambient_suspect`` and ``n_samples``. With ``level="sample"``
-    one row per sample × NK state × pair: ``sample``, ``tumor``, ``nk_donor``, the pair,
-    ``nk_log2_cpm``, ``tumor_log2_cpm``, ``score``. With LIANA: ``sample``, ``tumor``, ``nk_state``,
-    the pair, ``score`` (``lr_means``), ``p_value`` = (b + 1) / (m + 1), never 0, ``q_value`` within
-    the sample.
+    ``p_value_line`` and ``q_value_line`` (within line and state; NaN for one line),
+    ``ambient_share`` of the tumor gene (NaN without ``pp.ambient``), ``ambient_suspect`` and
+    ``n_samples``. With ``level="sample"`` one row per sample × NK state × pair: ``sample``,
+    ``tumor``, ``nk_donor``, the pair, ``nk_log2_cpm``, ``tumor_log2_cpm``, ``score``. With LIANA:
+    ``sample``, ``tumor``, ``nk_state``, the pair, ``score`` (``lr_means``), ``p_value`` =
+    (b + 1) / (m + 1), never 0, ``q_value`` within the sample.
 
     Raises
     ------
@@ -158,7 +158,7 @@ def communication(
     made = pd.concat(parts, ignore_index=True).rename(columns={by: schema.TUMOR})
     if level == "sample":
         return _front(made, ["sample", schema.TUMOR, replicate, "nk_state"])
-    made = _flagged(made, adata)
+    made = _flagged(made.assign(q_value=_adjusted(made["p_value"])), adata)
     order = ["tumor", "nk_state", "p_value", "nk_gene", "tumor_gene"]
     return _front(made.sort_values(order, ignore_index=True), ["tumor", "nk_state"])
 
@@ -213,7 +213,7 @@ def _lines(
     by: str, replicate: str, least: int, genes: Any,
 ) -> pd.DataFrame:  # fmt: skip
     """Return one row per line × pair: mean score, change with its error, difference of lines."""
-    nk, tumor = (in_log2(fit_response(i.sums.sums, i.design, min_count=least)) for i in inputs)
+    nk, tumor = (_fitted(i, least) for i in inputs)
     n_pairs = len(table)
     score = wells["score"].to_numpy().reshape(-1, n_pairs)
     samples = wells.iloc[::n_pairs].reset_index(drop=True)
@@ -241,6 +241,16 @@ def _lines(
     return made[np.isfinite(made["se"])].reset_index(drop=True)
 
 
+def _fitted(inputs: ResponseInputs, least: int) -> pd.DataFrame:
+    """Fit as :func:`nkscore.tl.interaction_response` does."""
+    return in_log2(
+        fit_response(
+            inputs.sums.sums, inputs.design, min_count=least,
+            overdispersion=inputs.overdispersion(),
+        )
+    )  # fmt: skip
+
+
 def _with_tests(table: pd.DataFrame, confidence: float) -> pd.DataFrame:
     df = table.pop("df").to_numpy(dtype=float)
     t = (table["log2_fc"] / table["se"]).to_numpy(dtype=float)
@@ -249,22 +259,20 @@ def _with_tests(table: pd.DataFrame, confidence: float) -> pd.DataFrame:
     at = table.columns.get_loc("log2_fc_nk")
     columns = {
         "ci_low": table["log2_fc"] - margin, "ci_high": table["log2_fc"] + margin, "t": t,
-        "p_value": p, "q_value": _adjusted(table["tumor"], p),
+        "p_value": p, "q_value": np.nan,
     }  # fmt: skip
     for i, (name, values) in enumerate(columns.items()):
         table.insert(at + i, name, values)
     at = table.columns.get_loc("p_value_line")
-    q = _adjusted(table["tumor"], table["p_value_line"].to_numpy(dtype=float))
+    q = table.groupby("tumor")["p_value_line"].transform(_adjusted)
     table.insert(at + 1, "q_value_line", q)
     return table
 
 
-def _adjusted(line: pd.Series, p: Any) -> Any:
-    q = np.full(len(p), np.nan)
-    for name in line.unique():
-        rows = np.flatnonzero((line == name).to_numpy() & np.isfinite(p))
-        if rows.size:
-            q[rows] = scipy_stats.false_discovery_control(p[rows])
+def _adjusted(p: pd.Series) -> pd.Series:
+    q, known = pd.Series(np.nan, index=p.index), p.notna()
+    if known.any():
+        q[known] = scipy_stats.false_discovery_control(p[known].to_numpy(dtype=float))
     return q
 
 
