@@ -16,6 +16,8 @@ import pytest
 
 import nkscore as nk
 from nkscore import _workflow, _workflow_options, _workflow_parts
+from nkscore._demo import summary
+from nkscore._report._results import Results
 from nkscore._report._tables import Table
 from nkscore.cli import main
 
@@ -58,6 +60,7 @@ def test_demo_leaves_everything(finished):
     assert {"tumor_response", "nk_response", "nk_state_shift", "nk_state_fractions"} <= names
     figures = {p.stem for p in (out / "figures").glob("*.png")}
     assert {"map_condition", "nk_states", "response_dots", "volcano_K562", "qc"} <= figures
+    assert "response_heatmap" in figures
     assert figures == {p.stem for p in (out / "figures").glob("*.pdf")}
     assert {p.name for p in out.parent.iterdir()} == {"results"}
 
@@ -400,3 +403,90 @@ def test_version_and_usage(capsys):
         with pytest.raises(SystemExit) as stop:
             main(wrong)
         assert stop.value.code == 2
+
+
+def test_limits_without_an_end_can_be_read_again(tmp_path):
+    config = tmp_path / "run.toml"
+    config.write_text("\ufeff[qc.limits]\ntotal_counts = [500, inf]\n", encoding="utf-8")
+    options = _workflow_options.read(config)
+    assert options["qc"]["limits"] == {"total_counts": [500, float("inf")]}
+    again = tmp_path / "again.toml"
+    again.write_text(_workflow_options.write(options), encoding="utf-8")
+    assert _workflow_options.read(again) == options
+
+
+def test_missing_config_says_how_to_make_one(tmp_path, capsys):
+    assert main(["run", "sheet.csv", "--config", str(tmp_path / "no.toml")]) == 1
+    assert "no.toml does not exist. nkscore run --write-config" in capsys.readouterr().err
+    path = tmp_path / "new" / "run.toml"
+    assert main(["run", "--write-config", str(path)]) == 0
+    assert path.exists()
+
+
+def test_cells_that_are_no_number(capsys):
+    with pytest.raises(SystemExit):
+        main(["demo", "--cells", "many"])
+    assert "'many' is not a positive whole number" in capsys.readouterr().err
+
+
+def test_features_beside_a_matrix_count_as_part_of_the_lane(tmp_path):
+    (tmp_path / "run").mkdir()
+    for name in ("matrix.mtx", "barcodes.tsv", "features.tsv"):
+        (tmp_path / "run" / name).write_text("1")
+    sheet = tmp_path / "sheet.csv"
+    sheet.write_text("path,sample,condition\nrun/matrix.mtx,a,nk_mono\n")
+    before = _workflow_parts.fingerprint(sheet)
+    assert before == _workflow_parts.fingerprint(sheet)
+    (tmp_path / "run" / "features.tsv").write_text("12")
+    assert before != _workflow_parts.fingerprint(sheet)
+
+
+def test_results_on_a_disk_of_their_own(tmp_path, monkeypatch):
+    """Files cannot be renamed from one disk to another, as where --out is a mounted folder."""
+    out = tmp_path / "out"
+    out.mkdir()
+    (out / "old.txt").write_text("old")
+    rename = os.rename
+
+    def other_disk(source, target):
+        if (out in Path(source).parents) != (out in Path(target).parents):
+            raise OSError(18, "Invalid cross-device link")
+        rename(source, target)
+
+    monkeypatch.setattr(os, "rename", other_disk)
+    with _workflow_parts.job(out, force=True, checkpoints=False) as running:
+        (running.results / "old.txt").write_text("new")
+        (running.results / "tables").mkdir()
+    assert (out / "old.txt").read_text() == "new"
+    assert (out / "tables").is_dir()
+    assert [p.name for p in tmp_path.iterdir()] == ["out"]
+
+
+def test_what_was_to_be_replaced_outlives_a_full_disk(tmp_path, monkeypatch):
+    out = tmp_path / "out"
+    out.mkdir()
+    (out / "mine.txt").write_text("old")
+    move = shutil.move
+
+    def full(source, target):
+        if Path(target) == out / "mine.txt":
+            raise OSError(28, "No space left on device")
+        move(source, target)
+
+    monkeypatch.setattr(shutil, "move", full)
+    with (
+        pytest.raises(OSError, match="No space left"),
+        _workflow_parts.job(out, force=True, checkpoints=False) as running,
+    ):
+        (running.results / "mine.txt").write_text("new")
+    assert (tmp_path / "out.parts" / "replaced" / "mine.txt").read_text() == "old"
+
+
+def test_demo_of_too_few_cells_says_what_was_not_made():
+    truth = nk.datasets.simulate_coculture(n_cells_per_sample=20, n_genes=4000, rng=0)
+    loaded = truth.copy()
+    nk.datasets.use_truth(loaded)
+    text = summary(Results(loaded, nk.pp.keep(loaded), skipped={"nk_states": "few cells"}), truth)
+    assert "## Tumor response, genes at q < 0.05\n\nNot made." in text
+    assert "| NK cells given a state | 0.0 % |" in text
+    assert text.endswith("Not made: nk_states. few cells\n")

@@ -47,16 +47,12 @@ def summary(results: Results, truth: AnnData) -> str:
         _size(results, truth),
         "## Cells",
         _markdown(_cells(results, truth)),
-        "## Ambient RNA in tumor cells of co-cultures, mean of the samples of a lane",
-        _markdown(_ambient(results, truth)),
-        "## NK states: share of activated, type I IFN and cytokine cells, mean of the donors",
-        _markdown(_activation(results, truth)),
-        "## Low-MYC dormant-like tumor cells (planted: killed less than others, not induced)",
-        _markdown(_dormancy(results, truth)),
-        "## Tumor response, genes at q < 0.05",
-        _markdown(_response(results, truth)),
-        _OTHER,
     ]
+    for table, title, part in _PARTS:
+        # What so few cells, or so few samples, do not allow is named at the end.
+        made = _markdown(part(results, truth)) if table in results.tables else "Not made."
+        sections += [f"## {title}", made]
+    sections.append(_OTHER)
     for name, reason in results.skipped.items():
         sections.append(f"Not made: {name}. {reason}")
     return "\n\n".join(sections) + "\n"
@@ -79,9 +75,11 @@ def _cells(results: Results, truth: AnnData) -> pd.DataFrame:
     same_sample = found[schema.SAMPLE].astype(str) == planted["truth_sample"].astype(str)
     compartment = planted["truth_compartment"].astype(str)
     mixed = (compartment == "mixed") & called & found[schema.QC_PASS]
-    nk = (kept[schema.COMPARTMENT] == schema.NK) & (kept[schema.NK_STATE] != schema.UNASSIGNED)
-    right_state = kept[schema.NK_STATE].astype(str) == kept_truth["truth_nk_state"].astype(str)
     all_nk = kept[schema.COMPARTMENT] == schema.NK
+    # Without enough NK cells there are no states.
+    state = kept.get(schema.NK_STATE, pd.Series(schema.UNASSIGNED, kept.index))
+    nk = all_nk & (state != schema.UNASSIGNED)
+    right_state = state.astype(str) == kept_truth["truth_nk_state"].astype(str)
     rows = [
         ("tagged singlets assigned to their sample", same_sample[singlet].mean()),
         ("calls of singlets that are right", same_sample[called & singlet].mean()),
@@ -106,8 +104,6 @@ def _cells(results: Results, truth: AnnData) -> pd.DataFrame:
 
 
 def _ambient(results: Results, truth: AnnData) -> pd.DataFrame:
-    if "ambient" not in results.tables:
-        return pd.DataFrame({"": ["not estimated"]})
     found = results.tables["ambient"].groupby("lane")["ambient_share"].mean()
     obs = truth.obs.assign(counts=np.asarray(truth.layers[schema.COUNTS].sum(axis=1)).ravel())
     tumor = (obs["truth_compartment"] == "tumor") & (obs["truth_condition"] == schema.COCULTURE)
@@ -152,8 +148,6 @@ def _dormancy(results: Results, truth: AnnData) -> pd.DataFrame:
 
 
 def _response(results: Results, truth: AnnData) -> pd.DataFrame:
-    if "tumor_response" not in results.tables:
-        return pd.DataFrame({"": ["not made"]})
     planted = truth.uns["truth"]["response"]
     merged = results.tables["tumor_response"].merge(
         planted.rename(columns={"log2_fc": "planted"}), on=["tumor", "gene"], how="left"
@@ -176,6 +170,19 @@ def _response(results: Results, truth: AnnData) -> pd.DataFrame:
             "other, not flagged": int((other & ~genes["ambient_suspect"]).sum()),
         }
     return pd.DataFrame(rows).T.rename_axis("line").reset_index()
+
+
+_PARTS = (
+    ("ambient", "Ambient RNA in tumor cells of co-cultures, mean of the samples of a lane",
+     _ambient),
+    ("nk_state_fractions",
+     "NK states: share of activated, type I IFN and cytokine cells, mean of the donors",
+     _activation),
+    ("tumor_state_fractions",
+     "Low-MYC dormant-like tumor cells (planted: killed less than others, not induced)",
+     _dormancy),
+    ("tumor_response", "Tumor response, genes at q < 0.05", _response),
+)  # fmt: skip
 
 
 def _markdown(table: pd.DataFrame) -> str:

@@ -82,6 +82,7 @@ def score_file(
         )  # fmt: skip
         rows = open_rows(found.matrix)
         job = _fingerprint(data, found, rows.shape)
+        out.parent.mkdir(parents=True, exist_ok=True)
         parts = _Parts.open(out.with_name(out.name + ".parts"), job, force=force)
         if parts.n_cells < rows.shape[0]:
             plan = prepared(found.scorer, rows, found.sets)
@@ -108,7 +109,6 @@ def _check_out(out: Path, *, force: bool) -> None:
     if out.exists() and not force:
         msg = f"{out} exists. Choose another name, or pass --force to replace it."
         raise FileExistsError(msg)
-    out.parent.mkdir(parents=True, exist_ok=True)
 
 
 def _fingerprint(data: Path, found: Any, shape: tuple[int, int]) -> dict[str, Any]:

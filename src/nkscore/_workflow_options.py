@@ -6,6 +6,7 @@ import ast
 import difflib
 import inspect
 import json
+import math
 import re
 import tomllib
 from dataclasses import dataclass
@@ -207,7 +208,11 @@ _BRACKETS: dict[str, Callable[[str], Kind | None]] = {
 def read(path: Path) -> Options:
     """Read a file of options; all problems are reported together."""
     try:
-        given = tomllib.loads(path.read_text(encoding="utf-8"))
+        # Editors of Windows put a mark before the text.
+        given = tomllib.loads(path.read_text(encoding="utf-8-sig"))
+    except FileNotFoundError as error:
+        msg = f"{path} does not exist. nkscore run --write-config {path} makes one to edit."
+        raise FileNotFoundError(msg) from error
     except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
         msg = f"{path} is not valid TOML: {error}. See nkscore run --write-config."
         raise ValueError(msg) from error
@@ -228,7 +233,9 @@ def checked(given: dict[str, Any], name: str) -> Options:
         options[section] |= values
     tables = set(options["run"]["tables"] or ()) if not problems else set()
     names = [table.name for table in available()]
-    problems += [f"[run] tables: no table {t!r}{_nearest(t, names)}" for t in tables - set(names)]
+    problems += [
+        f"[run] tables: no table {t!r}{_nearest(t, names)}" for t in sorted(tables - set(names))
+    ]
     if problems:
         lines = "".join(f"\n  {problem}" for problem in problems)
         msg = f"{name} holds options that nkscore {__version__} does not know:{lines}"
@@ -279,5 +286,7 @@ def _toml(value: Any) -> str:
         return f"{{ {inner} }}"
     if isinstance(value, (list, tuple)):
         return f"[{', '.join(map(_toml, value))}]"
-    # JSON's text, numbers and truth values are TOML as well.
+    if isinstance(value, float) and not math.isfinite(value):
+        return str(value)
+    # JSON's text, other numbers and truth values are TOML as well.
     return json.dumps(value, ensure_ascii=False)

@@ -114,23 +114,14 @@ def key(*parts: Any) -> str:
 def fingerprint(sheet: Path) -> list[Any]:
     """Describe the sheet by its bytes, and each file it names by place, size and time."""
     from nkscore.io import _sheet
+    from nkscore.io._source import files_of
 
     parsed = _sheet.parse(sheet, None)
-    columns = [c for c in (_sheet.PATH, _sheet.HASHTAG_PATH) if c in parsed.cells]
+    columns = [_sheet.PATH, _sheet.HASHTAG_PATH]
     texts = {str(text) for column in columns for text in parsed.cells[column] if str(text)}
-    files = {file for text in texts for file in _files(parsed.resolve(text))}
+    files = {file for text in texts for file in files_of(parsed.resolve(text))}
     states = [(str(f), f.stat().st_size, f.stat().st_mtime_ns) for f in sorted(files)]
     return [hashlib.sha256(Path(sheet).read_bytes()).hexdigest(), states]
-
-
-def _files(path: Path) -> list[Path]:
-    if path.is_dir():
-        return [file for file in path.rglob("*") if file.is_file()]
-    if path.is_file():
-        return [path]
-    # A path may be the common beginning of the names of several files.
-    beside = path.parent.iterdir() if path.parent.is_dir() else ()
-    return [file for file in beside if file.is_file() and file.name.startswith(path.name)]
 
 
 def check_folder(out: Path, *, force: bool) -> None:
@@ -168,7 +159,9 @@ def job(out: Path, *, force: bool, checkpoints: bool = True) -> Iterator[Job]:
             finished = True
         finally:
             shutil.rmtree(made.results, ignore_errors=True)
-            if finished or not (checkpoints and made.kept_something):
+            # What was to be replaced is the user's, if putting the new in its place failed.
+            kept = (checkpoints and made.kept_something) or (folder / "replaced").exists()
+            if finished or not kept:
                 shutil.rmtree(folder, ignore_errors=True)
 
 
@@ -253,6 +246,7 @@ def _place(made: Path, out: Path, replaced: Path) -> None:
     replaced.mkdir(exist_ok=True)
     for entry in sorted(made.iterdir()):
         old = out / entry.name
+        # Not rename: a results folder may be a disk of its own, as in a container.
         if old.exists():
-            old.rename(replaced / entry.name)
-        entry.rename(old)
+            shutil.move(old, replaced / entry.name)
+        shutil.move(entry, old)

@@ -163,9 +163,12 @@ def _add_run(commands: Any, common: argparse.ArgumentParser) -> None:
 
 
 def _positive(text: str) -> int:
-    value = int(text)
+    try:
+        value = int(text)
+    except ValueError:
+        value = 0
     if value < 1:
-        msg = f"{value} is not a positive number"
+        msg = f"{text!r} is not a positive whole number"
         raise argparse.ArgumentTypeError(msg)
     return value
 
@@ -203,6 +206,7 @@ def _write_config(path: Path, *, force: bool) -> None:
     if path.exists() and not force:
         msg = f"{path} exists. Choose another name, or add --force."
         raise FileExistsError(msg)
+    path.parent.mkdir(parents=True, exist_ok=True)
     path.write_text(_workflow_options.write(_workflow_options.defaults()), encoding="utf-8")
     print(f"All options are in {path}")
 

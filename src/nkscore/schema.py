@@ -257,7 +257,7 @@ def _storable(value: Any) -> Any:
         # An empty list would come back from h5ad as an array of floats.
         return [_storable(v) for v in value] or "None"
     if isinstance(value, (set, frozenset)):
-        return sorted(_storable(v) for v in value)
+        return sorted(_storable(v) for v in value) or "None"
     if value is None:
         return "None"
     if isinstance(value, np.generic):

@@ -190,6 +190,8 @@ def test_fewer_genes_give_the_same_counts_of_the_rest_but_for_ambient():
         ({"donor_response": {"NK9": 1.0}}, "donor_response names 'NK9'; known here: NK1"),
         ({"nk_states": {"697": {"sleepy": 1.0}}}, "'sleepy'; known here: resting"),
         ({"nk_states": {"697": {"resting": 0.4}}}, "not negative and sum to 1"),
+        ({"nk_states": {"697": {}}}, "not negative and sum to 1"),
+        ({"nk_states": 3}, "nk_states is 3; True, False or fractions per line"),
         ({"null": "everything"}, "null is 'everything'; known: False, True, 'all'"),
         ({"rng": -3}, "rng is -3"),
     ],

@@ -120,7 +120,7 @@ def test_h5ad_written_by_scanpy_with_all_feature_types(lanes, tmp_path):
         adata = sc.read_10x_h5(file, gex_only=False)
     adata.var_names_make_unique()
     adata.write_h5ad(tmp_path / "b.h5ad")
-    ours = nk.io.read_lane(tmp_path / "b.h5ad", hashtags=["HTO_2"])
+    ours = nk.io.read_lane(tmp_path / "b.h5ad", hashtags="HTO_2")
     np.testing.assert_array_equal(ours.layers["counts"].toarray(), lanes.COUNTS)
     assert list(ours.obsm["hashtags"]["HTO_2"]) == [1, 0, 70, 60]
     assert list(ours.obsm["protein"].columns) == ["HTO_1", "CD56"]

@@ -206,3 +206,12 @@ def test_documented_way_from_lanes_to_one_object(lanes, tmp_path, monkeypatch):
     assert obs["lane"].tolist() == ["CROPseq_K562_noNK", "CROPseq_K562_NK1_1_16"]
     assert obs["condition"].tolist() == ["tumor_mono", "coculture"]
     assert obs["et_ratio"].tolist()[1] == 1 / 16
+
+
+def test_one_text_is_one_name():
+    """Taken letter by letter, "Doublet" would be a tumor line, and line names parts of words."""
+    parsed = nk.io.parse_sample_names(["K562", "Doublet"], missing="Doublet", tumors="K562")
+    assert parsed["tumor"].tolist()[0] == "K562"
+    assert parsed.loc[1].isna().all()
+    with pytest.raises(SampleSheetError, match="1 sample names match no pattern or name a tumor"):
+        nk.io.parse_sample_names("K5", tumors="K562")

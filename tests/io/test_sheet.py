@@ -201,7 +201,8 @@ def test_conditioned_medium_needs_neither(rows, tmp_path):
     ("column", "value", "match"),
     [("time_h", "1 day", "'1 day' is not a number. Write hours"), ("time_h", "-2", "is negative"),
      ("et_ratio", "4:1", "'4:1' is not a number. .*4 for 4:1"), ("et_ratio", "-0.5", "is negative"),
-     ("et_ratio", "0,5", "is not a number"), ("time_h", "inf", "is infinite")],
+     ("et_ratio", "0,5", "is not a number"), ("time_h", "inf", "is infinite"),
+     ("et_ratio", "1_16", "'1_16' is not a number. .*0.25 for 1:4")],
 )  # fmt: skip
 def test_numbers(rows, tmp_path, column, value, match):
     rows[0][column] = value
@@ -296,3 +297,8 @@ def test_twenty_problems_are_shown(rows, tmp_path):
     assert "25 problems" in lines[0]
     assert len(lines) == 22
     assert lines[-1] == "  ... and 5 more."
+
+
+def test_a_folder_is_no_sheet(tmp_path):
+    with pytest.raises(SampleSheetError, match=r"is a folder\. Give the CSV or TSV file in it"):
+        nk.io.read_sample_sheet(tmp_path)

@@ -7,7 +7,7 @@ import pandas as pd
 import pytest
 
 import nkscore as nk
-from nkscore.errors import DesignError, GeneCoverageError, MissingKeyError
+from nkscore.errors import DesignError, GeneCoverageError, MissingKeyError, WrongScaleError
 
 
 def simulated(rho, **options):
@@ -86,6 +86,13 @@ def test_given_soup_replaces_the_cells():
         nk.pp.ambient(adata, soup=profile.rename(columns={"Lane_NK1": "other"}))
     with pytest.raises(GeneCoverageError, match=r"soup holds 0 of the"):
         nk.pp.ambient(adata, soup=profile.rename(index=str.lower))
+    with pytest.raises(DesignError, match=r"no column 'Lane_NK1' \(a Series is no table of lanes"):
+        nk.pp.ambient(adata, soup=profile["Lane_NK1"])
+    with pytest.raises(GeneCoverageError, match=r"soup holds gene '.+' more than once"):
+        nk.pp.ambient(adata, soup=pd.concat([profile, profile]))
+    for wrong in (-profile, 0 * profile):
+        with pytest.raises(WrongScaleError, match=r"soup\['Lane_NK1'\] ranges from .*; counts or"):
+            nk.pp.ambient(adata, soup=wrong)
 
 
 def test_result_survives_h5ad(tmp_path):
@@ -113,6 +120,10 @@ def test_errors_say_what_to_do():
         nk.pp.ambient(no_nk)
     with pytest.raises(GeneCoverageError, match=r"genes are specific to NK cells"):
         nk.pp.ambient(adata, fold=1e9)
+    with pytest.raises(ValueError, match=r"fold is -1; a positive number"):
+        nk.pp.ambient(adata, fold=-1)
+    with pytest.raises(ValueError, match=r"confidence is 95; give a number from 0 to below 1"):
+        nk.pp.ambient(adata, confidence=95)
 
 
 def test_flag_uses_the_measured_share():

@@ -191,6 +191,11 @@ def test_unknown_evidence(demultiplexed):
         nk.pp.compartments(demultiplexed, evidence="hashtags")
 
 
+def test_least_confidence_in_percent_is_refused(demultiplexed):
+    with pytest.raises(ValueError, match=r"min_confidence is 70; give a number from 0"):
+        nk.pp.compartments(demultiplexed, min_confidence=70)
+
+
 def test_no_cell_passed_qc(demultiplexed):
     adata = demultiplexed.copy()
     adata.obs["qc_pass"] = False
@@ -293,3 +298,22 @@ def test_real_blood_where_the_given_nk_label_holds_t_cells(real):
     nk_like = np.asarray(nk_genes.sum(axis=1)).ravel() > 0
     assert nk_like[kept].mean() > 0.95
     assert nk_like[refused].mean() < 0.4
+
+
+def test_lines_whose_names_are_numbers(called, demultiplexed):
+    """A line such as 697 is a number in a table of the user's own."""
+    adata = demultiplexed.copy()
+    numbers = {"697": 697, "ALLSIL": 1, "JURKAT": 2, "GDM1": 3}
+    adata.obs["tumor"] = adata.obs["tumor"].astype(object).map(numbers).astype(float)
+    nk.pp.compartments(adata)
+    assert (adata.obs["compartment"] == called.obs["compartment"]).all()
+
+
+def test_tumor_cells_of_an_unknown_line_do_not_stop_the_others(called, demultiplexed):
+    adata = demultiplexed.copy()
+    unknown = np.flatnonzero(adata.obs["condition"] == "tumor_mono")[:3]
+    adata.obs["tumor"] = adata.obs["tumor"].astype(object)
+    adata.obs.iloc[unknown, adata.obs.columns.get_loc("tumor")] = np.nan
+    nk.pp.compartments(adata)
+    same = (adata.obs["compartment"] == called.obs["compartment"]).to_numpy()
+    assert np.delete(same, unknown).mean() > 0.99

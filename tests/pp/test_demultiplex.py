@@ -289,3 +289,10 @@ def test_real_lane_agrees_with_seurat(real, hashed_cells, shared, method, agreem
     tag = seurat["hash.ID"].str.replace("-", "_").to_numpy()
     assert (tag == adata.obs["hashtag"].astype(object).to_numpy())[both].all()
     assert both.sum() > 380
+
+
+def test_hashtags_without_names_are_refused(hashed_cells):
+    adata = hashed_cells({"lane1": planted(2)[0]})
+    adata.obsm["hashtags"] = adata.obsm["hashtags"].to_numpy()
+    with pytest.raises(MissingKeyError, match=r"of type ndarray, which does not name its tags"):
+        nk.pp.demultiplex(adata)

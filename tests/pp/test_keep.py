@@ -107,3 +107,24 @@ def test_counts_on_the_simulator_add_up(called):
         (~obs["qc_pass"]).sum()
     )
     assert sum(removed.values()) == (~good).sum()
+
+
+def test_a_misspelt_compartment_does_not_remove_its_cells(judged):
+    with pytest.raises(ValueError, match=r"compartments names 'tumour'; known here: nk, tumor, "):
+        nk.pp.keep(judged, compartments=["nk", "tumour"])
+    with pytest.raises(ValueError, match=r"hashtag_classes names 'singlets'; known here: singlet"):
+        nk.pp.keep(judged, hashtag_classes="singlets")
+
+
+def test_one_name_is_a_name(judged):
+    one = nk.pp.keep(judged, compartments="nk", hashtag_classes="singlet")
+    listed = nk.pp.keep(judged, compartments=["nk"])
+    assert one.obs_names.equals(listed.obs_names)
+    options = [kept.uns["nkscore"]["pp.keep"]["options"] for kept in (one, listed)]
+    assert options[0] == options[1]
+
+
+def test_compartments_of_ones_own_are_known(judged):
+    adata = judged.copy()
+    adata.obs["compartment"] = "stroma"
+    assert nk.pp.keep(adata, compartments=["stroma"]).n_obs > 0

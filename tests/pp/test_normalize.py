@@ -71,7 +71,7 @@ def test_dense_counts_work(cells):
     np.testing.assert_array_equal(adata.X.toarray(), dense.X.toarray())
 
 
-@pytest.mark.parametrize("target", [0, -1, float("nan")])
+@pytest.mark.parametrize("target", [0, -1, float("nan"), float("inf")])
 def test_target_must_be_positive(cells, target):
     with pytest.raises(ValueError, match=r"target_sum is .* positive number is needed"):
         nk.pp.normalize(cells([[1, 3]], ["A", "B"]), target_sum=target)

@@ -258,3 +258,31 @@ def test_simulated_poor_cells_fail_and_good_ones_pass(demultiplexed):
     # Measured on this seed: 97 % of the dying cells fail, and 0.15 % of the others.
     assert (~obs["qc_pass"])[obs["truth_low_quality"]].mean() > 0.85
     assert obs["qc_pass"][~obs["truth_low_quality"]].mean() > 0.99
+
+
+@pytest.mark.parametrize("limit", [15, (15, 0), (0, 1, 2), (0, float("nan")), None])
+def test_limits_are_pairs(cells, limit):
+    with pytest.raises(ValueError, match=r"limits\['pct_counts_mt'\] is .*a pair \(low, high\)"):
+        nk.pp.qc(cells([cell(total=700)], GENES), limits={"pct_counts_mt": limit})
+
+
+def test_a_side_without_a_limit(cells):
+    adata = cells([cell(total=700), cell(total=400)], GENES)
+    nk.pp.qc(adata, preset="coculture", limits={
+        "total_counts": (500, float("inf")), "pct_counts_ribo": (0, 100)})  # fmt: skip
+    assert adata.obs["qc_reason"].tolist() == ["pass", "low counts"]
+
+
+@pytest.mark.parametrize("n_mads", [0, -1, float("nan")])
+def test_deviations_are_positive(cells, n_mads):
+    with pytest.raises(ValueError, match=r"n_mads is .*; a positive number"):
+        nk.pp.qc(cells([cell(total=700)], GENES), n_mads=n_mads)
+
+
+def test_adaptive_limits_have_two_sides(cells):
+    """Cells of far more counts than the others are doublets more often than not."""
+    usual = [cell(total=1000 + 20 * i) for i in range(20)]
+    adata = cells([*usual, cell(total=100_000)], GENES)
+    nk.pp.qc(adata)
+    assert adata.obs["qc_reason"].tolist()[-1] == "high counts"
+    assert adata.obs["qc_pass"].sum() == 20

@@ -9,11 +9,13 @@ import anndata
 import numpy as np
 import pandas as pd
 import pytest
+from scipy import stats
 
 import nkscore as nk
 from nkscore._report import _html as html
+from nkscore._report._figures import file_names
 from nkscore._report._results import Results
-from nkscore._report._words import found
+from nkscore._report._words import found, measured
 from nkscore.errors import MissingKeyError
 
 NASTY = '<script>document.title="owned"</script>'
@@ -225,6 +227,18 @@ def test_summary_says_what_was_planted(page):
     assert "Not made:" not in text
 
 
+def test_q_values_are_what_the_footer_says(finished_demo, page):
+    table = pd.read_csv(finished_demo[1] / "tables" / "tumor_response.tsv", sep="\t")
+    text = page.read_text(encoding="utf-8")
+    assert "q_value: Benjamini and Hochberg over all tests of the table" in text
+    q = stats.false_discovery_control(table["p_value"])
+    np.testing.assert_allclose(table["q_value"], q)
+    assert "q_value_line: over those of one line" in text
+    one = table[table["tumor"] == "K562"]
+    q = stats.false_discovery_control(one["p_value"])
+    np.testing.assert_allclose(one["q_value_line"], q)
+
+
 def test_every_table_names_its_method_and_version(page):
     text = page.read_text(encoding="utf-8")
     version = f"nkscore {nk.__version__}"
@@ -372,3 +386,82 @@ def test_same_input_gives_the_same_bytes(tmp_path):
     nk.pp.qc(adata)
     first, second = (nk.report(adata, {}, tmp_path / f"{i}.html").read_bytes() for i in (1, 2))
     assert first == second
+
+
+def responses_of(lines, n_genes=12):
+    """Genes that respond in one line or the other, in turn."""
+    rows = [
+        {"tumor": line, "gene": f"G{i}", "log2_fc": 2.0 + i if (i + j) % 2 else 0.1,
+         "p_value": 1e-6, "q_value": 1e-5}
+        for i in range(n_genes) for j, line in enumerate(lines)
+    ]  # fmt: skip
+    return pd.DataFrame(rows)
+
+
+@pytest.fixture
+def bare():
+    return anndata.AnnData(np.zeros((3, 2), dtype=np.float32))
+
+
+def test_heat_map_of_modules_is_drawn_from_the_response_alone(tmp_path, bare):
+    response = responses_of(["A", "B", "C"]).assign(ambient_suspect=False)
+    response.loc[response["gene"] == "G3", "ambient_suspect"] = True
+    before = response.copy()
+    text = nk.report(bare, response, tmp_path / "r.html").read_text(encoding="utf-8")
+    assert 'id="figure-response_heatmap"' in text
+    assert 'id="table-response_modules"' in text
+    assert re.search(
+        r"tl\.response_modules\(gene_sets=&#x27;hallmark&#x27;, k=8, .*n_top=200", text
+    )
+    section = text[text.index('id="table-response_modules"') :]
+    genes = re.findall(r"<tr><td>(G\d+)</td>", section)
+    assert sorted(genes) == sorted(f"G{i}" for i in range(12) if i != 3)
+    pd.testing.assert_frame_equal(response, before)
+
+
+def test_modules_of_the_caller_are_drawn_as_they_are(tmp_path, bare):
+    response = responses_of(["A", "B"])
+    modules = pd.DataFrame({"gene": ["G1", "G2"], "module": [1, 2], "label": ["mine", "unnamed"]})
+    tables = {"tumor_response": response, "response_modules": modules}
+    text = nk.report(bare, tables, tmp_path / "r.html").read_text(encoding="utf-8")
+    assert 'id="figure-response_heatmap"' in text
+    assert 'data-name="response_modules" data-rows="2"' in text
+
+
+def test_one_line_has_no_modules_and_says_so(tmp_path, bare):
+    path = nk.report(bare, responses_of(["A"]), tmp_path / "r.html")
+    text = path.read_text(encoding="utf-8")
+    assert "Not made: response_modules. The table holds one line only (A)" in text
+    assert 'id="figure-response_heatmap"' not in text
+    assert 'id="figure-volcano_A"' in text
+
+
+def test_names_alike_do_not_share_a_figure(tmp_path, bare):
+    """A slash cannot stand in the name of a file, and case does not count on every disk."""
+    lines = ["A/B", "A_B", "a_b"]
+    text = nk.report(bare, responses_of(lines), tmp_path / "r.html").read_text(encoding="utf-8")
+    images = dict(re.findall(r'id="figure-(volcano_[^"]+)".*?base64,([^"]+)"', text))
+    assert len(images) == len(set(images.values())) == 3
+
+
+def test_file_names_differ():
+    assert file_names(["A/B", "A_B", "x", "a_b", "A_B_2"]) == ["A_B", "A_B_2", "x", "a_b_3",
+                                                              "A_B_2_2"]  # fmt: skip
+
+
+def test_empty_response_and_names_that_are_no_text(tmp_path, bare):
+    tables = {"tumor_response": responses_of(["A", "B"])[:0], 1: pd.DataFrame({"x": [1]})}
+    text = nk.report(bare, tables, tmp_path / "r.html").read_text(encoding="utf-8")
+    assert "nan" not in text[: text.index('id="more"')].split("<main>")[1].split("<table")[0]
+    assert 'id="table-1"' in text
+    assert "Not made: figure response_dots. The table has no rows" in text
+
+
+def test_sample_of_two_lanes_is_one_sample(bare):
+    adata = anndata.AnnData(np.zeros((4, 2), dtype=np.float32))
+    adata.obs["lane"] = ["l1", "l1", "l2", "l2"]
+    adata.obs["sample"] = ["a", "b", "a", "b"]
+    adata.obs["condition"] = ["coculture", "nk_mono"] * 2
+    text = " ".join(measured(Results(adata, adata)))
+    assert "2 samples" in text
+    assert "1 in co-culture, 1 NK alone" in text

@@ -5,7 +5,7 @@ import pandas as pd
 import pytest
 
 from nkscore.errors import GeneCoverageError, MissingKeyError
-from nkscore.signatures import Signature, as_signatures, get, panel
+from nkscore.signatures import Signature, as_signatures, get, panel, vocabulary
 
 RESTING, ADAPTIVE = "DUFVA2023_NK_RESTING", "DUFVA2023_NK_ADAPTIVE"
 
@@ -123,3 +123,29 @@ def test_gene_in_both_directions():
 def test_unknown_set_as_value():
     with pytest.raises(MissingKeyError, match="no signature 'GNLY'"):
         as_signatures({"a": "GNLY"})
+
+
+def test_levels_that_no_row_holds_are_no_sets():
+    table = pd.DataFrame({"signature": ["a", "a", "b"], "gene": ["GNLY", "PRF1", "NKG7"]})
+    table["signature"] = table["signature"].astype("category")
+    part = table[table["signature"] == "a"]
+    assert as_signatures(part) == {"a": Signature("a", up=("GNLY", "PRF1"))}
+
+
+def test_spaces_around_a_name_are_no_part_of_it():
+    table = pd.DataFrame({"set": ["a ", " a"], "gene": ["GNLY", "PRF1"]})
+    assert as_signatures(table) == {"a": Signature("a", up=("GNLY", "PRF1"))}
+
+
+def test_columns_of_one_name():
+    table = pd.DataFrame([["a", "GNLY", "X"]], columns=["set", "gene", "Gene"])
+    with pytest.raises(ValueError, match="more than one column 'gene'"):
+        as_signatures(table)
+
+
+@pytest.mark.parametrize(
+    ("states", "message"), [({}, "No state is given"), ({"a": {"GNLY": 0}}, "without markers: a")]
+)
+def test_vocabulary_needs_markers(states, message):
+    with pytest.raises(GeneCoverageError, match=message):
+        vocabulary(states)

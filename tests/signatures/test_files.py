@@ -147,3 +147,10 @@ def test_table_with_missing_values():
     table = pd.DataFrame({"signature": ["a", "a"], "gene": ["A", None]})
     with pytest.raises(TypeError, match="not a gene symbol"):
         as_signatures(table)
+
+
+def test_mark_before_the_text_is_no_part_of_a_name(tmp_path):
+    """Spreadsheets and editors of Windows write one."""
+    path = tmp_path / "a.gmt"
+    path.write_bytes("\ufeffkilling\tmine\tGNLY\tPRF1\n".encode())
+    assert list(load(path)) == ["killing"]

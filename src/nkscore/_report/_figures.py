@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 from tqdm import tqdm
 
 from nkscore import pl, schema, signatures
+from nkscore._report._results import unflagged
 from nkscore.errors import NkscoreError
 
 if TYPE_CHECKING:
@@ -27,6 +28,7 @@ if TYPE_CHECKING:
 
 _LOG = logging.getLogger("nkscore")
 CORE = "DUFVA2023_CORE_NK_RESPONSE_NO_AMBIENT"
+MODULES = "response_modules"
 QUALITY, STATES, RESPONSE = "quality", "states", "response"
 
 
@@ -108,7 +110,9 @@ def panels(results: Results) -> list[Panel]:
         for f in FROM_TABLES
         if f.table in results.tables
     ]
-    return [*_of_lanes(results), *_maps(results), *ready, *_volcanoes(results)]
+    return [
+        *_of_lanes(results), *_maps(results), *ready, *_heat_map(results), *_volcanoes(results),
+    ]  # fmt: skip
 
 
 def _of_lanes(results: Results) -> list[Panel]:
@@ -156,16 +160,27 @@ def _no_gray(column: str) -> dict[str, Any]:
     return {} if column == schema.CONDITION else {"gray": ()}
 
 
+def _heat_map(results: Results) -> list[Panel]:
+    if not {"tumor_response", MODULES} <= set(results.tables):
+        return []
+    table, modules = unflagged(results.tables["tumor_response"]), results.tables[MODULES]
+    return [
+        Panel("response_heatmap", RESPONSE, "Genes that respond alike",
+              "Genes whose response differs most between lines, in modules named by the gene set "
+              "that they overlap; some genes are named. Gray: not tested, or ambient RNA may "
+              "explain it.",
+              partial(pl.response_heatmap, table, modules=modules))
+    ]  # fmt: skip
+
+
 def _volcanoes(results: Results) -> list[Panel]:
     found = []
     core = signatures.get(CORE)
     for name, table in results.tables.items():
-        if not is_response(table):
+        # The NK response would double the number of figures; its table says as much.
+        if not is_response(table) or name == "nk_response":
             continue
         for line in table["tumor"].astype(str).unique():
-            # The NK response would double the number of figures; its table says as much.
-            if name == "nk_response":
-                continue
             short = f"volcano_{line}" if name == "tumor_response" else f"volcano_{name}_{line}"
             found.append(
                 Panel(short, RESPONSE, f"Response of {line}",
@@ -177,8 +192,9 @@ def _volcanoes(results: Results) -> list[Panel]:
 
 
 def is_response(table: pd.DataFrame) -> bool:
-    """Whether a table is one that tl.interaction_response makes."""
-    return {"tumor", "gene", "log2_fc", "p_value", "q_value"} <= set(table.columns)
+    """Whether a table is one that tl.interaction_response makes, and holds anything."""
+    wanted = {"tumor", "gene", "log2_fc", "p_value", "q_value"}
+    return len(table) > 0 and wanted <= set(table.columns)
 
 
 def draw(
@@ -193,8 +209,11 @@ def draw(
     before = mpl.get_backend()
     plt.switch_backend("Agg")
     try:
-        for panel in tqdm(panels(results), desc="figures", leave=False, disable=None):
-            path = _save(panel, folder, formats, results.skipped)
+        planned = panels(results)
+        names = file_names([panel.name for panel in planned])
+        bar = tqdm(planned, desc="figures", leave=False, disable=None)
+        for panel, name in zip(bar, names, strict=True):
+            path = _save(panel, folder / name, formats, results.skipped)
             if path is not None:
                 drawn.append((panel, path))
     finally:
@@ -202,13 +221,24 @@ def draw(
     return drawn
 
 
-def _save(
-    panel: Panel, folder: Path, formats: Sequence[str], skipped: dict[str, str]
-) -> Path | None:
+def file_names(names: Sequence[str]) -> list[str]:
+    """Return a name of a file for each name; they differ also where case does not count."""
+    taken: set[str] = set()
+    found = []
+    for name in names:
+        # A lane or a line may be named with a slash.
+        plain = stem = name.replace("/", "_")
+        number = 2
+        while plain.casefold() in taken:
+            plain, number = f"{stem}_{number}", number + 1
+        taken.add(plain.casefold())
+        found.append(plain)
+    return found
+
+
+def _save(panel: Panel, path: Path, formats: Sequence[str], skipped: dict[str, str]) -> Path | None:
     import matplotlib.pyplot as plt
 
-    # A lane may be named with a slash.
-    path = folder / panel.name.replace("/", "_")
     try:
         with warnings.catch_warnings():
             # Letters that no installed font has are drawn as boxes, once per letter and figure.

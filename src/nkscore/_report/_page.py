@@ -63,8 +63,8 @@ def page(results: Results, drawn: list[tuple[Panel, Path]], title: str) -> str:
 _FOOTER = (
     "This page is one file and loads nothing. Tables hold all rows, compressed, with six "
     "significant digits; they sort by their headings, and the filter takes words and conditions "
-    "such as q_value&lt;0.05, all of which a row must meet. q-values: Benjamini and Hochberg, "
-    "within each line."
+    "such as q_value&lt;0.05, all of which a row must meet. q_value: Benjamini and Hochberg over "
+    "all tests of the table; q_value_line: over those of one line."
 )
 
 

@@ -10,6 +10,12 @@ if TYPE_CHECKING:
     from anndata import AnnData
 
 
+def unflagged(responses: pd.DataFrame) -> pd.DataFrame:
+    """Return the rows of a response without genes that ambient RNA may explain."""
+    suspect = responses.get("ambient_suspect")
+    return responses if suspect is None else responses[~suspect.astype(bool)]
+
+
 @dataclass(slots=True)
 class Results:
     """All loaded cells, the kept ones, tables by name, and what could not be made and why."""

@@ -6,7 +6,8 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
 from nkscore import schema, tl
-from nkscore._report._figures import CORE, QUALITY, RESPONSE, STATES, is_response
+from nkscore._report._figures import CORE, MODULES, QUALITY, RESPONSE, STATES, is_response
+from nkscore._report._results import unflagged
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -50,11 +51,6 @@ def _cells_with_ambient(results: Results) -> dict[str, Any]:
     return {"adata": results.kept if measured else None}
 
 
-def _unflagged(responses: pd.DataFrame) -> pd.DataFrame:
-    suspect = responses.get("ambient_suspect")
-    return responses if suspect is None else responses[~suspect.astype(bool)]
-
-
 _NK, _TUMOR = {"state": schema.NK_STATE}, {"state": schema.TUMOR_STATE}
 #: One line per table, in the order in which they are made: add yours here.
 TABLES: tuple[Table, ...] = (
@@ -81,13 +77,17 @@ TABLES: tuple[Table, ...] = (
           "leave the order of two lines open."),
     Table("core_response", "core_response", RESPONSE, "Core response of tumor cells",
           "The responses of all lines combined gene by gene, without genes that ambient RNA may "
-          "explain.", reads="tumor_response", keep=_unflagged),
+          "explain.", reads="tumor_response", keep=unflagged),
+    Table(MODULES, "response_modules", RESPONSE, "Modules of the tumor response",
+          "Genes whose response differs most between lines, in the order of the heat map, without "
+          "those that ambient RNA may explain; label: the gene set that a module overlaps.",
+          reads="tumor_response", keep=unflagged),
     Table("decompose_shift", "decompose_shift", RESPONSE, "Within states, or by their shares",
           "Change of the mean core response score, split into change within tumor states and "
           "change of their shares.", {"score": CORE, "strata": schema.TUMOR_STATE}),
     Table("tumor_enrichment", "enrichment", RESPONSE, "Gene sets in the tumor response",
           "Hallmark gene sets whose genes move further than the others, without genes that ambient "
-          "RNA may explain.", reads="tumor_response", keep=_unflagged),
+          "RNA may explain.", reads="tumor_response", keep=unflagged),
     Table("communication", "communication", RESPONSE, "Receptors and ligands",
           "Pairs of NK and tumor cells; log2_fc: change of the product in co-culture."),
 )  # fmt: skip

@@ -9,6 +9,7 @@ import pandas as pd
 from nkscore import schema
 from nkscore._report._caveats import names, samples_of
 from nkscore._report._figures import is_response
+from nkscore._report._results import unflagged
 from nkscore.pl._palettes import printed
 
 if TYPE_CHECKING:
@@ -58,7 +59,8 @@ def _removed(results: Results) -> str:
 def _conditions(table: pd.DataFrame) -> str:
     if schema.CONDITION not in table:
         return ""
-    counts = table[schema.CONDITION].value_counts()
+    # A sample that was loaded on two lanes has two rows.
+    counts = table.drop_duplicates(schema.SAMPLE)[schema.CONDITION].value_counts()
     times = ""
     if schema.TIME_H in table and table[schema.TIME_H].notna().any():
         hours = sorted(table[schema.TIME_H].dropna().unique())
@@ -119,7 +121,7 @@ def _flagged(counts: pd.DataFrame) -> str:
 
 def _shared(table: pd.DataFrame) -> str:
     n_lines = table["tumor"].nunique()
-    sure = table[(table["q_value"] < FDR) & _trusted(table)]
+    sure = unflagged(table[table["q_value"] < FDR])
     if n_lines < 2 or not len(sure):
         return ""
     tally = sure.groupby([sure["gene"].astype(str), sure["log2_fc"] > 0]).size()
@@ -132,12 +134,6 @@ def _shared(table: pd.DataFrame) -> str:
         if genes:
             parts.append(f"{word}: {names(genes, 20)}")
     return f"Same way in at least half of the lines, not flagged: {'; '.join(parts)}."
-
-
-def _trusted(table: pd.DataFrame) -> pd.Series:
-    if "ambient_suspect" not in table:
-        return pd.Series(data=True, index=table.index)
-    return ~table["ambient_suspect"].astype(bool)
 
 
 def genes_per_line(table: pd.DataFrame) -> pd.DataFrame:

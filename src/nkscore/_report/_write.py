@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import inspect
 import os
 import tempfile
 from pathlib import Path
@@ -9,12 +10,12 @@ from typing import TYPE_CHECKING
 
 import pandas as pd
 
-from nkscore import schema
-from nkscore._report._figures import draw
+from nkscore import schema, tl
+from nkscore._report._figures import MODULES, draw, is_response
 from nkscore._report._page import page
 from nkscore._report._results import Results
-from nkscore._report._tables import ORDER
-from nkscore.errors import MissingKeyError
+from nkscore._report._tables import ORDER, TABLES
+from nkscore.errors import MissingKeyError, NkscoreError
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -39,7 +40,7 @@ def report(
 
     Reads what is there of ``obs`` (``lane``, ``sample``, ``qc_pass``, ``hashtag_class``,
     ``compartment``, ``nk_state``, ``tumor_state``, ...), ``obsm["hashtags"]``, ``obsm["X_umap"]``
-    and ``uns["nkscore"]``; computes nothing but counts.
+    and ``uns["nkscore"]``; computes nothing but counts and the modules of the tumor response.
 
     Parameters
     ----------
@@ -49,7 +50,8 @@ def report(
         Table of :func:`nkscore.tl.interaction_response`, or any tables by name. The names that
         ``nkscore run`` uses (``tumor_response``, ``nk_response``, ``nk_state_fractions``,
         ``nk_state_shift``, ``ambient``, ...) get their figures and words; a table alone is
-        ``tumor_response``.
+        ``tumor_response``. Its heat map shows ``response_modules``, by default those of
+        :func:`nkscore.tl.response_modules`.
     path
         HTML file to write.
     loaded
@@ -93,9 +95,25 @@ def report(
     if "ambient" not in results.tables and "pp.ambient" in record:
         results.tables["ambient"] = record["pp.ambient"]["samples"]
         results.methods["ambient"] = ("pp.ambient", dict(record["pp.ambient"]["options"]))
+    _add_modules(results)
     with tempfile.TemporaryDirectory() as folder:
         write(results, draw(results, Path(folder), formats=["png"]), path, title=title)
     return path
+
+
+def _add_modules(results: Results) -> None:
+    response = results.tables.get("tumor_response")
+    if MODULES in results.tables or response is None or not is_response(response):
+        return
+    modules = next(table for table in TABLES if table.name == MODULES)
+    try:
+        results.tables[MODULES] = modules.make(results, {})
+    except NkscoreError as error:
+        results.skipped[MODULES] = str(error)
+        return
+    given = inspect.signature(getattr(tl, modules.function)).parameters.values()
+    options = {each.name: each.default for each in given if each.default is not each.empty}
+    results.methods[MODULES] = (f"tl.{modules.function}", options)
 
 
 def _checked(tables: Mapping[str, pd.DataFrame]) -> dict[str, pd.DataFrame]:
@@ -109,8 +127,9 @@ def _checked(tables: Mapping[str, pd.DataFrame]) -> dict[str, pd.DataFrame]:
         if not isinstance(table, pd.DataFrame):
             msg = f"responses[{name!r}] is of type {type(table).__name__}; a DataFrame is needed."
             raise MissingKeyError(msg)
-    known = [name for name in ORDER if name in tables]
-    return {name: tables[name] for name in dict.fromkeys([*known, *tables])}
+    named = {str(name): table for name, table in tables.items()}
+    known = [name for name in ORDER if name in named]
+    return {name: named[name] for name in dict.fromkeys([*known, *named])}
 
 
 def write(

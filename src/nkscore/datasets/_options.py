@@ -65,12 +65,16 @@ class Options:
         _per_name("ifn_response", self.ifn_response, self.tumors, float("inf"))
         if self.donor_response is not None:
             _per_name("donor_response", self.donor_response, self.donors, float("inf"))
-        if isinstance(self.nk_states, bool):
+        states: Any = self.nk_states
+        if isinstance(states, bool):
             return
-        _known("nk_states", self.nk_states, [*self.tumors, "alone"])
-        for tumor, fractions in self.nk_states.items():
+        if not isinstance(states, Mapping):
+            msg = f"nk_states is {states!r}; True, False or fractions per line are needed."
+            raise ValueError(msg)  # noqa: TRY004 - the value is at fault as much as its type
+        _known("nk_states", states, [*self.tumors, "alone"])
+        for tumor, fractions in states.items():
             _known(f"nk_states[{tumor!r}]", fractions, NK_STATES)
-            if min(fractions.values()) < 0 or abs(sum(fractions.values()) - 1) > 1e-6:
+            if min(fractions.values(), default=0) < 0 or abs(sum(fractions.values()) - 1) > 1e-6:
                 msg = (
                     f"nk_states[{tumor!r}] holds {dict(fractions)}; fractions that are not "
                     "negative and sum to 1 are needed."

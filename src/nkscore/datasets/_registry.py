@@ -73,6 +73,8 @@ def fetch(
 
     Raises
     ------
+    ValueError
+        If the registry has no such row.
     LaneError
         If there is no address for it (the message says how to get it), the download fails, or
         the checksum is wrong.

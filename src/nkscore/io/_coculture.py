@@ -271,6 +271,8 @@ def read_lane(
     source = load(place, genome=genome)
     tag_path = "" if hashtag_path is None else str(hashtag_path)
     table = _loading.tag_table(source, tag_path, Path(), genome=genome, stacklevel=4)
+    if isinstance(hashtags, str):
+        hashtags = [hashtags]
     wanted = [] if hashtags is None else list(dict.fromkeys(hashtags))
     if hashtags is None and tag_path:
         wanted = [str(name) for name in table.names]

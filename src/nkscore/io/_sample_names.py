@@ -153,6 +153,9 @@ def parse_sample_names(
     if errors not in {"raise", "ignore"}:
         msg = f"errors={errors!r} is unknown. Pass 'raise' or 'ignore'."
         raise ValueError(msg)
+    # One text is one name: its letters are none.
+    names, missing = _several(names), _several(missing)
+    tumors = _several(tumors)
     index = names.index if isinstance(names, pd.Series) else None
     codes, unique = pd.factorize(pd.Series(list(names), dtype=object), use_na_sentinel=True)
     rules = _compiled(SAMPLE_NAME_PATTERNS if patterns is None else patterns)
@@ -173,9 +176,12 @@ def parse_sample_names(
     return _table(rows, codes, index)
 
 
+def _several(names: Any) -> Any:
+    return [names] if isinstance(names, str) else names
+
+
 def _compiled(patterns: Patterns) -> list[tuple[re.Pattern[str], Mapping[str, str]]]:
-    if isinstance(patterns, str):
-        patterns = [patterns]
+    patterns = _several(patterns)
     implications = patterns if isinstance(patterns, Mapping) else dict.fromkeys(patterns, _NOTHING)
     rules = []
     for pattern, implied in implications.items():

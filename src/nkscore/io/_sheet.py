@@ -135,6 +135,9 @@ def _read_file(path: Path) -> tuple[list[str], list[list[str]], tuple[str, ...],
 
 
 def _lines(path: Path) -> list[str]:
+    if path.is_dir():
+        msg = f"The sample sheet {path} is a folder. Give the CSV or TSV file in it."
+        raise SampleSheetError(msg)
     if not path.is_file():
         msg = f"The sample sheet {path} does not exist (working folder: {Path.cwd()})."
         raise SampleSheetError(msg)
@@ -265,5 +268,9 @@ def number(sheet: Sheet, text: str) -> float:
     """Return the number that ``text`` means, NaN if empty; raise ValueError if none."""
     if not text:
         return float("nan")
+    if "_" in text:
+        # Python would read the ratio 1_16, as some write 1:16, as 116.
+        msg = f"{text!r} is not a number"
+        raise ValueError(msg)
     # In files with semicolons the comma is the decimal mark of the spreadsheet's locale.
     return float(text.replace(",", ".") if sheet.decimal_comma else text)

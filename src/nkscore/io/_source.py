@@ -92,6 +92,18 @@ def nearby(path: Path) -> str:
     return f" {folder} holds: {shown or 'nothing'}."
 
 
+def files_of(path: Path) -> list[Path]:
+    """Return every file that a lane at ``path`` is read from, and perhaps some beside."""
+    if path.is_dir():
+        return [file for file in path.rglob("*") if file.is_file()]
+    if not path.is_file():
+        return []
+    if ".mtx" in path.suffixes:
+        # Its barcodes and features lie beside it.
+        return [file for file in path.parent.iterdir() if file.is_file()]
+    return [path]
+
+
 def default_lane(path: Path) -> str:
     """Return the lane name that ``path`` suggests.
 

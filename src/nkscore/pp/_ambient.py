@@ -10,7 +10,8 @@ import pandas as pd
 
 from nkscore import schema, signatures
 from nkscore._shared._samples import Samples, compartment_samples, labels
-from nkscore.errors import DesignError, GeneCoverageError
+from nkscore.errors import DesignError, GeneCoverageError, WrongScaleError
+from nkscore.pp._options import check_positive, check_share
 from nkscore.pp._references import identity_genes
 from nkscore.stats import ambient_share, group_sums
 
@@ -53,7 +54,7 @@ def ambient(
         A gene is used for a line if its share in the soup is this many times the upper limit of
         its share in the line's monoculture.
     confidence
-        Coverage of the intervals, 0 to 1.
+        Coverage of the intervals, from 0 to below 1.
 
     Returns
     -------
@@ -73,7 +74,12 @@ def ambient(
     DesignError
         If no co-culture sample has enough tumor cells, or a lane holds no NK cell.
     GeneCoverageError
-        If the soup and the data share too few genes, or no gene is specific to NK cells.
+        If the soup and the data share too few genes, its genes are repeated, or too few genes are
+        specific to NK cells.
+    WrongScaleError
+        If the soup of a lane has no counts, or negative ones.
+    ValueError
+        If ``confidence`` or ``fold`` is out of its range.
 
     Notes
     -----
@@ -94,6 +100,8 @@ def ambient(
     True
     """
     schema.check_input(adata)
+    check_share("confidence", confidence)
+    check_positive("fold", fold)
     columns = [schema.LANE, schema.TUMOR, schema.CONDITION]
     samples = compartment_samples(adata, schema.TUMOR_CELLS, columns=columns, min_cells=min_cells)
     own = _monocultures(adata, samples)
@@ -199,9 +207,15 @@ def _soups(
 
 
 def _given_soup(adata: AnnData, soup: pd.DataFrame, lane: str) -> Floats:
-    if lane not in soup.columns:
-        msg = f"soup has no column {lane!r} (it has {', '.join(map(str, soup.columns))})."
+    lanes = list(soup.columns) if isinstance(soup, pd.DataFrame) else []
+    if lane not in lanes:
+        have = ", ".join(map(str, lanes[:10])) or f"a {type(soup).__name__} is no table of lanes"
+        msg = f"soup has no column {lane!r} ({have}); give a DataFrame of genes × lanes."
         raise DesignError(msg)
+    if not soup.index.is_unique:
+        again = soup.index[soup.index.duplicated()][0]
+        msg = f"soup holds gene {again!r} more than once. Sum its rows: each gene must be one."
+        raise GeneCoverageError(msg)
     profile = soup[lane].reindex(adata.var_names)
     if profile.notna().mean() < 0.5:
         msg = (
@@ -210,6 +224,12 @@ def _given_soup(adata: AnnData, soup: pd.DataFrame, lane: str) -> Floats:
         )
         raise GeneCoverageError(msg)
     values = np.nan_to_num(profile.to_numpy(dtype=float))
+    if values.min() < 0 or not 0 < values.sum() < np.inf:
+        msg = (
+            f"soup[{lane!r}] ranges from {values.min():g} to {values.max():g}; counts or shares "
+            "from 0, not all of them 0, are needed. Sum the counts of the empty droplets."
+        )
+        raise WrongScaleError(msg)
     return np.asarray(values / values.sum())
 
 

@@ -9,7 +9,9 @@ import numpy as np
 from scipy import sparse
 
 from nkscore import schema
+from nkscore._shared._samples import labels
 from nkscore.pp._marker_references import marker_references
+from nkscore.pp._options import check_share
 from nkscore.pp._references import Reference, monoculture_references
 from nkscore.stats import class_posterior, fit_concentration
 
@@ -83,7 +85,7 @@ def compartments(
     GeneCoverageError
         If the marker genes of NK cells are not in the data (``evidence="markers"``).
     ValueError
-        If ``evidence`` is none of the three.
+        If ``evidence`` is none of the three, or ``min_confidence`` is not from 0 to below 1.
 
     Notes
     -----
@@ -105,6 +107,7 @@ def compartments(
     if evidence not in {"auto", "monocultures", "markers"}:
         msg = f"Unknown evidence {evidence!r}. Known: auto, monocultures, markers."
         raise ValueError(msg)
+    check_share("min_confidence", min_confidence)
     source, references = _references(adata, evidence, min_cells=min_cells)
     call = np.full(adata.n_obs, schema.UNASSIGNED, dtype=object)
     confidence = np.zeros(adata.n_obs)
@@ -168,10 +171,11 @@ def _genotypes(adata: AnnData, column: str | None) -> Any:
         return weights
     schema.require(adata, "obs", [column], "your genotype caller")
     schema.require(adata, "obs", [schema.NK_DONOR, schema.TUMOR], "pp.demultiplex")
-    called = adata.obs[column].astype(object).to_numpy()
+    called = labels(adata.obs, column)
+    known = np.array([name is not None for name in called])
     found = {
-        0: called == adata.obs[schema.TUMOR].astype(object).to_numpy(),
-        1: called == adata.obs[schema.NK_DONOR].astype(object).to_numpy(),
+        0: known & (called == labels(adata.obs, schema.TUMOR)),
+        1: known & (called == labels(adata.obs, schema.NK_DONOR)),
         2: np.isin([str(c).lower() for c in called], ["doublet", "dbl"]),
     }
     for kind, cells in found.items():

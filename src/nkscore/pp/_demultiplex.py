@@ -13,6 +13,7 @@ from tqdm import tqdm
 from nkscore import schema
 from nkscore.errors import MissingKeyError, SampleSheetError, WrongScaleError
 from nkscore.pp._demultiplex_methods import METHODS, LaneFit, Options
+from nkscore.pp._options import check_share
 
 if TYPE_CHECKING:
     from anndata import AnnData
@@ -65,7 +66,7 @@ def demultiplex(
     Raises
     ------
     MissingKeyError
-        If there is no sample sheet or no hashtag matrix.
+        If there is no sample sheet or no table of hashtags.
     SampleSheetError
         If a lane has hashtags that the matrix lacks, or only one (or only one with counts).
     WrongScaleError
@@ -138,12 +139,8 @@ def _check_options(method: str, options: Options, min_confidence: float) -> None
                 "negative, singlet, doublet."
             )
             raise ValueError(msg)
-    for name, value in (
-        ("positive_quantile", options.positive_quantile), ("min_confidence", min_confidence)
-    ):  # fmt: skip
-        if not 0 <= value < 1:
-            msg = f"{name} is {value}; give a number from 0 to below 1."
-            raise ValueError(msg)
+    check_share("positive_quantile", options.positive_quantile)
+    check_share("min_confidence", min_confidence)
 
 
 def _depth(adata: AnnData) -> Any:
@@ -160,6 +157,12 @@ def _hashtag_counts(adata: AnnData) -> pd.DataFrame:
         )
         raise MissingKeyError(msg)
     counts = adata.obsm[schema.HASHTAGS]
+    if not isinstance(counts, pd.DataFrame):
+        msg = (
+            f"obsm['hashtags'] is of type {type(counts).__name__}, which does not name its tags; a "
+            "DataFrame of cells × hashtags is needed. Name the columns as the sample sheet does."
+        )
+        raise MissingKeyError(msg)
     try:
         schema.check_counts(counts.to_numpy(), "obsm['hashtags']")
     except WrongScaleError as error:

@@ -9,6 +9,7 @@ import numpy as np
 import pandas as pd
 
 from nkscore import schema
+from nkscore.pp._options import check_names
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -34,9 +35,10 @@ def keep(
     adata
         Cells × genes; not changed.
     hashtag_classes
-        Classes to keep.
+        Classes to keep: ``singlet``, ``doublet``, ``negative``.
     compartments
-        Compartments to keep; ``None`` keeps all.
+        Compartments to keep (``nk``, ``tumor``, ``other``, ``mixed``, ``unassigned``); ``None``
+        keeps all.
 
     Returns
     -------
@@ -49,7 +51,7 @@ def keep(
     MissingKeyError
         If no step that judges cells was run.
     ValueError
-        If no cell is left.
+        If no cell is left, or a class or compartment is not known.
 
     Examples
     --------
@@ -66,14 +68,19 @@ def keep(
         judged = True
         failed = ~adata.obs[schema.QC_PASS].to_numpy(dtype=bool)
         reason[failed] = "qc: " + adata.obs[schema.QC_REASON].astype(str).to_numpy()[failed]
-    for column, levels in (
-        (schema.HASHTAG_CLASS, hashtag_classes),
-        (schema.COMPARTMENT, compartments),
+    if isinstance(hashtag_classes, str):
+        hashtag_classes = [hashtag_classes]
+    if isinstance(compartments, str):
+        compartments = [compartments]
+    for column, option, known, wanted in (
+        (schema.HASHTAG_CLASS, "hashtag_classes", schema.HASHTAG_CLASSES, hashtag_classes),
+        (schema.COMPARTMENT, "compartments", schema.COMPARTMENTS, compartments),
     ):
-        if column in adata.obs and levels is not None:
+        if column in adata.obs and wanted is not None:
             judged = True
             values = adata.obs[column].astype(str).to_numpy()
-            out = (reason == "") & ~np.isin(values, list(levels))
+            check_names(option, wanted, [*dict.fromkeys((*known, *values))])
+            out = (reason == "") & ~np.isin(values, list(wanted))
             reason[out] = f"{column}: " + values[out]
     if not judged:
         schema.require(adata, "obs", [schema.QC_PASS], "pp.qc")
@@ -91,7 +98,7 @@ def keep(
         function="pp.keep",
         options={
             "hashtag_classes": list(hashtag_classes),
-            "compartments": list(compartments or []),
+            "compartments": None if compartments is None else list(compartments),
         },
         removed={str(k): int(v) for k, v in removed.items()},
         n_before=adata.n_obs,

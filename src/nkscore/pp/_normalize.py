@@ -8,6 +8,7 @@ import numpy as np
 from scipy import sparse
 
 from nkscore import schema
+from nkscore.pp._options import check_positive
 from nkscore.scoring import as_rows
 
 if TYPE_CHECKING:
@@ -38,7 +39,7 @@ def normalize(adata: AnnData, *, target_sum: float = 1e4) -> None:
     WrongScaleError
         If ``layers["counts"]`` is not counts.
     ValueError
-        If ``target_sum`` is not positive.
+        If ``target_sum`` is not positive and finite.
 
     Examples
     --------
@@ -48,9 +49,7 @@ def normalize(adata: AnnData, *, target_sum: float = 1e4) -> None:
     >>> nk.schema.validate(adata, stage="normalized")
     """
     schema.check_input(adata)
-    if not target_sum > 0:
-        msg = f"target_sum is {target_sum}; a positive number is needed, usually 10,000."
-        raise ValueError(msg)
+    check_positive("target_sum", target_sum)
     counts = sparse.csr_matrix(as_rows(adata.layers[schema.COUNTS]))
     total = np.asarray(counts.sum(axis=1, dtype=np.float64)).ravel()
     factor = np.divide(target_sum, total, out=np.zeros_like(total), where=total > 0)

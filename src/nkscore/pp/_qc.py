@@ -10,6 +10,7 @@ import pandas as pd
 from scipy import sparse
 
 from nkscore import schema
+from nkscore.pp._options import check_positive
 from nkscore.scoring import as_rows
 
 if TYPE_CHECKING:
@@ -61,9 +62,10 @@ def qc(
     adata
         Cells × genes.
     preset
-        ``"adaptive"``: per ``by``, low counts and genes below ``n_mads`` median absolute deviations
-        under the median on the log scale (and never below 200 genes), mitochondrial share above
-        ``n_mads`` over it (limit between 5 and 25 %). ``"coculture"`` and ``"cropseq"``: the
+        ``"adaptive"``: per ``by``, counts and genes more than ``n_mads`` median absolute deviations
+        below or above the median on the log scale (and fewer than 200 genes in any case),
+        mitochondrial share more than ``n_mads`` above it (limit between 5 and 25 %).
+        ``"coculture"`` and ``"cropseq"``: the
         fixed, inclusive limits of Dufva, Gandolfi et al. 2023.
     limits
         Inclusive ``(low, high)`` for any of ``total_counts``, ``n_genes_by_counts``,
@@ -77,7 +79,8 @@ def qc(
     -------
     None
         Writes ``obs["total_counts"]``, ``obs["n_genes_by_counts"]``, ``obs["pct_counts_mt"]``,
-        ``obs["pct_counts_ribo"]`` (float64; genes ``MT-*``; ``RPL*``, ``RPS*``),
+        ``obs["pct_counts_ribo"]`` (float64; genes ``MT-*``; ribosomal proteins, without kinases
+        such as ``RPS6KA1``),
         ``obs["qc_pass"]`` (bool), ``obs["qc_reason"]`` (categorical: ``pass``, or the limits that
         were crossed, such as ``low counts; high mitochondrial``) and ``uns["nkscore"]["pp.qc"]``
         with the limits per level of ``by``.
@@ -89,7 +92,8 @@ def qc(
     MissingKeyError
         If ``obs[by]`` is absent.
     ValueError
-        If the preset or a name in ``limits`` is unknown.
+        If the preset or a name in ``limits`` is unknown, a limit is no pair, or ``n_mads`` is not
+        above 0.
 
     Examples
     --------
@@ -101,14 +105,7 @@ def qc(
     """
     schema.check_input(adata)
     schema.require(adata, "obs", [by], "io.read_coculture")
-    unknown = set(limits or {}) - set(_REASON)
-    if unknown or (preset != "adaptive" and preset not in PRESETS):
-        what = f"limit {min(unknown)!r}" if unknown else f"preset {preset!r}"
-        msg = (
-            f"Unknown {what}. Presets: adaptive, {', '.join(PRESETS)}; "
-            f"limits: {', '.join(_REASON)}."
-        )
-        raise ValueError(msg)
+    _check_options(preset, dict(limits or {}), n_mads)
     metrics = _metrics(adata)
     groups = adata.obs[by].astype(str).to_numpy()
     fixed = PRESETS.get(preset, {}) | dict(limits or {})
@@ -134,6 +131,25 @@ def qc(
     )
     counts = adata.obs[schema.QC_REASON].value_counts()
     _LOG.info("QC: %s", ", ".join(f"{n} {reason}" for reason, n in counts.items()))
+
+
+def _check_options(preset: str, limits: dict[str, Any], n_mads: float) -> None:
+    unknown = set(limits) - set(_REASON)
+    if unknown or (preset != "adaptive" and preset not in PRESETS):
+        what = f"limit {min(unknown)!r}" if unknown else f"preset {preset!r}"
+        msg = (
+            f"Unknown {what}. Presets: adaptive, {', '.join(PRESETS)}; "
+            f"limits: {', '.join(_REASON)}."
+        )
+        raise ValueError(msg)
+    check_positive("n_mads", n_mads)
+    for name, pair in limits.items():
+        if np.shape(pair) != (2,) or not pair[0] <= pair[1]:
+            msg = (
+                f"limits[{name!r}] is {pair!r}; a pair (low, high) is needed, the lower first. "
+                "Write float('inf') for a side without a limit."
+            )
+            raise ValueError(msg)
 
 
 def _metrics(adata: AnnData) -> pd.DataFrame:

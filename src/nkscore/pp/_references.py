@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from nkscore import schema, signatures
+from nkscore._shared._samples import labels
 from nkscore.errors import DesignError
 from nkscore.stats import Markers, group_sums, marker_genes
 
@@ -54,11 +55,13 @@ def monoculture_references(
             schema.require(adata, "obs", columns, "pp.demultiplex")
         return None
     condition = adata.obs[schema.CONDITION].astype(object).to_numpy()
-    tumor = adata.obs[schema.TUMOR].astype(object).to_numpy()
+    # As text: lines such as 697 may come as numbers from the user's own table.
+    tumor = labels(adata.obs, schema.TUMOR)
     usable = usable_cells(adata)
     nk = usable & (condition == schema.NK_MONO)
     mono = usable & (condition == schema.TUMOR_MONO)
-    lines = [str(x) for x in sorted(set(tumor[mono])) if (mono & (tumor == x)).sum() >= min_cells]
+    known = sorted(set(tumor[mono]) - {None})
+    lines = [line for line in known if (mono & (tumor == line)).sum() >= min_cells]
     if nk.sum() < min_cells or not lines:
         if required:
             msg = (

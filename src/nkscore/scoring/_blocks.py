@@ -78,6 +78,12 @@ def row_blocks(rows: Any, n_bytes: int = BLOCK_BYTES) -> Iterator[RowBlock]:
         yield make_block(source, start, source.read(start, stop))
 
 
+def whole_block(matrix: Any, start: int = 0) -> RowBlock:
+    """Return all rows of a matrix, such as a chunk of a larger one, as the block from ``start``."""
+    rows = open_rows(matrix)
+    return make_block(rows, start, rows.read(0, rows.shape[0]))
+
+
 def make_block(rows: Rows, start: int, pieces: Pieces) -> RowBlock:
     """Check what was read and bring it to the form that kernels take."""
     indptr, indices, data = pieces

@@ -7,14 +7,12 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from tqdm.auto import tqdm
 
-from nkscore.scoring._blocks import make_block
+from nkscore.scoring._blocks import whole_block
 from nkscore.scoring._run import QUIET_SECONDS, check_largest, gene_sums
-from nkscore.scoring._sources import open_rows
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from nkscore.scoring._blocks import RowBlock
     from nkscore.scoring._registry import Scorer
     from nkscore.scoring._sets import GeneSets
 
@@ -31,25 +29,30 @@ def run_dask(
     """
     from dask.delayed import delayed  # type: ignore[import-not-found, unused-ignore]
 
-    n_cells, n_genes = matrix.shape
+    n_cells = matrix.shape[0]
     if sets.n_sets == 0:
         return np.zeros((n_cells, 0))
-    if matrix.numblocks[1] > 1:
-        matrix = matrix.rechunk({1: n_genes})
-    chunks = matrix.to_delayed().ravel()
+    matrix, chunks, starts = row_chunks(matrix)
     if scorer.prepare is not None:
-        tasks = [delayed(_chunk_sums)(chunk) for chunk in chunks]
+        tasks = [delayed(chunk_sums)(chunk) for chunk in chunks]
         sums = _computed(tasks, matrix.chunks[0], "means of genes")
         sets = scorer.prepare(sets, np.sum(sums, axis=0) / n_cells, **options)
     # One copy of the sets for all tasks, not one in each.
     shared = delayed(sets, pure=False)
-    starts = np.concatenate([[0], np.cumsum(matrix.chunks[0])[:-1]]).tolist()
     score = delayed(_chunk_scores)
     tasks = [
         score(chunk, start, scorer, shared, largest, options)
         for start, chunk in zip(starts, chunks, strict=True)
     ]
     return np.concatenate(_computed(tasks, matrix.chunks[0], f"scoring, {scorer.name}"))
+
+
+def row_chunks(matrix: Any) -> tuple[Any, Any, list[int]]:
+    """Return the array in chunks of whole rows, its delayed chunks, and the first cell of each."""
+    if matrix.numblocks[1] > 1:
+        matrix = matrix.rechunk({1: matrix.shape[1]})
+    starts = np.concatenate([[0], np.cumsum(matrix.chunks[0])[:-1]]).tolist()
+    return matrix, matrix.to_delayed().ravel(), starts
 
 
 def _computed(tasks: list[Any], n_cells: Sequence[int], label: str) -> list[Any]:
@@ -86,19 +89,14 @@ def _computed_by(client: Any, tasks: list[Any], n_cells: Sequence[int], bar: Any
     return list(client.gather(futures))
 
 
-def _blocks(chunk: Any, start: int = 0) -> list[RowBlock]:
-    rows = open_rows(chunk)
-    return [make_block(rows, start, rows.read(0, rows.shape[0]))]
-
-
-def _chunk_sums(chunk: Any) -> Scores:
-    (block,) = _blocks(chunk)
-    return gene_sums(block)
+def chunk_sums(chunk: Any) -> Scores:
+    """Return the sum of each gene over a chunk."""
+    return gene_sums(whole_block(chunk))
 
 
 def _chunk_scores(  # noqa: PLR0917 (dask passes positional arguments)
     chunk: Any, start: int, scorer: Scorer, sets: GeneSets, largest: float | None, options: Any
 ) -> Scores:
-    (block,) = _blocks(chunk, start)
+    block = whole_block(chunk, start)
     check_largest(block, largest)
     return scorer.func(block, sets, **options)

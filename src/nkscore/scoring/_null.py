@@ -7,14 +7,9 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from nkscore.scoring._blocks import make_block
-from nkscore.scoring._run import (
-    check_largest,
-    check_options,
-    gene_means,
-    gene_sums,
-    map_blocks,
-)
+from nkscore.scoring._blocks import whole_block
+from nkscore.scoring._dask import chunk_sums, row_chunks
+from nkscore.scoring._run import check_largest, check_options, gene_means, map_blocks
 from nkscore.scoring._sets import gene_sets
 from nkscore.scoring._sources import is_dask, open_rows
 
@@ -105,16 +100,14 @@ def _of_chunks(
     from dask.base import compute  # type: ignore[import-not-found, unused-ignore]
     from dask.delayed import delayed  # type: ignore[import-not-found, unused-ignore]
 
-    n_cells, n_genes = matrix.shape
-    if matrix.numblocks[1] > 1:
-        matrix = matrix.rechunk({1: n_genes})
-    chunks = matrix.to_delayed().ravel()
-    tasks = [delayed(_chunk_sums)(chunk) for chunk in chunks]
+    matrix, chunks, starts = row_chunks(matrix)
+    tasks = [delayed(chunk_sums)(chunk) for chunk in chunks]
     sums = compute(*tasks)  # type: ignore[no-untyped-call, unused-ignore]
-    plan = with_random_sets(sets, np.sum(sums, axis=0) / n_cells, n_random=n_random, rng=rng)
+    plan = with_random_sets(
+        sets, np.sum(sums, axis=0) / matrix.shape[0], n_random=n_random, rng=rng
+    )
     # One copy of the plan for all tasks, not one in each.
     shared = delayed(plan, pure=False)
-    starts = np.concatenate([[0], np.cumsum(matrix.chunks[0])[:-1]]).tolist()
     tasks = [
         delayed(_chunk_standing)(chunk, start, task, shared)
         for start, chunk in zip(starts, chunks, strict=True)
@@ -124,17 +117,8 @@ def _of_chunks(
     return z, p
 
 
-def _chunk_block(chunk: Any, start: int = 0) -> RowBlock:
-    rows = open_rows(chunk)
-    return make_block(rows, start, rows.read(0, rows.shape[0]))
-
-
-def _chunk_sums(chunk: Any) -> Scores:
-    return gene_sums(_chunk_block(chunk))
-
-
 def _chunk_standing(chunk: Any, start: int, task: _Task, plan: GeneSets) -> tuple[Scores, Scores]:
-    _, z, p = task(_chunk_block(chunk, start), plan)
+    _, z, p = task(whole_block(chunk, start), plan)
     return z, p
 
 

@@ -148,7 +148,9 @@ def _gmt_lines(signature: Signature) -> list[str]:
 
 def _read_gmt(path: Path) -> dict[str, Signature]:
     with (
-        gzip.open(path, "rt", encoding="utf-8") if _zipped(path) else path.open(encoding="utf-8")
+        gzip.open(path, "rt", encoding="utf-8-sig")
+        if _zipped(path)
+        else path.open(encoding="utf-8-sig")
     ) as file:
         rows = [line.rstrip("\r\n").split("\t") for line in file if line.strip()]
     names = [row[0] for row in rows]

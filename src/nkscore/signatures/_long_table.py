@@ -35,9 +35,15 @@ def to_long_table(signatures: Mapping[str, Signature]) -> pd.DataFrame:
 def from_long_table(table: pd.DataFrame, where: str) -> dict[str, Signature]:
     """Return the signatures of a long table; ``where`` names it in errors."""
     frame = table.rename(columns=lambda column: str(column).strip().casefold())
+    if not frame.columns.is_unique:
+        again = frame.columns[frame.columns.duplicated()][0]
+        msg = f"{where} has more than one column {again!r} (whatever its case). Rename one of them."
+        raise ValueError(msg)
     name_column = _pick(frame, _NAME_COLUMNS, where)
     gene_column = _pick(frame, _GENE_COLUMNS, where)
-    unnamed = frame[name_column].map(_text).str.strip() == ""
+    # As plain text: levels of a categorical that no row holds are no sets.
+    names = pd.Series([_text(name).strip() for name in frame[name_column]], frame.index, dtype=str)
+    unnamed = names == ""
     if unnamed.any():
         msg = (
             f"{where} has {int(unnamed.sum())} rows without a name in the column {name_column!r}; "
@@ -47,7 +53,7 @@ def from_long_table(table: pd.DataFrame, where: str) -> dict[str, Signature]:
     frame = frame.assign(_direction=_directions(frame, where))
     kept = [key for key in PROVENANCE if key in frame.columns and key != name_column]
     found: dict[str, Signature] = {}
-    for name, rows in frame.groupby(name_column, sort=False):
+    for name, rows in frame.groupby(names.to_numpy(), sort=False):
         source = {key: _text(rows[key].iloc[0]) for key in kept}
         is_up = rows["_direction"] == "up"
         found[str(name)] = Signature(

@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
-from nkscore.errors import MissingKeyError
+from nkscore.errors import GeneCoverageError, MissingKeyError
 from nkscore.signatures._catalog import get, nearest, packaged
 from nkscore.signatures._convert import as_signatures
 from nkscore.signatures._files import load
@@ -104,6 +104,8 @@ def vocabulary(x: Any) -> dict[str, State]:
     ------
     MissingKeyError
         If there is no such vocabulary, or a state names an unknown signature.
+    GeneCoverageError
+        If there is no state, or one without a marker.
 
     Examples
     --------
@@ -113,6 +115,16 @@ def vocabulary(x: Any) -> dict[str, State]:
     >>> signatures.vocabulary({"mature": {"FCGR3A": 1, "SELL": -0.5}})["mature"].weights
     {'FCGR3A': 1.0, 'SELL': 0.5}
     """
+    states = _states(x)
+    empty = [name for name, state in states.items() if not len(state.marks)]
+    if empty or not states:
+        what = f"States without markers: {', '.join(empty)}" if states else "No state is given"
+        msg = f"{what}. Each state needs a gene that marks it, with a weight other than 0."
+        raise GeneCoverageError(msg)
+    return states
+
+
+def _states(x: Any) -> dict[str, State]:
     if isinstance(x, Path) or (isinstance(x, str) and Path(x).suffix and Path(x).is_file()):
         return {name: State(marks) for name, marks in load(x).items()}
     if isinstance(x, str):
