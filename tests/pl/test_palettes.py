@@ -5,7 +5,7 @@ import itertools
 import numpy as np
 import pytest
 
-from nkscore import pl, schema
+from nkscore import pl, schema, signatures
 from nkscore.pl import _palettes
 
 # Machado et al. 2009, severity 1.0, on linear RGB (doi:10.1109/TVCG.2009.113).
@@ -24,6 +24,13 @@ _VISION = {
 }
 
 
+#: Labels by default, and the groups of programs that users call beside them.
+_PROGRAMS = ["baseline", "unassigned", "low_myc_dormant_like", "cycling", "ifn_gamma_response"]
+_CORE = ["myc_high", "cycling_s", "cycling_g2m", "quiescent_g0", "senescence_like"]
+_RESPONSE = ["type_i_ifn", "nfkb", "mhc_i_high", "mhc_i_low"]
+_STRESS = ["stress", "unfolded_protein_response", "apoptosis"]
+
+
 def _lab(colors, vision):
     rgb = np.array([[int(c[i : i + 2], 16) / 255 for i in (1, 3, 5)] for c in colors])
     linear = np.where(rgb <= 0.04045, rgb / 12.92, ((rgb + 0.055) / 1.055) ** 2.4)
@@ -40,7 +47,28 @@ def _lab(colors, vision):
     ("column", "levels"),
     [
         ("nk_state", ["resting", "adaptive", "activated", "type_i_ifn", "cytokine", "unassigned"]),
+        ("nk_state", ["resting", "cytokine", "early_activated", "activated", "type_i_ifn"]),
+        (
+            "nk_state",
+            [
+                "cd56dim",
+                "cd56bright",
+                "adaptive",
+                "early_activated",
+                "activated",
+                "type_i_ifn",
+                "cytokine",
+                "unassigned",
+            ],
+        ),
+        ("nk_state", ["nk1", "nk2", "nk3", "unassigned"]),
+        ("nk_state", ["cd56dim", "cd56bright", "adaptive", "memory_like", "unassigned"]),
+        ("nk_state", ["stressed", "dysfunctional", "unassigned"]),
+        ("tumor_state", [*_PROGRAMS, *_CORE]),
+        ("tumor_state", [*_PROGRAMS, *_RESPONSE]),
+        ("tumor_state", [*_PROGRAMS, *_STRESS]),
         ("lineage", ["AML", "CML", "T-ALL", "BCL", "MM", "B-ALL"]),
+        ("lineage", ["AML", "CML", "T-ALL", "BCL", "MM", "B-ALL", "MCL", "CLL", "TCL"]),
         ("condition", list(schema.CONDITIONS)),
         ("compartment", list(schema.COMPARTMENTS)),
         ("hashtag_class", list(schema.HASHTAG_CLASSES)),
@@ -57,6 +85,15 @@ def test_every_level_of_the_vocabulary_has_a_color():
     assert set(schema.COMPARTMENTS) - {"unassigned"} <= set(pl.palette("compartment"))
     assert set(schema.CONDITIONS) <= set(pl.palette("condition"))
     assert set(schema.HASHTAG_CLASSES) == set(pl.palette("hashtag_class"))
+
+
+def test_every_program_and_state_that_comes_with_nkscore_has_a_color():
+    groups = signatures._programs.program_groups()
+    named = {name for group in ("core", "response", "stress") for name in groups[group]}
+    assert named <= set(pl.palette("tumor_state"))
+    states = signatures._vocabularies.vocabularies()["state"]
+    assert set(states) <= set(pl.palette("nk_state"))
+    assert all(_palettes.printed(name) != name for name in (*named, *states))
 
 
 def test_extra_levels_get_the_same_colors_in_any_order_and_leave_the_fixed_ones():

@@ -28,6 +28,7 @@ from nkscore.pl._reliability import reliability
 from nkscore.pl._save import save
 from nkscore.pl._screens import screen_dots, screen_scatter
 from nkscore.pl._style import style
+from nkscore.pl._survival import survival
 from nkscore.pl._volcano import volcano
 
 __all__ = [
@@ -59,6 +60,7 @@ __all__ = [
     "state_fractions",
     "state_shift",
     "style",
+    "survival",
     "time_course",
     "volcano",
 ]

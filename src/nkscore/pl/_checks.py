@@ -127,7 +127,7 @@ def _histograms(ax: Axes, counts: dict[str, Any], by: str | None) -> None:
                   baseline=None, label=f"{printed(name)} ({number.sum():,})", zorder=2)
         for name, number in counts.items()
     ]  # fmt: skip
-    SidePanel(ax).legend(handles, title=by)
+    SidePanel(ax).legend(handles, title=by.replace("_", " ").capitalize())
     ax.set_ylim(bottom=0)
 
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Final
 
 import numpy as np
 import pandas as pd
@@ -17,7 +17,10 @@ if TYPE_CHECKING:
     from anndata import AnnData
     from matplotlib.axes import Axes
 
-_NO_SAMPLE = "(no sample)"
+_NO_SAMPLE: Final = "(no sample)"
+#: Height of a bar, and of all of them where they are many, in inches.
+_ROW: Final = 0.17
+_TALLEST: Final = 12.0
 
 
 def compartments(adata: AnnData, *, ax: Axes | None = None) -> Axes:
@@ -61,12 +64,14 @@ def compartments(adata: AnnData, *, ax: Axes | None = None) -> Axes:
         msg = "adata has no cells, so there is nothing to draw. Check the filters before this step."
         raise ValueError(msg)
     counts = _counts(adata.obs)
+    row = min(_ROW, _TALLEST / len(counts))
     with style():
         own = ax is None
-        ax = axes_or_new(ax, (6, 2 + 0.17 * len(counts)))
-        _bars(ax, counts)
+        ax = axes_or_new(ax, (6, 2 + row * len(counts)))
+        # Text stays as high as its row: 0.15 inches hold the usual size.
+        _bars(ax, counts, small=SMALL * min(row / 0.15, 1.0))
         if own:
-            fit(ax, width=2.6, height=0.17 * len(counts) + 0.05)
+            fit(ax, width=2.6, height=row * len(counts) + 0.05)
     return ax
 
 
@@ -80,7 +85,7 @@ def _counts(obs: pd.DataFrame) -> pd.DataFrame:
     return counts.loc[rows, known + extra]
 
 
-def _bars(ax: Axes, counts: pd.DataFrame) -> None:
+def _bars(ax: Axes, counts: pd.DataFrame, *, small: float) -> None:
     totals = counts.sum(axis=1).to_numpy(dtype=float)
     colors = palette("compartment", counts.columns)
     rows = np.arange(len(counts))
@@ -91,15 +96,17 @@ def _bars(ax: Axes, counts: pd.DataFrame) -> None:
         shade = "white" if is_dark(colors[name]) else INK
         for row in map(int, np.flatnonzero(width >= 0.12)):
             ax.text(left[row] + width[row] / 2, row, f"{width[row]:.0%}", color=shade,
-                    ha="center", va="center_baseline", fontsize=SMALL - 0.5)  # fmt: skip
+                    ha="center", va="center_baseline", fontsize=small - 0.5)  # fmt: skip
         left = left + width
     for row, total in enumerate(totals):
-        ax.text(1.01, row, f"{total:,.0f}", va="center_baseline", ha="left", fontsize=SMALL)
+        ax.text(1.01, row, f"{total:,.0f}", va="center_baseline", ha="left", fontsize=small)
     ax.text(1.01, -0.85, "cells", va="center_baseline", ha="left", fontsize=SMALL)
     ax.set_xlim(0, 1)
     ax.set_ylim(len(counts) - 0.5, -0.5)
     ax.set_yticks(rows, [str(name) for name in counts.index])
     ax.tick_params(axis="y", length=0)
+    if small < SMALL:
+        ax.tick_params(axis="y", labelsize=small)
     ax.spines["left"].set_visible(False)
     ax.set_xticks([0, 0.25, 0.5, 0.75, 1], ["0", "25", "50", "75", "100"])
     ax.set_xlabel("Cells of the sample (%)")

@@ -10,7 +10,7 @@ from nkscore.pl._dots import lineages_of, tumor_order
 from nkscore.pl._palettes import INK, palette, printed, shortened, usual_order
 from nkscore.pl._side import SidePanel, dot, dots, lineage_strip, patches
 from nkscore.pl._style import axes_or_new, fit, style
-from nkscore.pl._tables import as_text, check_table, check_unique
+from nkscore.pl._tables import as_text, check_number, check_table, check_unique
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -77,6 +77,7 @@ def decomposition(
     check_table(table, ["tumor", "component", "stratum", "change"], "tl.decompose_shift")
     sums = table[as_text(table["stratum"]) == "all"]
     check_table(sums, ["change"], "tl.decompose_shift")
+    check_number(sums, "change")
     sums = sums.assign(tumor=as_text(sums["tumor"]), component=as_text(sums["component"]))
     check_unique(sums, ["tumor", "component"])
     names = tumor_order(sums, tumors) if tumors is not None else _by_total(sums)

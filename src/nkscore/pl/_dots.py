@@ -73,15 +73,13 @@ def response_dots(
     >>> plt.close(ax.figure)
     """
     check_table(table, ["tumor", "gene", "log2_fc", "q_value"], "tl.interaction_response")
-    data = _plain(table, "gene")
+    data = plain(table, "gene")
     matrix = Matrix(
         table=data,
         row="gene",
         value="log2_fc",
         value_label="log$_2$ fold change",
-        rows=_top_genes(data, fdr) if genes is None else in_order(
-            dict.fromkeys(data["gene"]), genes, "genes"
-        ),
+        rows=_top_genes(data, fdr) if genes is None else chosen(data, "gene", genes, fdr=fdr),
         tumors=tumor_order(table, tumors),
         fdr=fdr,
         italic=True,
@@ -138,7 +136,7 @@ def state_shift(
     >>> plt.close(ax.figure)
     """
     check_table(table, ["tumor", "state", "log_odds_ratio", "q_value"], "tl.state_shift")
-    data = _plain(table, "state")
+    data = plain(table, "state")
     matrix = Matrix(
         table=data,
         row="state",
@@ -152,12 +150,20 @@ def state_shift(
     return draw(matrix, lineages_of(data), ax)
 
 
-def _plain(table: pd.DataFrame, row: str) -> pd.DataFrame:
+def plain(table: pd.DataFrame, row: str) -> pd.DataFrame:
+    """Return the table with names as text; raise unless there is one row and q-value per dot."""
     texts = [name for name in ("tumor", row, "lineage") if name in table.columns]
     data = table.assign(**{name: as_text(table[name]) for name in texts})
     check_unique(data, ["tumor", row])
     check_probabilities(data["q_value"], "q_value")
     return data
+
+
+def chosen(data: pd.DataFrame, row: str, wanted: Sequence[str] | int, *, fdr: float) -> list[str]:
+    """Return the rows asked for, or as many of those that are significant most often."""
+    if not isinstance(wanted, int):
+        return in_order(dict.fromkeys(data[row]), wanted, f"{row}s")
+    return by_significance(data, row, data["q_value"] < fdr, "q_value")[:wanted]
 
 
 def lineages_of(data: pd.DataFrame) -> dict[str, str]:
@@ -183,4 +189,4 @@ def tumor_order(table: pd.DataFrame, tumors: Sequence[str] | None) -> list[str]:
 def _top_genes(data: pd.DataFrame, fdr: float) -> list[str]:
     if "ambient_suspect" in data.columns and not data["ambient_suspect"].all():
         data = data[~data["gene"].isin(data.loc[data["ambient_suspect"], "gene"])]
-    return by_significance(data, "gene", data["q_value"] < fdr, "q_value")[:_DEFAULT_GENES]
+    return chosen(data, "gene", _DEFAULT_GENES, fdr=fdr)

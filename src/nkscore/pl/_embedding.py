@@ -9,6 +9,7 @@ import pandas as pd
 
 from nkscore import schema
 from nkscore.errors import MissingKeyError
+from nkscore.pl._pairs import readable
 from nkscore.pl._palettes import BACKGROUND, INK, MISSING, OUTSIDE, is_missing, palette, printed
 from nkscore.pl._side import SidePanel, dots
 from nkscore.pl._style import FONT, RASTER_ABOVE, axes_or_new, bare, fit, style
@@ -193,7 +194,9 @@ def _draw_numbers(
         points.set_clim(low, high if high > low else low + 1)
     if label is not None and points is not None:
         side = SidePanel(ax)
-        side.colorbar(points, label, extend="both" if known.sum() >= 100 else "neither")
+        side.colorbar(
+            points, readable([label])[0], extend="both" if known.sum() >= 100 else "neither"
+        )
         if not known.all():
             side.legend(dots({"": MISSING}, ["Missing"]))
 

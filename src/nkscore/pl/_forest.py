@@ -9,7 +9,7 @@ import numpy as np
 from nkscore.pl._palettes import DOWN, FAINT, INK, UP
 from nkscore.pl._side import SidePanel, dot
 from nkscore.pl._style import SMALL, axes_or_new, fit, style
-from nkscore.pl._tables import as_text, check_table, in_order
+from nkscore.pl._tables import as_text, check_number, check_table, in_order
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -210,6 +210,7 @@ def ambient(table: pd.DataFrame, *, ax: Axes | None = None) -> Axes:
     >>> plt.close(ax.figure)
     """
     check_table(table, ["sample", "ambient_share", "ci_low", "ci_high"], "pp.ambient")
+    check_number(table, "ambient_share")
     rows = table.sort_values([n for n in ("lane", "sample") if n in table.columns], kind="stable")
     share, low, high = (
         100 * rows[name].to_numpy(dtype=float) for name in ("ambient_share", "ci_low", "ci_high")

@@ -2,16 +2,24 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any, Final
 
 import numpy as np
 
 from nkscore import schema
-from nkscore.pl._palettes import INK, is_missing, natural_key, palette, printed, shortened
+from nkscore.pl._palettes import (
+    BACKGROUND,
+    INK,
+    is_missing,
+    natural_key,
+    palette,
+    printed,
+    shortened,
+)
 from nkscore.pl._side import SidePanel, dot, dots, lineage_strip, patches
 from nkscore.pl._style import FONT, axes_or_new, fit, style
-from nkscore.pl._tables import as_text, check_table, check_unique, in_order, levels_of
+from nkscore.pl._tables import as_text, check_number, check_table, check_unique, in_order, levels_of
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
@@ -22,6 +30,8 @@ if TYPE_CHECKING:
 _COLUMNS: Final = ("sample", "tumor", "nk_donor", "condition", "state", "fraction")
 _ACTIVATED: Final = ("activated", "type_i_ifn", "cytokine")
 _NK_ALONE: Final = "NK alone"
+#: States that can be told apart; the smallest of more are drawn as one.
+_MOST: Final = 18
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -72,7 +82,8 @@ def state_fractions(
     -------
     Axes
         Bars: mean over NK donors (samples of one donor are averaged first). Dots: each donor,
-        drawn only while the ``rank_by`` states lie at the bottom of the bars.
+        drawn only while the ``rank_by`` states lie at the bottom of the bars. Of more than 18
+        states the rarest are drawn as one, in gray.
 
     Raises
     ------
@@ -95,22 +106,24 @@ def state_fractions(
     """
     check_table(table, _COLUMNS, "tl.state_fractions")
     check_unique(table, ["sample", "state"])
+    check_number(table, "fraction")
     levels = levels_of(table["state"], "state")
     chosen = _ACTIVATED if rank_by is None else in_order(levels, list(rank_by), "states")
     ranked = [name for name in chosen if name in levels]
     order = in_order(levels, state_order, "states") if state_order else _stack(levels, ranked)
-    bars = _collect(table, order, ranked, conditions)
+    bars = _folded(_collect(table, order, ranked, conditions))
     bars = _ordered(bars, tumors, levels_of(table["tumor"]))
     with style():
         own = ax is None
         width = 0.17 * max(len(bars.means), 2) + 0.1
         ax = axes_or_new(ax, (width + 3, 5))
         positions = _positions(bars)
-        _stacked(ax, bars, positions, palette(palette_of, order))
+        colors = _colors(bars, palette_of)
+        _stacked(ax, bars, positions, colors)
         _donors(ax, bars, positions)
         _label(ax, bars, positions)
         side = SidePanel(ax)
-        _legends(side, bars, palette(palette_of, order))
+        _legends(side, bars, {name: colors[name] for name in bars.means if bars.means[name].any()})
         _lineage(ax, side, table, positions)
         if own:
             fit(ax, width=width, height=1.7)
@@ -149,6 +162,24 @@ def _collect(
     )
 
 
+def _folded(bars: _Bars) -> _Bars:
+    """Sum the rarest states where there are more than colors; those that rank the bars stay."""
+    means = bars.means
+    if len(means.columns) <= _MOST:
+        return bars
+    fixed = [name for name in means.columns if name in bars.ranked_by or is_missing(name)]
+    size = means.mean().drop(fixed).sort_values(ascending=False, kind="stable")
+    rare = set(size.index[max(_MOST - 1 - len(fixed), 0) :])
+    kept = means[[name for name in means.columns if name not in rare]]
+    other = means[sorted(rare)].sum(axis=1, min_count=1)
+    return replace(bars, means=kept.assign(**{f"{len(rare)} rarer states": other}))
+
+
+def _colors(bars: _Bars, kind: str) -> dict[str, str]:
+    names = [name for name in bars.means.columns if not str(name).endswith(" rarer states")]
+    return {**palette(kind, names), **dict.fromkeys(bars.means.columns[len(names) :], BACKGROUND)}
+
+
 def _conditions(column: pd.Series, wanted: Iterable[str] | None) -> list[str]:
     known = levels_of(column, "condition")
     if wanted is not None:
@@ -174,12 +205,7 @@ def _ordered(bars: _Bars, tumors: Sequence[str] | None, levels: list[str]) -> _B
         (name, condition) for name in names for condition in bars.conditions
         if (name, condition) in means.index
     ]  # fmt: skip
-    return _Bars(
-        means=means.loc[keys],
-        dots=bars.dots,
-        ranked_by=bars.ranked_by,
-        conditions=bars.conditions,
-    )
+    return replace(bars, means=means.loc[keys])
 
 
 def _positions(bars: _Bars) -> dict[tuple[str, str], float]:

@@ -72,16 +72,20 @@ def hashtags(adata: AnnData, *, lane: str | None = None, ax: Axes | None = None)
     with style():
         own = ax is None
         ax = axes_or_new(ax, (6, 3 + 0.17 * counts.shape[1]))
+        shown = np.log1p(counts.to_numpy(dtype=float)[order].T)
+        # Droplets of clumped antibodies must not leave all others dark.
+        highest = float(np.quantile(shown, 0.995)) or float(shown.max()) or 1.0
         picture = ax.imshow(
-            np.log1p(counts.to_numpy(dtype=float)[order].T), aspect="auto", cmap="magma",
-            interpolation="nearest", rasterized=True,
+            shown, aspect="auto", cmap="magma", interpolation="nearest", rasterized=True,
+            vmin=0, vmax=highest,
         )  # fmt: skip
         bare(ax)
         ax.set_yticks(range(counts.shape[1]), [str(tag) for tag in counts.columns])
         ax.set_xticks([])
         ax.set_xlabel(f"{len(order):,} cells")
         side = SidePanel(ax)
-        side.colorbar(picture, "log(1 + count)")
+        extend = "max" if bool((shown > highest).any()) else "neither"
+        side.colorbar(picture, "log(1 + count)", extend=extend)
         colors = palette("hashtag_class", _classes(cells))
         numbers = [f"{printed(level)} ({(classes == level).sum():,})" for level in colors]
         side.legend(patches(colors, numbers))
@@ -239,8 +243,9 @@ def _ridge_axes(ax: Axes, tags: list[str], edges: np.ndarray[Any, Any]) -> None:
     ax.tick_params(axis="y", length=0)
     ax.spines["left"].set_visible(False)
     ax.hlines(range(len(tags)), edges[0], edges[-1], color=FAINT, linewidth=0.3, zorder=1)
-    marks = [0, 1, 10, 100, 1_000, 10_000, 100_000]
-    shown = [mark for mark in marks if np.log10(1 + mark) <= edges[-1]]
-    ax.set_xticks([float(np.log10(1 + mark)) for mark in shown], [f"{mark:,}" for mark in shown])
+    marks = {0: "0", 1: "1", 10: "10", 100: "100", 1_000: "1k", 10_000: "10k", 100_000: "100k"}
+    shown = {np.log10(1 + mark): word for mark, word in marks.items()}
+    shown = {float(place): word for place, word in shown.items() if place <= edges[-1]}
+    ax.set_xticks(list(shown), list(shown.values()))
     ax.set_xlabel("Hashtag count", fontsize=FONT)
     ax.text(1.02, -1.0, "cells", transform=ax.get_yaxis_transform(), va="bottom", fontsize=SMALL)

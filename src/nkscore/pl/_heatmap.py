@@ -12,7 +12,7 @@ from nkscore.pl._pairs import readable
 from nkscore.pl._palettes import FAINT, INK, palette, printed, shortened, usual_order
 from nkscore.pl._side import SidePanel, patches
 from nkscore.pl._style import SMALL, style
-from nkscore.pl._tables import as_text, check_table, check_unique, in_order
+from nkscore.pl._tables import as_text, check_number, check_table, check_unique, in_order
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -85,6 +85,7 @@ def response_heatmap(
     if "lineage" in data.columns:
         data["lineage"] = as_text(data["lineage"])
     check_unique(data, ["tumor", "gene"])
+    check_number(data, "log2_fc")
     matrix = _matrix(data, modules, tumors)
     rows = modules.assign(gene=as_text(modules["gene"])).set_index("gene").loc[matrix.index]
     named = _named(rows, label)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Final
 
 import pandas as pd
@@ -9,7 +10,7 @@ import pandas as pd
 from nkscore.pl._palettes import FAINT, palette, printed
 from nkscore.pl._side import SidePanel
 from nkscore.pl._style import axes_or_new, fit, style
-from nkscore.pl._tables import as_text, check_table, levels_of
+from nkscore.pl._tables import as_text, check_number, check_table, levels_of
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -76,18 +77,7 @@ def time_course(
     >>> plt.close(ax.figure)
     """
     check_table(table, [by, time, value], "tl.state_shift or tl.state_fractions")
-    with style():
-        own = ax is None
-        ax = axes_or_new(ax, (4.5, 3.5))
-        x = _draw(ax, table, x=time, y=value, by=by, legend=legend)
-        ax.set_xticks(sorted(set(x)) if len(set(x)) <= 8 else ax.get_xticks())
-        ax.set_xlabel("Time (h)")
-        ax.set_ylabel(_WORDS.get(value, value))
-        if value in {"log_odds_ratio", "log2_fc"}:
-            ax.axhline(0, color=FAINT, linewidth=0.5, zorder=0)
-        if own:
-            fit(ax, width=2.2, height=1.7)
-    return ax
+    return _lines(table, _Axis(time, "Time (h)"), y=value, by=by, ax=ax, legend=legend)
 
 
 def depth(
@@ -144,26 +134,51 @@ def depth(
     if not (numbers > 0).all():
         msg = f"Column {depth!r} must hold numbers above 0 (counts per cell). Leave other rows out."
         raise ValueError(msg)
-    with style():
+    axis = _Axis(depth, "Counts per cell", logarithmic=True)
+    return _lines(table, axis, y=value, by=by, ax=ax, legend=legend)
+
+
+@dataclass(frozen=True)
+class _Axis:
+    """What the lines run over: a column, its printed name, its scale."""
+
+    column: str
+    label: str
+    logarithmic: bool = False
+
+    def ticks(self, ax: Axes, x: Any) -> None:
+        """Put ticks at the numbers measured, unless they are many."""
         from matplotlib.ticker import FuncFormatter, NullLocator
 
+        if self.logarithmic:
+            ax.xaxis.set_minor_locator(NullLocator())
+            ax.xaxis.set_major_formatter(FuncFormatter(lambda number, _: f"{number:,.0f}"))
+            ax.tick_params(axis="x", rotation=45)
+        if len(set(x)) <= 8:
+            ax.set_xticks(sorted(set(x)))
+        ax.set_xlabel(self.label)
+
+
+def _lines(
+    table: pd.DataFrame, axis: _Axis, *, y: str, by: str, ax: Axes | None, legend: bool
+) -> Axes:
+    with style():
         own = ax is None
         ax = axes_or_new(ax, (4.5, 3.5))
-        ax.set_xscale("log")
-        x = _draw(ax, table, x=depth, y=value, by=by, legend=legend)
-        ax.xaxis.set_minor_locator(NullLocator())
-        ax.xaxis.set_major_formatter(FuncFormatter(lambda number, _: f"{number:,.0f}"))
-        if len(set(x)) <= 6:
-            ax.set_xticks(sorted(set(x)))
-        ax.tick_params(axis="x", rotation=45)
-        ax.set_xlabel("Counts per cell")
-        ax.set_ylabel(_WORDS.get(value, value.capitalize()))
+        if axis.logarithmic:
+            ax.set_xscale("log")
+        x = _draw(ax, table, x=axis.column, y=y, by=by, legend=legend)
+        axis.ticks(ax, x)
+        ax.set_ylabel(_WORDS.get(y, y.replace("_", " ").capitalize()))
+        if y in {"log_odds_ratio", "log2_fc"}:
+            ax.axhline(0, color=FAINT, linewidth=0.5, zorder=0)
         if own:
             fit(ax, width=2.2, height=1.7)
     return ax
 
 
 def _draw(ax: Axes, table: pd.DataFrame, *, x: str, y: str, by: str, legend: bool) -> Any:
+    check_number(table, y)
     numbers = pd.to_numeric(as_text(table[x]), errors="coerce")
     if numbers.isna().any():
         found = as_text(table.loc[numbers.isna(), x]).iloc[0]
@@ -173,7 +188,6 @@ def _draw(ax: Axes, table: pd.DataFrame, *, x: str, y: str, by: str, legend: boo
         )
         raise ValueError(msg)
     data = table.assign(_x=numbers.astype(float), _line=as_text(table[by])).dropna(subset=[y])
-    check_table(data, [y], "the function that makes it")
     levels = [name for name in levels_of(table[by], by) if name in set(data["_line"])]
     colors, colored = _colors(data, levels, y=y, by=by)
     handles = [
@@ -185,7 +199,8 @@ def _draw(ax: Axes, table: pd.DataFrame, *, x: str, y: str, by: str, legend: boo
         shown = [h for h, name in zip(handles, levels, strict=True) if name in colored]
         rest = [h for h, name in zip(handles, levels, strict=True) if name not in colored][:1]
         for other in rest:
-            other.set_label(f"{len(levels) - len(colored)} others")
+            count = len(levels) - len(colored)
+            other.set_label(f"{count} other{'s' if count > 1 else ''}")
         SidePanel(ax).legend([*shown, *rest], handlelength=1.3)
     return data["_x"].to_numpy()
 

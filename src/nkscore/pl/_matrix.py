@@ -20,6 +20,7 @@ from nkscore.pl._palettes import (
 )  # fmt: skip
 from nkscore.pl._side import SidePanel, dot, dots, lineage_strip
 from nkscore.pl._style import axes_or_new, bare, cell_points, fit, height_of, style
+from nkscore.pl._tables import check_number
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -52,16 +53,18 @@ class Matrix:
 
 
 def draw(matrix: Matrix, lineages: dict[str, str], ax: Axes | None) -> Axes:
+    """Draw the dots with their legends; raise where no dot of the table has a value."""
+    check_number(matrix.table, matrix.value, matrix.certainty)
     with style():
         own = ax is None
         size = (_CELL * len(matrix.tumors), _CELL * len(matrix.rows))
         ax = axes_or_new(ax, (size[0] + 3, size[1] + 4))
         _grid(ax, matrix, strip=bool(lineages))
         biggest = (0.82 * (_CELL * 72 if own else cell_points(ax, *_shape(matrix)))) ** 2
-        points, limit = _dots(ax, matrix, biggest)
+        points, limit, complete = _dots(ax, matrix, biggest)
         side = SidePanel(ax, tall=max(height_of(ax) if not own else size[1] + 0.7, 1.1))
         side.colorbar(points, matrix.value_label, extend=limit)
-        _size_legend(side, matrix, biggest)
+        _size_legend(side, matrix, biggest, complete=complete)
         if lineages:
             _strip(ax, matrix.tumors, lineages, side)
         if own:
@@ -89,7 +92,8 @@ def _grid(ax: Axes, matrix: Matrix, *, strip: bool) -> None:
     ax.vlines(range(columns), -0.5, rows - 0.5, color="#EFEFEF", linewidth=0.5, zorder=0)
 
 
-def _dots(ax: Axes, matrix: Matrix, biggest: float) -> tuple[Any, str]:
+def _dots(ax: Axes, matrix: Matrix, biggest: float) -> tuple[Any, str, bool]:
+    """Draw the dots; return them, where the color bar has ends, and whether all were tested."""
     full = pd.MultiIndex.from_product([matrix.rows, matrix.tumors])
     cells = matrix.table.set_index([matrix.row, "tumor"]).reindex(full)
     columns, rows = _shape(matrix)
@@ -110,7 +114,7 @@ def _dots(ax: Axes, matrix: Matrix, biggest: float) -> tuple[Any, str]:
     ax.scatter(
         x[~known], y[~known], s=biggest * 0.12, marker="x", c=FAINT, linewidths=0.6, zorder=2
     )
-    return points, extend
+    return points, extend, bool(known.all())
 
 
 def _color_limit(values: np.ndarray[Any, Any]) -> tuple[float, str]:
@@ -128,7 +132,7 @@ def _areas(q_value: np.ndarray[Any, Any], biggest: float) -> np.ndarray[Any, Any
     return np.asarray(biggest * (0.06 + 0.94 * np.clip(strength, 0, _TOP) / _TOP))
 
 
-def _size_legend(side: SidePanel, matrix: Matrix, biggest: float) -> None:
+def _size_legend(side: SidePanel, matrix: Matrix, biggest: float, *, complete: bool) -> None:
     marks = [(1.0, "0"), (1e-2, "2"), (1e-5, "5"), (1e-10, "≥ 10")]
     sizes = [
         dot("white", label, size=float(_areas(np.array([q]), biggest)[0] ** 0.5),
@@ -139,14 +143,12 @@ def _size_legend(side: SidePanel, matrix: Matrix, biggest: float) -> None:
         sizes, title=f"−log$_{{10}}$ {matrix.certainty_label}", labelspacing=0.45, handlelength=1.7
     )
     shown = biggest**0.5
-    side.legend(
-        [
-            dot("white", matrix.ring_label or f"q < {matrix.fdr:g}", size=shown * 0.7,
-                markeredgecolor=INK, markeredgewidth=0.9),
-            dot(FAINT, "Not tested", size=shown * 0.35, marker="x", markeredgewidth=0.6),
-        ],
-        handlelength=1.7,
-    )  # fmt: skip
+    marked = [
+        dot("white", matrix.ring_label or f"q < {matrix.fdr:g}", size=shown * 0.7,
+            markeredgecolor=INK, markeredgewidth=0.9),
+        dot(FAINT, "Not tested", size=shown * 0.35, marker="x", markeredgewidth=0.6),
+    ]  # fmt: skip
+    side.legend(marked[:1] if complete else marked, handlelength=1.7)
 
 
 def _strip(ax: Axes, tumors: list[str], lineages: dict[str, str], side: SidePanel) -> None:

@@ -4,17 +4,9 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Final
 
-from nkscore.pl._dots import lineages_of, tumor_order
+from nkscore.pl._dots import chosen, lineages_of, plain, tumor_order
 from nkscore.pl._matrix import Matrix, draw
-from nkscore.pl._tables import (
-    as_text,
-    by_significance,
-    check_probabilities,
-    check_table,
-    check_unique,
-    in_order,
-    levels_of,
-)  # fmt: skip
+from nkscore.pl._tables import as_text, check_table, in_order, levels_of
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -80,11 +72,8 @@ def communication_dots(
     >>> plt.close(ax.figure)
     """
     check_table(table, [by, "nk_gene", "tumor_gene", "log2_fc", "q_value"], "tl.communication")
-    data = table.assign(pair=_pair_names(table), tumor=as_text(table[by]))
-    # One gene may stand in for two complexes that share it.
-    check_unique(data, ["tumor", "pair"])
-    check_probabilities(data["q_value"], "q_value")
-    rows = _chosen(data, "pair", pairs, fdr=fdr)
+    data = plain(table.assign(pair=_pair_names(table), tumor=table[by]), "pair")
+    rows = chosen(data, "pair", pairs, fdr=fdr)
     matrix = Matrix(
         table=data, row="pair", value="log2_fc", value_label="log$_2$ change\nof the pair",
         rows=rows, tumors=_columns(table, by, tumors), fdr=fdr, italic=True,
@@ -109,12 +98,6 @@ def _columns(table: pd.DataFrame, by: str, wanted: Sequence[str] | None) -> list
     if by == "tumor":
         return tumor_order(table, wanted)
     return in_order(levels_of(table[by], by), wanted, f"levels of {by}")
-
-
-def _chosen(data: pd.DataFrame, row: str, wanted: Sequence[str] | int, *, fdr: float) -> list[str]:
-    if not isinstance(wanted, int):
-        return in_order(dict.fromkeys(data[row]), wanted, f"{row}s")
-    return by_significance(data, row, data["q_value"] < fdr, "q_value")[:wanted]
 
 
 def enrichment_dots(
@@ -166,10 +149,8 @@ def enrichment_dots(
     >>> plt.close(ax.figure)
     """
     check_table(table, ["tumor", "set", "t", "q_value"], "tl.enrichment")
-    data = table.assign(tumor=as_text(table["tumor"]), set=as_text(table["set"]))
-    check_unique(data, ["tumor", "set"])
-    check_probabilities(data["q_value"], "q_value")
-    rows = _chosen(data, "set", sets, fdr=fdr)
+    data = plain(table, "set")
+    rows = chosen(data, "set", sets, fdr=fdr)
     matrix = Matrix(
         table=data, row="set", value="t", value_label="t of the set", rows=rows,
         tumors=tumor_order(table, tumors), fdr=fdr, italic=False,

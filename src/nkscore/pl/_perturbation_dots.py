@@ -4,14 +4,9 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Final
 
+from nkscore.pl._dots import plain
 from nkscore.pl._matrix import Matrix, draw
-from nkscore.pl._tables import (
-    as_text,
-    check_probabilities,
-    check_table,
-    check_unique,
-    in_order,
-)  # fmt: skip
+from nkscore.pl._tables import check_table, in_order
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -78,10 +73,7 @@ def perturbation_dots(
     row, value = ("score", "effect_sd") if scores else ("gene", "log2_fc")
     made_by = "tl.perturbation_scores" if scores else "tl.perturbation_response"
     check_table(table, ["target", row, "contrast", value, "q_value"], made_by)
-    data = _one_contrast(table, contrast).rename(columns={"target": "tumor"})
-    data = data.assign(**{name: as_text(data[name]) for name in ("tumor", row)})
-    check_unique(data, ["tumor", row])
-    check_probabilities(data["q_value"], "q_value")
+    data = plain(_one_contrast(table, contrast).rename(columns={"target": "tumor"}), row)
     hits = data[data["q_value"] < fdr]
     by_row = _most_first(data, hits, row)[:_DEFAULT_GENES]
     matrix = Matrix(

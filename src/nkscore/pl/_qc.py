@@ -9,7 +9,7 @@ import numpy as np
 import pandas as pd
 
 from nkscore import schema
-from nkscore.pl._palettes import INK, palette
+from nkscore.pl._palettes import INK, palette, shortened
 from nkscore.pl._side import SidePanel, dot, patches
 from nkscore.pl._style import FONT, RASTER_ABOVE, SMALL, style
 from nkscore.pl._tables import as_text, levels_of
@@ -27,6 +27,8 @@ _PANELS: Final = {
 }
 _NEEDED: Final = ("total_counts", "n_genes_by_counts")
 _STEP: Final = "pp.qc"
+#: Height of all lanes where they are many, in inches.
+_TALLEST: Final = 12.0
 
 
 def qc(adata: AnnData) -> Figure:
@@ -78,15 +80,18 @@ def qc(adata: AnnData) -> Figure:
     with style():
         from matplotlib import pyplot as plt
 
+        names = shortened(lanes)
+        # About 0.06 inches per letter of the names, which must not narrow the panels.
+        wide = 1.5 * (len(measures) + 1) + 1.0 + 0.06 * max(map(len, names))
         figure, panels = plt.subplots(
             1, len(measures) + 1, sharey=True, layout="constrained",
-            figsize=(1.5 * (len(measures) + 1) + 1.4, 0.75 + 0.34 * len(lanes)),
+            figsize=(wide, 0.75 + min(0.34 * len(lanes), _TALLEST)),
         )  # fmt: skip
         cells = adata.obs.assign(lane=as_text(adata.obs[schema.LANE]))
         for ax, name in zip(panels, measures, strict=False):
             _measure(ax, cells, name, lanes=lanes, limits=limits)
         _verdict(panels[-1], cells, lanes)
-        panels[0].set_yticks(range(len(lanes)), lanes)
+        panels[0].set_yticks(range(len(lanes)), names)
         panels[0].set_ylim(len(lanes) - 0.5, -0.5)
     return figure
 
@@ -137,12 +142,16 @@ def _measure(
     ax.spines["left"].set_visible(False)
     if logarithmic:
         low, high = ax.get_xlim()
-        whole = np.arange(np.ceil(max(low, 0)), np.floor(high) + 1)
-        ax.set_xticks(whole, [_power(int(value)) for value in whole])
+        whole = np.arange(np.floor(max(low, 0)), np.floor(high) + 1)
+        ticks = {float(value): _power(int(value)) for value in whole if value >= low}
+        if len(ticks) < 2:
+            ticks |= {value + np.log10(3): _power(int(value), 3) for value in whole}
+        shown = {place: word for place, word in ticks.items() if low <= place <= high}
+        ax.set_xticks(list(shown), list(shown.values()))
 
 
-def _power(exponent: int) -> str:
-    return ("1", "10", "100", "1k", "10k", "100k", "1M", "10M")[min(exponent, 7)]
+def _power(exponent: int, times: int = 1) -> str:
+    return f"{times}{('', '0', '00', 'k', '0k', '00k', 'M', '0M')[min(exponent, 7)]}"
 
 
 def _cloud(ax: Axes, row: int, values: np.ndarray[Any, Any], *, kept: np.ndarray[Any, Any]) -> None:

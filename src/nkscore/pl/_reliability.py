@@ -8,7 +8,7 @@ import numpy as np
 
 from nkscore.pl._palettes import DOWN, FAINT, INK
 from nkscore.pl._style import SMALL, axes_or_new, fit, style
-from nkscore.pl._tables import check_probabilities, check_table
+from nkscore.pl._tables import check_number, check_probabilities, check_table
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -53,6 +53,7 @@ def reliability(table: pd.DataFrame, *, ax: Axes | None = None) -> Axes:
     >>> plt.close(ax.figure)
     """
     check_table(table, _COLUMNS, "tl.calibration")
+    check_number(table, "confidence", "observed")
     for name in ("confidence", "observed"):
         check_probabilities(table[name], name)
     low, high, stated, observed, cells = (
@@ -66,7 +67,16 @@ def reliability(table: pd.DataFrame, *, ax: Axes | None = None) -> Axes:
         ax.plot([0, 1], [0, 1], color=FAINT, linewidth=0.7, linestyle=(0, (4, 3)), zorder=1)
         if {"ci_low", "ci_high"} <= set(table.columns):
             ax.vlines(stated, table["ci_low"], table["ci_high"], color=INK, linewidth=0.9, zorder=2)
-        ax.plot(stated, observed, color=DOWN, linewidth=0.9, marker="o", markersize=3.5, zorder=3)
+        ax.plot(
+            stated,
+            observed,
+            color=DOWN,
+            linewidth=0.9,
+            marker="o",
+            markersize=3.5,
+            zorder=3,
+            clip_on=False,
+        )
         ax.set_xlim(0, 1)
         ax.set_ylim(0, 1.02)
         ax.set_xlabel("Stated confidence")

@@ -14,6 +14,7 @@ from nkscore.pl._style import FONT, RASTER_ABOVE, SMALL, axes_or_new, fit, style
 from nkscore.pl._tables import (
     as_text,
     by_significance,
+    check_number,
     check_probabilities,
     check_table,
     check_unique,
@@ -85,6 +86,7 @@ def screen_scatter(
     columns = ["screen", "gene", "log2_fc", "p_value", "role", "hit"]
     check_table(table, columns, "tl.screen_hits")
     genes = _one_screen(table, screen)
+    check_number(genes, "log2_fc", "p_value")
     with style():
         own = ax is None
         ax = axes_or_new(ax, (4.5, 3.5))

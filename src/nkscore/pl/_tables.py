@@ -40,6 +40,21 @@ def check_table(table: pd.DataFrame, columns: Iterable[str], made_by: str) -> No
         raise ValueError(msg)
 
 
+def check_number(table: pd.DataFrame, *columns: str) -> None:
+    """Raise unless some row has a finite number in all of ``columns``."""
+    numbers = table[list(columns)].to_numpy(dtype=float, na_value=np.nan)
+    if not np.isfinite(numbers).all(axis=1).any():
+        names = " and ".join(repr(name) for name in columns)
+        where = f"No row has a finite number in both {names}" if len(columns) > 1 else (
+            f"Column {names} holds no finite number"
+        )  # fmt: skip
+        msg = (
+            f"{where}, so there is nothing to draw; at least one is needed. Look at why nothing "
+            "was tested: too few cells or samples, or the wrong column."
+        )
+        raise ValueError(msg)
+
+
 def check_unique(table: pd.DataFrame, columns: Sequence[str]) -> None:
     """Raise where one cell of a figure would have to show two rows."""
     repeated = table.duplicated(list(columns))

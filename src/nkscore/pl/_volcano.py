@@ -21,6 +21,8 @@ if TYPE_CHECKING:
 _COLUMNS: Final = ("tumor", "gene", "log2_fc", "p_value", "q_value")
 _MADE_BY: Final = "tl.interaction_response"
 _HIGHLIGHT: Final = "#8A5A00"
+#: Names that have room in a figure of the usual size; with more of them it grows.
+_ROOM: Final = 15
 
 
 def volcano(
@@ -85,14 +87,15 @@ def volcano(
     with style():
         own = ax is None
         ax = axes_or_new(ax, (4.5, 3.5))
+        chosen, solid = _chosen(genes, label), genes["hit"] | genes["marked"]
         ceiling = _points(ax, genes)
         _threshold(ax, genes)
         _words(ax, genes, fdr)
         if legend:
             _legend(SidePanel(ax), genes, ceiling=ceiling)
         if own:
-            fit(ax, width=2.4, height=2.3)
-        chosen, solid = _chosen(genes, label), genes["hit"] | genes["marked"]
+            grown = float(np.clip(len(chosen) / _ROOM, 1.0, 4.0)) ** 0.5
+            fit(ax, width=2.4 * grown, height=2.3 * grown)
         label_points(
             ax, _xy(chosen), words=chosen["gene"].tolist(), colors=chosen["ink"].tolist(),
             avoid=_xy(genes[solid]), faint=_xy(genes[~solid]),
@@ -171,7 +174,9 @@ def _points(ax: Axes, genes: pd.DataFrame) -> float | None:
             )  # fmt: skip
     widest = float(genes["log2_fc"].abs().max()) * 1.08 or 1.0
     ax.set_xlim(-widest, widest)
-    ax.set_ylim(0, float(genes["height"].max()) * 1.06 or 1.0)
+    # Many points at the top, of p-values of 0, need room for their names above them.
+    crowded = int(genes["zero"].sum()) > 5
+    ax.set_ylim(0, float(genes["height"].max()) * (1.2 if crowded else 1.06) or 1.0)
     return float(genes["height"].max()) if genes["zero"].any() else None
 
 
