@@ -10,13 +10,17 @@ Run from the repository root, on one thread::
 ``speed``: CPU seconds and memory of the joint model, without I/O, of 156 samples (26 lines × 2 arms
 × 3 donors) × 20,000 genes; the second call is timed, since the first compiles.
 
-``planted``: experiments with planted effects and no ambient RNA; the same sums are given to
-pydeseq2, with the same genes.
+``planted``: experiments with planted effects and no ambient RNA, of a usual design (3 donors, one
+monoculture per line), a favorable one (6 donors, three monocultures) and a poor one (2 donors, one
+monoculture); the same sums are given to pydeseq2, with the same genes.
 
-``donors``: cells of Kang et al. 2018 (doi 10.1038/nbt.4042). *Splits* divide the donors of one arm
-in two halves, in all ways: nothing differs but donors. *Flips* exchange the arms of half of the
-donors: the effect cancels where donors weigh the same. *Halves* fits disjoint donors and compares
-directions. The 35 splits share eight donors, so that the binomial error is a lower limit.
+``donors``: cells of Kang et al. 2018 (doi 10.1038/nbt.4042), all as a user would call it. *Splits*
+divide the donors of one arm in two halves, in all 35 ways: nothing differs but donors, in genes
+that differ by genotype too (sex chromosomes, HLA, GSTM1: with and without). *Flips* exchange the
+arms of some donors. Where half are exchanged, the response cancels if donors weigh the same;
+otherwise a part of it is left, and only genes without a response tell of false calls. The 35 splits
+share eight donors, so that the binomial error is a lower limit. *Halves* fits disjoint donors and
+compares directions.
 """
 
 from __future__ import annotations
@@ -24,8 +28,11 @@ from __future__ import annotations
 import argparse
 import itertools
 import logging
+import re
 import resource
 import time
+import warnings
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -36,10 +43,23 @@ from scipy import stats
 
 import nkscore as nk
 from nkscore._shared._response_inputs import response_inputs
-from nkscore.errors import DesignError
+from nkscore.errors import DesignError, NkscoreWarning
 from nkscore.stats import expressed_genes, fit_deseq2, fit_response, response_design
 
-MODELS = {"one variance for all lines": False, "variance per line": True}
+MODELS: dict[str, dict[str, bool]] = {
+    "as limma": {"line_variance": False, "overdispersion": False},
+    "variance per line": {"overdispersion": False},
+    "default": {},
+}
+DESIGNS = {
+    "usual": {"n_donors": 3},
+    "favorable": {"n_donors": 6, "n_mono_replicates": 3},
+    "poor": {"n_donors": 2},
+}
+#: Differ between people by what they inherit, whatever is done to their cells.
+_INHERITED = re.compile(
+    r"XIST|TSIX|RPS4Y1|DDX3Y|EIF1AY|KDM5D|UTY|USP9Y|ZFY|TMSB4Y|TXLNGY|TTTY\d+|HLA-.*|GSTM1"
+)
 
 
 def speed(_: argparse.Namespace) -> None:
@@ -49,6 +69,7 @@ def speed(_: argparse.Namespace) -> None:
     donor = np.tile(["d1", "d2", "d3"], 52).astype(object)
     mean = np.exp(rng.normal(3, 1.5, 20_000))
     counts = rng.poisson(mean * rng.gamma(20, 0.05, (156, 20_000))).astype(float)
+    scatter = rng.gamma(20, 0.05, 20_000) * (1 + mean / 100)
     wells = np.array([f"w{i}" for i in range(156)], dtype=object)
     print("| design | variance | coefficients | CPU s |\n| --- | --- | --- | --- |")
     for name, replicate, extra in (
@@ -56,50 +77,64 @@ def speed(_: argparse.Namespace) -> None:
         ("donors matched in each line", donor, None),
     ):
         design = response_design(treated, line, replicate, covariates=extra)
-        for label, own in MODELS.items():
+        for label, choices in MODELS.items():
             seconds = []
             for _run in range(2):
                 start = time.process_time()
-                fit_response(counts, design, line_variance=own)
+                fit_response(counts, design, **_of_fit(choices, scatter))
                 seconds.append(time.process_time() - start)
             print(f"| {name} | {label} | {design.matrix.shape[1]} | {seconds[-1]:.2f} |")
     peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
     print(f"\nPeak resident memory of the process: {peak:.0f} MiB")
 
 
+def _of_fit(choices: dict[str, bool], scatter: Any) -> dict[str, Any]:
+    """Return options of the tool as those of the fit."""
+    rest = dict(choices)
+    return {"overdispersion": scatter if rest.pop("overdispersion", True) else None, **rest}
+
+
 def planted(options: argparse.Namespace) -> None:
-    rows = []
-    for seed in range(options.first_seed, options.first_seed + options.seeds):
-        rows += _one_planted(seed)
-    total = pd.DataFrame(rows).groupby("method", sort=False).sum()
-    print("| method | calls | of them planted | planted | FDR (95 %) | power | CPU s |")
-    print("| --- | --- | --- | --- | --- | --- | --- |")
-    for name, row in total.iterrows():
-        false = int(row["calls"] - row["true"])
-        low, high = stats.binomtest(false, int(row["calls"])).proportion_ci(0.95)
-        print(
-            f"| {name} | {row['calls']:.0f} | {row['true']:.0f} | {row['planted']:.0f} | "
-            f"{100 * false / row['calls']:.1f} % ({100 * low:.1f} to {100 * high:.1f}) | "
-            f"{100 * row['true'] / row['planted']:.1f} % | {row['cpu']:.1f} |"
-        )
+    print("| design | method | called | of them planted | planted | FDR (95 %) | power | CPU s |")
+    print("| --- | --- | --- | --- | --- | --- | --- | --- |")
+    for design in options.designs:
+        rows = []
+        for seed in range(options.first_seed, options.first_seed + options.seeds):
+            rows += _one_planted(seed, DESIGNS[design])
+        total = pd.DataFrame(rows).groupby("method", sort=False).sum()
+        for name, row in total.iterrows():
+            _print_planted(design, name, row)
 
 
-def _one_planted(seed: int) -> list[dict[str, Any]]:
+def _print_planted(design: str, name: Any, row: Any) -> None:
+    calls, share = int(row["calls"]), "-"
+    false = calls - int(row["true"])
+    if calls:
+        low, high = stats.binomtest(false, calls).proportion_ci(0.95)
+        share = f"{100 * false / calls:.1f} % ({100 * low:.1f} to {100 * high:.1f})"
+    print(
+        f"| {design} | {name} | {calls} | {row['true']:.0f} | {row['planted']:.0f} | {share} | "
+        f"{100 * row['true'] / row['planted']:.2f} % | {row['cpu']:.1f} |", flush=True,
+    )  # fmt: skip
+
+
+def _one_planted(seed: int, design_options: dict[str, int]) -> list[dict[str, Any]]:
     adata = nk.datasets.simulate_coculture(
-        n_cells_per_sample=100, n_genes=4000, ambient=0.0, doublets=0.0, selection=0.0, rng=seed
-    )
+        n_cells_per_sample=100, n_genes=4000, ambient=0.0, doublets=0.0, selection=0.0, rng=seed,
+        **design_options,
+    )  # fmt: skip
     nk.datasets.use_truth(adata)
     truth = adata.uns["truth"]["response"]
     inputs = response_inputs(
         adata, "tumor", treated="coculture", control=None, by="tumor", replicate="nk_donor",
         condition="condition", covariates=(), min_cells=10,
     )  # fmt: skip
-    sums, design = inputs.sums.sums, inputs.design
+    sums, design, scatter = inputs.sums.sums, inputs.design, inputs.overdispersion()
     tested = expressed_genes(sums, design, library=sums.sum(axis=1), min_count=10)
     fits = {
         **{
-            label: lambda own=own: fit_response(sums, design, line_variance=own)
-            for label, own in MODELS.items()
+            label: partial(fit_response, sums, design, **_of_fit(choices, scatter))
+            for label, choices in MODELS.items()
         },
         "pydeseq2": lambda: fit_deseq2(sums, design, tested=tested),
     }
@@ -121,62 +156,56 @@ def _one_planted(seed: int) -> list[dict[str, Any]]:
     return rows
 
 
-class Kang:
-    """Sums of each cell type of each donor and arm."""
+def _kang(shared: Path) -> ad.AnnData:
+    adata = ad.read_h5ad(shared / "data/kang2018_ifnb/kang_ifnb_4k_counts_donors.h5ad")
+    adata = adata[adata.obs["donor"].notna().to_numpy()].copy()
+    adata.layers["counts"] = adata.X
+    obs = adata.obs
+    obs["sample"] = obs["donor"].astype(str) + "_" + obs["condition"].astype(str)
+    return adata
 
-    def __init__(self, shared: Path) -> None:
-        adata = ad.read_h5ad(shared / "data/kang2018_ifnb/kang_ifnb_4k_counts_donors.h5ad")
-        adata = adata[adata.obs["donor"].notna().to_numpy()].copy()
-        adata.layers["counts"] = adata.X.copy()
-        obs = adata.obs
-        obs["sample"] = obs["donor"].astype(str) + "_" + obs["condition"].astype(str)
-        inputs = response_inputs(
-            adata, None, treated="stim", control="ctrl", by="cell_type", replicate="donor",
-            condition="condition", covariates=(), min_cells=10,
-        )  # fmt: skip
-        table = inputs.samples.table
-        self.counts, self.treated = inputs.sums.sums, table["treated"].to_numpy()
-        self.types = table["cell_type"].astype(str).to_numpy(dtype=object)
-        self.donors = table["donor"].astype(str).to_numpy(dtype=object)
 
-    def test(self, rows: Any, treated: Any, *, own: bool) -> pd.DataFrame:
-        """Fit some of the samples, with arms of one's choice."""
-        design = response_design(treated[rows], self.types[rows], self.donors[rows])
-        table = fit_response(self.counts[rows], design, line_variance=own)
-        return table.assign(q_value=stats.false_discovery_control(table["p_value"]))
-
-    def both_arms(self, kind: str) -> list[str]:
-        """Donors with both arms of a type, an even number of them."""
-        here = self.types == kind
-        arms = [set(self.donors[here & side]) for side in (self.treated, ~self.treated)]
-        found = sorted(arms[0] & arms[1])
-        return found[: len(found) // 2 * 2]
+def _response(adata: ad.AnnData, arm: Any, choices: dict[str, Any]) -> pd.DataFrame:
+    """Compare cells where ``arm`` is true with the others."""
+    adata.obs["arm"] = np.where(arm, "a", "b")
+    return nk.tl.interaction_response(
+        adata, None, treated="a", control="b", by="cell_type", replicate="donor", condition="arm",
+        **choices,
+    )  # fmt: skip
 
 
 def donors(options: argparse.Namespace) -> None:
-    kang = Kang(options.shared)
-    everyone = sorted(set(kang.donors))
-    print("| null | variance | experiments with a call | p < 0.05 | p < 0.001 | distance |")
-    print("| --- | --- | --- | --- | --- | --- |")
-    for label, own in MODELS.items():
-        for arm, side in (("control", ~kang.treated), ("stimulated", kang.treated)):
-            rows = np.flatnonzero(side)
-            arms = [np.isin(kang.donors, half) for half in _halves(everyone)]
-            _report(f"splits, {arm}, all types", label, kang, rows, arms, own=own)
-    own = MODELS[label]
-    for kind in sorted(set(kang.types)):
-        known = kang.both_arms(kind)
-        for arm, side in (("control", ~kang.treated), ("stimulated", kang.treated)):
-            rows = np.flatnonzero(side & (kang.types == kind))
-            if rows.size == len(everyone):
-                arms = [np.isin(kang.donors, half) for half in _halves(everyone)]
-                _report(f"splits, {arm}, {kind}", "one type", kang, rows, arms, own=own)
-        if len(known) >= 4:
-            rows = np.flatnonzero((kang.types == kind) & np.isin(kang.donors, known))
-            arms = [kang.treated ^ np.isin(kang.donors, half) for half in _halves(known)]
-            _report(f"flips, {kind}", "one type", kang, rows, arms, own=own)
-    for label, own in MODELS.items():
-        _directions(label, kang, everyone, own=own)
+    kang = _kang(options.shared)
+    names = kang.obs["donor"].astype(str).to_numpy()
+    everyone = sorted(set(names))
+    columns = ("null", "method", "with a call", "without inherited", "p < 0.05", "p < 0.001")
+    print(f"| {' | '.join(columns)} | KS distance | calls in a cell type |")
+    print(f"|{' --- |' * 8}")
+    between = {"method": "welch_t"}
+    stimulated = (kang.obs["condition"] == "stim").to_numpy()
+    kinds = kang.obs["cell_type"].astype(str).to_numpy()
+    for label, cells in (("control", ~stimulated), ("stimulated", stimulated)):
+        part = kang[cells].copy()
+        arms = [np.isin(names[cells], half) for half in _halves(everyone)]
+        for model, choices in MODELS.items():
+            _report(f"splits, {label}", model, part, arms, choices)
+        _report(f"splits, {label}", "welch_t", part, arms[: options.between_cells], between)
+        for kind in options.types:
+            own = cells & (kinds == kind)
+            arms_own = [np.isin(names[own], half) for half in _halves(everyone)]
+            _report(f"splits, {label}, {kind}", "default", kang[own].copy(), arms_own, {})
+    real = _response(kang, stimulated, {})
+    silent = real.loc[real["p_value"] > 0.2, ["tumor", "gene"]]
+    halves = [stimulated ^ np.isin(names, half) for half in _halves(everyone)]
+    _report("flips of four donors", "default", kang, halves, {})
+    _report("flips of four donors", "welch_t", kang, halves[: options.between_cells], between)
+    for number in (1, 2, 3):
+        arms = [
+            stimulated ^ np.isin(names, some) for some in itertools.combinations(everyone, number)
+        ]
+        _report(f"flips of {number}, genes with p > 0.2", "default", kang, arms, {}, only=silent)
+    _report("flips of four, genes with p > 0.2", "default", kang, halves, {}, only=silent)
+    _directions(kang, names, stimulated, everyone)
 
 
 def _halves(names: list[str]) -> list[list[str]]:
@@ -184,34 +213,47 @@ def _halves(names: list[str]) -> list[list[str]]:
     return [list(half) for half in itertools.combinations(names[1:], len(names) // 2)]
 
 
-def _report(name: str, label: str, kang: Kang, rows: Any, arms: list[Any], *, own: bool) -> None:
-    p_values, with_call, n = [], 0, 0
-    for treated in arms:
+def _report(
+    name: str, label: str, adata: ad.AnnData, arms: list[Any], choices: dict[str, Any],
+    *, only: pd.DataFrame | None = None,
+) -> None:  # fmt: skip
+    p_values: list[Any] = []
+    calls: list[str] = []
+    found, found_rest = 0, 0
+    for arm in arms:
         try:
-            table = kang.test(rows, treated, own=own)
+            table = _response(adata, arm, choices)
         except DesignError:
             continue
-        n += 1
-        with_call += bool((table["q_value"] < 0.05).any())
+        if only is not None:
+            table = table.merge(only, on=["tumor", "gene"])
+            table["q_value"] = stats.false_discovery_control(table["p_value"])
+        called = table[table["q_value"] < 0.05]
+        rest = table[~table["gene"].str.fullmatch(_INHERITED)]
+        found += bool(len(called))
+        found_rest += bool((stats.false_discovery_control(rest["p_value"]) < 0.05).any())
+        calls += list(called["gene"] + " (" + called["tumor"] + ")")
         p_values.append(table["p_value"].to_numpy())
-    p = np.concatenate(p_values)
+    p, n = np.concatenate(p_values), len(p_values)
     distance = stats.kstest(p, "uniform").statistic
+    most = pd.Series(calls, dtype=str).value_counts().head(8)
     print(
-        f"| {name} | {label} | {with_call} of {n} | {100 * np.mean(p < 0.05):.1f} % | "
-        f"{100 * np.mean(p < 0.001):.2f} % | {distance:.3f} |", flush=True,
+        f"| {name} | {label} | {found} of {n} | {found_rest} of {n} | {100 * np.mean(p < 0.05):.1f}"
+        f" % | {100 * np.mean(p < 0.001):.2f} % | {distance:.3f} | {len(calls)}: "
+        f"{', '.join(f'{gene} {times}' for gene, times in most.items())} |", flush=True,
     )  # fmt: skip
 
 
-def _directions(label: str, kang: Kang, everyone: list[str], *, own: bool) -> None:
+def _directions(kang: ad.AnnData, names: Any, stimulated: Any, everyone: list[str]) -> None:
     tables = []
     for half in (everyone[::2], everyone[1::2]):
-        rows = np.flatnonzero(np.isin(kang.donors, half))
-        tables.append(kang.test(rows, kang.treated, own=own))
-    both = tables[0].merge(tables[1], on=["group", "gene"])
+        cells = np.isin(names, half)
+        tables.append(_response(kang[cells].copy(), stimulated[cells], {}))
+    both = tables[0].merge(tables[1], on=["tumor", "gene"])
     for side in ("x", "y"):
         called = both[both[f"q_value_{side}"] < 0.05]
         same = np.sign(called["log2_fc_x"]) == np.sign(called["log2_fc_y"])
-        print(f"\nHalves, {label}: {len(called)} calls in one, {100 * same.mean():.1f} % of them")
+        print(f"\nHalves: {len(called)} calls in one, {100 * same.mean():.1f} % of them")
         print("have the same direction in the other.")
 
 
@@ -220,9 +262,13 @@ def main() -> None:
     parser.add_argument("part", choices=("speed", "planted", "donors"))
     parser.add_argument("--seeds", type=int, default=20)
     parser.add_argument("--first-seed", type=int, default=2000)
+    parser.add_argument("--designs", nargs="+", choices=tuple(DESIGNS), default=list(DESIGNS))
+    parser.add_argument("--types", nargs="*", default=["CD14 Mono", "CD4 Memory T"])
+    parser.add_argument("--between-cells", type=int, default=5, help="runs of method='welch_t'")
     parser.add_argument("--shared", type=Path, default=Path("../shared"))
     options = parser.parse_args()
     logging.getLogger("nkscore").setLevel(logging.ERROR)
+    warnings.simplefilter("ignore", NkscoreWarning)
     {"speed": speed, "planted": planted, "donors": donors}[options.part](options)
 
 

@@ -5,7 +5,7 @@ import pandas as pd
 import pytest
 from scipy import sparse
 
-from nkscore.stats import detected_fraction, group_sums
+from nkscore.stats import GroupSums, detected_fraction, group_sums
 
 FORMATS = [sparse.csr_matrix, sparse.csc_matrix, sparse.csr_array, sparse.coo_matrix, np.asarray]
 DTYPES = [np.uint8, np.int32, np.int64, np.float32, np.float64]
@@ -63,3 +63,14 @@ def test_entries_that_are_stored_twice_or_as_zero():
     assert group_sums(messy, codes, 1).tolist() == [[3, 0]]
     assert detected_fraction(messy, codes, 1).tolist() == [[0.5, 0]]
     assert messy.nnz == 3
+
+
+def test_overdispersion_by_hand():
+    # Two groups of two cells; the first gene lies in one cell of each, the second in all.
+    counts = sparse.csr_matrix(np.array([[4, 2, 0], [0, 2, 0], [0, 3, 0], [6, 3, 0], [9, 9, 9]]))
+    codes = np.array([0, 0, 1, 1, -1])
+    sums = GroupSums(2, 3)
+    assert sums.add(counts.indptr, counts.indices, counts.data, codes=codes) == -1
+    np.testing.assert_array_equal(sums.squares, [52, 26, 0])
+    # Squares about the means of 2 and 3: 4 + 4 + 9 + 9 = 26, over 10 counts.
+    np.testing.assert_allclose(sums.overdispersion([2, 2]), [2.6, 0, 0])

@@ -18,6 +18,7 @@ from nkscore.stats import (
     squeeze_variances,
     without_zeros,
 )
+from nkscore.stats._overdispersion import with_overdispersion
 
 
 @pytest.fixture(scope="module")
@@ -256,3 +257,96 @@ def test_order_of_samples_does_not_matter_for_lines():
         t.sort_values(key).reset_index(drop=True) for t in (fit_response(counts, design), other)
     )
     np.testing.assert_allclose(left["p_value"], right["p_value"], rtol=1e-6)
+
+
+# ---- scatter between cells
+
+
+def _rare_states(rng, *, n_rare=150, n_genes=1500):
+    """Null counts; the first genes are those of rare cells, whose number differs by chance."""
+    n_cells, carriers, wells = 100, 25, 24
+    mean = np.exp(rng.uniform(np.log(0.3), np.log(5), n_genes))
+    counts = rng.poisson(n_cells * mean * np.exp(rng.normal(0, 0.1, (wells, n_genes))))
+    overdispersion = rng.gamma(400, 1 / 400, n_genes)
+    share = n_cells / carriers
+    cells = rng.poisson(carriers, (wells, n_rare))
+    counts[:, :n_rare] = rng.poisson(share * mean[:n_rare] * cells)
+    overdispersion[:n_rare] = 1 + (share - 1) * mean[:n_rare]
+    line = np.repeat([f"L{i}" for i in range(6)], 4).astype(object)
+    names = np.array([f"w{i}" for i in range(wells)], dtype=object)
+    treated = np.tile([True, True, True, False], 6)
+    return counts.astype(float), overdispersion, response_design(treated, line, names)
+
+
+def test_genes_of_rare_cells_are_not_called_by_chance():
+    called, below = {True: 0, False: 0}, {True: [], False: []}
+    for seed in range(3):
+        counts, overdispersion, design = _rare_states(np.random.default_rng(seed))
+        for known in (True, False):
+            table = fit_response(counts, design, overdispersion=overdispersion if known else None)
+            rare = table["gene"] < 150
+            called[known] += (stats.false_discovery_control(table["p_value"]) < 0.05).sum()
+            below[known].append((table.loc[rare, "p_value"] < 0.01).mean())
+            assert 0.04 < (table.loc[~rare, "p_value"] < 0.05).mean() < 0.06
+    assert called[False] > called[True] == 0
+    # Nominal 0.01.
+    assert np.mean(below[False]) > 0.025
+    assert np.mean(below[True]) < 0.014
+
+
+def test_scatter_that_tells_nothing_changes_little():
+    rng = np.random.default_rng(5)
+    counts, design = _null_lines(np.full((6, 1500), 0.2), rng=rng)
+    plain = fit_response(counts, design)
+    table = fit_response(counts, design, overdispersion=rng.gamma(20, 0.05, 1500))
+    np.testing.assert_array_equal(table["log2_fc"], plain["log2_fc"])
+    # A curve without a trend moves standard errors by its own noise only.
+    assert abs(np.log(table["se"] / plain["se"])).median() < 0.03
+    assert 0.035 < (table["p_value"] < 0.05).mean() < 0.065
+
+
+def test_unit_of_the_scatter_does_not_matter():
+    counts, overdispersion, design = _rare_states(np.random.default_rng(6))
+    tables = [
+        fit_response(counts, design, overdispersion=unit * overdispersion) for unit in (1.0, 7.0)
+    ]
+    np.testing.assert_allclose(tables[0]["p_value"], tables[1]["p_value"], rtol=1e-8)
+
+
+def test_too_few_genes_or_no_scatter_leave_the_model_as_it_is():
+    counts, overdispersion, design = _rare_states(np.random.default_rng(7))
+    few = slice(0, 400)
+    pd.testing.assert_frame_equal(
+        fit_response(counts[:, few], design, overdispersion=overdispersion[few]),
+        fit_response(counts[:, few], design),
+    )
+    same = np.ones(overdispersion.size)
+    pd.testing.assert_frame_equal(
+        fit_response(counts, design, overdispersion=same), fit_response(counts, design)
+    )
+
+
+def test_a_single_gene():
+    counts, _, design = _rare_states(np.random.default_rng(8), n_rare=0, n_genes=1)
+    table = fit_response(counts, design, library=np.full(24, 1e4))
+    assert len(table) == 6
+    assert table["p_value"].between(0, 1).all()
+
+
+def test_steady_genes_get_no_smaller_variance():
+    # Variance follows the scatter between cells in both directions; only the upper one counts.
+    rng = np.random.default_rng(9)
+    scatter = np.exp(rng.normal(0, 0.5, 2000))
+    y = rng.normal(0, 1, (2000, 12)) * np.sqrt(scatter)[:, None]
+    design, weights = np.ones((12, 1)), np.ones((2000, 12))
+    fit = fit_linear(y, design, weights)
+    level = rng.uniform(4, 12, 2000)
+    scaled, used = with_overdispersion(fit, weights, level=level, overdispersion=scatter)
+    factor = weights[:, 0] / used[:, 0]
+    low, high = np.log(scatter) < -0.2, np.log(scatter) > 0.2
+    np.testing.assert_allclose(factor[low], 1)
+    slope = np.polyfit(np.log(scatter[high]), np.log(factor[high]), 1)[0]
+    assert 0.8 < slope < 1.2
+    np.testing.assert_allclose(scaled.variance * factor, fit.variance)
+    np.testing.assert_allclose(scaled.unscaled[:, 0] / factor, fit.unscaled[:, 0])
+    np.testing.assert_array_equal(scaled.coefficients, fit.coefficients)

@@ -331,6 +331,82 @@ def test_useful_covariate_is_taken(simulate):
     assert lane["se"].median() < plain["se"].median()
 
 
+def test_donors_that_differ_between_the_arms(simulate, caplog):
+    adata = simulate(tumors=["697", "GDM1"], n_donors=4, n_cells_per_sample=40, null="all")
+    donor, condition = (adata.obs[name].astype(str) for name in ("nk_donor", "condition"))
+    alone = condition == "nk_mono"
+    two = (~alone & donor.isin(["NK1", "NK2"])) | (alone & donor.isin(["NK3", "NK4"]))
+    with caplog.at_level(logging.WARNING, logger="nkscore"):
+        table = nk.tl.interaction_response(adata[two.to_numpy()].copy(), "nk")
+    said = "No level of 'nk_donor' is in both arms: what differs between them adds to the error."
+    assert said in caplog.text
+    assert said in table.attrs["design"]
+    single = (~alone & donor.isin(["NK1", "NK2"])) | (alone & donor.isin(["NK3"]))
+    table = nk.tl.interaction_response(adata[single.to_numpy()].copy(), "nk")
+    assert "cannot be told from the treatment" in table.attrs["design"].split("nk_donor")[1]
+    # As a term of the model, donors of one arm only leave nothing of the treatment.
+    with pytest.raises(DesignError, match="coincide with the treatment"):
+        nk.tl.interaction_response(
+            adata[two.to_numpy()].copy(), "nk", replicate="sample", covariates=["nk_donor"]
+        )
+    matched = nk.tl.interaction_response(adata, "nk")
+    assert "No level of" not in matched.attrs["design"]
+
+
+def test_samples_without_a_condition_are_named(clean, caplog):
+    adata = clean.copy()
+    inside = (adata.obs["sample"] == "697_NK1").to_numpy()
+    adata.obs["condition"] = adata.obs["condition"].astype(object).where(~inside, np.nan)
+    with caplog.at_level(logging.WARNING, logger="nkscore"):
+        table = nk.tl.interaction_response(adata)
+    assert "1 samples without obs['condition'], left out: 697_NK1" in caplog.text
+    pd.testing.assert_frame_equal(table, nk.tl.interaction_response(clean[~inside].copy()))
+
+
+def test_no_sample_with_enough_cells(clean):
+    with pytest.raises(DesignError, match=r"No sample has 5000 cells.*Lower min_cells"):
+        nk.tl.interaction_response(clean, min_cells=5000)
+
+
+def test_genes_without_any_count(clean):
+    adata = clean.copy()
+    counts = adata.layers["counts"].tolil()
+    counts[:, :20] = 0
+    adata.layers["counts"] = counts.tocsr()
+    table = nk.tl.interaction_response(adata)
+    assert not set(table["gene"]) & set(adata.var_names[:20])
+    assert table[["log2_fc", "se", "p_value", "q_value"]].notna().all(axis=None)
+    adata.layers["counts"] = adata.layers["counts"] * 0
+    with pytest.raises(DesignError, match="samples hold no count"):
+        nk.tl.interaction_response(adata)
+
+
+def test_a_single_gene(clean):
+    most = int(np.asarray(clean.layers["counts"].sum(axis=0)).argmax())
+    table = nk.tl.interaction_response(clean[:, [most]].copy())
+    assert set(table["tumor"]) == {"697", "GDM1", "JURKAT"}
+    assert table["p_value"].between(0, 1).all()
+
+
+@pytest.mark.parametrize(
+    ("name", "value"),
+    [("confidence", 0.0), ("confidence", 95), ("min_log2_fc", -0.5), ("min_count", -1)],
+)
+def test_numbers_out_of_range(clean, name, value):
+    with pytest.raises(ValueError, match=f"{name} is {value}.*needed"):
+        nk.tl.interaction_response(clean, **{name: value})
+
+
+def test_scatter_between_cells_of_a_sample(clean, response):
+    plain = nk.tl.interaction_response(clean, overdispersion=False)
+    both = by_key(response).merge(by_key(plain), on=["tumor", "gene"], suffixes=("", "_plain"))
+    assert len(both) == len(response)
+    np.testing.assert_allclose(both["log2_fc"], both["log2_fc_plain"], rtol=1e-9)
+    changed = np.log(both["se"] / both["se_plain"])
+    assert changed.std() > 0.02
+    assert abs(changed.median()) < 0.1
+
+
 def test_no_cells_of_the_compartment(clean):
     with pytest.raises(DesignError, match=r"No cell lies in compartment 'other'"):
         nk.tl.interaction_response(clean, "other")

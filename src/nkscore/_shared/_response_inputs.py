@@ -37,6 +37,10 @@ class ResponseInputs:
     sums: GroupSums
     remarks: tuple[str, ...]
 
+    def overdispersion(self) -> Any:
+        """Return the variance between cells of a sample over their mean, one value per gene."""
+        return self.sums.overdispersion(self.samples.table["n_cells"].to_numpy())
+
 
 def response_inputs(
     adata: AnnData,
@@ -56,6 +60,7 @@ def response_inputs(
     samples = compartment_samples(
         adata, compartment, columns=columns, min_cells=min_cells, split=(by, condition)
     )
+    _require_samples(samples, condition=condition, min_cells=min_cells)
     samples = arms(samples, treated=treated, control=control, by=by, column=condition)
     design = response_design(
         samples.table["treated"].to_numpy(),
@@ -63,11 +68,50 @@ def response_inputs(
         labels(samples.table, WELL if replicate == schema.SAMPLE else replicate),
         covariates={name: list(samples.table[name]) for name in covariates},
     )
+    unmatched = _replicates_apart(samples, replicate)
+    if unmatched:
+        _LOG.warning(unmatched)
     if design.confounded:
         _LOG.warning("Treatment cannot be told apart, left out: %s", ", ".join(design.confounded))
     matrix = adata.layers[schema.COUNTS]
     sums = count_sums(matrix, samples.codes, len(samples.table), where=f"layers[{schema.COUNTS!r}]")
-    return ResponseInputs(samples, design, sums, _remarks(adata, samples, design))
+    remarks = [*_remarks(adata, samples, design), *([unmatched] if unmatched else [])]
+    return ResponseInputs(samples, design, sums, tuple(remarks))
+
+
+def _require_samples(samples: Samples, *, condition: str, min_cells: int) -> None:
+    if samples.table.empty:
+        msg = (
+            f"No sample has {min_cells} cells of the compartment (min_cells). Lower min_cells, or "
+            "check adata.obs['compartment'].value_counts()."
+        )
+        raise DesignError(msg)
+    known = [value is not None for value in labels(samples.table, condition)]
+    names = labels(samples.table, schema.SAMPLE)[np.logical_not(known)]
+    if names.size:
+        _LOG.warning(
+            "%d samples without obs[%r], left out: %s", names.size, condition,
+            ", ".join(map(str, names[:10])),
+        )  # fmt: skip
+
+
+def _replicates_apart(samples: Samples, replicate: str) -> str:
+    """Return what to say where both arms name their replicates and have none in common."""
+    if replicate == schema.SAMPLE:
+        return ""
+    treated = samples.table["treated"].to_numpy()
+    names = labels(samples.table, replicate)
+    arms_of = [set(names[side]) - {None} for side in (treated, ~treated)]
+    if not all(arms_of) or arms_of[0] & arms_of[1]:
+        return ""
+    fewest = min(map(len, arms_of))
+    known = (
+        "one arm has a single one, so that what is particular to it cannot be told from the "
+        "treatment"
+        if fewest == 1
+        else "what differs between them adds to the error"
+    )
+    return f"No level of {replicate!r} is in both arms: {known}."
 
 
 def _control(compartment: str | None, condition: str, control: Any) -> Any:

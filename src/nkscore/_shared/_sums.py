@@ -105,11 +105,12 @@ def _add_dask(total: GroupSums, matrix: Any, codes: Codes, where: str) -> None:
     ]
     # A few at a time: each result may be as large as the sums.
     for first in range(0, len(tasks), _DASK_TASKS):
-        for groups, sums, cells in compute(  # type: ignore[no-untyped-call, unused-ignore]
+        for groups, sums, cells, squares in compute(  # type: ignore[no-untyped-call, unused-ignore]
             *tasks[first : first + _DASK_TASKS]
         ):
             total.sums[groups] += sums
             total.cells[groups] += cells
+            total.squares += squares
 
 
 _DASK_TASKS = 8
@@ -123,4 +124,4 @@ def _chunk_sums(chunk: Any, start: int, codes: Codes, n_groups: int, where: str)
     part = GroupSums(present.size, int(chunk.shape[1]))
     rows = chunk if sparse.issparse(chunk) else sparse.csr_matrix(np.asarray(chunk))
     _add(part, _canonical(rows), start, own[codes], where)
-    return present, part.sums, part.cells
+    return present, part.sums, part.cells, part.squares

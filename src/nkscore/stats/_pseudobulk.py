@@ -14,17 +14,30 @@ if TYPE_CHECKING:
 
 @dataclass(slots=True)
 class GroupSums:
-    """Running sums of counts and numbers of cells with a count, groups × genes."""
+    """Running sums of counts and numbers of cells with a count, groups × genes.
+
+    ``squares`` are sums of squared counts over the cells of all groups, one per gene.
+    """
 
     n_groups: int
     n_genes: int
     sums: np.ndarray[Any, np.dtype[np.float64]] = field(init=False)
     cells: np.ndarray[Any, np.dtype[np.int32]] = field(init=False)
+    squares: np.ndarray[Any, np.dtype[np.float64]] = field(init=False)
 
     def __post_init__(self) -> None:
         """Begin with zeros."""
         self.sums = np.zeros((self.n_groups, self.n_genes))
         self.cells = np.zeros((self.n_groups, self.n_genes), dtype=np.int32)
+        self.squares = np.zeros(self.n_genes)
+
+    def overdispersion(self, n_cells: Any) -> np.ndarray[Any, np.dtype[np.float64]]:
+        """Return the variance between cells of a group over their mean, one value per gene.
+
+        1 for counts that differ by chance alone between cells of equal depth; 0 without a count.
+        """
+        expected = np.einsum("ig,ig,i->g", self.sums, self.sums, 1 / np.asarray(n_cells, float))
+        return np.asarray((self.squares - expected) / np.maximum(self.sums.sum(axis=0), 1))
 
     def add(self, indptr: Any, indices: Any, values: Any, *, codes: Codes) -> int:
         """Add cells in CSR form, each entry stored once; ``codes`` is -1 for cells of no group.
@@ -44,6 +57,7 @@ class GroupSums:
                 np.require(indices, np.int32, ["C", "W"]),
                 np.require(values, dtype, ["C", "W"]),
                 rows, np.ascontiguousarray(codes, dtype=np.int64), self.sums, self.cells,
+                self.squares,
             )
         )  # fmt: skip
 

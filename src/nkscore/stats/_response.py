@@ -11,6 +11,7 @@ from nkscore.errors import DesignError
 from nkscore.stats._line_variance import line_variances
 from nkscore.stats._linear import fit_linear, moderated_test, squeeze_variances, without_zeros
 from nkscore.stats._normalization import tmm_factors
+from nkscore.stats._overdispersion import with_overdispersion
 from nkscore.stats._voom import voom
 
 if TYPE_CHECKING:
@@ -28,6 +29,7 @@ def fit_response(
     *,
     tested: Mapping[str, Mask] | None = None,
     library: Floats | None = None,
+    overdispersion: Floats | None = None,
     min_count: float = 10,
     variance_trend: bool = True,
     exact_zeros: bool = True,
@@ -47,6 +49,9 @@ def fit_response(
         Group → which genes to test in it; by default those of :func:`expressed_genes`.
     library
         Total count per sample before TMM; by default the sum of ``counts``.
+    overdispersion
+        Variance between cells of a sample over their mean, per gene; where given, genes of which it
+        is large for their expression are expected to vary more between samples, too.
     min_count
         See :func:`expressed_genes`.
     variance_trend
@@ -88,10 +93,16 @@ def fit_response(
     fit = fit_linear(y, design.matrix, weights)
     if zero is not None:
         fit = without_zeros(fit, y, design.matrix, weights, zero=zero)
+    level = np.where(used, y, 0).sum(axis=1) / used.sum(axis=1)
+    if overdispersion is not None:
+        fit, weights = with_overdispersion(
+            fit, weights, level=level, overdispersion=overdispersion[kept]
+        )
     # Weights bend the trend of the variances but rarely make it flat at high expression, where a
     # common prior would then be too small.
-    level = np.where(used, y, 0).sum(axis=1) / used.sum(axis=1) if variance_trend else None
-    squeezed = squeeze_variances(fit.variance, fit.df_residual, covariate=level, robust=robust)
+    squeezed = squeeze_variances(
+        fit.variance, fit.df_residual, covariate=level if variance_trend else None, robust=robust
+    )
     at = {name: mask[kept] for name, mask in tested.items()}
     telling = weights if zero is None else np.where(zero, 0.0, weights)
     own_line = (

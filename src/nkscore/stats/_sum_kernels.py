@@ -14,15 +14,18 @@ Array = np.ndarray[Any, Any]
 def _signature(values: str) -> str:
     return (
         f"int64(int64[::1], int32[::1], {values}[::1], int64[::1], int64[::1],"
-        "float64[:,::1], int32[:,::1])"
+        "float64[:,::1], int32[:,::1], float64[::1])"
     )
 
 
 def _add(  # noqa: PLR0917 (numba)
     indptr: Array, indices: Array, values: Array, rows: Array, codes: Array, sums: Array,
-    cells: Array,
+    cells: Array, squares: Array,
 ) -> int:  # fmt: skip
-    """Add ``rows`` to their groups; return the first row with an impossible count, or -1."""
+    """Add ``rows`` to their groups, and their squares to those of all groups.
+
+    Returns the first row with an impossible count, or -1.
+    """
     for r in rows:
         group = codes[r]
         for e in range(indptr[r], indptr[r + 1]):
@@ -32,6 +35,7 @@ def _add(  # noqa: PLR0917 (numba)
                 return int(r)
             sums[group, indices[e]] += value
             cells[group, indices[e]] += value > 0
+            squares[indices[e]] += np.float64(value) * value
     return -1
 
 

@@ -57,7 +57,11 @@ def voom(
     spread = np.sqrt(np.sqrt(fit.variance))
     known = np.isfinite(spread) & (np.where(used, counts, 0).sum(axis=1) > 0)
     x, s = mean[known], spread[known]
-    trend = lowess(s, x, frac=span, it=3, delta=0.01 * float(np.ptp(x)) if x.size else 0.0)
+    width = float(np.ptp(x)) if x.size else 0.0
+    if width == 0:
+        # A single gene has no trend: all samples count alike.
+        return y, used.astype(float)
+    trend = lowess(s, x, frac=span, it=3, delta=0.01 * width)
     knots, first = np.unique(trend[:, 0], return_index=True)
     fitted = fit.fitted + log_library - np.log2(1e6)
     weights = 1.0 / np.square(np.square(np.interp(fitted, knots, trend[first, 1])))

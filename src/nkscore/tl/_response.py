@@ -43,6 +43,7 @@ def interaction_response(
     variance_trend: bool = True,
     robust: bool = True,
     line_variance: bool = True,
+    overdispersion: bool = True,
     confidence: float = 0.95,
 ) -> pd.DataFrame:
     """Test each gene of each line for a change between two conditions.
@@ -102,6 +103,11 @@ def interaction_response(
         line is then shrunken toward the one that the other lines and genes make one expect, by as
         much as lines agree in the data; without it, all lines have that of limma's model. Lines
         that share their controls (NK cells) have one variance in either case.
+    overdispersion
+        Whether genes whose counts vary more between cells of a sample than those of other genes of
+        their expression are expected to vary more between samples, too, by as much as the data
+        show. Genes of rare cell states sum up from few cells, and would otherwise be called by
+        chance. For ``"voom"``.
     confidence
         Coverage of the intervals, 0 to 1.
 
@@ -123,7 +129,7 @@ def interaction_response(
         If the samples cannot answer: an arm is empty, no replicate anywhere, donors that coincide
         with the treatment, a constant covariate.
     ValueError
-        If ``method`` is unknown.
+        If ``method`` is unknown or a number is out of its range.
     MissingKeyError
         If a column or the counts are absent.
     WrongScaleError
@@ -149,6 +155,7 @@ def interaction_response(
     if method not in _METHODS:
         msg = f"Unknown method {method!r}. Known: {', '.join(_METHODS)}."
         raise ValueError(msg)
+    _check_numbers(confidence=confidence, min_log2_fc=min_log2_fc, min_count=min_count)
     schema.require(adata, "layers", [schema.COUNTS], "io.read_coculture")
     schema.check_var_names(adata)
     inputs = response_inputs(
@@ -160,6 +167,7 @@ def interaction_response(
         table = fit_response(
             inputs.sums.sums, inputs.design, min_count=min_count, min_log2_fc=min_log2_fc,
             variance_trend=variance_trend, robust=robust, line_variance=line_variance,
+            overdispersion=inputs.overdispersion() if overdispersion else None,
         )  # fmt: skip
     elif method == "pydeseq2":
         table = fit_deseq2(
@@ -175,6 +183,16 @@ def interaction_response(
     table = table.sort_values(["tumor", "p_value", "gene"]).reset_index(drop=True)
     table.attrs["design"] = " ".join(inputs.remarks)
     return table
+
+
+def _check_numbers(*, confidence: float, min_log2_fc: float, min_count: float) -> None:
+    if not 0 < confidence < 1:
+        msg = f"confidence is {confidence!r}; a number between 0 and 1 is needed, for example 0.95."
+        raise ValueError(msg)
+    for name, value in (("min_log2_fc", min_log2_fc), ("min_count", min_count)):
+        if not 0 <= value < np.inf:
+            msg = f"{name} is {value!r}; a number from 0 up is needed."
+            raise ValueError(msg)
 
 
 class _Arms:
