@@ -53,7 +53,7 @@ def test_equals_lifelines():
     age = pd.Series(np.linspace(20, 80, 150), scores.index, name="age")
     stage = pd.Series(np.tile(["I", "II", "III"], 50), scores.index, name="stage")
     given = pd.concat([age, stage], axis=1)
-    made = tl.cohort_survival(scores, time, event, adjust_for=given)
+    made = tl.cohort_survival(scores, time, event, adjust_for=given, small_sample=False)
     made = made[made["model"] == "adjusted"].set_index("feature")
     wide = pd.get_dummies(given, columns=["stage"], drop_first=True).astype(float)
     for name in scores:
@@ -105,6 +105,44 @@ def test_p_values_are_uniform_under_permuted_labels(adjusted):
     for column in ("p_value", "ph_p_value"):
         assert scipy_stats.kstest(made[column], "uniform").pvalue > 0.01
     assert (made["q_value"] < 0.05).sum() == 0
+
+
+def test_covariates_have_their_price():
+    scores, time, event = _cohort(60, 3)
+    given = pd.DataFrame(np.random.default_rng(0).normal(size=(60, 4)), scores.index)
+    plain, paid = (
+        tl.cohort_survival(scores, time, event, adjust_for=given, small_sample=small)
+        .set_index(["model", "feature"])
+        .sort_index()
+        for small in (False, True)
+    )
+    deaths = int(event.sum())
+    ratio = paid["se"] / plain["se"]
+    np.testing.assert_allclose(ratio.loc["univariable"], 1.0)
+    np.testing.assert_allclose(ratio.loc["adjusted"], np.sqrt(deaths / (deaths - 4)))
+    np.testing.assert_allclose(paid["log_hr"], plain["log_hr"])
+    half = paid["ci_high"] - paid["log_hr"]
+    np.testing.assert_allclose(half / paid["se"], scipy_stats.norm.ppf(0.975))
+
+
+def test_few_deaths_for_many_covariates_are_calibrated():
+    """About 24 deaths for three covariates: the usual p-values are too small, ours are not."""
+    rates = {True: [], False: []}
+    for seed in range(12):
+        rng = np.random.default_rng(seed)
+        names = [f"P{i}" for i in range(40)]
+        scores = pd.DataFrame(rng.normal(size=(40, 300)), names, [f"f{i}" for i in range(300)])
+        given = pd.DataFrame(rng.normal(size=(40, 3)), names, list("abc"))
+        time = pd.Series(rng.exponential(size=40), names)
+        event = pd.Series(rng.random(40) < 0.6, names)
+        for small, found in rates.items():
+            made = tl.cohort_survival(
+                scores, time, event, adjust_for=given, small_sample=small, min_events=1
+            )
+            p = made.loc[made["model"] == "adjusted", "p_value"]
+            found.append((p < 0.05).mean())
+    assert np.mean(rates[False]) > 0.06
+    assert 0.04 < np.mean(rates[True]) < 0.06
 
 
 def test_truncation_ends_follow_up():
@@ -161,6 +199,10 @@ def test_errors():
         tl.cohort_survival(scores, time, event & False)
     with pytest.raises(DesignError, match="at least 50 deaths"):
         tl.cohort_survival(scores, time, event, min_events=50)
+    few = event & (np.arange(60) < 12)
+    many = pd.DataFrame(np.random.default_rng(0).normal(size=(60, 10)), scores.index)
+    with pytest.raises(DesignError, match=r"deaths are needed for 10 covariates.*adjust for less"):
+        tl.cohort_survival(scores, time, few, adjust_for=many)
     with pytest.raises(DesignError, match=r"1 of 3 features have one value.*f1"):
         tl.cohort_survival(scores.assign(f1=2.0), time, event)
     with pytest.raises(DesignError, match=r"scores and time share no sample.*P0.*0, 1, 2"):

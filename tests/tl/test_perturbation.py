@@ -339,6 +339,28 @@ def test_responders_are_the_cells_that_change(use_rep):
     )
 
 
+def test_weak_effects_leave_cells_unassigned(caplog):
+    """Sure on average, an effect may be too weak to tell one cell from another."""
+    adata = _screen(effect=0.3, n_genes=300, n_cells=8000)
+    pp.normalize(adata)
+    with caplog.at_level(logging.WARNING, "nkscore"):
+        tl.responders(adata, replicate="nk_donor")
+    table = adata.uns["nkscore"]["responder"]["targets"].set_index("target")
+    assert table.loc["T0", "n_genes"] >= 5
+    assert 0 < table.loc["T0", "separation"] < 2
+    assert np.isnan(table.loc["T2", "separation"])
+    kinds = adata.obs.groupby("perturbation", observed=True)["responder"].agg(set)
+    assert kinds["T0"] == {"unassigned"}
+    assert kinds["T2"] == {"non-responder"}
+    assert "left unassigned: T0" in caplog.text
+    # The probabilities are there for who wants another limit.
+    own = (adata.obs["perturbation"] == "T0").to_numpy()
+    assert adata.obs.loc[own, "responder_probability"].max() > 0.5
+    tl.responders(adata, replicate="nk_donor", min_separation=0.0, key_added="any")
+    called = (adata.obs["any"] == "responder")[own].mean()
+    assert called > 0.3
+
+
 def test_a_mixture_of_nothing_has_no_responders():
     rng = np.random.default_rng(0)
     found = stats.responder_mixture(rng.normal(size=(400, 12)), rng.normal(size=(600, 12)))
@@ -441,6 +463,14 @@ def test_guides_that_are_left_out_are_named(screen, caplog):
     assert table.groupby("target")["n_guides"].first().to_dict() == {"T0": 3, "T1": 1, "T2": 2}
 
 
+def test_an_arm_without_replicates_is_named(screen):
+    """Monocultures have no NK donor: naming that column would leave no cell of them."""
+    adata = screen.copy()
+    adata.obs["nk_donor"] = adata.obs["nk_donor"].where(adata.obs["condition"] == "coculture")
+    with pytest.raises(DesignError, match=r"'nk_donor'\] is missing for all cells of 'tumor_mono'"):
+        tl.perturbation_response(adata, **OPTIONS)
+
+
 def test_errors_of_scores(screen):
     adata = screen.copy()
     with pytest.raises(MissingKeyError, match=r"Run tl.score first"):
@@ -514,3 +544,28 @@ def test_real_non_targeting_guides_do_not_differ(thp1):
     p = np.concatenate(p)
     assert scipy_stats.kstest(p, "uniform").statistic < 0.06
     assert 0.02 < (p < 0.05).mean() < 0.08
+
+
+def test_real_controls_among_knockouts_are_no_responders(thp1):
+    """Controls that are given out as knock-outs are non-responders for sure."""
+    per = thp1.obs["perturbation"].astype(object).to_numpy()
+    rng = np.random.default_rng(3)
+    controls = rng.permutation(np.flatnonzero(per == "non-targeting"))
+    target, guide = per.copy(), thp1.obs["guide"].astype(object).to_numpy().copy()
+    planted = {}
+    for i, name in enumerate(("STAT1", "IFNGR2", "JAK2", "SMAD4")):
+        planted[name] = controls[i * 200 : (i + 1) * 200]
+        target[planted[name]], guide[planted[name]] = name, f"{name} none"
+    cells = np.flatnonzero(np.isin(target, ["non-targeting", *planted]))
+    adata = thp1[cells].copy()
+    adata.obs["perturbation"], adata.obs["guide"] = target[cells], guide[cells]
+    pp.normalize(adata)
+    tl.responders(adata, replicate="bio_rep")
+    sure = pd.Series((adata.obs["responder_probability"] > 0.9).to_numpy(), index=cells)
+    kind = pd.Series(adata.obs["responder"].astype(object).to_numpy(), index=cells)
+    for name in ("STAT1", "IFNGR2", "JAK2"):
+        own = np.setdiff1d(cells[target[cells] == name], planted[name])
+        assert sure[planted[name]].mean() < 0.1
+        assert sure[own].mean() > 0.5
+    assert (kind[planted["STAT1"]] == "responder").mean() < 0.1
+    assert (kind[planted["SMAD4"]] == "unassigned").all()

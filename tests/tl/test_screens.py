@@ -9,8 +9,8 @@ import pandas as pd
 import pytest
 from scipy import stats as scipy_stats
 
-from nkscore import io, tl
-from nkscore.errors import DesignError, MissingKeyError
+from nkscore import datasets, io, tl
+from nkscore.errors import DesignError, MissingKeyError, WrongScaleError
 
 SHARED = Path(__file__).resolve().parents[2] / ".." / "shared" / "data" / "mageck_outputs"
 
@@ -139,6 +139,55 @@ def test_response_beside_the_screens():
     assert joined.loc["ACTB", "n_lines_tested"] == 0
 
 
+def _axes(**columns):
+    base = {
+        "tumor": ["a", "a", "b", "b", "a"], "nk_state": "all",
+        "nk_gene": ["KLRC1", "KLRC2", "KLRC1", "KLRC2", "CD226"],
+        "tumor_gene": ["HLA-E", "HLA-E", "HLA-E", "HLA-E", "ACTB"],
+        "score": [10.0, 8.0, 14.0, 9.0, 5.0], "log2_fc": [2.0, 0.1, 1.0, -1.0, 3.0],
+        "q_value": [0.01, 0.5, 0.2, 0.01, 0.001],
+        "ambient_suspect": [False, False, False, False, True],
+    }  # fmt: skip
+    return pd.DataFrame(base | columns)
+
+
+def test_axis_beside_the_screens():
+    hits = tl.screen_hits({"a": _table(), "b": _table()})
+    columns = ["axis_receptor", "axis_score", "axis_log2_fc"]
+    counts = ["n_lines_axis", "n_lines_axis_up", "n_lines_axis_down"]
+    joined = tl.join_screens(hits, communication=_axes()).set_index("gene")
+    assert joined.loc["HLA-E", columns + counts].tolist() == ["KLRC1", 12.0, 1.5, 2, 1, 1]
+    # Not expressed, or expressed by NK cells and found around tumor cells: no active axis.
+    for gene in ("NCR3LG1", "ACTB"):
+        assert joined.loc[gene, "axis_receptor"] == ""
+        assert np.isnan(joined.loc[gene, "axis_score"])
+        assert joined.loc[gene, counts].tolist() == [0, 0, 0]
+    other = tl.join_screens(hits, communication=_axes().iloc[::-1]).set_index("gene")
+    pd.testing.assert_frame_equal(joined, other)
+    # A line counts once however many NK states it was split into.
+    states = pd.concat([_axes(nk_state="x"), _axes(nk_state="y", q_value=1.0)])
+    split = tl.join_screens(hits, communication=states).set_index("gene")
+    assert split.loc["HLA-E", counts].tolist() == [2, 1, 1]
+    with pytest.raises(
+        MissingKeyError, match=r"no column ambient_suspect, log2_fc.*engine='model'"
+    ):
+        tl.join_screens(hits, communication=_axes().drop(columns=["ambient_suspect", "log2_fc"]))
+
+
+def test_axis_of_simulated_cells():
+    adata = datasets.simulate_coculture(n_cells_per_sample=40, rng=0)
+    datasets.use_truth(adata)
+    axes = tl.communication(adata)
+    gene = axes.loc[~axes["ambient_suspect"], "tumor_gene"].iloc[0]
+    table = _table(gene=[gene, "NOTAGENE", "ACTB", "NonTargeting_1"])
+    joined = tl.join_screens(tl.screen_hits({"a": table, "b": table}), communication=axes)
+    row = joined.set_index("gene").loc[gene]
+    own = axes[(axes["tumor_gene"] == gene) & (axes["nk_gene"] == row["axis_receptor"])]
+    np.testing.assert_allclose(row["axis_score"], own["score"].mean())
+    assert row["n_lines_axis"] == own["tumor"].nunique()
+    assert joined.set_index("gene").loc["NOTAGENE", "n_lines_axis"] == 0
+
+
 def test_errors():
     with pytest.raises(MissingKeyError, match="no column q_value"):
         tl.screen_hits(_table().drop(columns="q_value"))
@@ -153,6 +202,13 @@ def test_errors():
         tl.join_screens(hits)
     with pytest.raises(MissingKeyError, match="no screen zz; there are screen"):
         tl.join_screens(hits, screens=["zz"])
+    mouse = _table(gene=["Ncr3lg1", "H2-D1", "Actb", "NonTargeting_1"])
+    with pytest.raises(
+        DesignError, match=r"No gene is in 2 of the screens.*b: Ncr3lg1.*orthologs="
+    ):
+        tl.join_screens(tl.screen_hits({"a": _table(), "b": mouse}))
+    with pytest.raises(WrongScaleError, match=r"'a' has p_value = 1.5 for 'ACTB'.*0 to 1"):
+        tl.screen_hits({"a": _table(p_value=[0.1, 0.2, 1.5, 0.3])})
     with pytest.raises(ValueError, match="one of stouffer, rank, random_effects"):
         tl.join_screens(hits, method="mean")
 

@@ -58,7 +58,9 @@ def guide_cells(
     named = {"target": perturbation, "guide": guide, "replicate": replicate, "arm": condition}
     obs = _columns(adata, named)
     inside = obs.notna().all(axis=1).to_numpy()
-    inside = inside & _usable(adata, compartment)
+    usable = _usable(adata, compartment)
+    inside = inside & usable
+    _require_replicates(obs[usable], replicate)
     if condition is not None:
         for arm in arms:
             _require_level(obs.loc[inside, "arm"], condition, arm)
@@ -128,6 +130,21 @@ def _require_level(values: pd.Series, column: str, level: Any) -> None:
         msg = (
             f"No cell with a guide has {level!r} in obs[{column!r}] (it holds: "
             f"{shown or 'nothing'}). Name what to compare with as it is called there."
+        )
+        raise DesignError(msg)
+
+
+def _require_replicates(obs: pd.DataFrame, replicate: str | None) -> None:
+    """Refuse an arm whose cells all lack a replicate, as monocultures lack an NK donor."""
+    guided = obs[obs[["target", "guide", "arm"]].notna().all(axis=1).to_numpy()]
+    known = guided["replicate"].notna().groupby(guided["arm"].to_numpy()).any()
+    if len(known) and not known.all():
+        arm = known.index[~known.to_numpy()][0]
+        where = "" if arm == ALL else f" of {arm!r}"
+        msg = (
+            f"obs[{replicate!r}] is missing for all cells{where} that have a guide, so that none is "
+            "left. Name a column that is filled in every arm with replicate= (as 'sample'), or "
+            "give replicate=None."
         )
         raise DesignError(msg)
 

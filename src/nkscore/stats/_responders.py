@@ -16,12 +16,17 @@ _ROUNDS: Final = 200
 
 @dataclass(frozen=True, slots=True)
 class Responders:
-    """Probability that each knock-out cell responds; position of cells along the effect."""
+    """Probability that each knock-out cell responds; position of cells along the effect.
+
+    ``share`` of responders; ``separation``: distance of their mean from that of controls, in
+    standard deviations of controls.
+    """
 
     probability: Floats
     position: Floats
     control_position: Floats
     share: float
+    separation: float
 
 
 def responder_mixture(knockout: Floats, control: Floats) -> Responders:
@@ -40,6 +45,9 @@ def responder_mixture(knockout: Floats, control: Floats) -> Responders:
     and scaled so that 0 is the mean of controls and 1 that of responders. Responders are normal;
     the rest are distributed as the controls are. Directions and mixture alternate until no cell
     changes its class. Beyond either mean a cell is never less of its kind than at the mean.
+
+    mixscape fits the mixture to controls and knock-out cells together. Controls are known not to
+    respond, so that here the share of responders is that of the knock-out cells alone.
     """
     scale = np.concatenate([knockout, control]).std(axis=0)
     scale = np.where(scale > 0, scale, 1.0)
@@ -47,17 +55,17 @@ def responder_mixture(knockout: Floats, control: Floats) -> Responders:
     center = b.mean(axis=0)
     a, b = a - center, b - center
     probability = np.ones(len(a))
-    share = 1.0
+    share, separation = 1.0, 0.0
     position, other = np.zeros(len(a)), np.zeros(len(b))
     for _ in range(_DIRECTIONS):
         before = probability > 0.5
         if not before.any():
             break
         position, other = _projected(a, b, before.astype(np.float64))
-        probability, share = _two_normals(position, other)
+        probability, share, separation = _two_parts(position, other)
         if (before == (probability > 0.5)).all():
             break
-    return Responders(probability, position, other, share)
+    return Responders(probability, position, other, share, separation)
 
 
 def _projected(a: Floats, b: Floats, weight: Floats) -> tuple[Floats, Floats]:
@@ -70,24 +78,26 @@ def _projected(a: Floats, b: Floats, weight: Floats) -> tuple[Floats, Floats]:
     return (a @ direction - own) / (1 - share) / length, b @ direction / length
 
 
-def _two_normals(position: Floats, control: Floats) -> tuple[Floats, float]:
-    null = stats.norm(control.mean(), max(control.std(), 1e-6))
-    mean, spread, share = max(position.mean(), null.mean() + null.std()), null.std(), 0.5
+def _two_parts(position: Floats, control: Floats) -> tuple[Floats, float, float]:
+    """Return probability, share and separation of the part that is not distributed as controls."""
+    middle, width = float(control.mean()), max(float(control.std()), 1e-6)
+    off = stats.norm.logpdf(position, middle, width)
+    mean, spread, share = max(float(position.mean()), middle + width), width, 0.5
     p = np.full(position.size, 0.5)
     before = -np.inf
     for _ in range(_ROUNDS):
-        on = np.log(share + 1e-300) + stats.norm.logpdf(position, mean, spread)
-        off = np.log1p(-min(share, 1 - 1e-12)) + null.logpdf(position)
-        p = special.expit(on - off)
-        likelihood = float(np.logaddexp(on, off).sum())
+        one = np.log(share + 1e-300) + stats.norm.logpdf(position, mean, spread)
+        other = np.log1p(-min(share, 1 - 1e-12)) + off
+        p = special.expit(one - other)
+        likelihood = float(np.logaddexp(one, other).sum())
         if likelihood - before < 1e-6 * abs(likelihood):
             break
         before = likelihood
         total = max(float(p.sum()), 1e-9)
-        mean = max(float(p @ position / total), float(null.mean()))
+        mean = max(float(p @ position / total), middle)
         # Narrower than a fraction of the controls, it would settle on a few cells.
-        spread = max(float(np.sqrt(p @ (position - mean) ** 2 / total)), 0.3 * float(null.std()))
+        spread = max(float(np.sqrt(p @ (position - mean) ** 2 / total)), 0.3 * width)
         share = float(p.mean())
     order = np.argsort(position)
-    p[order] = np.maximum.accumulate(np.where(position[order] < null.mean(), 0.0, p[order]))
-    return p, share
+    p[order] = np.maximum.accumulate(np.where(position[order] < middle, 0.0, p[order]))
+    return p, share, (mean - middle) / width

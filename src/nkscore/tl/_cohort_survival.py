@@ -11,7 +11,8 @@ import pandas as pd
 from scipy import stats as scipy_stats
 
 from nkscore._shared._cohort_tables import checked_scores, refuse_constant, with_samples
-from nkscore.errors import DesignError, NkscoreWarning, WrongScaleError
+from nkscore._shared._follow_up import follow_up
+from nkscore.errors import DesignError, NkscoreWarning
 from nkscore.stats import complete_blocks, cox_regression
 
 _LOG = logging.getLogger("nkscore")
@@ -26,6 +27,7 @@ def cohort_survival(
     truncate: float | None = None,
     min_events: int = 5,
     confidence: float = 0.95,
+    small_sample: bool = True,
 ) -> pd.DataFrame:
     """Fit a Cox model of survival for each score, alone and next to what is known of the patients.
 
@@ -44,9 +46,14 @@ def cohort_survival(
         End all follow-up at this time, in units of ``time``: later deaths count as alive. Dufva,
         Gandolfi et al. 2023 took 1825 days.
     min_events
-        Fewest deaths for a model.
+        Fewest deaths for a model, beyond one for each covariate.
     confidence
         Coverage of the intervals, 0 to 1.
+    small_sample
+        Whether ``se`` of adjusted models holds the price of the covariates: with d deaths and k
+        covariates it is that of the partial likelihood times the root of d / (d - k). ``False``
+        gives the numbers of R's ``coxph`` and of lifelines, whose p-values are too small where
+        deaths are few. Univariable models are the same either way.
 
     Returns
     -------
@@ -70,7 +77,8 @@ def cohort_survival(
     Ties by Efron's method; proportional hazards by the correlation of scaled Schoenfeld residuals
     with the rank of the time of death (Grambsch and Therneau 1994, doi 10.1093/biomet/81.3.515).
     A score that differs between subtypes carries the subtypes' prognosis: compare with
-    ``adjust_for``. Numbers equal statsmodels' ``PHReg`` and lifelines.
+    ``adjust_for``. Numbers equal statsmodels' ``PHReg`` and lifelines (adjusted models: with
+    ``small_sample=False``). ``docs/cohorts.md`` has the calibration of both.
 
     Examples
     --------
@@ -85,18 +93,19 @@ def cohort_survival(
     (True, [80])
     """
     table = checked_scores(scores)
-    follow = _follow_up(table.index, time, event, truncate)
+    follow = follow_up(table.index, time, event, truncate)
     table = table.loc[follow.index]
     _enough_deaths(follow, min_events)
     refuse_constant(table)
-    parts = [_models(table, follow, None, "univariable", confidence, min_events=min_events)]
+    options: dict[str, Any] = {"min_events": min_events, "small_sample": small_sample}
+    parts = [_models(table, follow, None, "univariable", confidence, **options)]
     if adjust_for is not None:
         covariates = _covariates(adjust_for, table.index)
         table, follow = table.loc[covariates.index], follow.loc[covariates.index]
-        _enough_deaths(follow, min_events)
+        _enough_deaths(follow, min_events, covariates.shape[1])
         refuse_constant(table)
         values = covariates.to_numpy()
-        parts.append(_models(table, follow, values, "adjusted", confidence, min_events=min_events))
+        parts.append(_models(table, follow, values, "adjusted", confidence, **options))
     made = pd.concat(parts, ignore_index=True)
     left_out = [
         f"{model}: {feature}"
@@ -116,62 +125,15 @@ def cohort_survival(
     return made
 
 
-def _follow_up(
-    samples: pd.Index[Any], time: pd.Series, event: pd.Series, truncate: float | None
-) -> pd.DataFrame:
-    """Return ``time`` and ``event`` of the patients for which both are known."""
-    times, events = with_samples(time, samples, "time"), with_samples(event, samples, "event")
-    shared = times.index.intersection(events.index, sort=False)
-    numbers = pd.to_numeric(times.loc[shared], errors="coerce").astype("float64")
-    unread = numbers.isna() & times.loc[shared].notna()
-    bad = (unread | (numbers < 0) | np.isinf(numbers)).to_numpy()
-    if bad.any():
-        name = shared[bad][0]
-        msg = (
-            f"The time of {int(bad.sum())} patients is negative or no number, first {name!r} with "
-            f"{times.loc[name]!r}. Time from diagnosis or treatment on, of 0 or more, is needed: "
-            "correct the dates, or leave these patients out."
-        )
-        raise WrongScaleError(msg)
-    follow = pd.DataFrame({"time": numbers, "event": _yes_no(events.loc[shared])})
-    known = follow.notna().all(axis=1)
-    if len(samples) > int(known.sum()):
-        _LOG.warning(
-            "%d of %d patients have no time or no event and are left out",
-            len(samples) - int(known.sum()), len(samples),
-        )  # fmt: skip
-    follow = follow[known]
-    if truncate is not None:
-        if not truncate > 0:
-            msg = f"truncate={truncate}; a time above 0 is needed."
-            raise WrongScaleError(msg)
-        later = follow["time"] > truncate
-        follow = follow.assign(
-            time=follow["time"].where(~later, truncate), event=follow["event"].where(~later, 0.0)
-        )
-    return follow
-
-
-def _yes_no(event: pd.Series) -> pd.Series:
-    numbers = pd.to_numeric(event, errors="coerce").astype("float64")
-    wrong = (numbers.isna() & event.notna()) | ~(numbers.isna() | numbers.isin([0.0, 1.0]))
-    if wrong.any():
-        found = ", ".join(sorted({repr(v) for v in event[wrong].tolist()})[:4])
-        msg = (
-            f"event holds {found}; true and false, or 1 (died) and 0 (alive at the end of "
-            "follow-up), are needed. Translate the coding of the table, for example "
-            ".map({'Dead': True, 'Alive': False})."
-        )
-        raise WrongScaleError(msg)
-    return numbers
-
-
-def _enough_deaths(follow: pd.DataFrame, min_events: int) -> None:
+def _enough_deaths(follow: pd.DataFrame, min_events: int, n_covariates: int = 0) -> None:
     deaths = int(follow["event"].sum()) if len(follow) else 0
-    if deaths < max(1, min_events):
+    least = max(1, min_events) + n_covariates
+    if deaths < least:
+        spent = f" for {n_covariates} covariates" if n_covariates else ""
         msg = (
-            f"{deaths} of {len(follow)} patients died within follow-up; at least "
-            f"{max(1, min_events)} deaths are needed. Check the coding of event and truncate."
+            f"{deaths} of {len(follow)} patients died within follow-up; at least {least} deaths "
+            f"are needed{spent}. Check the coding of event and truncate"
+            f"{', or adjust for less' if n_covariates else ''}."
         )
         raise DesignError(msg)
 
@@ -208,21 +170,26 @@ def _covariates(adjust_for: pd.DataFrame | pd.Series, samples: pd.Index[Any]) ->
 
 def _models(
     table: pd.DataFrame, follow: pd.DataFrame, adjust: Any, model: str, confidence: float, *,
-    min_events: int,
+    min_events: int, small_sample: bool,
 ) -> pd.DataFrame:  # fmt: skip
     values = table.to_numpy()
+    n_covariates = 0 if adjust is None else adjust.shape[1]
     time, event = follow["time"].to_numpy(), follow["event"].to_numpy() > 0
     made = np.full((5, values.shape[1]), np.nan)
     for rows, columns in complete_blocks(values):
-        made[3, columns], made[4, columns] = len(rows), event[rows].sum()
-        if event[rows].sum() < max(1, min_events):
+        deaths = int(event[rows].sum())
+        made[3, columns], made[4, columns] = len(rows), deaths
+        if deaths < max(1, min_events) + n_covariates:
             continue
         part = values[np.ix_(rows, columns)]
         spread = part.std(axis=0, ddof=1)
         fit = cox_regression(
             part, time[rows], event[rows], None if adjust is None else adjust[rows]
         )
-        made[:3, columns] = fit.log_hazard * spread, fit.se * spread, fit.ph_p_value
+        # Fitted to the deaths at hand, covariates explain some of their order by chance, and the
+        # information that is left looks larger than it is.
+        price = np.sqrt(deaths / (deaths - n_covariates)) if small_sample else 1.0
+        made[:3, columns] = fit.log_hazard * spread, price * fit.se * spread, fit.ph_p_value
     effect, error = made[0], made[1]
     margin = error * scipy_stats.norm.ppf(0.5 + confidence / 2)
     p = 2 * scipy_stats.norm.sf(np.abs(effect / error))

@@ -22,6 +22,7 @@ def join_screens(
     method: str = "stouffer",
     min_screens: int = 2,
     response: pd.DataFrame | None = None,
+    communication: pd.DataFrame | None = None,
     screens: Sequence[str] | None = None,
 ) -> pd.DataFrame:
     """Combine several screens gene by gene, and put the response to NK cells beside them.
@@ -44,6 +45,10 @@ def join_screens(
     response
         Table of :func:`nkscore.tl.interaction_response` (``gene``, ``tumor``, ``log2_fc``,
         ``q_value``): is a hit also induced by NK cells?
+    communication
+        Table of :func:`nkscore.tl.communication` (``level="line"``, ``engine="model"``): is the
+        axis between the gene and its receptors on NK cells active? Pairs that are not tested there
+        (one of the two is not expressed) or ambient suspects are no active axis.
     screens
         Screens to use; by default all.
 
@@ -54,8 +59,13 @@ def join_screens(
     ``rank``), ``p_value``, ``q_value`` (Benjamini-Hochberg), ``n_screens``, ``n_activating`` and
     ``n_inhibitory`` (hits of each role), ``published_effect`` and ``published_effect_read`` (of its
     loss, see :func:`nkscore.signatures.crispr_hits`), ``nk_receptors`` (of its ligand-receptor
-    pairs) and, with ``response``, ``response_log2_fc`` (median over lines), ``n_lines_tested``,
-    ``n_lines_up`` and ``n_lines_down`` (q < 0.05).
+    pairs). With ``response`` also ``response_log2_fc`` (median over lines), ``n_lines_tested``,
+    ``n_lines_up`` and ``n_lines_down`` (q < 0.05). With ``communication`` also ``axis_receptor``
+    (NK gene of its strongest pair), ``axis_score`` (mean over lines of that pair's score; missing
+    without an active axis), ``axis_log2_fc`` (of that pair, median over lines), ``n_lines_axis``
+    (lines with an active axis), ``n_lines_axis_up`` and ``n_lines_axis_down`` (lines in which a
+    pair of the gene rises or falls in co-culture, q < 0.05). Where NK states are split, a line
+    counts if any of its states does.
 
     Raises
     ------
@@ -90,6 +100,7 @@ def join_screens(
     genes = np.unique(turned["gene"].astype(str))
     combined, p = combine[method](turned, genes)
     n = turned.groupby("gene").size().reindex(genes).to_numpy()
+    _require_shared(turned, n, min_screens)
     p = np.where(n >= min_screens, p, np.nan)
     q = np.full(len(p), np.nan)
     q[np.isfinite(p)] = scipy_stats.false_discovery_control(p[np.isfinite(p)])
@@ -115,6 +126,8 @@ def join_screens(
     made = _with_facts(made)
     if response is not None:
         made = _with_response(made, response)
+    if communication is not None:
+        made = _with_axis(made, communication)
     return made.sort_values(["p_value", "gene"]).reset_index(drop=True)
 
 
@@ -137,6 +150,19 @@ def _used(hits: pd.DataFrame, screens: Any, *, min_screens: int) -> pd.DataFrame
         )
         raise DesignError(msg)
     return used[used["log2_fc"].notna() & used["p_value"].notna()]
+
+
+def _require_shared(turned: pd.DataFrame, n: Any, least: int) -> None:
+    if not (n >= least).any():
+        names = turned.drop_duplicates("screen")
+        examples = "; ".join(
+            f"{s}: {g}" for s, g in zip(names["screen"], names["gene"], strict=True)
+        )
+        msg = (
+            f"No gene is in {least} of the screens (first gene of each: {examples}). Genes must "
+            "be named alike: io.read_mageck(orthologs=) maps mouse symbols."
+        )
+        raise DesignError(msg)
 
 
 def _wide(turned: pd.DataFrame, genes: Any, values: Any) -> Any:
@@ -211,4 +237,37 @@ def _with_response(made: pd.DataFrame, response: pd.DataFrame) -> pd.DataFrame:
         n_lines_tested=by_gene.size().reindex(made["gene"], fill_value=0).to_numpy(),
         n_lines_up=by_gene["up"].sum().reindex(made["gene"], fill_value=0).to_numpy(dtype=int),
         n_lines_down=by_gene["down"].sum().reindex(made["gene"], fill_value=0).to_numpy(dtype=int),
+    )
+
+
+def _with_axis(made: pd.DataFrame, communication: pd.DataFrame) -> pd.DataFrame:
+    needed = {"tumor", "nk_gene", "tumor_gene", "score", "log2_fc", "q_value", "ambient_suspect"}
+    missing = needed - set(communication.columns)
+    if missing:
+        msg = (
+            f"The table of communication has no column {', '.join(sorted(missing))}. Make it with "
+            "tl.communication(level='line', engine='model')."
+        )
+        raise MissingKeyError(msg)
+    usable = communication[~communication["ambient_suspect"].to_numpy(dtype=bool)]
+    pairs = usable.groupby(["tumor_gene", "nk_gene"])
+    strength = pairs.agg(axis_score=("score", "mean"), axis_log2_fc=("log2_fc", "median"))
+    # Of pairs equal in score the first by name, for the same answer in any order of rows.
+    best = strength.sort_values("axis_score", ascending=False, kind="stable").reset_index()
+    best = best.drop_duplicates("tumor_gene").set_index("tumor_gene").reindex(made["gene"])
+    called = usable["q_value"] < 0.05
+    counts = {
+        "n_lines_axis": usable,
+        "n_lines_axis_up": usable[called & (usable["log2_fc"] > 0)],
+        "n_lines_axis_down": usable[called & (usable["log2_fc"] < 0)],
+    }
+    lines = {
+        name: part.groupby("tumor_gene")["tumor"].nunique().reindex(made["gene"], fill_value=0)
+        for name, part in counts.items()
+    }
+    return made.assign(
+        axis_receptor=best["nk_gene"].fillna("").to_numpy(dtype=object),
+        axis_score=best["axis_score"].to_numpy(),
+        axis_log2_fc=best["axis_log2_fc"].to_numpy(),
+        **{name: values.to_numpy(dtype=int) for name, values in lines.items()},
     )

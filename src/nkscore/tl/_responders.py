@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from anndata import AnnData
 
 _LOG = logging.getLogger("nkscore")
-CLASSES = ("responder", "non-responder", "control")
+CLASSES = ("responder", "non-responder", schema.UNASSIGNED, "control")
 
 
 def responders(
@@ -33,6 +33,7 @@ def responders(
     n_neighbors: int = 20,
     min_genes: int = 5,
     min_log2_fc: float = 0.25,
+    min_separation: float = 2.0,
     min_cells: int = 10,
     compartment: str | None = None,
     key_added: str = "responder",
@@ -42,7 +43,8 @@ def responders(
     Some guides do not cut, and some cuts do no harm: such cells dilute an effect. A cell is held
     against control cells of its replicate (or its nearest controls), projected on the direction of
     its target's effect, and told apart by a mixture (:func:`nkscore.stats.responder_mixture`). The
-    classes are those of mixscape: ``KO``, ``NP`` and ``NT``.
+    classes are those of mixscape (``KO``, ``NP`` and ``NT``) and ``unassigned`` where an effect is
+    too weak to tell one cell from another.
 
     Reads ``layers["counts"]``, ``X`` (log-normalized), the columns named below and
     ``obsm[use_rep]``. To test a target use ``tl.perturbation_response`` on all its cells: chosen by
@@ -64,16 +66,21 @@ def responders(
         A target that changes fewer genes (Bonferroni 0.05 between cells) has no responders.
     min_log2_fc
         Smallest change of such a gene.
+    min_separation
+        Distance of responders from controls along the effect, in standard deviations of controls,
+        below which the cells of a target are ``unassigned``. At 2 one cell in six is on the wrong
+        side of the middle.
     key_added
         Name of the columns.
 
     Returns
     -------
     None
-        Writes ``obs[key_added]`` (categorical: ``responder``, ``non-responder``, ``control``;
-        missing without a guide), ``obs[key_added + "_probability"]`` (float64; missing for controls
-        and cells without a guide) and ``uns["nkscore"][key_added]`` with a table of targets:
-        ``n_genes``, ``n_cells``, ``share``.
+        Writes ``obs[key_added]`` (categorical: ``responder``, ``non-responder``, ``unassigned``,
+        ``control``; missing without a guide), ``obs[key_added + "_probability"]`` (float64; missing
+        for controls and cells without a guide) and ``uns["nkscore"][key_added]`` with a table of
+        targets: ``n_genes``, ``n_cells``, ``share`` (of the mixture, 0 where none was fitted) and
+        ``separation`` (missing where none was).
 
     Raises
     ------
@@ -111,23 +118,28 @@ def responders(
     names = sorted(set(target) - {control})
     changed = _changed_genes(adata, rows, target, control, min_log2_fc=min_log2_fc)
     probability = np.full(rows.size, np.nan)
-    found = []
+    unclear = np.zeros(rows.size, dtype=bool)
+    found: list[tuple[Any, ...]] = []
     for name in names:
         own = target == name
         genes = changed[name]
         probability[own] = 0.0
+        share, separation = 0.0, np.nan
         if genes.size >= min_genes:
-            apart = _apart(expression[:, genes], like, own, pool)
-            probability[own] = responder_mixture(*apart).probability
-        share = float((probability[own] > 0.5).mean())
-        found.append((name, int(genes.size), int(own.sum()), share))
-    _write(adata, rows, pool, probability, key_added)
+            fit = responder_mixture(*_apart(expression[:, genes], like, own, pool))
+            probability[own], share, separation = fit.probability, fit.share, fit.separation
+            unclear[own] = separation < min_separation
+        found.append((name, int(genes.size), int(own.sum()), share, separation))
+    _log_unclear(sorted(set(target[unclear])), min_separation)
+    _write(adata, rows, pool, probability, unclear, key=key_added)
     options = {
         "perturbation": perturbation, "guide": guide, "control": control, "replicate": replicate,
         "use_rep": use_rep, "n_neighbors": n_neighbors, "min_genes": min_genes,
-        "min_log2_fc": min_log2_fc, "min_cells": min_cells, "compartment": compartment,
+        "min_log2_fc": min_log2_fc, "min_separation": min_separation, "min_cells": min_cells,
+        "compartment": compartment,
     }  # fmt: skip
-    table = pd.DataFrame(found, columns=["target", "n_genes", "n_cells", "share"])
+    columns = ["target", "n_genes", "n_cells", "share", "separation"]
+    table = pd.DataFrame(found, columns=columns)
     schema.record(adata, key_added, function="tl.responders", options=options, targets=table)
 
 
@@ -206,9 +218,20 @@ def _apart(expression: Any, like: Any, own: Any, pool: Any) -> tuple[Any, Any]:
     return knockout - mean[code[own]], (controls - mean[code[pool]]) * (n / (n - 1))
 
 
-def _write(adata: AnnData, rows: Any, pool: Any, probability: Any, key: str) -> None:
+def _log_unclear(names: list[str], least: float) -> None:
+    if names:
+        _LOG.warning(
+            "Effects too weak to tell one cell from another (less than %g standard deviations of "
+            "controls), left unassigned: %s", least, ", ".join(names),
+        )  # fmt: skip
+
+
+def _write(
+    adata: AnnData, rows: Any, pool: Any, probability: Any, unclear: Any, *, key: str
+) -> None:
     kind = np.where(probability > 0.5, CLASSES[0], CLASSES[1]).astype(object)
-    kind[pool] = CLASSES[2]
+    kind[unclear] = CLASSES[2]
+    kind[pool] = CLASSES[3]
     classes = np.full(adata.n_obs, None, dtype=object)
     classes[rows] = kind
     adata.obs[key] = schema.categorical(classes, CLASSES)

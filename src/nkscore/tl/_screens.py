@@ -9,7 +9,7 @@ import numpy as np
 import pandas as pd
 
 from nkscore import signatures
-from nkscore.errors import DesignError, MissingKeyError
+from nkscore.errors import DesignError, MissingKeyError, WrongScaleError
 
 _PERTURBATIONS = ("loss", "gain")
 #: Control guides and what MAGeCK's libraries hold besides human genes.
@@ -68,6 +68,8 @@ def screen_hits(
         If a column is absent.
     DesignError
         If a screen is empty, holds a gene twice, or is not named in ``perturbation``.
+    WrongScaleError
+        If a p-value is outside 0 to 1.
     ValueError
         If ``sided`` is unknown.
 
@@ -149,6 +151,7 @@ def _one_screen(name: str, table: pd.DataFrame, kind: str, *, sided: str) -> pd.
         found = f"holds {table.loc[repeated, 'gene'].iloc[0]!r} twice" if len(table) else "is empty"
         msg = f"Screen {name!r} {found}; one row per gene is needed. Merge or remove rows."
         raise DesignError(msg)
+    _check_p_values(name, table)
     effect = table["log2_fc"].to_numpy(dtype=float)
     p, q = _significance(table, effect, sided=sided)
     spread = np.nanstd(effect, ddof=1) if len(effect) > 1 else np.nan
@@ -170,6 +173,17 @@ def _one_screen(name: str, table: pd.DataFrame, kind: str, *, sided: str) -> pd.
             "role": np.where(zero, "", np.where(activating, "activating", "inhibitory")),
         }
     )
+
+
+def _check_p_values(name: str, table: pd.DataFrame) -> None:
+    outside = ~table["p_value"].between(0, 1) & table["p_value"].notna()
+    if outside.any():
+        row = table[outside].iloc[0]
+        msg = (
+            f"Screen {name!r} has p_value = {row['p_value']:g} for {row['gene']!r}; 0 to 1 is "
+            "needed. Take p-values, not their logarithms or scores."
+        )
+        raise WrongScaleError(msg)
 
 
 def _significance(table: pd.DataFrame, effect: Any, *, sided: str) -> tuple[Any, Any]:

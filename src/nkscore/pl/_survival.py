@@ -1,0 +1,92 @@
+"""Survival of patients over time."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+from nkscore.pl._palettes import FAINT, INK, palette
+from nkscore.pl._style import SMALL, axes_or_new, fit, style
+from nkscore.pl._tables import check_number, check_table, check_unique, levels_of
+
+if TYPE_CHECKING:
+    import pandas as pd
+    from matplotlib.axes import Axes
+
+
+def survival(
+    table: pd.DataFrame, *, unit: str = "days", ax: Axes | None = None, legend: bool = True
+) -> Axes:
+    """Draw the share of patients alive over time, one curve per group.
+
+    Parameters
+    ----------
+    table
+        From ``tl.survival_curves``: columns ``group``, ``time``, ``survival``, ``ci_low``,
+        ``ci_high``, ``n_censored``, ``n`` and, where present, ``n_events`` and ``p_value``.
+    unit
+        Unit of time, for the axis.
+    ax
+        Axes to draw on; a new figure by default.
+    legend
+        Whether to draw the legend.
+
+    Returns
+    -------
+    Axes
+        Steps: Kaplan-Meier estimate; band: interval; vertical ticks: ends of follow-up of patients
+        alive; in the corner the p-value of the log-rank test.
+
+    Raises
+    ------
+    MissingKeyError
+        If a column is missing.
+    ValueError
+        If the table has no rows or a time twice in a group, or a column is not numeric.
+
+    Examples
+    --------
+    >>> import matplotlib.pyplot as plt, pandas as pd
+    >>> import nkscore as nk
+    >>> patients = pd.DataFrame({"time": [1.0, 2.0, 3.0, 4.0], "event": [True, False, True, True]})
+    >>> curves = nk.tl.survival_curves(patients)
+    >>> ax = nk.pl.survival(curves)
+    >>> ax.get_xlabel()
+    'Time (days)'
+    >>> plt.close(ax.figure)
+    """
+    numbers = ["time", "survival", "ci_low", "ci_high", "n_censored", "n"]
+    check_table(table, ["group", *numbers], "tl.survival_curves")
+    check_number(table, *numbers)
+    check_unique(table, ["group", "time"])
+    groups = levels_of(table["group"])
+    colors = palette("group", groups) if len(groups) > 1 else {groups[0]: INK}
+    with style():
+        ax = axes_or_new(ax, (3.2, 2.4))
+        for name in groups:
+            _curve(ax, table[table["group"].astype(str) == name], color=colors[name], label=name)
+        ax.axhline(0.5, color=FAINT, linewidth=0.5, linestyle=":", zorder=0)
+        ax.set_ylim(0, 1.02)
+        ax.set_xlim(left=0)
+        ax.set_xlabel(f"Time ({unit})")
+        ax.set_ylabel("Patients alive")
+        if "p_value" in table and table["p_value"].notna().any():
+            ax.text(0.03, 0.04, f"log-rank p = {table['p_value'].iloc[0]:.2g}", fontsize=SMALL,
+                    color=INK, transform=ax.transAxes)  # fmt: skip
+        if legend and len(groups) > 1:
+            ax.legend(loc="upper left", bbox_to_anchor=(1.0, 1.0))
+        fit(ax, width=2.4, height=1.8)
+    return ax
+
+
+def _curve(ax: Axes, part: pd.DataFrame, *, color: Any, label: str) -> None:
+    part = part.sort_values("time")
+    said = f"{label} (n = {int(part['n'].iloc[0])}"
+    if "n_events" in part:
+        said += f", {int(part['n_events'].sum())} died"
+    ax.fill_between(
+        part["time"], part["ci_low"], part["ci_high"], step="post", color=color, alpha=0.15,
+        linewidth=0,
+    )  # fmt: skip
+    ax.step(part["time"], part["survival"], where="post", color=color, label=f"{said})")
+    alive = part[part["n_censored"] > 0]
+    ax.plot(alive["time"], alive["survival"], "|", color=color, markersize=4, markeredgewidth=0.7)
