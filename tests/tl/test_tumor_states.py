@@ -251,6 +251,39 @@ def test_index_does_not_follow_depth(stated, thinned, share, changed):
     assert (on[0] != on[1]).mean() < changed
 
 
+def cycle_matched(adata):
+    """The comparison that docs/dormancy.md offers."""
+    cycling = adata.obsm["tumor_programs"]["cycling"]
+    name = cycling.ge(0.5).map({True: "cycling", False: "resting"})
+    adata.obs["cycle"] = name.where(cycling.notna())
+    split = nk.tl.decompose_shift(adata, "index", "cycle", key="dormancy")
+    sums = split[split["stratum"] == "all"].set_index(["component", "tumor"])["change"]
+    return split, {name: sums[name] for name in ("total", "within_state")}
+
+
+def test_dormancy_is_compared_within_the_same_state_of_the_cycle(stated):
+    """A change of the share of cycling cells alone is no change within them, and the reverse."""
+    adata = stated[tumor_cells(stated)].copy()
+    rests = 1.0 - adata.obsm["tumor_programs"]["cycling"].ge(0.5)
+    # Thin out resting co-cultured cells: the mean index falls, no cell has another one.
+    treated = (adata.obs["condition"] == "coculture").to_numpy()
+    adata = adata[~treated | (rests == 0).to_numpy() | (np.arange(adata.n_obs) % 2 == 0)].copy()
+    rests = 1.0 - adata.obsm["tumor_programs"]["cycling"].ge(0.5)
+    adata.obsm["dormancy"]["index"] = rests
+    split, sums = cycle_matched(adata)
+    assert (sums["total"] < -0.05).all()
+    np.testing.assert_allclose(sums["within_state"], 0, atol=1e-12)
+    # All co-cultured cells half a unit up, and nothing else.
+    treated = (adata.obs["condition"] == "coculture").to_numpy()
+    adata.obsm["dormancy"]["index"] = rests + 0.5 * treated
+    split, sums = cycle_matched(adata)
+    np.testing.assert_allclose(sums["within_state"], 0.5, atol=1e-12)
+    each = split[(split["component"] == "within_state") & (split["stratum"] != "all")]
+    np.testing.assert_allclose(each["mean_treated"] - each["mean_control"], 0.5, atol=1e-12)
+    assert set(each["stratum"]) == {"cycling", "resting"}
+    assert (each["n_samples_treated"] == 3).all()
+
+
 def test_transcripts_of_nk_cells_are_in_no_inflammatory_program():
     programs = signatures.tumor_programs().set_index("program")
     nk_genes = {*signatures.nk_exclusive(), *signatures.get("NK_SHARED").up}
@@ -328,3 +361,17 @@ def test_interferon_response_of_real_blood_cells(kang):
     on = adata.obsm["tumor_programs"]["type_i_ifn"] >= 0.8
     assert on[~control].mean() > 0.9
     assert on[held_out].mean() < 0.05
+
+
+def test_interferon_alone_makes_no_cell_low_in_myc(kang):
+    """MYC targets of all treated monocytes fall together; that is no second kind of cells."""
+    adata = kang[kang.obs["cell_type"].isin(["B", "CD14 Mono", "CD4 Naive T", "CD8 T"])].copy()
+    adata.obs["tumor"] = adata.obs["cell_type"].astype(str)
+    adata.obs["compartment"] = "tumor"
+    treated = (adata.obs["condition"] != "ctrl").to_numpy()
+    adata.obs["condition"] = np.where(treated, "coculture", "tumor_mono")
+    nk.tl.tumor_states(adata, programs=["low_myc_dormant_like"])
+    monocytes = (adata.obs["tumor"] == "CD14 Mono").to_numpy()
+    low = adata.obsm["tumor_programs"]["low_myc_dormant_like"] >= 0.8
+    assert low[treated & monocytes].mean() < 0.05
+    assert adata.obsm["tumor_program_scores"]["low_myc_dormant_like"].notna().all()

@@ -20,7 +20,7 @@ from nkscore.signatures._programs import (
 )
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Mapping
+    from collections.abc import Iterable, Iterator, Mapping
 
     from anndata import AnnData
 
@@ -121,6 +121,15 @@ def choose_programs(programs: Any, order: Any) -> tuple[dict[str, TumorProgram],
         )
         raise MissingKeyError(msg)
     return chosen, labels
+
+
+def state_colors(levels: Iterable[str]) -> list[str]:
+    """Return the color of each label, as the figures draw it."""
+    from nkscore.pl._palettes import palette
+
+    names = list(levels)
+    colors = palette(schema.TUMOR_STATE, names)
+    return [colors[name] for name in names]
 
 
 def other_programs(chosen: Mapping[str, TumorProgram]) -> dict[str, TumorProgram]:

@@ -33,11 +33,6 @@ _UNSTEADY: Final = re.compile(
 _CYCLE: Final = (
     "TIROSH2016_G1S", "TIROSH2016_G2M", "HALLMARK_E2F_TARGETS", "HALLMARK_G2M_CHECKPOINT",
 )  # fmt: skip
-#: Colors of programs without one of their own, in turn.
-_SPARE: Final = (
-    "#0B5FA5", "#E69F00", "#6BB5E3", "#D890C0", "#5B2A3C", "#A8C69F", "#E58FB0", "#4FB3B0",
-    "#F0CF65", "#2F6B3A", "#9DB4E0", "#D9A0DC", "#1F8FA8", "#7A2F6B",
-)  # fmt: skip
 
 
 @dataclass(frozen=True, slots=True)
@@ -89,7 +84,7 @@ def tumor_programs() -> pd.DataFrame:
     DataFrame with ``program``, ``group`` (``core``, ``response``, ``stress``, ``ligands``, ``aml``,
     ``mm``), ``genes`` and ``without`` (sets of the catalog, separated by commas; ``-`` before a
     set takes its genes that go down), ``fold``, ``low``, ``high`` (starting ratio of the two
-    levels and its limits), ``induced``, ``rare``, ``within``, ``excluded_by``, ``color``,
+    levels and its limits), ``induced``, ``rare``, ``within``, ``excluded_by``,
     ``n_genes``,
     ``source`` (DOI or PMID of the sets) and ``note``.
 
@@ -217,15 +212,6 @@ def found_genes(var_names: pd.Index[str], signature: Signature) -> tuple[str, ..
         for gene in signature.genes
         if any(name in var_names for name in (gene, *other_names.get(gene, ())))
     )
-
-
-def program_colors(levels: Iterable[str]) -> list[str]:
-    """Return the color of each label of a tumor cell."""
-    table = read_table("tumor_programs.tsv")
-    fixed = dict(zip(table["program"], table["color"], strict=True))
-    fixed |= {"baseline": "#33485F", "unassigned": "#E2E2E2"}
-    spare = iter(_SPARE * (1 + len(fixed) // len(_SPARE)))
-    return [fixed.get(name) or next(spare) for name in levels]
 
 
 def _names(text: str) -> tuple[str, ...]:

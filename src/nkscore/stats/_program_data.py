@@ -36,14 +36,15 @@ class ProgramCounts:
 class TwoLevels:
     """Posterior of the other level per cell, and what was learned.
 
-    ``mean`` is the count expected of each cell at the usual level. Where no second level was found
+    ``mean`` is the count expected of each cell at the usual level, ``dispersion`` the squared
+    relative spread between the cells of each line. Where no second level was found
     ``fold`` is 1, ``supported`` false, and no posterior exceeds 0.7. ``judged`` is false for
     cells of lines in which the program has nothing to be compared with.
     """
 
     posterior: Floats
     mean: Floats
-    dispersion: float
+    dispersion: Floats
     fold: float
     level: Floats
     supported: bool

@@ -16,9 +16,10 @@ from nkscore._shared._tumor_programs import (
     leave_out_ambient,
     match_programs,
     other_programs,
+    state_colors,
     tumor_cells,
 )
-from nkscore.signatures._programs import packaged_programs, program_colors
+from nkscore.signatures._programs import packaged_programs
 from nkscore.stats import two_level_posterior
 
 if TYPE_CHECKING:
@@ -202,7 +203,7 @@ def _log_not_judged(fits: Any, labels: list[str]) -> None:
 
 def _score(fit: Any, data: Any, program: TumorProgram) -> Any:
     """Observed less expected count in standard deviations, positive towards the program."""
-    variance = fit.mean + (fit.dispersion + data.noise) * fit.mean**2
+    variance = fit.mean + (fit.dispersion[data.line] + data.noise) * fit.mean**2
     return np.sign(np.log(program.fold)) * (data.x - fit.mean) / np.sqrt(variance)
 
 
@@ -244,7 +245,7 @@ def _write_states(
     levels = [*labels, BASELINE, schema.UNASSIGNED]
     adata.obs[schema.TUMOR_STATE] = schema.categorical(call, levels)
     adata.obs[schema.TUMOR_STATE_CONFIDENCE] = certain
-    adata.uns[f"{schema.TUMOR_STATE}_colors"] = program_colors(levels)
+    adata.uns[f"{schema.TUMOR_STATE}_colors"] = state_colors(levels)
     counted = adata.obs[schema.TUMOR_STATE].value_counts()
     _LOG.info("Tumor states: %s", ", ".join(f"{n} {name}" for name, n in counted.items()))
 
@@ -259,7 +260,8 @@ def _level_table(fits: Any, cells: TumorCells, shown: list[str]) -> pd.DataFrame
     rows = [
         {
             "program": name, "line": line, "fold": fits[name].fold,
-            "usual_level": float(fits[name].level[code]), "dispersion": fits[name].dispersion,
+            "usual_level": float(fits[name].level[code]),
+            "dispersion": float(fits[name].dispersion[code]),
             "supported": bool(fits[name].supported),
             "judged": bool(fits[name].judged[cells.line == code].all()),
             "mean_probability": float(fits[name].posterior[cells.line == code].mean()),
