@@ -1,10 +1,11 @@
 """Measure ``tl.nk_states``: truth from easy to hard, nothing planted, thinned counts, cost.
 
-Run by hand: ``python benchmarks/nk_states.py [truth|null|thin|real|cost]`` (the first four by
-default). Prints Markdown tables; ``truth`` draws ``docs/_static/nk_truth.png`` and
-``nk_reliability.png``. Data: ``datasets.simulate_coculture``; a second generator in this file that
-shares no profile, gene or fold with it; and real cells in ``../shared/data``. The naive caller is
-scanpy's ``score_genes`` for each state, its z-score over cells, and the highest of these.
+Run by hand: ``python benchmarks/nk_states.py [truth|null|thin|real|cost|figure]`` (the first four
+by default). Prints Markdown tables; ``figure`` draws ``docs/_static/nk_states.png`` from what
+``truth`` and ``thin`` left in the directory of temporary files. Data:
+``datasets.simulate_coculture``; a second generator in this file that shares no profile, gene or
+fold with it; and real cells in ``../shared/data``. The naive caller is scanpy's ``score_genes`` for
+each state, its z-score over cells, and the highest of these.
 """
 
 from __future__ import annotations
@@ -12,6 +13,7 @@ from __future__ import annotations
 import logging
 import resource
 import sys
+import tempfile
 import time
 import warnings
 from dataclasses import dataclass
@@ -26,9 +28,10 @@ import nkscore as nk
 
 SHARED = Path(__file__).resolve().parents[1] / ".." / "shared" / "data"
 STATIC = Path(__file__).resolve().parents[1] / "docs" / "_static"
+KEPT = Path(tempfile.gettempdir()) / "nkscore_nk_states"
 #: Of the data that are reported; others were looked at while the method was written.
-SEEDS = (501, 502, 503)
-DEPTHS = (500, 800, 1500, 3000, 6000)
+SEEDS = (701, 702, 703)
+DEPTHS = (500, 800, 1500, 2000, 3000, 6000)
 LINES = ["697", "GDM1", "JURKAT"]
 
 
@@ -146,7 +149,7 @@ def measure(adata: ad.AnnData, sets: dict[str, list[str]]) -> tuple[dict[str, fl
     with_none = np.column_stack([posterior, 1 - posterior.sum(axis=1)])
     every = np.array([*posterior.columns, "none"])[with_none.argmax(axis=1)]
     cells = pd.DataFrame({"confidence": with_none.max(axis=1), "right": every == truth,
-                          "called": called})  # fmt: skip
+                          "called": called, "truth": truth, "nk_state": state})  # fmt: skip
     simple = naive(adata, sets)
     found = adata.uns["nkscore"]["tl.nk_states"]["evidence"].set_index("state")["present"]
     return {
@@ -184,40 +187,44 @@ def truth() -> None:
                 cells.append(each.assign(source=source, depth=depth))
     table = pd.DataFrame(rows).sort_values(["source", "depth", "seed"], ignore_index=True)
     show(table)
-    figures(table, pd.concat(cells))
+    KEPT.mkdir(exist_ok=True)
+    table.to_csv(KEPT / "truth.csv", index=False)
+    pd.concat(cells).to_csv(KEPT / "cells.csv", index=False)
 
 
-def figures(table: pd.DataFrame, cells: pd.DataFrame) -> None:
-    """Draw the difficulty curve and the reliability diagram."""
+def figure() -> None:
+    """Draw reliability, the difficulty curve and thinning."""
     import matplotlib.pyplot as plt
 
-    lines = {"highest posterior F1": "C0", "F1 of called": "C2", "naive F1": "C1", "called": "0.6"}
-    figure, axes = plt.subplots(1, 2, figsize=(8.5, 3.4), sharey=True, layout="constrained")
-    for ax, (source, part) in zip(axes, table.groupby("source"), strict=True):
-        for name, color in lines.items():
-            ax.plot(part["depth"], part[name], "o", color=color, ms=3)
-            label = "share called" if name == "called" else name
-            ax.plot(part.groupby("depth")[name].mean(), color=color, label=label)
-        ax.set(title=source, xlabel="median UMI per cell", xscale="log", ylim=(0, 1))
-        ax.set_xticks(DEPTHS, [f"{d:,}" for d in DEPTHS])
-        ax.minorticks_off()
-    axes[0].set_ylabel("macro-F1, share")
-    axes[1].legend(frameon=False, loc="lower right")
-    figure.savefig(STATIC / "nk_truth.png", dpi=120)
-    figure, axes = plt.subplots(1, 2, figsize=(7.5, 3.6), sharey=True, layout="constrained")
-    for ax, (source, part) in zip(axes, cells.groupby("source"), strict=True):
-        ax.plot([0, 1], [0, 1], ":", color="0.5")
-        for color, (low, high) in {"C1": (0, 1000), "C0": (1000, 9999)}.items():
-            here = part[part["depth"].between(low, high - 1)]
-            here = here[["confidence", "right"]].astype(float)
-            bins = here.groupby(np.minimum((here["confidence"] * 10).astype(int), 9))
-            means = bins.mean()[bins.size() >= 20]
-            label = "500 and 800 UMI" if low == 0 else "1,500 to 6,000 UMI"
-            ax.plot(means["confidence"], means["right"], "o-", color=color, label=label)
-        ax.set(title=source, xlabel="confidence", xlim=(0, 1), ylim=(0, 1))
-    axes[0].set_ylabel("share of cells that are right")
-    axes[0].legend(frameon=False)
-    figure.savefig(STATIC / "nk_reliability.png", dpi=120)
+    table, cells, thinned = (pd.read_csv(KEPT / f"{n}.csv") for n in ("truth", "cells", "thin"))
+    drawn, axes = plt.subplots(2, 4, figsize=(15, 7), layout="constrained")
+    sources = ("simulator", "second generator")
+    groups = [(source, low) for source in sources for low in (True, False)]
+    for ax, (source, low) in zip(axes[0], groups, strict=True):
+        part = cells[(cells["source"] == source) & ((cells["depth"] < 1000) == low)]
+        part = part.rename(columns={"confidence": "nk_state_confidence"})
+        part.index = [f"c{i}" for i in range(len(part))]
+        levels = [*sorted({*part["truth"], *part["nk_state"]} - {"unassigned"}), "unassigned"]
+        for name in ("truth", "nk_state"):
+            part[name] = pd.Categorical(part[name], categories=levels)
+        nk.pl.reliability(nk.tl.calibration(ad.AnnData(obs=part), "truth"), ax=ax)
+        ax.set_title(f"{source}, {'500 and 800' if low else '1,500 to 6,000'} UMI")
+    curves = {"F1 of called": "called cells", "naive F1": "naive, all cells",
+              "naive F1 of the same cells": "naive, the same cells"}  # fmt: skip
+    for ax, source in zip(axes[1], sources, strict=False):
+        part = table[table["source"] == source].melt("depth", list(curves), "method", "macro-F1")
+        part["method"] = part["method"].map(curves)
+        nk.pl.depth(part, value="macro-F1", ax=ax)
+        ax.set(title=source, ylim=(0, 1))
+    nk.pl.depth(table, value="called", by="source", ax=axes[1, 2])
+    axes[1, 2].set(title="share of cells called", ylim=(0, 1))
+    part = thinned.melt(["source", "share of counts"], ["changed", "lost", "changed, naive"])
+    bars = part.pivot_table("value", ["source", "share of counts"], "variable")
+    bars.index = [f"{source}\n{share:.0%}" for source, share in bars.index]
+    bars.plot.bar(ax=axes[1, 3], rot=0, fontsize=7)
+    axes[1, 3].set(title="counts thinned", ylabel="share of the calls made before", xlabel="")
+    axes[1, 3].legend(frameon=False)
+    drawn.savefig(STATIC / "nk_states.png", dpi=110)
 
 
 def null() -> None:
@@ -275,7 +282,10 @@ def thin() -> None:
                     "changed": ((after != before) & (after != "unassigned"))[was].mean(),
                     "changed, naive": (naive(other, sets) != simple).mean(),
                 })  # fmt: skip
-    show(pd.DataFrame(rows).sort_values(["source", "seed"], ignore_index=True))
+    table = pd.DataFrame(rows).sort_values(["source", "seed"], ignore_index=True)
+    show(table)
+    KEPT.mkdir(exist_ok=True)
+    table.to_csv(KEPT / "thin.csv", index=False)
 
 
 def real() -> None:
@@ -341,7 +351,7 @@ def show(table: pd.DataFrame) -> None:
 if __name__ == "__main__":
     logging.getLogger("nkscore").setLevel(logging.ERROR)
     warnings.simplefilter("ignore")
-    parts = {f.__name__: f for f in (truth, null, thin, real, cost)}
+    parts = {f.__name__: f for f in (truth, null, thin, real, cost, figure)}
     for wanted in sys.argv[1:] or ["truth", "null", "thin", "real"]:
         print(f"## {wanted}\n")
         parts[wanted]()

@@ -8,6 +8,7 @@ from __future__ import annotations
 import inspect
 import warnings
 from dataclasses import dataclass
+from functools import lru_cache
 from typing import TYPE_CHECKING, Any
 
 import anndata
@@ -68,6 +69,18 @@ def _with_perturbations(adata):
     even = _numbered(adata) % 2 == 0
     adata.obs["guide"] = pd.Categorical(np.where(even, "JAK1g1", "NTg1"))
     adata.obs["perturbation"] = pd.Categorical(np.where(even, "JAK1", "non-targeting"))
+
+
+@lru_cache
+def _labelled_reference():
+    adata = nk.datasets.simulate_coculture(
+        tumors=["697"], n_donors=2, n_cells_per_sample=60, n_genes=4000, rng=5
+    )
+    nk.datasets.use_truth(adata)
+    resting = adata.obs["truth_nk_state"] == "resting"
+    adata.obs["label"] = np.where(resting, "resting", "other")
+    adata.obsm["X_umap"] = np.column_stack([resting, _numbered(adata)]).astype(float)
+    return adata
 
 
 _NO_NK = (DesignError, r"NK cells passed QC; at least 20 are needed")
@@ -160,6 +173,16 @@ STEPS: dict[str, Step] = {
         },
         one_cell=_NO_TUMOR,
         no_cells=_NO_TUMOR,
+    ),
+    "tl.map_reference": Step(
+        run=lambda adata: nk.tl.map_reference(adata, _labelled_reference(), labels="label"),
+        writes={
+            "obs/nk_state", "obs/nk_state_confidence", "obs/nk_state_margin",
+            "obs/nk_state_distance", "obsm/nk_state_posterior", "obsm/X_umap_reference",
+            "uns/nk_state_colors", "uns/nkscore/tl.map_reference",
+        },
+        one_cell=_NO_NK,
+        no_cells=_NO_NK,
     ),
     "tl.responders": Step(
         run=lambda adata: nk.tl.responders(adata, replicate=None),

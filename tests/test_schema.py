@@ -156,6 +156,7 @@ def test_checks_change_nothing(complete):
 _OPTIONS = {
     "none": None, "pair": (1, 2.5), "names": {"b", "a"}, "deep": {"x/y": (None, np.int64(3))},
     "flag": True, "number": np.float32(0.5), "empty": {}, "text": "α β",
+    "nobody": set(),
 }  # fmt: skip
 
 
@@ -168,6 +169,7 @@ def test_records_survive_h5ad(adata, tmp_path):
     assert made["options"] == {
         "none": "None", "pair": [1, 2.5], "names": ["a", "b"], "deep": {"x|y": ["None", 3]},
         "flag": True, "number": 0.5, "empty": {}, "text": "α β",
+        "nobody": "None",
     }  # fmt: skip
     adata.uns["nkscore"]["pp.qc"]["options"]["deep"] = {"x|y": "None"}
     adata.write_h5ad(tmp_path / "a.h5ad")

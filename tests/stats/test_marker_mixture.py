@@ -106,7 +106,7 @@ def test_order_of_cells_and_genes():
 def test_large_data_stay_sparse_and_give_the_same(monkeypatch):
     cells = _cells(3, n=600)
     _, dense = _fit(cells)
-    monkeypatch.setattr("nkscore.stats._marker_mixture._DENSE_SIZE", 0)
+    monkeypatch.setattr("nkscore.stats._marker_cells._DENSE_SIZE", 0)
     _, kept_sparse = _fit(cells)
     np.testing.assert_allclose(kept_sparse, dense, atol=1e-9)
 

@@ -10,8 +10,15 @@ import numpy as np
 import pandas as pd
 
 from nkscore import schema, signatures
+from nkscore._shared._nk_companions import OtherGenes, other_genes
 from nkscore.errors import DesignError, GeneCoverageError
-from nkscore.stats import MarkerCells, MarkerModel, fit_present_states, marker_posterior
+from nkscore.stats import (
+    MarkerCells,
+    MarkerModel,
+    fit_informed,
+    fit_present_states,
+    marker_posterior,
+)
 
 if TYPE_CHECKING:
     from anndata import AnnData
@@ -19,7 +26,10 @@ if TYPE_CHECKING:
 #: Genes whose share of a cell follows its health and growth; they would pass for depth.
 _NO_EXPOSURE = r"^MT-|^RP[SL]\d"
 _LEAST_MARKERS = 2
+_ROWS = 10_000
 NO_DONOR = ""
+#: Natural-log folds below this say nothing.
+_LEAST_FOLD = 1e-3
 _MARGIN = "nk_state_margin"
 _COLORS = "nk_state_colors"
 _LOG = logging.getLogger("nkscore")
@@ -44,6 +54,7 @@ class StateFit:
     model: MarkerModel
     donors: list[str]
     posterior: np.ndarray[Any, np.dtype[np.float64]]
+    others: OtherGenes | None = None
 
 
 def find_markers(adata: AnnData, vocabulary: Any) -> Markers:
@@ -102,18 +113,42 @@ def nk_cells(adata: AnnData, *, min_cells: int) -> np.ndarray[Any, np.dtype[np.i
 
 def exposure(adata: AnnData) -> np.ndarray[Any, np.dtype[np.float64]]:
     """Return the total count of each cell without mitochondrial and ribosomal genes."""
-    keep = ~adata.var_names.str.match(_NO_EXPOSURE)
-    total = np.asarray(adata.layers[schema.COUNTS] @ keep.astype(np.float64)).ravel()
+    keep = _of_exposure(adata).astype(np.float64)
+    counts, total = adata.layers[schema.COUNTS], np.empty(adata.n_obs)
+    # A product of all whole numbers at once would copy them as floats.
+    for start in range(0, adata.n_obs, _ROWS):
+        total[start : start + _ROWS] = np.asarray(counts[start : start + _ROWS] @ keep).ravel()
     return np.asarray(np.maximum(total, 1.0))
 
 
-def fit_states(adata: AnnData, cells: Any, markers: Markers, *, donor: str | None) -> StateFit:
-    """Fit the states of the vocabulary to NK cells."""
+def _of_exposure(adata: AnnData) -> np.ndarray[Any, np.dtype[np.bool_]]:
+    return np.asarray(~adata.var_names.str.match(_NO_EXPOSURE), dtype=bool)
+
+
+def fit_states(
+    adata: AnnData, cells: Any, markers: Markers, *, donor: str | None, others: bool = True
+) -> StateFit:
+    """Fit the states of the vocabulary to NK cells, with other genes that follow them."""
     counts = adata.layers[schema.COUNTS][:, markers.genes][cells]
+    depth = exposure(adata)[cells]
     levels, codes = donor_codes(adata, cells, donor)
-    sorted_cells = MarkerCells.of(counts, exposure(adata)[cells], codes)
+    sorted_cells = MarkerCells.of(counts, depth, codes)
     model = fit_present_states(sorted_cells, markers.marks)
-    return StateFit(markers, model, levels, marker_posterior(model, sorted_cells))
+    posterior = marker_posterior(model, sorted_cells)
+    if not (others and model.present.any()):
+        return StateFit(markers, model, levels, posterior)
+    there = np.append(model.present, True)
+    candidates = np.setdiff1d(np.flatnonzero(_of_exposure(adata)), markers.genes)
+    found = other_genes(
+        adata, cells, candidates, posterior=posterior[:, there], depth=depth, donor=codes
+    )
+    if found is None:
+        return StateFit(markers, model, levels, posterior)
+    evidence = np.zeros(posterior.shape)
+    evidence[:, there] = found.evidence
+    informed = sorted_cells.informed(evidence)
+    model = fit_informed(model, informed)
+    return StateFit(markers, model, levels, marker_posterior(model, informed), found)
 
 
 def donor_codes(adata: AnnData, cells: Any, donor: str | None) -> tuple[list[str], Any]:
@@ -150,23 +185,59 @@ def decide(posterior: Any, *, min_confidence: float, max_error: float) -> tuple[
 
 def explain_table(adata: AnnData, fit: StateFit) -> pd.DataFrame:
     """Return what ``tl.explain_state`` needs: one row per state, gene and donor."""
-    states = [*fit.markers.states, *fit.markers.controls]
     genes = adata.var_names[fit.markers.genes].astype(str).to_numpy(dtype=object)
     model = fit.model
-    used = (np.abs(model.log_fold) > 1e-3) & model.present[:, None]
-    state, gene, donor = np.nonzero(
-        np.broadcast_to(used[:, :, None], (*used.shape, len(fit.donors)))
-    )
+    there = np.flatnonzero(model.present)
+    parts = [_explain_rows(
+        fit, genes, log_fold=model.log_fold[there], rate=model.base * model.offset,
+        dispersion=model.dispersion, weight=1.0,
+    )]  # fmt: skip
+    if fit.others is not None:
+        others = fit.others
+        genes = adata.var_names[others.genes].astype(str).to_numpy(dtype=object)
+        parts.append(_explain_rows(
+            fit, genes, log_fold=others.log_fold[:-1], rate=others.rate,
+            dispersion=others.dispersion, weight=others.weight,
+        ))  # fmt: skip
+    return pd.concat(parts, ignore_index=True)
+
+
+def _explain_rows(
+    fit: StateFit, genes: Any, *, log_fold: Any, rate: Any, dispersion: Any, weight: float
+) -> pd.DataFrame:
+    used = np.abs(log_fold) > _LEAST_FOLD
+    shape = (*used.shape, len(fit.donors))
+    state, gene, donor = np.nonzero(np.broadcast_to(used[:, :, None], shape))
     return pd.DataFrame(
         {
-            "state": np.array(states, dtype=object)[state],
+            "state": _present_states(fit)[state],
             "gene": genes[gene],
             "group": np.array(fit.donors, dtype=object)[donor],
-            "rate": model.base[gene] * model.offset[donor, gene],
-            "log_fold": model.log_fold[state, gene],
-            "dispersion": model.dispersion[gene],
+            "rate": rate[donor, gene],
+            "log_fold": log_fold[state, gene],
+            "dispersion": dispersion[gene],
+            "weight": weight,
         }
     )
+
+
+def other_genes_table(adata: AnnData, fit: StateFit) -> pd.DataFrame:
+    """Return one row per state and gene beyond the markers: its fold over cells of no state."""
+    if fit.others is None:
+        return pd.DataFrame({"state": np.array([], dtype=object), "gene": [], "fold": []})
+    state, gene = np.nonzero(np.abs(fit.others.log_fold[:-1]) > _LEAST_FOLD)
+    return pd.DataFrame(
+        {
+            "state": _present_states(fit)[state],
+            "gene": adata.var_names[fit.others.genes[gene]].astype(str).to_numpy(dtype=object),
+            "fold": np.exp(fit.others.log_fold[state, gene]),
+        }
+    )
+
+
+def _present_states(fit: StateFit) -> Any:
+    names = np.array([*fit.markers.states, *fit.markers.controls], dtype=object)
+    return names[fit.model.present]
 
 
 def evidence_table(fit: StateFit) -> pd.DataFrame:

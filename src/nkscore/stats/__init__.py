@@ -38,8 +38,9 @@ from nkscore.stats._linear import (
     without_zeros,
 )
 from nkscore.stats._location import Shift, complete_blocks, shift_between, shift_within
-from nkscore.stats._marker_mixture import MarkerCells, MarkerModel, marker_posterior
-from nkscore.stats._marker_presence import fit_present_states, marker_agreement
+from nkscore.stats._marker_cells import MarkerCells
+from nkscore.stats._marker_mixture import MarkerModel, marker_posterior
+from nkscore.stats._marker_presence import fit_informed, fit_present_states, marker_agreement
 from nkscore.stats._meta_analysis import Pooled, between_variance, random_effects
 from nkscore.stats._normalization import log_cpm, tmm_factors
 from nkscore.stats._perturbation import (
@@ -115,6 +116,7 @@ __all__ = [
     "fit_composition",
     "fit_concentration",
     "fit_deseq2",
+    "fit_informed",
     "fit_linear",
     "fit_present_states",
     "fit_response",

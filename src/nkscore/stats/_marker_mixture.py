@@ -9,20 +9,19 @@ the weights of the block, which keeps 100,000 cells cheap in time and memory.
 from __future__ import annotations
 
 from dataclasses import dataclass, field, replace
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
-from scipy import sparse
+
+if TYPE_CHECKING:
+    from nkscore.stats._marker_cells import Block, MarkerCells
 
 Floats = np.ndarray[Any, np.dtype[np.float64]]
+Integers = np.ndarray[Any, np.dtype[np.int64]]
 Flags = np.ndarray[Any, np.dtype[np.bool_]]
 
 _TOLERANCE = 1e-3
 _START_FOLD = 4.0
-_LEAST_BINS, _MOST_BINS = 10, 24
-_BLOCK_CELLS = 60
-#: Up to so many counts are kept with their zeros, which is faster.
-_DENSE_SIZE = 4_000_000
 #: How strongly the cells of one state show it, as exponents of the fold, and how often.
 LEVELS = np.array([0.5, 1.0, 1.5])
 LEVEL_SHARE = np.array([0.25, 0.5, 0.25])
@@ -33,6 +32,8 @@ OWN_PRIOR = 1.0
 #: Counts that a donor's usual level stands for; a shift by e then costs about six nats.
 _DONOR_PRIOR = 8.0
 _LARGEST_FOLD = 200.0
+#: Share of a cell's counts below which a gene counts as silent; zero has no logarithm.
+_LEAST_RATE = 1e-12
 
 
 @dataclass(frozen=True, slots=True)
@@ -66,69 +67,6 @@ class MarkerModel:
         return np.asarray(block.depth * self.base * self.offset[block.donor])
 
 
-@dataclass(frozen=True, slots=True)
-class Block:
-    """Cells of one donor and nearly one depth: their counts and the sums of squared counts."""
-
-    rows: slice
-    donor: int
-    depth: float
-    counts: Any
-    squares: Floats
-
-
-@dataclass(frozen=True, slots=True)
-class MarkerCells:
-    """Counts of marker genes in blocks of cells; ``order`` tells which cell stands where."""
-
-    blocks: list[Block]
-    order: np.ndarray[Any, np.dtype[np.int64]]
-
-    @classmethod
-    def of(cls, counts: Any, depth: Floats, donor: np.ndarray[Any, Any]) -> MarkerCells:
-        """Sort cells into blocks; the order in which they are given does not matter."""
-        n_donors = int(donor.max()) + 1
-        n_bins = int(np.clip(depth.size // (_BLOCK_CELLS * n_donors), _LEAST_BINS, _MOST_BINS))
-        edges = np.quantile(depth, np.linspace(0, 1, n_bins + 1)[1:-1])
-        key = donor * n_bins + np.searchsorted(edges, depth, side="right")
-        matrix = sparse.csr_matrix(counts, dtype=np.float64)
-        total = np.asarray(matrix.sum(axis=1)).ravel()
-        order = np.lexsort((total, depth, key))
-        matrix = matrix[order]
-        matrix.eliminate_zeros()
-        matrix.sort_indices()
-        names, starts = np.unique(key[order], return_index=True)
-        ends = np.append(starts[1:], depth.size)
-        dense = matrix.shape[0] * matrix.shape[1] <= _DENSE_SIZE
-        blocks = []
-        for name, first, last in zip(names, starts, ends, strict=True):
-            part = matrix[first:last]
-            squares = np.asarray(part.multiply(part).sum(axis=0)).ravel()
-            blocks.append(
-                Block(
-                    slice(int(first), int(last)), int(name // n_bins),
-                    float(depth[order[first:last]].mean()), part.toarray() if dense else part,
-                    squares,
-                )
-            )  # fmt: skip
-        return cls(blocks, order)
-
-    @property
-    def n_donors(self) -> int:
-        """Number of donors."""
-        return max(block.donor for block in self.blocks) + 1
-
-    @property
-    def depths(self) -> Floats:
-        """Depth of each block."""
-        return np.array([block.depth for block in self.blocks])
-
-    @property
-    def donors(self) -> np.ndarray[Any, np.dtype[np.int64]]:
-        """Donor of each block."""
-        return np.array([block.donor for block in self.blocks], dtype=np.int64)
-
-
 @dataclass(slots=True)
 class _Sums:
     """Expected sufficient statistics: donors × components × genes, and cells of each."""
@@ -146,7 +84,11 @@ def joint_log(model: MarkerModel, block: Block, folds: Floats) -> Floats:
     mean = model.usual(block) * folds
     spread = np.log1p(mean * model.dispersion)
     per_cell = -(spread / model.dispersion).sum(axis=1) + model.log_prior(block.donor)
-    return np.asarray(block.counts @ (np.log(mean) - spread).T + per_cell)
+    joint = np.asarray(block.counts @ (np.log(mean) - spread).T + per_cell)
+    if block.other is not None:
+        n_levels = np.append(np.full(block.other.shape[1] - 1, LEVELS.size), 1)
+        joint += np.repeat(block.other, n_levels, axis=1)
+    return joint
 
 
 def normalized(joint: Floats) -> Floats:
@@ -184,7 +126,7 @@ def _update(model: MarkerModel, sums: _Sums, *, others: bool) -> MarkerModel:
     folds = np.exp(model.components)
     expected = sums.exposure * model.base * model.offset[:, None] * folds
     ratio = sums.x.sum(axis=(0, 1)) / np.maximum(expected.sum(axis=(0, 1)), 1e-12)
-    base = model.base * np.maximum(ratio, 1e-3)
+    base = np.maximum(model.base * np.maximum(ratio, 1e-3), _LEAST_RATE)
     expected *= (base / model.base)[None, None]
     shift = (sums.x.sum(axis=1) + _DONOR_PRIOR) / (
         (expected / model.offset[:, None]).sum(axis=1) + _DONOR_PRIOR

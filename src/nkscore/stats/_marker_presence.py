@@ -10,7 +10,6 @@ from scipy import sparse
 
 from nkscore.stats._marker_mixture import (
     LEVELS,
-    MarkerCells,
     MarkerModel,
     joint_log,
     normalized,
@@ -21,17 +20,22 @@ from nkscore.stats._marker_mixture import (
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
+    from nkscore.stats._marker_cells import MarkerCells
+
     Floats = np.ndarray[Any, np.dtype[np.float64]]
 
-#: Cells looked at; more would only make what is clear clearer.
+#: Cells looked at, and cells fitted to; more would only make what is clear clearer.
 _MOST_CELLS = 6000
+_MOST_FITTED = 10_000
 #: A state is there if its markers together are so many standard errors from independence, and
 #: enough of them are so each by themselves.
-_LEAST_EVIDENCE = 4.5
-_MORE_EVIDENCE = 8.0
+_LEAST_EVIDENCE = 3.8
+_MORE_EVIDENCE = 4.0
 _LEAST_Z = 2.0
 _LEAST_FOLD = 1.3
 _LEAST_MARKERS = 2
+#: Cells of each half from which anything can be judged.
+_LEAST_CELLS = 5
 #: A state of nearly all cells has nothing left to be told from.
 _LARGEST_SHARE = 0.95
 
@@ -41,32 +45,63 @@ def fit_present_states(cells: MarkerCells, marks: Floats) -> MarkerModel:
 
     States without evidence leave one after the other, the weakest first, because an absent state
     can hide the evidence for another. What is left may then also differ in the markers of others.
+    A state is learned from one half of the cells and judged in the other, where markers that were
+    raised together by chance no longer are.
     """
     present = np.ones(marks.shape[0], dtype=bool)
     evidence = np.zeros(marks.shape[0])
     fold = np.full(marks.shape, np.nan)
-    model = start(cells, marks)
+    halves = [cells.sampled(_MOST_CELLS).in_half(number) for number in (0, 1)]
+    cells = cells.sampled(_MOST_FITTED)
+    if min(half.order.size for half in halves) < _LEAST_CELLS:
+        return _with_absent(start(cells, marks), marks, ~present, evidence=evidence, agreement=fold)
     settled = False
     while present.any() and not settled:
-        model = run_rounds(start(cells, marks[present]), cells, others=False, rounds=40)
-        settled = _judge(model, cells, present, evidence=evidence, fold=fold)
+        models = [run_rounds(start(h, marks[present]), h, others=False, rounds=40) for h in halves]
+        settled = _judge(models, halves, present, evidence=evidence, fold=fold)
         if settled:
             # What a state is may shift once it may differ in the markers of others.
-            model = run_rounds(model, cells, others=True)
-            settled = _judge(model, cells, present, evidence=evidence, fold=fold)
+            models = [run_rounds(m, h, others=True) for m, h in zip(models, halves, strict=True)]
+            settled = _judge(models, halves, present, evidence=evidence, fold=fold)
+    model = start(cells, marks[present])
+    for others in (False, True) if present.any() else ():
+        model = run_rounds(model, cells, others=others, rounds=80 if others else 40)
     return _with_absent(model, marks, present, evidence=evidence, agreement=fold)
 
 
+def fit_informed(model: MarkerModel, cells: MarkerCells) -> MarkerModel:
+    """Fit the states that are there again, to cells that are informed by other genes."""
+    there = model.present
+    inside = np.append(there, True)
+    share = model.share[:, inside]
+    part = replace(
+        model, marks=model.marks[there], log_fold=model.log_fold[there],
+        share=share / share.sum(axis=1, keepdims=True), present=there[there],
+    )  # fmt: skip
+    blocks = [
+        block if block.other is None else replace(block, other=block.other[:, inside])
+        for block in cells.blocks
+    ]
+    informed = replace(cells, blocks=blocks).sampled(_MOST_FITTED)
+    part = run_rounds(part, informed, others=True)
+    return _with_absent(
+        part, model.marks, there, evidence=model.evidence, agreement=model.agreement
+    )
+
+
 def _judge(
-    model: MarkerModel, cells: MarkerCells, present: NDArray[np.bool_], *, evidence: Floats,
-    fold: Floats,
+    models: list[MarkerModel], halves: list[MarkerCells], present: NDArray[np.bool_], *,
+    evidence: Floats, fold: Floats,
 ) -> bool:  # fmt: skip
     """Note the evidence for each state and strike out the weakest; whether all may stay."""
-    found, z = marker_agreement(model, cells)
-    evidence[present], enough = _evidence(found, z)
-    share = _overall_share(model, cells)
-    # The fewer cells are left without the state, the less it takes to make it up from outliers.
-    enough &= evidence[present] >= _LEAST_EVIDENCE + _MORE_EVIDENCE * np.maximum(share - 0.5, 0)
+    judged = [marker_agreement(m, h) for m, h in zip(models[::-1], halves, strict=True)]
+    found = (judged[0][0] + judged[1][0]) / 2
+    evidence[present], enough = _evidence(found, (judged[0][1] + judged[1][1]) / np.sqrt(2))
+    share = np.mean([_overall_share(m, h) for m, h in zip(models, halves, strict=True)], axis=0)
+    # A common state that is worth its name leaves more evidence than a rare one; and the fewer
+    # cells are left without the state, the less it takes to make it up from outliers.
+    common = np.maximum(share - 0.25, 0) + np.maximum(share - 0.5, 0)
+    enough &= evidence[present] >= _LEAST_EVIDENCE + _MORE_EVIDENCE * common
     enough &= share <= _LARGEST_SHARE
     fold[present] = found
     if enough.all():
@@ -182,7 +217,8 @@ def _looked_up(
     folds = np.exp(model.components)
     for block in cells.blocks:
         inside = rows[(rows >= block.rows.start) & (rows < block.rows.stop)] - block.rows.start
-        part = replace(block, counts=block.counts[inside])
+        # Markers are asked about each other, without what other genes say.
+        part = replace(block, counts=block.counts[inside], other=None)
         dense = part.counts.toarray() if sparse.issparse(part.counts) else part.counts
         counts.append(dense)
         joints.append(joint_log(model, part, folds))

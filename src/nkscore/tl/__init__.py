@@ -14,12 +14,14 @@ from nkscore.tl._composition import state_fractions, state_shift
 from nkscore.tl._core_response import core_response
 from nkscore.tl._cytokine_response import cytokine_response
 from nkscore.tl._decompose_shift import decompose_shift
+from nkscore.tl._depth_stability import depth_stability
 from nkscore.tl._doublet_sensitivity import doublet_sensitivity
 from nkscore.tl._embed import embed
 from nkscore.tl._enrichment import enrichment
 from nkscore.tl._explain import explain_state
 from nkscore.tl._guide_abundance import guide_abundance
 from nkscore.tl._join_screens import join_screens
+from nkscore.tl._map_reference import map_reference
 from nkscore.tl._marker_table import marker_table
 from nkscore.tl._nk_activation import nk_activation
 from nkscore.tl._nk_states import nk_states
@@ -38,6 +40,7 @@ from nkscore.tl._score_null import score_null
 from nkscore.tl._screens import screen_hits
 from nkscore.tl._sensitivity import hla_score, sensitivity_auc
 from nkscore.tl._specific_response import specific_response
+from nkscore.tl._survival_curves import survival_curves
 from nkscore.tl._tumor_states import tumor_states
 
 __all__ = [
@@ -51,6 +54,7 @@ __all__ = [
     "core_response",
     "cytokine_response",
     "decompose_shift",
+    "depth_stability",
     "doublet_sensitivity",
     "embed",
     "enrichment",
@@ -60,6 +64,7 @@ __all__ = [
     "hla_score",
     "interaction_response",
     "join_screens",
+    "map_reference",
     "marker_table",
     "nk_activation",
     "nk_states",
@@ -79,5 +84,6 @@ __all__ = [
     "specific_response",
     "state_fractions",
     "state_shift",
+    "survival_curves",
     "tumor_states",
 ]

@@ -188,7 +188,8 @@ def _explain_nk(adata: AnnData, rows: Any, book: Any, states: Any) -> list[Any]:
             np.log1p(raised * row.dispersion) - np.log1p(usual * row.dispersion)
         )
         sums = parts.setdefault((row.state, row.gene), np.zeros(5))
-        sums += [x.size, x.sum(), usual.sum(), raised.sum(), odds.sum()]
+        weight = getattr(row, "weight", 1.0)
+        sums += [x.size, x.sum(), usual.sum(), raised.sum(), weight * odds.sum()]
     return [
         (state, gene, int(n), *(np.array(rest) / n)) for (state, gene), (n, *rest) in parts.items()
     ]

@@ -18,6 +18,7 @@ from nkscore._shared._nk_calls import (
     fit_states,
     marker_table,
     nk_cells,
+    other_genes_table,
     spread,
     write_calls,
 )
@@ -38,14 +39,15 @@ def nk_states(
     level: str = "cell",
     smooth: float = 0.0,
     donor: str | None = schema.NK_DONOR,
-    min_confidence: float = 0.5,
+    other_genes: bool = True,
+    min_confidence: float = 0.55,
     max_error: float = 0.17,
     min_cells: int = 20,
 ) -> None:
     """Call the state of each NK cell from the markers that are raised together in it.
 
     Reads ``layers["counts"]`` of the cells with ``obs["compartment"] == "nk"`` (and
-    ``obs["qc_pass"]`` where present), and ``obs[donor]``.
+    ``obs["qc_pass"]`` where present), ``obs[donor]`` and, where present, ``obs["sample"]``.
 
     Parameters
     ----------
@@ -64,6 +66,10 @@ def nk_states(
     donor
         Column of ``obs`` with the donor of the NK cells: markers may have another usual level in
         each. ``None``, or no column ``nk_donor``: one level for all.
+    other_genes
+        Learn from the cells at hand which genes beyond the markers follow a state (within samples,
+        where ``obs["sample"]`` is there), and let them speak too. They count as much as they
+        foretell the markers in cells that they were not learned from, which can be nothing.
     min_confidence
         Cells whose most probable state has a lower posterior probability are ``unassigned``.
     max_error
@@ -81,8 +87,9 @@ def nk_states(
         probability, of no state too), ``obs["nk_state_margin"]`` (float64, distance to the second
         highest), ``obsm["nk_state_posterior"]`` (float64 DataFrame, cells × states, NaN outside;
         0 for states that are not there), ``uns["nk_state_colors"]`` and
-        ``uns["nkscore"]["tl.nk_states"]`` with markers, coverage, ``evidence`` for each state, and
-        what :func:`explain_state` needs.
+        ``uns["nkscore"]["tl.nk_states"]`` with markers, coverage, ``evidence`` for each state,
+        ``other_genes`` with their folds, ``other_genes_weight`` (0 to 1), and what
+        :func:`explain_state` needs.
 
     Raises
     ------
@@ -101,10 +108,11 @@ def nk_states(
     A negative binomial mixture with the cell's total count (without mitochondrial and ribosomal
     genes) as offset and a usual level of each marker in each donor, so that a shallow cell gets a
     lower confidence rather than another state. A state is called only if it is there: each of its
-    markers must be raised, within donors, in the cells that the other markers point to. After the
-    idea of CellAssign (Zhang et al. 2019, doi 10.1038/s41592-019-0529-1); the test and the levels
-    of activity within a state are nkscore's. The panels were read in the code of Dufva, Gandolfi
-    et al., doi 10.1016/j.immuni.2023.11.008, and other authors.
+    markers must be raised, within donors, in the cells that the other markers point to, judged in
+    the half of the cells that the state was not learned from. After the idea of CellAssign (Zhang
+    et al. 2019, doi 10.1038/s41592-019-0529-1); the test, the levels of activity within a state and
+    the other genes are nkscore's. The panels were read in the code of Dufva, Gandolfi et al., doi
+    10.1016/j.immuni.2023.11.008, and other authors.
 
     Examples
     --------
@@ -120,7 +128,7 @@ def nk_states(
     schema.require(adata, "obs", [schema.COMPARTMENT], "pp.compartments")
     markers = find_markers(adata, vocabulary)
     cells = nk_cells(adata, min_cells=min_cells)
-    fit = fit_states(adata, cells, markers, donor=donor)
+    fit = fit_states(adata, cells, markers, donor=donor, others=other_genes)
     posterior = fit.posterior
     if smooth:
         posterior = smoothed(adata, cells, posterior, weight=smooth)
@@ -136,7 +144,7 @@ def nk_states(
     options = {
         "vocabulary": vocabulary if isinstance(vocabulary, str) else markers.states,
         "states": markers.states, "level": level, "smooth": smooth, "donor": donor,
-        "min_confidence": min_confidence, "max_error": max_error,
+        "other_genes": other_genes, "min_confidence": min_confidence, "max_error": max_error,
     }  # fmt: skip
     _record(adata, fit, options, donor=donor)
 
@@ -168,5 +176,7 @@ def _record(adata: AnnData, fit: StateFit, options: dict[str, Any], *, donor: st
         evidence=evidence,
         explain=explain_table(adata, fit),
         explain_group=donor if grouped else None,
+        other_genes=other_genes_table(adata, fit),
+        other_genes_weight=0.0 if fit.others is None else fit.others.weight,
         exposure="no_mt_rp",
     )

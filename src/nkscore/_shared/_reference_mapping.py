@@ -1,0 +1,164 @@
+"""A labelled reference made comparable with other cells, and its labels learned for each depth."""
+
+from __future__ import annotations
+
+import warnings
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import pandas as pd
+from scipy import sparse
+
+from nkscore import schema
+from nkscore.errors import DesignError, GeneCoverageError, NkscoreError, NkscoreWarning
+from nkscore.signatures import diagnose
+
+if TYPE_CHECKING:
+    from anndata import AnnData
+
+#: Genes that follow a cell's health and growth; they would pass for depth.
+_NO_EXPOSURE = r"^MT-|^RP[SL]\d"
+_LEAST_GENES, _LEAST_CELLS, _LEAST_OF_LABEL, _MOST_OF_LABEL = 500, 20, 10, 1000
+_FOLDS = 5
+_UMAP = "X_umap"
+
+
+@dataclass(frozen=True)
+class Reference:
+    """Labelled cells of a reference on the genes that it shares with the data."""
+
+    genes: list[str]
+    counts: sparse.csr_matrix
+    labels: list[str]
+    code: np.ndarray[Any, np.dtype[np.int64]]
+    #: Which cells are left out together when the rest predicts them.
+    fold: np.ndarray[Any, np.dtype[np.int64]]
+    umap: np.ndarray[Any, np.dtype[np.float64]] | None
+
+
+def read_reference(
+    adata: AnnData, reference: AnnData, *, labels: str, compartment: str, batch: str | None
+) -> Reference:
+    """Return the labelled cells of the compartment, or say why the reference does not fit."""
+    _check_counts(reference)
+    schema.require(reference, "obs", [labels], "the annotation of the reference")
+    genes = shared_genes(adata, reference)
+    rows = _labelled(reference, labels, compartment)
+    names = reference.obs[labels].iloc[rows].astype(str).to_numpy(dtype=object)
+    found, code = np.unique(names.astype(str), return_inverse=True)
+    rows, code = _at_most(rows, code.astype(np.int64))
+    umap = None
+    if _UMAP in reference.obsm:
+        umap = np.asarray(reference.obsm[_UMAP], dtype=np.float64)[rows, :2]
+    return Reference(
+        genes, shared_counts(reference, rows, genes), list(map(str, found)), code,
+        _folds(reference, rows, code, batch), umap,
+    )  # fmt: skip
+
+
+def _check_counts(reference: AnnData) -> None:
+    try:
+        schema.check_input(reference)
+    except NkscoreError as error:
+        msg = (
+            f"The reference cannot be used: {error} (In the reference as in the data, raw UMI "
+            f"counts are read from layers[{schema.COUNTS!r}].)"
+        )
+        raise type(error)(msg) from error
+
+
+def shared_genes(adata: AnnData, reference: AnnData) -> list[str]:
+    """Return the genes of both, sorted, without mitochondrial and ribosomal ones."""
+    shared = adata.var_names.intersection(reference.var_names).astype(str)
+    shared = shared[~shared.str.match(_NO_EXPOSURE)]
+    least = min(_LEAST_GENES, 0.5 * min(adata.n_vars, reference.n_vars))
+    if shared.size < least:
+        reasons = [
+            f"In {name}, {found[0].lower()}{found[1:]}"
+            for name, found in (
+                ("the data", diagnose(adata.var_names)),
+                ("the reference", diagnose(reference.var_names)),
+            )
+            if found
+        ]
+        remedy = " ".join(reasons) or "Give both the same kind of gene names, and all genes."
+        msg = (
+            f"Data and reference share {shared.size:,} genes (they hold {adata.n_vars:,} and "
+            f"{reference.n_vars:,}; mitochondrial and ribosomal ones do not count), for example "
+            f"{adata.var_names[0]!r} and {reference.var_names[0]!r}; at least {least:,.0f} are "
+            f"needed. {remedy}"
+        )
+        raise GeneCoverageError(msg)
+    return sorted(shared)
+
+
+def _labelled(reference: AnnData, labels: str, compartment: str) -> Any:
+    """Return the positions of cells with a label that enough cells have."""
+    obs = reference.obs
+    usable = obs[labels].notna().to_numpy() & (obs[labels].astype(str) != schema.UNASSIGNED)
+    for column, wanted in ((schema.COMPARTMENT, compartment), (schema.QC_PASS, True)):
+        if column in obs:
+            usable = usable & (obs[column] == wanted).to_numpy(dtype=bool)
+    sizes = obs[labels][usable].astype(str).value_counts()
+    few = sorted(map(str, sizes.index[sizes < _LEAST_OF_LABEL]))
+    usable = usable & ~obs[labels].astype(str).isin(few).to_numpy()
+    if usable.sum() < _LEAST_CELLS or (sizes >= _LEAST_OF_LABEL).sum() < 2:
+        msg = (
+            f"{int((sizes >= _LEAST_OF_LABEL).sum())} labels of obs[{labels!r}] have at least "
+            f"{_LEAST_OF_LABEL} cells of compartment {compartment!r} in the reference "
+            f"({int(usable.sum())} cells in all); at least 2 labels and {_LEAST_CELLS} cells are "
+            "needed. Check the column, and the reference's obs['compartment'] and obs['qc_pass']."
+        )
+        raise DesignError(msg)
+    if few:
+        msg = (
+            f"Labels with fewer than {_LEAST_OF_LABEL} cells in the reference cannot be learned "
+            f"and are left out: {', '.join(few)}. Merge them with others to keep their cells."
+        )
+        warnings.warn(msg, NkscoreWarning, stacklevel=5)
+    return np.flatnonzero(usable)
+
+
+def _at_most(rows: Any, code: Any) -> tuple[Any, Any]:
+    """Keep at most so many cells of each label, drawn with a fixed seed."""
+    order = np.random.default_rng(0).permutation(rows.size)
+    rank = pd.Series(code[order]).groupby(code[order]).cumcount().to_numpy()
+    kept = np.sort(order[rank < _MOST_OF_LABEL])
+    return rows[kept], code[kept]
+
+
+def _folds(reference: AnnData, rows: Any, code: Any, batch: str | None) -> Any:
+    if batch is not None:
+        groups = reference.obs[batch].iloc[rows].astype(str).to_numpy()
+        levels, number = np.unique(groups, return_inverse=True)
+        fold = number % _FOLDS
+        n_folds = pd.Series(fold).groupby(code).nunique()
+        # Labels that one fold holds alone could never be predicted there.
+        if levels.size > 1 and (n_folds > 1).all():
+            return fold.astype(np.int64)
+    order = np.random.default_rng(1).permutation(rows.size)
+    fold = np.empty(rows.size, dtype=np.int64)
+    fold[order] = pd.Series(code[order]).groupby(code[order]).cumcount().to_numpy() % _FOLDS
+    return fold
+
+
+def shared_counts(adata: AnnData, rows: Any, genes: list[str]) -> sparse.csr_matrix:
+    """Return counts of some cells, in the order of ``genes``."""
+    counts = sparse.csr_matrix(adata.layers[schema.COUNTS][rows])
+    counts = counts[:, adata.var_names.get_indexer(genes)].astype(np.float64)
+    counts.sum_duplicates()
+    counts.eliminate_zeros()
+    return counts
+
+
+def depth_of(counts: sparse.csr_matrix) -> Any:
+    """Return the ``log2`` of each cell's total count."""
+    return np.log2(np.maximum(np.asarray(counts.sum(axis=1)).ravel(), 1.0))
+
+
+def log_normalized(counts: sparse.csr_matrix) -> sparse.csr_matrix:
+    """Return log1p of counts per 10,000."""
+    per_cell = np.repeat(1e4 / 2 ** depth_of(counts), np.diff(counts.indptr))
+    data = np.log1p(counts.data * per_cell)
+    return sparse.csr_matrix((data, counts.indices, counts.indptr), shape=counts.shape)

@@ -1,0 +1,145 @@
+"""Counts of marker genes in blocks of cells of one donor and nearly one depth."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+from itertools import pairwise
+from typing import Any
+
+import numpy as np
+from scipy import sparse
+
+Floats = np.ndarray[Any, np.dtype[np.float64]]
+Integers = np.ndarray[Any, np.dtype[np.int64]]
+Flags = np.ndarray[Any, np.dtype[np.bool_]]
+
+_LEAST_BINS, _MOST_BINS = 10, 24
+_BLOCK_CELLS = 60
+_LEAST_HALF = 0.25
+#: Natural-log range of depths in a block.
+_WIDEST_BIN = 0.15
+#: Up to so many counts are kept with their zeros, which is faster.
+_DENSE_SIZE = 4_000_000
+
+
+@dataclass(frozen=True, slots=True)
+class Block:
+    """Cells of one donor and nearly one depth: their counts and the sums of squared counts."""
+
+    rows: slice
+    donor: int
+    depth: float
+    counts: Any
+    squares: Floats
+    #: Log likelihood of each state, and of none, from elsewhere: cells × (states + 1).
+    other: Floats | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class MarkerCells:
+    """Counts of marker genes in blocks of cells; which cell stands where, and in which half."""
+
+    blocks: list[Block]
+    order: Integers
+    half: Integers
+    n_donors: int
+
+    @classmethod
+    def of(cls, counts: Any, depth: Floats, donor: Integers) -> MarkerCells:
+        """Sort cells into blocks; the order in which they are given does not matter."""
+        n_donors = int(donor.max()) + 1
+        n_bins = int(np.clip(depth.size // (_BLOCK_CELLS * n_donors), _LEAST_BINS, _MOST_BINS))
+        edges = _edges(depth, n_bins)
+        key = donor * (edges.size + 1) + np.searchsorted(edges, depth, side="right")
+        matrix = sparse.csr_matrix(counts, dtype=np.float64)
+        total = np.asarray(matrix.sum(axis=1)).ravel()
+        order = np.lexsort((total, depth, key))
+        matrix = matrix[order]
+        matrix.eliminate_zeros()
+        matrix.sort_indices()
+        names, starts = np.unique(key[order], return_index=True)
+        ends = np.append(starts[1:], depth.size)
+        dense = matrix.shape[0] * matrix.shape[1] <= _DENSE_SIZE
+        blocks = []
+        for name, first, last in zip(names, starts, ends, strict=True):
+            part = matrix[first:last]
+            blocks.append(
+                Block(
+                    slice(int(first), int(last)), int(name // (edges.size + 1)),
+                    float(depth[order[first:last]].mean()), part.toarray() if dense else part,
+                    _squares(part),
+                )
+            )  # fmt: skip
+        return cls(blocks, order, half_of(depth)[order], n_donors)
+
+    def in_half(self, number: int) -> MarkerCells:
+        """Return the cells of one half."""
+        return self._part(self.half == number)
+
+    def sampled(self, most: int) -> MarkerCells:
+        """Return at most so many cells, spread evenly over donors and depths."""
+        n_cells = self.order.size
+        if n_cells <= most:
+            return self
+        inside = np.zeros(n_cells, dtype=bool)
+        inside[np.linspace(0, n_cells - 1, most).astype(np.int64)] = True
+        return self._part(inside)
+
+    def _part(self, inside: Flags) -> MarkerCells:
+        blocks, start = [], 0
+        for block in self.blocks:
+            chosen = np.flatnonzero(inside[block.rows])
+            if chosen.size:
+                part, stop = block.counts[chosen], start + int(chosen.size)
+                other = None if block.other is None else block.other[chosen]
+                blocks.append(
+                    replace(block, rows=slice(start, stop), counts=part, other=other,
+                            squares=_squares(part))
+                )  # fmt: skip
+                start = stop
+        return MarkerCells(blocks, self.order[inside], self.half[inside], self.n_donors)
+
+    def informed(self, other: Floats) -> MarkerCells:
+        """Return the cells with what else speaks for each state: cells as given × (states + 1)."""
+        ordered = other[self.order]
+        blocks = [replace(block, other=ordered[block.rows]) for block in self.blocks]
+        return replace(self, blocks=blocks)
+
+    @property
+    def depths(self) -> Floats:
+        """Depth of each block."""
+        return np.array([block.depth for block in self.blocks])
+
+    @property
+    def donors(self) -> Integers:
+        """Donor of each block."""
+        return np.array([block.donor for block in self.blocks], dtype=np.int64)
+
+
+def half_of(depth: Floats) -> Integers:
+    """Return 0 or 1 for each cell, by nothing but its own depth."""
+    half = np.rint(depth).astype(np.int64) % 2
+    if _LEAST_HALF <= half.mean() <= 1 - _LEAST_HALF:
+        return half
+    # Depths that are all even, as of doubled counts, tell no halves: take every other cell.
+    ranked = np.empty(depth.size, dtype=np.int64)
+    ranked[np.argsort(depth, kind="stable")] = np.arange(depth.size)
+    return ranked % 2
+
+
+def _squares(counts: Any) -> Floats:
+    return np.asarray(sparse.csr_matrix(counts).power(2).sum(axis=0), dtype=np.float64).ravel()
+
+
+def _edges(depth: Floats, n_bins: int) -> Floats:
+    """Cut depths into bins of equally many cells; wide ones, as in the tails, into more.
+
+    Within a wide bin the deeper cells have more of every marker, which would pass for a state.
+    """
+    edges = np.quantile(depth, np.linspace(0, 1, n_bins + 1))
+    pieces = [
+        np.geomspace(low, high, int(np.ceil(np.log(high / low) / _WIDEST_BIN)) + 1)[:-1]
+        for low, high in pairwise(edges)
+        if high > low
+    ]
+    return np.concatenate([*pieces, edges[-1:]])[1:-1]

@@ -1,0 +1,165 @@
+"""State calls when something beside the cell changes: other cells, genes, batches, seeds, raw.
+
+A change is a call that becomes another state; a call that becomes ``unassigned``, or the reverse,
+is counted apart. Measured shares stand beside the bounds, which leave room for another machine.
+"""
+
+from __future__ import annotations
+
+import anndata as ad
+import numpy as np
+import pandas as pd
+import pytest
+from scipy import sparse
+
+import nkscore as nk
+
+pytestmark = pytest.mark.filterwarnings("ignore:.*incomplete in these data")
+COMPARTMENT = {"nk_states": "nk", "tumor_states": "tumor", "map_reference": "nk"}
+
+
+@pytest.fixture(scope="module")
+def small(simulate):
+    """Three lines, three donors; do not change in a test."""
+    adata = simulate(tumors=["697", "GDM1", "JURKAT"], n_cells_per_sample=120, rng=41)
+    return adata[adata.obs["qc_pass"].to_numpy()].copy()
+
+
+@pytest.fixture(scope="module")
+def beside(simulate):
+    """A second batch: other donors, wells, lanes and depth."""
+    adata = simulate(
+        tumors=["697", "GDM1", "JURKAT"], n_cells_per_sample=80, median_umi=2500, rng=42
+    )
+    adata = adata[adata.obs["qc_pass"].to_numpy()].copy()
+    adata.obs_names = [f"second_{name}" for name in adata.obs_names]
+    for column in ("lane", "nk_donor", "sample"):
+        adata.obs[column] = "second_" + adata.obs[column].astype(str)
+    return adata
+
+
+@pytest.fixture(scope="module")
+def call(beside):
+    """call(tool, adata) → the state of each cell of the compartment, by name."""
+
+    def run(tool, adata):
+        adata = adata.copy()
+        if tool == "map_reference":
+            nk.tl.map_reference(adata, beside, labels="truth_nk_state")
+        else:
+            getattr(nk.tl, tool)(adata)
+        part = COMPARTMENT[tool]
+        return adata.obs.loc[adata.obs["compartment"] == part, f"{part}_state"], adata
+
+    return run
+
+
+@pytest.fixture(scope="module")
+def usual(small, call):
+    """Tool → states of the whole experiment; computed once."""
+    made = {}
+
+    def states(tool):
+        if tool not in made:
+            made[tool] = call(tool, small)
+        return made[tool]
+
+    return states
+
+
+def shares(before, after):
+    """Share of cells with another state, and with a call gained or lost."""
+    cells = before.index.intersection(after.index)
+    assert len(cells) > 100
+    was, now = before[cells].astype(str), after[cells].astype(str)
+    named = (was != "unassigned") & (now != "unassigned")
+    return (named & (was != now)).mean(), ((was != now) & ~named).mean()
+
+
+TOOLS = pytest.mark.parametrize("tool", list(COMPARTMENT))
+
+
+#: Shares of cells with another state, and with a call gained or lost, that are let through.
+#: Measured 2026-11-22: nk_states 4.0 and 7.6 %, as the panels are learned from 240 cells in place
+#: of 480; tumor_states 0 and 2.1 %; a mapped cell is judged by itself and the reference alone.
+REMOVED = {"nk_states": (0.06, 0.11), "tumor_states": (0.01, 0.05), "map_reference": (0, 0)}
+#: Measured: nk_states 1.4 and 8.7 %, tumor_states 0.2 and 0.4 %, map_reference 0.1 and 8.4 %.
+GENES = {"nk_states": (0.03, 0.13), "tumor_states": (0.01, 0.02), "map_reference": (0.01, 0.12)}
+#: Measured: nk_states 1.4 and 6.5 %, tumor_states 0.2 and 2.4 %.
+BATCH = {"nk_states": (0.03, 0.10), "tumor_states": (0.01, 0.05), "map_reference": (0, 0)}
+
+
+def within(before, after, bounds):
+    changed, gained_or_lost = shares(before, after)
+    assert changed <= bounds[0]
+    assert gained_or_lost <= bounds[1]
+
+
+@TOOLS
+def test_half_of_the_cells_removed(small, usual, call, tool):
+    kept = np.random.default_rng(0).random(small.n_obs) < 0.5
+    within(usual(tool)[0], call(tool, small[kept])[0], REMOVED[tool])
+
+
+@TOOLS
+def test_other_compartments_removed(small, usual, call, tool):
+    alone = small[(small.obs["compartment"] == COMPARTMENT[tool]).to_numpy()]
+    pd.testing.assert_series_equal(call(tool, alone)[0], usual(tool)[0])
+
+
+@TOOLS
+def test_three_thousand_genes(small, usual, call, tool):
+    total = np.asarray(small.layers["counts"].sum(axis=0)).ravel()
+    most = np.sort(np.argsort(-total, kind="stable")[:3000])
+    within(usual(tool)[0], call(tool, small[:, most])[0], GENES[tool])
+
+
+@TOOLS
+def test_order_of_genes(small, usual, call, tool):
+    order = np.random.default_rng(0).permutation(small.n_vars)
+    pd.testing.assert_series_equal(call(tool, small[:, order])[0], usual(tool)[0])
+
+
+@TOOLS
+def test_a_second_batch_beside(small, beside, usual, call, tool):
+    both = ad.concat([small, beside])
+    within(usual(tool)[0], call(tool, both)[0], BATCH[tool])
+
+
+@TOOLS
+def test_seeds_and_raw_do_not_matter(small, usual, call, tool):
+    adata = small.copy()
+    garbage = ad.AnnData(
+        sparse.csr_matrix(np.full((small.n_obs, 2), -7.5)),
+        obs=small.obs[[]], var=pd.DataFrame(index=["GNLY", "MYC"]),
+    )  # fmt: skip
+    adata.raw = garbage
+    state = np.random.get_state()  # noqa: NPY002
+    try:
+        np.random.seed(123)  # noqa: NPY002
+        found, after = call(tool, adata)
+        drawn = np.random.random()  # noqa: NPY002
+        np.random.seed(123)  # noqa: NPY002
+        # No tool draws from the global numbers.
+        assert drawn == np.random.random()  # noqa: NPY002
+    finally:
+        np.random.set_state(state)  # noqa: NPY002
+    pd.testing.assert_series_equal(found, usual(tool)[0])
+    np.testing.assert_array_equal(after.raw.X.toarray(), -7.5)
+
+
+@TOOLS
+def test_levels_and_colors(usual, call, tool):
+    found, adata = usual(tool)
+    column = f"{COMPARTMENT[tool]}_state"
+    levels = list(found.cat.categories)
+    assert levels[-1] == "unassigned"
+    assert len(set(levels)) == len(levels)
+    assert not found.cat.ordered
+    colors = nk.pl.palette(column, levels)
+    assert list(adata.uns[f"{column}_colors"]) == [colors[name] for name in levels]
+    assert [key for key in adata.uns if key.endswith("_colors")] == [f"{column}_colors"]
+    # A part of the cells has all levels, and the same colors after another call.
+    again, twice = call(tool, adata)
+    pd.testing.assert_series_equal(again, found)
+    assert list(twice.uns[f"{column}_colors"]) == list(adata.uns[f"{column}_colors"])
