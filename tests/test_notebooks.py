@@ -2,13 +2,19 @@
 
 from __future__ import annotations
 
+import importlib.util
 import re
+import sys
 from pathlib import Path
 
 import jupytext
 import nbformat
+import pandas as pd
 import pytest
+from anndata import AnnData, read_h5ad
 from nbclient import NotebookClient
+
+import nkscore as nk
 
 ROOT = Path(__file__).parents[1]
 NOTEBOOKS = sorted((ROOT / "notebooks").glob("*.ipynb"))
@@ -74,3 +80,79 @@ def test_runs(path, monkeypatch):
     client.execute()
     code = [cell for cell in notebook.cells if cell.cell_type == "code"]
     assert all(cell.execution_count for cell in code)
+
+
+def _merged_object():
+    """Stand-in for the merged object of the paper: two batches, blood NK cells, called tags."""
+    lines = ["697", "K562"]
+    simulated = nk.datasets.simulate_coculture(
+        tumors=lines, n_donors=3, n_cells_per_sample=40, n_mono_replicates=2, n_genes=4000, rng=3
+    )
+    obs = simulated.obs.astype(str)
+    # Donor NK3 stands for the blood NK cells of donor NK1.
+    donor = obs["truth_nk_donor"].where(obs["truth_nk_donor"] != "NK3", "NK1-PBMC")
+    name = (obs["truth_tumor"] + "-" + donor).where(
+        obs["truth_condition"] == "coculture",
+        obs["truth_tumor"].where(obs["truth_condition"] == "tumor_mono", donor),
+    )
+    name = name.replace("NK1-PBMC", "NK-PBMC")
+    called = simulated.obs["truth_hashtag_class"].astype(str)
+    name = name.where(called == "singlet", called.str.capitalize())
+    # Wells of cells alone, one per batch, share their hash.ID.
+    second = obs["truth_sample"].str.endswith("2") & (obs["truth_condition"] != "coculture")
+    kind = donor.where(obs["truth_condition"] != "tumor_mono", "targets")
+    lane = second.map({False: "Batch1_", True: "Batch5_"}) + kind
+    held = pd.DataFrame({"hash.ID": name, "orig.ident": lane.str.replace("-", "_")})
+    held["seurat_clusters"] = "0"
+    return AnnData(simulated.layers["counts"].astype(float), held, simulated.var[[]])
+
+
+def _write_rds(cells, file):
+    place = ROOT / "tests" / "io" / "rds_writer.py"
+    spec = importlib.util.spec_from_file_location("rds_writer", place)
+    rds = sys.modules["rds_writer"] = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(rds)
+    factors = {
+        name: rds.factor(values.tolist(), sorted(set(values))) for name, values in cells.obs.items()
+    }
+    matrix = rds.sparse_matrix(cells.X, cells.var_names, cells.obs_names)
+    assay = rds.S4("Assay", {"counts": matrix, "data": matrix, "key": "rna_"})
+    slots = {"assays": {"RNA": assay}, "meta.data": rds.data_frame(factors, cells.obs_names)}
+    slots |= {"active.assay": "RNA", "misc": rds.PlainList(), "commands": rds.PlainList()}
+    rds.dump(rds.S4("Seurat", slots), file)
+
+
+@pytest.mark.filterwarnings("default")
+@pytest.mark.parametrize("form", ["h5ad", "rds"])
+def test_published_figures_load_a_merged_object(form, tmp_path, monkeypatch):
+    cells = _merged_object()
+    file, kept = tmp_path / f"panel.{form}", tmp_path / "kept.h5ad"
+    if form == "h5ad":
+        cells.write_h5ad(file)
+    elif not any(importlib.util.find_spec(name) for name in ("rds2py", "rdata")):
+        pytest.skip("neither rds2py nor rdata (extra 'rds') is installed")
+    else:
+        _write_rds(cells, file)
+    monkeypatch.setenv("MPLBACKEND", "Agg")
+    monkeypatch.setenv("NKSCORE_DUFVA", str(file))
+    notebook = nbformat.read(ROOT / "notebooks" / "07_dufva_figures.ipynb", as_version=4)
+    loading = next(i for i, cell in enumerate(notebook.cells) if cell.cell_type == "code")
+    keep = nbformat.v4.new_code_cell(f"adata.write_h5ad({str(kept)!r})")
+    notebook.cells = [*notebook.cells[: loading + 1], keep]
+    NotebookClient(notebook, timeout=120, kernel_name="python3").execute()
+    obs = read_h5ad(kept).obs
+    wells = obs[["sample", "condition", "lane"]].drop_duplicates().astype(str)
+    assert wells["sample"].is_unique
+    # Two lines with two donors; each line and each donor alone in both batches; no blood NK cells.
+    assert wells["condition"].value_counts().to_dict() == {
+        "coculture": 4, "tumor_mono": 4, "nk_mono": 4,
+    }  # fmt: skip
+    alone = wells[wells["condition"] == "tumor_mono"]
+    assert sorted(alone["lane"]) == ["Batch1_targets"] * 2 + ["Batch5_targets"] * 2
+    assert set(obs["nk_donor"].dropna().astype(str)) == {"NK1", "NK2"}
+    lineage = obs["tumor"].astype(object).map(nk.datasets.LINES).fillna("")
+    assert lineage.tolist() == obs["lineage"].astype(object).fillna("").tolist()
+    wrong = (obs["condition"] == "tumor_mono") & (obs["compartment"] != "tumor")
+    assert not wrong.any()
+    known = cells.obs["hash.ID"].isin({name.split(" in ")[0] for name in wells["sample"]})
+    assert 0.8 * known.sum() < len(obs) <= known.sum()

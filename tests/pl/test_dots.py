@@ -222,3 +222,48 @@ def test_state_shift_of_one_state_in_one_tumor(shift):
 def test_state_shift_errors(shift):
     with pytest.raises(MissingKeyError, match=r"log_odds_ratio.*tl.state_shift"):
         pl.state_shift(shift.drop(columns="log_odds_ratio"))
+
+
+def _bars(ax):
+    (above,) = [inset for inset in ax.child_axes if inset.get_ylabel().startswith("Change")]
+    return above
+
+
+def test_bars_stand_above_their_columns(response):
+    bars = pd.DataFrame({"tumor": ["697", "K562"], "change": [0.5, -1.0]})
+    bars = bars.assign(ci_low=[0.2, -1.5], ci_high=[0.8, -0.5])
+    ax = pl.response_dots(response, tumors=["K562", "THP1", "697"], bars=bars)
+    above = _bars(ax)
+    drawn = {round(bar.get_x() + bar.get_width() / 2): bar.get_height() for bar in above.patches}
+    # THP1, in the middle, has no row and no bar.
+    assert drawn == {0: -1.0, 2: 0.5}
+    (intervals,) = [part.get_segments() for part in above.collections]
+    assert [segment[:, 1].tolist() for segment in intervals] == [[-1.5, -0.5], [0.2, 0.8]]
+    lineage = dict(zip(response["tumor"], response["lineage"], strict=True))
+    hues = pl.palette("lineage", lineage.values())
+    wanted = [hues[lineage["K562"]].lower(), hues[lineage["697"]].lower()]
+    assert [to_hex(bar.get_facecolor()) for bar in above.patches] == wanted
+    # One column of the bars is one column of dots, below them.
+    ax.figure.draw_without_rendering()
+    inner, outer = above.get_window_extent(), ax.get_window_extent()
+    assert above.get_xlim() == ax.get_xlim()
+    assert inner.width == pytest.approx(outer.width)
+    assert inner.y0 > outer.y1
+
+
+def test_bars_without_intervals_or_lineages(response):
+    bars = pd.DataFrame({"tumor": ["697"], "change": [0.5]})
+    ax = pl.response_dots(response.drop(columns="lineage"), bars=bars)
+    above = _bars(ax)
+    assert len(above.patches) == 1
+
+
+def test_bars_of_another_table(response):
+    with pytest.raises(MissingKeyError, match=r"no column 'change'.*tl\.response_score"):
+        pl.response_dots(response, bars=response)
+    twice = pd.DataFrame({"tumor": ["697", "697"], "change": [0.5, 0.6]})
+    with pytest.raises(ValueError, match="697"):
+        pl.response_dots(response, bars=twice)
+    nothing = pd.DataFrame({"tumor": ["697"], "change": [np.nan]})
+    with pytest.raises(ValueError, match="'change' holds no finite number"):
+        pl.response_dots(response, bars=nothing)

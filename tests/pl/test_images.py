@@ -69,6 +69,14 @@ def _response():
     )
 
 
+def _changes():
+    change = wave(len(LINES) - 1, step=1.1, low=-0.1, high=0.3)
+    return pd.DataFrame(
+        {"tumor": list(LINES)[1:], "change": change, "ci_low": change - 0.08,
+         "ci_high": change + 0.08}
+    )  # fmt: skip
+
+
 def _many_genes():
     x = wave(400, step=1.3, low=-1, high=1) ** 3 * 3
     p_value = 10.0 ** -(np.abs(x) * wave(400, step=0.7, low=0.1, high=3))
@@ -297,6 +305,7 @@ FIGURES = {
     "qc": lambda: pl.qc(_cells()),
     "reliability": lambda: pl.reliability(_bins()),
     "response_dots": lambda: pl.response_dots(_response()),
+    "response_dots_bars": lambda: pl.response_dots(_response(), bars=_changes()),
     "response_heatmap": _heatmap,
     "screen_dots": lambda: pl.screen_dots(_screens()),
     "screen_scatter": lambda: pl.screen_scatter(_screen()),

@@ -29,6 +29,7 @@ def response_dots(
     *,
     genes: Sequence[str] | None = None,
     tumors: Sequence[str] | None = None,
+    bars: pd.DataFrame | None = None,
     fdr: float = 0.05,
     ax: Axes | None = None,
 ) -> Axes:
@@ -44,6 +45,9 @@ def response_dots(
         those marked in the column ``ambient_suspect``, where the table has it.
     tumors
         Tumors from left to right; by default grouped by lineage.
+    bars
+        From ``tl.response_score``: columns ``tumor``, ``change`` and, where present, ``ci_low`` and
+        ``ci_high``; drawn as bars above the columns. Tumors without a row get no bar.
     fdr
         Dots with a q-value below it get a dark ring.
     ax
@@ -83,6 +87,7 @@ def response_dots(
         tumors=tumor_order(table, tumors),
         fdr=fdr,
         italic=True,
+        bars=bars,
     )  # fmt: skip
     return draw(matrix, lineages_of(data), ax)
 

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any, Final
 import numpy as np
 import pandas as pd
 
+from nkscore.pl._above import bars_above
 from nkscore.pl._palettes import (
     BACKGROUND,
     FAINT,
@@ -50,6 +51,8 @@ class Matrix:
     ring_label: str = ""
     #: What is printed in place of ``rows``.
     row_labels: list[str] | None = None
+    #: A number of each tumor, drawn as bars above the columns.
+    bars: pd.DataFrame | None = None
 
 
 def draw(matrix: Matrix, lineages: dict[str, str], ax: Axes | None) -> Axes:
@@ -67,6 +70,10 @@ def draw(matrix: Matrix, lineages: dict[str, str], ax: Axes | None) -> Axes:
         _size_legend(side, matrix, biggest, complete=complete)
         if lineages:
             _strip(ax, matrix.tumors, lineages, side)
+        if matrix.bars is not None:
+            hues = palette("lineage", lineages.values())
+            columns = [hues[lineages[name]] if lineages else FAINT for name in matrix.tumors]
+            bars_above(ax, matrix.bars, matrix.tumors, columns)
         if own:
             fit(ax, width=size[0], height=size[1])
     return ax
