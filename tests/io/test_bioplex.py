@@ -9,7 +9,7 @@ import pandas as pd
 import pytest
 
 from nkscore import io
-from nkscore.errors import MissingKeyError, WrongScaleError
+from nkscore.errors import DesignError, MissingKeyError, WrongScaleError
 
 ROWS = [
     "Plate: 1",
@@ -101,3 +101,29 @@ def test_workbook(tmp_path):
     frame.to_excel(tmp_path / "plate.xlsx", header=False, index=False)
     expected = io.read_bioplex(_write(tmp_path))
     pd.testing.assert_frame_equal(io.read_bioplex(tmp_path / "plate.xlsx"), expected)
+
+
+def test_quotes_and_commas(tmp_path):
+    head = "Well,Description,Hu IFN-g (21),Hu TNF-a (36)"
+    table = io.read_bioplex(_write(tmp_path, [head, 'A1,"K562, NK","1,234.5",7', "A2,NK,2.5,8"]))
+    assert table["sample"].tolist()[:2] == ["K562, NK", "NK"]
+    assert _column(table, "IFN-g") == [1234.5, 2.5]
+    decimal = [head.replace(",", ";"), "A1;K562;12,5;7,25", "A2;NK;1234,5;8"]
+    table = io.read_bioplex(_write(tmp_path, decimal))
+    assert _column(table, "IFN-g") == [12.5, 1234.5]
+    assert _column(table, "TNF-a") == [7.25, 8.0]
+    with pytest.raises(WrongScaleError, match=r"'1,234' the comma may stand for a decimal point"):
+        io.read_bioplex(_write(tmp_path, [head.replace(",", ";"), "A1;K562;1,234;7", "A2;NK;2;8"]))
+    with pytest.raises(WrongScaleError, match="'12,5' is no concentration"):
+        io.read_bioplex(_write(tmp_path, [head.replace(",", ";"), "A1;K562;12,5;7", "A2;NK;2.5;8"]))
+
+
+def test_nothing_is_dropped_in_silence(tmp_path, caplog):
+    head = "Well,Description,Hu IFN-g (21),Hu TNF-a (36)"
+    table = io.read_bioplex(_write(tmp_path, [head, "A1,K562,5,7", ",,,", "A2,NK,2,8"]))
+    assert len(table) == 2
+    assert "1 rows below the first empty one are not read" in caplog.text
+    with pytest.raises(DesignError, match=r"two columns of 'IFN-g' \('Hu IFN-g \(21\)' and"):
+        io.read_bioplex(_write(tmp_path, [head.replace("TNF-a", "IFN-g"), "A1,K562,5,7"]))
+    only = io.read_bioplex(_write(tmp_path), analytes="TNF-a")
+    assert only["analyte"].unique().tolist() == ["TNF-a"]

@@ -138,3 +138,18 @@ def test_real_files(name, kind, rows):
     assert table.attrs["format"] == kind
     assert len(table) == rows
     assert table.drop(columns=[c for c in ("se",) if c in table]).notna().all().all()
+
+
+def test_files_without_rows(tmp_path):
+    with pytest.raises(MissingKeyError, match="is empty or no table"):
+        io.read_mageck(_write(tmp_path, ""))
+    with pytest.raises(GeneCoverageError, match="a header and no rows"):
+        io.read_mageck(_write(tmp_path, "sgRNA\tGene\ts1\n"))
+
+
+def test_a_mouse_gene_without_ortholog_keeps_its_name(tmp_path):
+    path = _write(tmp_path, "sgRNA\tGene\ts1\nx\tStat1\t3\ny\tJak1\t4\n")
+    pairs = pd.DataFrame({"mouse": ["Stat1", "Jak1"], "human": ["STAT1", ""]})
+    with pytest.warns(NkscoreWarning, match="1 of 2 genes have no single human ortholog"):
+        table = io.read_mageck(path, orthologs=pairs)
+    assert table["gene"].tolist() == ["STAT1", "Jak1"]

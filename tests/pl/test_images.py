@@ -38,8 +38,12 @@ STATES = ("resting", "adaptive", "activated", "type_i_ifn", "cytokine")
 
 
 @pytest.fixture(autouse=True)
-def _one_font(monkeypatch):
+def _one_look(monkeypatch):
+    """One font, and none of the settings that other tests of this process may have left."""
     monkeypatch.setattr("nkscore.pl._style._FAMILIES", ("DejaVu Sans",))
+    with mpl.rc_context():
+        mpl.rcdefaults()
+        yield
 
 
 def wave(count, *, step=1.0, low=0.0, high=1.0):

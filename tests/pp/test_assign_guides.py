@@ -172,6 +172,50 @@ def test_errors():
         pp.assign_guides(adata)
 
 
+def _perturbations(names, **options):
+    """Perturbation of each guide, in order."""
+    adata, _, _ = _lane(n=120)
+    adata.obsm["guides"] = adata.obsm["guides"].iloc[:, : len(names)].set_axis(names, axis=1)
+    pp.assign_guides(adata, **options)
+    table = adata.uns["nkscore"]["pp.assign_guides"]["guides"]
+    return table["perturbation"].tolist()
+
+
+def test_genes_are_read_from_the_names_of_guides():
+    names = ["STAT1g2", "sgSTAT1.2", "JAK1_1", "JAK2_1", "B2M-sg3", "Non_Targeting_1", "TGFBg1"]
+    genes = ["STAT1", "STAT1", "JAK1", "JAK2", "B2M", "non-targeting", "TGFB"]
+    assert _perturbations(names) == genes
+    controls = ["non-targeting_2", "NegCtrl1", "neg_ctrl_2", "CTRL0001", "NTC.1", "NT1", "NT5E_1"]
+    assert _perturbations(controls) == ["non-targeting"] * 6 + ["NT5E"]
+    # A number that may be the gene's own is not taken for the guide's.
+    with pytest.raises(MissingKeyError, match=r"gene of 2 guides is not known, first of 'JAK1'"):
+        _perturbations(["JAK1", "sgJAK2", "NT1"])
+
+
+def test_a_library_with_gaps_or_numbers():
+    library = pd.DataFrame({"guide": [1, 2, 3], "gene": ["A", "A", "NT"]})
+    assert _perturbations([1, 2, 3], library=library) == ["A", "A", "non-targeting"]
+    mapping = {1: "A", 2: "A", 3: "NT"}
+    assert _perturbations([1, 2, 3], library=mapping) == ["A", "A", "non-targeting"]
+    with pytest.raises(MissingKeyError, match="gene of 1 guides is not known, first of '2'"):
+        _perturbations([1, 2, 3], library=mapping | {2: np.nan})
+    with pytest.raises(MissingKeyError, match=r"library is 'library.csv'.*Read a file first"):
+        _perturbations([1, 2, 3], library="library.csv")
+
+
+def test_shares_out_of_range_and_guides_without_counts():
+    adata, _, _ = _lane(n=40)
+    for name in ("min_confidence", "min_share", "max_second_share"):
+        with pytest.raises(ValueError, match=f"{name} is 2; a number from 0 to 1"):
+            pp.assign_guides(adata, **{name: 2})
+    adata.obsm["guides"] = pd.DataFrame("x", index=adata.obs_names, columns=NAMES)
+    with pytest.raises(WrongScaleError, match="holds more than numbers"):
+        pp.assign_guides(adata)
+    adata.obsm["guides"] = pd.DataFrame(index=adata.obs_names)
+    with pytest.raises(DesignError, match="no columns; one per guide"):
+        pp.assign_guides(adata)
+
+
 def test_mixture_of_no_counts_at_all():
     made = stats.guide_mixture(np.zeros((5, 3)))
     assert made.probability.nnz == 0

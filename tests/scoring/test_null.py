@@ -152,7 +152,7 @@ def test_what_is_refused(few):
     nk.pp.normalize(few)
     with pytest.raises(ValueError, match=r"module_score compares each set with control genes"):
         nk.tl.score_null(few, {"a": ["PRF1"]}, method="module_score")
-    with pytest.raises(ValueError, match=r"n_sets is 1; at least 2"):
+    with pytest.raises(ValueError, match=r"n_sets is 1; .* 2 or more"):
         nk.tl.score_null(few, {"a": ["PRF1"]}, n_sets=1)
     few.obsm["scores_z"] = np.zeros((60, 1))
     with pytest.raises(ValueError, match=r"obsm\['scores_z'\] exists and was not written"):

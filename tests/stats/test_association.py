@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import math
+
 import numpy as np
 import pytest
 from scipy import stats as scipy_stats
@@ -63,6 +65,14 @@ def test_rank_sum_is_mann_whitney(values, turned):
         np.testing.assert_allclose(made.p_value[j], expected.pvalue, rtol=1e-10)
         biserial = 2 * expected.statistic / (len(inside) * len(outside)) - 1
         np.testing.assert_allclose(made.effect[j], biserial, atol=1e-14)
+
+
+def test_tables_as_probable_as_ours_count():
+    """None of five among ten of twenty; all five is as probable, but for rounding."""
+    member = np.repeat([1.0, 0.0], 10)[:, None]
+    target = np.repeat([0.0, 1.0], [15, 5])
+    made = stats.exact_test(target, member)
+    np.testing.assert_allclose(made.p_value, 2 * math.comb(10, 5) / math.comb(20, 5))
 
 
 def test_exact_test_is_fishers(values):

@@ -1,12 +1,20 @@
 from __future__ import annotations
 
+from dataclasses import replace
 from types import SimpleNamespace
 
 import numpy as np
 import pytest
 from scipy import sparse
 
-from nkscore.stats import MarkerCells, fit_present_states, marker_agreement, marker_posterior
+from nkscore.stats import (
+    MarkerCells,
+    fit_present_states,
+    marker_agreement,
+    marker_posterior,
+    with_doubt,
+)
+from nkscore.stats._marker_cells import alike
 
 
 def _cells(seed, *, shares=(0.4, 0.3, 0.3), fold=5.0, n=1500, donor_sd=0.0, rate=0.6):
@@ -121,3 +129,58 @@ def test_agreement_of_markers():
     assert abs(z[0, 5]) < 4
     assert fold[0, 5] == pytest.approx(1, abs=0.4)
     assert 3 < np.median(fold[0, :5]) < 12
+
+
+def test_shares_of_states_in_doubt():
+    cells = _cells(0)
+    sorted_cells = MarkerCells.of(cells.counts, cells.depth, cells.donor)
+    model = replace(
+        fit_present_states(sorted_cells, cells.marks),
+        present=np.array([True, False, False]), evidence=np.array([20.0, 1.5, -1.5]),
+        share=np.tile([0.6, 0.0, 0.0, 0.4], (3, 1)),
+    )  # fmt: skip
+    found = with_doubt(model)
+    # As probable as not, and 1 / (1 + e³); half of these, beside one state and none.
+    doubted = np.array([0.25, 0.5 / (1 + np.exp(3))])
+    total = 1 + doubted.sum()
+    expected = np.array([0.6, *doubted, 0.4]) / total
+    np.testing.assert_allclose(found.share, np.tile(expected, (3, 1)))
+    np.testing.assert_allclose(found.log_fold[0], model.log_fold[0])
+    np.testing.assert_allclose(found.log_fold[1:], np.log(4) * cells.marks[1:])
+
+
+def test_few_cells_are_not_surely_in_no_state():
+    """Planted states that few cells cannot show leave doubt; clear absence leaves little."""
+    few = _cells(11, n=60, rate=0.1, fold=3.0)
+    sorted_cells = MarkerCells.of(few.counts, few.depth, few.donor)
+    model = fit_present_states(sorted_cells, few.marks)
+    assert not model.present.any()
+    assert (marker_posterior(model, sorted_cells)[:, -1] == 1).all()
+    # Measured: evidence 1.8 to 3.4, and 0.49.
+    assert marker_posterior(with_doubt(model), sorted_cells)[:, -1].mean() < 0.6
+    many = _cells(12, shares=(0.5, 0.0, 0.3), donor_sd=0.4)
+    sorted_cells = MarkerCells.of(many.counts, many.depth, many.donor)
+    model = fit_present_states(sorted_cells, many.marks)
+    assert model.present.tolist() == [True, False, True]
+    posterior = marker_posterior(with_doubt(model), sorted_cells)
+    assert posterior[:, 1].mean() < 0.05
+
+
+def test_halves_of_large_data_are_kept_with_their_zeros(monkeypatch):
+    cells = _cells(3, n=600)
+    monkeypatch.setattr("nkscore.stats._marker_cells._DENSE_SIZE", 600 * 18 // 2)
+    whole = MarkerCells.of(cells.counts, cells.depth, cells.donor)
+    assert all(sparse.issparse(block.counts) for block in whole.blocks)
+    part = whole.sampled(200)
+    assert all(isinstance(block.counts, np.ndarray) for block in part.blocks)
+    before = {tuple(row) for row in cells.counts}
+    assert all(tuple(row) in before for block in part.blocks for row in block.counts)
+
+
+def test_cells_alike_in_donor_and_depth():
+    cells = _cells(6, n=900)
+    blocks = alike(cells.depth, cells.donor)
+    assert sorted(np.concatenate(blocks)) == list(range(900))
+    for block in blocks:
+        assert np.unique(cells.donor[block]).size == 1
+        assert np.ptp(np.log(cells.depth[block])) < 0.35

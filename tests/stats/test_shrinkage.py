@@ -63,3 +63,21 @@ def test_lfsr_is_half_for_a_clear_prior_and_no_information():
     shrunk = adaptive_shrinkage(effect, np.full(2000, 1e-3))
     assert shrunk.lfsr[np.abs(effect).argmin()] > 0.1
     assert shrunk.lfsr[0] < 1e-6
+
+
+def test_lfsr_by_hand(planted):
+    """One less the larger posterior mass on either side of zero; what is zero is on neither."""
+    effect, error = planted[1][:50], planted[2][:50]
+    made = adaptive_shrinkage(effect, error)
+    for i in (0, 7, 31):
+        above, below, zero = 0.0, 0.0, 0.0
+        for share, scale in zip(made.share, made.scale, strict=True):
+            both = np.hypot(scale, error[i])
+            mass = share * stats.norm.pdf(effect[i], 0, both)
+            if scale == 0:
+                zero += mass
+            else:
+                side = stats.norm.cdf(effect[i] * scale / (both * error[i]))
+                above, below = above + mass * side, below + mass * (1 - side)
+        expected = 1 - max(above, below) / (above + below + zero)
+        assert made.lfsr[i] == pytest.approx(expected, rel=1e-6)

@@ -267,3 +267,11 @@ def test_the_compartment_of_the_table():
         nk.tl.flag_ambient(table, compartment="nk")
     with pytest.raises(ValueError, match="compartment is 'other'"):
         nk.tl.flag_ambient(table, compartment="other")
+
+
+def test_one_gene_by_name_and_numbers_out_of_range():
+    table = pd.DataFrame({"gene": ["GNLY", "HLA-B"], "log2_fc": [1.2, 0.5]})
+    assert nk.tl.flag_ambient(table, nk_genes="GNLY")["ambient_suspect"].tolist() == [True, False]
+    for options in ({"alpha": 7}, {"least_lost": -1}):
+        with pytest.raises(ValueError, match=r"is -?\d; a number from 0 to 1"):
+            nk.tl.flag_ambient(table, **options)

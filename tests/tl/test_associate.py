@@ -116,3 +116,31 @@ def test_errors(panel):
         tl.associate(auc, genes.assign(A=np.inf))
     with pytest.raises(MissingKeyError, match="names no group for 1 samples, first 'line29'"):
         tl.associate(auc, genes, adjust_for=pd.Series("AML", index=auc.index[:-1]))
+
+
+def test_mutations_with_missing_samples_are_one_feature(panel):
+    auc, _, mutations = panel
+    calls = mutations.astype(object)
+    calls.loc["line0", "GNA13"] = None
+    made = tl.associate(auc, calls).set_index("feature")
+    assert sorted(made.index) == ["GNA13", "TP53"]
+    assert made.loc["GNA13", ["test", "n"]].tolist() == ["wilcoxon", 29]
+    told = tl.associate(auc, mutations.iloc[1:]).set_index("feature")
+    assert made.loc["GNA13", "p_value"] == told.loc["GNA13", "p_value"]
+    assert len(tl.associate(auc, mutations["TP53"])) == 1
+
+
+def test_tables_that_do_not_fit(panel):
+    auc, genes, _ = panel
+    with pytest.raises(WrongScaleError, match="Target 'auc' holds 'high'"):
+        tl.associate(auc.astype(object).where(auc < 0.5, "high"), genes)
+    with pytest.raises(WrongScaleError, match="Target 'auc' holds 'inf'"):
+        tl.associate(auc.where(auc < 0.5, np.inf), genes)
+    with pytest.raises(DesignError, match="features is empty"):
+        tl.associate(auc, {})
+    kinds = pd.Series("AML", index=[*auc.index, "line0"])
+    with pytest.raises(DesignError, match="holds each sample once"):
+        tl.associate(auc, genes, adjust_for=kinds)
+    numbers = genes.set_axis(range(30))
+    with pytest.raises(DesignError, match="targets: '0', '1', '2'; features: 0, 1, 2"):
+        tl.associate(auc.set_axis([str(i) for i in range(30)]), numbers)

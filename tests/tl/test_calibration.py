@@ -53,3 +53,9 @@ def test_errors():
         tl.calibration(_cells(["a"], "a", 1.0), "truth", called="other")
     with pytest.raises(DesignError, match="No cell has a truth"):
         tl.calibration(_cells([None], "a", 1.0), "truth")
+
+
+@pytest.mark.parametrize("options", [{"n_bins": 0}, {"level": 95}])
+def test_numbers_out_of_range(options):
+    with pytest.raises(ValueError, match=r"is .*; a .*number"):
+        tl.calibration(_cells(["a"], "a", 1.0), "truth", **options)

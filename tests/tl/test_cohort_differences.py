@@ -211,7 +211,7 @@ def test_errors():
         tl.cohort_differences(scores.iloc[[0, 0, 1]], time)
     with pytest.raises(DesignError, match="groups holds the sample 'S1' more than once"):
         tl.cohort_differences(scores, time.iloc[[0, 1, 1]])
-    with pytest.raises(DesignError, match=r"share no sample \(scores: S0.*groups: A0"):
+    with pytest.raises(DesignError, match=r"share no sample \(scores: 'S0'.*groups: 'A0'"):
         tl.cohort_differences(scores, time.rename(lambda name: name.replace("S", "A")))
     with pytest.raises(DesignError, match=r"1 of 4 features have one value in all 15 .*f2"):
         tl.cohort_differences(scores.assign(f2=1.0), time)
@@ -231,3 +231,14 @@ def test_errors():
         tl.cohort_differences(scores, time.where(time == "relapse"))
     with pytest.raises(ValueError, match="wilcoxon, moderated_t"):
         tl.cohort_differences(scores, time, test="t")
+
+
+def test_levels_of_several_types_and_unknown_groupings():
+    scores = _scores(30)
+    groups = pd.Series([True, False, "unknown"] * 10, index=scores.index, name="TP53", dtype=object)
+    made = tl.cohort_differences(scores, groups)
+    assert made["level"].unique().tolist() == ["False", "True", "unknown"]
+    with pytest.raises(DesignError, match="names the grouping 'tp53'; there are TP53"):
+        tl.cohort_differences(scores, groups, reference={"tp53": "False"})
+    with pytest.raises(ValueError, match="confidence is 95"):
+        tl.cohort_differences(scores, groups, confidence=95)

@@ -220,3 +220,25 @@ def test_errors():
         tl.cohort_survival(scores, time, event, adjust_for=both)
     with pytest.raises(WrongScaleError, match="truncate=0"):
         tl.cohort_survival(scores, time, event, truncate=0)
+
+
+def test_covariates_that_say_nothing():
+    scores, time, event = _cohort(60, 2)
+    same = pd.Series("AML", index=scores.index)
+    with pytest.raises(DesignError, match="are constant or determine each other"):
+        tl.cohort_survival(scores, time, event, adjust_for=same)
+    ages = pd.Series(np.arange(60.0), index=scores.index)
+    both = pd.DataFrame({"age": ages, "kind": same})
+    with pytest.raises(DesignError, match="are constant or determine each other"):
+        tl.cohort_survival(scores, time, event, adjust_for=both)
+    with pytest.raises(DesignError, match="No patient has all of the covariates"):
+        tl.cohort_survival(scores, time, event, adjust_for=ages * np.nan)
+    with pytest.raises(ValueError, match="confidence is 95"):
+        tl.cohort_survival(scores, time, event, confidence=95)
+
+
+def test_names_that_differ_in_type_are_shown_so():
+    scores, time, event = _cohort(60, 2)
+    numbered = scores.set_axis(range(60))
+    with pytest.raises(DesignError, match=r"scores: 0, 1, 2; time: '"):
+        tl.cohort_survival(numbered, time.set_axis([str(i) for i in range(60)]), event)

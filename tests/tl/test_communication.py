@@ -184,3 +184,25 @@ def test_liana_is_reproducible_and_ignores_the_order_of_cells(by_liana):
     mixed = few[np.random.default_rng(0).permutation(few.n_obs)]
     again = nk.tl.communication(mixed, engine="liana", n_permutations=99)
     pd.testing.assert_frame_equal(again, made, rtol=1e-5)
+
+
+# --- cells, states and numbers that cannot be used
+
+
+def test_no_well_with_both_kinds_of_cells(experiment):
+    together = experiment.obs["condition"] == "coculture"
+    first = experiment.obs["nk_donor"] == "NK1"
+    is_nk = experiment.obs["compartment"] == "nk"
+    twice = experiment[(~together | (first == is_nk)).to_numpy()].copy()
+    for level in ("line", "sample"):
+        with pytest.raises(DesignError, match=r"No sample of condition 'coculture' has 10 NK and"):
+            nk.tl.communication(twice, level=level)
+    with pytest.raises(ValueError, match="confidence is 95"):
+        nk.tl.communication(experiment, confidence=95)
+
+
+def test_states_that_are_numbers(stated):
+    numbered = stated.copy()
+    numbered.obs["own"] = (stated.obs["nk_state"] == "resting").astype(int)
+    table = nk.tl.communication(numbered, state="own", min_cells=5)
+    assert set(table["nk_state"]) == {"0", "1"}

@@ -486,3 +486,21 @@ def test_interferon_beta_brings_nk_cells_to_the_interferon_state(kang):
     assert row["n_samples_control"] == 8
     assert row["log_odds_ratio"] > 2
     assert row["q_value"] < 0.001
+
+
+# ---- options that cannot be right
+
+
+def test_no_sample_with_enough_cells(stated):
+    for function in (nk.tl.state_fractions, nk.tl.state_shift):
+        with pytest.raises(DesignError, match=r"No sample has 9999 cells with a called state"):
+            function(stated, min_cells=9999)
+
+
+def test_treated_levels_and_coverage(stated):
+    one = nk.tl.state_shift(stated)
+    pd.testing.assert_frame_equal(nk.tl.state_shift(stated, treated=np.array(["coculture"])), one)
+    with pytest.raises(DesignError, match="treated names no level"):
+        nk.tl.state_shift(stated, treated=[])
+    with pytest.raises(ValueError, match="confidence is 95"):
+        nk.tl.state_shift(stated, confidence=95)

@@ -3,9 +3,11 @@ from __future__ import annotations
 import numpy as np
 import pandas as pd
 import pytest
+from scipy import stats
 
 import nkscore as nk
-from nkscore.errors import DesignError, MissingKeyError
+from nkscore.errors import DesignError, MissingKeyError, WrongScaleError
+from nkscore.tl._specific_response import _normal_error
 
 
 def _table(effect, error=0.2, lines=None, lineage=None):
@@ -160,6 +162,8 @@ def test_modules_are_named_by_their_sets():
     modules = nk.tl.response_modules(_table(effect, 0.1), k=2, n_top=40, gene_sets=sets)
     found = modules.groupby("label")["gene"].agg(set)
     assert found["A"] == _genes(20)
+    exact = stats.fisher_exact([[20, 0], [0, 480]], alternative="greater").pvalue
+    assert modules["label_p"].to_numpy() == pytest.approx(exact, rel=1e-6, abs=0)
     assert found["B"] == _genes(20, 40)
     other = {"none": [f"G{g}" for g in range(100, 130)]}
     unnamed = nk.tl.response_modules(_table(effect, 0.1), k=2, n_top=40, gene_sets=other)
@@ -177,3 +181,95 @@ def test_published_lines(shared):
     assert set(core.loc[core["core"], "gene"]) == {
         "HLA-A", "HLA-B", "HLA-C", "B2M", "PSMB9", "GNLY", "CCL5"
     }  # fmt: skip
+
+
+# ---- tables and options that cannot be right
+
+
+@pytest.mark.parametrize(
+    "function", [nk.tl.core_response, nk.tl.specific_response, nk.tl.response_modules]
+)
+def test_tables_without_rows_or_numbers(planted, function):
+    with pytest.raises(DesignError, match=r"The table has no rows"):
+        function(planted[:0])
+    with pytest.raises(WrongScaleError, match=r"'log2_fc' of the table holds what is no number"):
+        function(planted.assign(log2_fc="high"))
+
+
+@pytest.mark.parametrize(
+    ("function", "options"),
+    [
+        (nk.tl.core_response, {"confidence": 95}),
+        (nk.tl.core_response, {"q_threshold": 5}),
+        (nk.tl.core_response, {"min_lines": 0}),
+        (nk.tl.core_response, {"min_up": 0}),
+        (nk.tl.core_response, {"correlation": None}),
+        (nk.tl.specific_response, {"lfsr_threshold": 5}),
+        (nk.tl.specific_response, {"null_weight": 0}),
+        (nk.tl.response_modules, {"k": 0}),
+        (nk.tl.response_modules, {"n_top": 1}),
+        (nk.tl.response_modules, {"label_q": 5}),
+    ],
+)
+def test_numbers_out_of_range(planted, function, options):
+    (name, value) = next(iter(options.items()))
+    with pytest.raises(ValueError, match=f"{name} is {value}"):
+        function(planted, **options)
+
+
+def test_infinite_fold_changes_count_as_not_tested(planted):
+    endless = planted.copy()
+    where = (endless["gene"] == "G30") & (endless["tumor"] == "L5")
+    endless.loc[where, "log2_fc"] = np.inf
+    absent = nk.tl.response_modules(planted[~where.to_numpy()])
+    pd.testing.assert_frame_equal(nk.tl.response_modules(endless), absent)
+
+
+def test_lineages_of_which_no_gene_has_two_lines():
+    table = pd.DataFrame(
+        {"tumor": list("abc"), "lineage": list("xxy"), "gene": ["G1", "G2", "G1"],
+         "log2_fc": [1.0, 2.0, 3.0], "se": 1.0}
+    )  # fmt: skip
+    with pytest.raises(DesignError, match=r"No gene was tested.*by='tumor'"):
+        nk.tl.specific_response(table, by="lineage")
+
+
+# ---- specific response by hand
+
+
+def test_departure_from_the_others_by_hand():
+    """Others of 1, 2 and 4 with errors of 0.2: their variance 7/3 is the whole weight."""
+    made = nk.tl.specific_response(_table([[1.0, 2.0, 4.0, 10.0]])).set_index("tumor").loc["L3"]
+    pooled, sampling, own = 7 / 9, 0.04 / 3, 0.04
+    assert made["log2_fc_others"] == pytest.approx(7 / 3)
+    assert made["difference"] == pytest.approx(10 - 7 / 3)
+    assert made["se"] == pytest.approx(np.sqrt(own + pooled), rel=1e-6)
+    # Only what the others differ by, beyond their errors, is estimated: from three lines.
+    assert made["df"] == pytest.approx((own + pooled) ** 2 / ((pooled - sampling) ** 2 / 2))
+
+
+def test_errors_of_few_degrees_of_freedom_count_as_larger():
+    t, df = np.array([0.5, 2.0, 6.0, 20.0]), np.array([3.0, 3.0, 8.0, np.inf])
+    error = _normal_error(t, np.ones(4), df)
+    np.testing.assert_allclose(stats.norm.sf(t / error), stats.t.sf(t, df))
+
+
+def test_s_value_is_the_mean_lfsr_so_far(planted):
+    table = nk.tl.specific_response(planted)
+    expected = table.groupby("tumor")["lfsr"].transform(lambda x: x.expanding().mean())
+    np.testing.assert_allclose(table["s_value"], expected)
+
+
+@pytest.mark.parametrize("spread", [0.0, 0.3, 0.8])
+@pytest.mark.parametrize("lineages", ["xxyy", "xxyyzz"])
+def test_lines_that_differ_make_no_specific_lineage(lineages, spread):
+    """Two lines say little about how much lines of a lineage differ."""
+    rng = np.random.default_rng(21)
+    shape = (3000, len(lineages))
+    effect = rng.normal(0, spread, shape) + rng.normal(0, 0.2, shape)
+    names = {f"L{j}": lineage for j, lineage in enumerate(lineages)}
+    made = nk.tl.specific_response(_table(effect, lineage=names), by="lineage")
+    p = 2 * stats.t.sf(np.abs(made["difference"] / made["se"]), made["df"])
+    assert (p < 0.05).mean() < 0.07
+    assert (p < 0.001).mean() < 0.004
+    assert made["specific"].mean() < 0.001

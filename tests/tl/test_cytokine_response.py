@@ -160,3 +160,14 @@ def test_lines_without_both_arms_are_left_out(caplog):
     made = tl.cytokine_response(panel)
     assert set(made["tumor"]) == {"K562"}
     assert "left out: 697" in caplog.text
+
+
+def test_arms_may_be_numbers():
+    panel = _panel()
+    numbered = panel.assign(condition=panel["condition"].map({"coculture": 1, "tumor_mono": 0}))
+    numbered = numbered[numbered["condition"].notna()].astype({"condition": int})
+    made = tl.cytokine_response(numbered, treated=1, control=0)
+    pd.testing.assert_frame_equal(made, tl.cytokine_response(panel))
+    for wrong in ({"confidence": 95}, {"max_at_limit": -1}):
+        with pytest.raises(ValueError, match=f"{next(iter(wrong))} is"):
+            tl.cytokine_response(panel, **wrong)

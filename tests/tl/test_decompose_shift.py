@@ -3,9 +3,11 @@ from __future__ import annotations
 import numpy as np
 import pandas as pd
 import pytest
+from scipy import optimize, stats
 
 import nkscore as nk
 from nkscore.errors import DesignError, MissingKeyError, WrongScaleError
+from nkscore.tl._response_score import _per_lineage
 
 
 @pytest.fixture
@@ -208,3 +210,102 @@ def test_response_score_of_lines_and_lineages(experiment):
     assert pairs["df"].eq(1).all()
     with pytest.raises(ValueError, match="level is"):
         nk.tl.response_score(adata, name, level="cell")
+
+
+# ---- levels that are numbers, lines without a name
+
+
+@pytest.mark.parametrize("as_category", [False, True])
+def test_a_control_of_zero_hours(wells, as_category):
+    adata = wells(TWO, spread=0.5)
+    hours = adata.obs["condition"].map({"tumor_mono": 0.0, "coculture": 24.0})
+    adata.obs["hours"] = hours.astype("category") if as_category else hours
+    at = {"condition": "hours", "treated": 24, "control": 0}
+    pd.testing.assert_frame_equal(
+        nk.tl.decompose_shift(adata, "value", "state", **at),
+        nk.tl.decompose_shift(adata, "value", "state"),
+    )
+    pd.testing.assert_frame_equal(
+        nk.tl.response_score(adata, "value", **at), nk.tl.response_score(adata, "value")
+    )
+    for function in (nk.tl.response_score, nk.tl.decompose_shift):
+        rest = ["state"] if function is nk.tl.decompose_shift else []
+        with pytest.raises(DesignError, match=r"obs\['hours'\], for which no control is known"):
+            function(adata, "value", *rest, condition="hours", treated=24)
+        with pytest.raises(DesignError, match="Both arms are 24"):
+            function(adata, "value", *rest, condition="hours", treated=24, control=24.0)
+
+
+def test_lines_without_a_name_or_with_two_lineages(wells):
+    adata = wells(TWO)
+    adata.obs["lineage"] = "CML"
+    adata.obs.loc[adata.obs_names[0], "lineage"] = "AML"
+    with pytest.raises(DesignError, match=r"tumor 'K562' has several values of obs\['lineage'\]"):
+        nk.tl.response_score(adata, "value")
+    adata.obs["lineage"] = "CML"
+    by_lineage = nk.tl.response_score(adata, "value", by="lineage")
+    by_line = nk.tl.response_score(adata, "value").drop(columns="lineage")
+    pd.testing.assert_frame_equal(by_lineage.drop(columns="tumor"), by_line.drop(columns="tumor"))
+    adata.obs["tumor"] = None
+    with pytest.raises(DesignError, match=r"No treated sample has a value of obs\['tumor'\]"):
+        nk.tl.decompose_shift(adata, "value", "state")
+
+
+def test_options_that_cannot_be_right(wells):
+    adata = wells(TWO)
+    with pytest.raises(DesignError, match=r"No strata are named"):
+        nk.tl.decompose_shift(adata, "value", [])
+    with pytest.raises(ValueError, match="confidence is 95"):
+        nk.tl.decompose_shift(adata, "value", "state", confidence=95)
+    with pytest.raises(ValueError, match="confidence is 95"):
+        nk.tl.response_score(adata, "value", confidence=95)
+    with pytest.raises(ValueError, match="n_resamples is 0"):
+        nk.tl.decompose_shift(adata, "value", "state", n_resamples=0)
+    with pytest.raises(DesignError, match=r"No sample has 500 cells.*largest has 100"):
+        nk.tl.decompose_shift(adata, "value", "state", min_cells=500)
+
+
+def test_lineages_by_hand():
+    """Lines of one lineage differ by 2: variance 2 within, whatever the error of a line."""
+    change = {"A": [1.0, 3.0], "B": [4.0, 6.0], "C": [2.0]}
+    rows = [(f"{k}{i}", k, x) for k, values in change.items() for i, x in enumerate(values)]
+    made = _per_lineage(pd.DataFrame(rows, columns=["tumor", "lineage", "change"]), 0.9)
+    np.testing.assert_allclose(made["difference"], [-3, 0, 3])
+    np.testing.assert_allclose(made["se"], np.sqrt([2, 3, 3]))
+    assert made["df"].tolist() == [2, 2, 2]
+    assert made["p_value"].iloc[0] == pytest.approx(2 * stats.t.sf(3 / np.sqrt(2), 2))
+    margin = stats.t.ppf(0.95, 2) * np.sqrt(2)
+    assert made.loc[0, ["ci_low", "ci_high"]].tolist() == pytest.approx([-3 - margin, -3 + margin])
+    assert made["p_overall"].iloc[0] == pytest.approx(stats.f_oneway(*change.values()).pvalue)
+
+
+@pytest.mark.parametrize("between", [0.0, 1.0])
+def test_response_score_equals_a_weighted_regression(wells, between):
+    """Weights from the cells' variance plus one between samples that makes residuals one."""
+    content = {
+        ("m1", None, "tumor_mono"): {"a": (20, 1.0)},
+        ("m2", None, "tumor_mono"): {"a": (70, 0.7 + between)},
+        ("c1", None, "coculture"): {"a": (30, 2.0)},
+        ("c2", None, "coculture"): {"a": (90, 2.0)},
+        ("c3", None, "coculture"): {"a": (15, 2.0 + between / 2)},
+    }
+    adata = wells(content, spread=1.0)
+    made = nk.tl.response_score(adata, "value").iloc[0]
+    cells = adata.obs.groupby(["sample", "condition"])["value"].agg(["mean", "var", "size"])
+    mean, sampling = cells["mean"].to_numpy(), (cells["var"] / cells["size"]).to_numpy()
+    treated = cells.index.get_level_values("condition") == "coculture"
+    design = np.column_stack([np.ones(5), treated])
+
+    def fit(extra):
+        weight = 1 / (sampling + extra)
+        inverse = np.linalg.inv(design.T * weight @ design)
+        beta = inverse @ (design.T * weight @ mean)
+        return beta[1], np.sqrt(inverse[1, 1]), (weight * (mean - design @ beta) ** 2).sum() / 3
+
+    extra = optimize.brentq(lambda x: fit(x)[2] - 1, 0, 10) if fit(0.0)[2] > 1 else 0.0
+    assert (extra > 0) == (between > 0)
+    change, error, _ = fit(extra)
+    assert made["change"] == pytest.approx(change, rel=1e-6)
+    assert made["se"] == pytest.approx(error, rel=1e-6)
+    assert made["df"] == 3
+    assert made["ci_high"] == pytest.approx(change + stats.t.ppf(0.975, 3) * error, rel=1e-6)

@@ -86,3 +86,16 @@ def test_errors(hidden):
     del blank.obs["nk_rna_share"]
     with pytest.raises(MissingKeyError, match=r"Run pp\.compartments"):
         nk.tl.doublet_sensitivity(table, blank)
+
+
+def test_lines_may_share_one_monoculture(hidden):
+    """Controls of no line are those of every line."""
+    adata, table = hidden
+    one = adata[((adata.obs["tumor"] == "697") | adata.obs["tumor"].isna()).to_numpy()].copy()
+    of_line = table.loc[table["tumor"] == "697", ["tumor", "gene", "log2_fc"]]
+    expected = nk.tl.doublet_sensitivity(of_line, one)
+    alone = (one.obs["condition"] == "tumor_mono").to_numpy()
+    one.obs["tumor"] = one.obs["tumor"].astype(object).where(~alone, None)
+    pd.testing.assert_frame_equal(nk.tl.doublet_sensitivity(of_line, one), expected)
+    with pytest.raises(ValueError, match="threshold is 7"):
+        nk.tl.doublet_sensitivity(of_line, one, threshold=7)

@@ -44,8 +44,12 @@ def test_same_map_again(mapped):
     np.testing.assert_array_equal(again.obsm["X_umap"], mapped.obsm["X_umap"])
     np.testing.assert_array_equal(again.obsm["X_pca"], mapped.obsm["X_pca"])
     other = mapped.copy()
-    nk.tl.embed(other, seed=1)
+    nk.tl.embed(other, rng=1)
     assert not np.allclose(other.obsm["X_umap"], mapped.obsm["X_umap"])
+    nk.tl.embed(other, rng=np.random.default_rng(0))
+    drawn = other.copy()
+    nk.tl.embed(drawn, rng=np.random.default_rng(0))
+    np.testing.assert_array_equal(drawn.obsm["X_umap"], other.obsm["X_umap"])
 
 
 def test_few_genes_give_fewer_components(mapped):
@@ -57,6 +61,12 @@ def test_few_genes_give_fewer_components(mapped):
 def test_too_few_cells(mapped):
     with pytest.raises(ValueError, match=r"19 cells cannot be mapped; at least 20"):
         nk.tl.embed(mapped[:19].copy())
+
+
+def test_numbers_out_of_range(mapped):
+    for options in ({"n_comps": 0}, {"n_top_genes": 0}, {"n_neighbors": 0}):
+        with pytest.raises(ValueError, match="is 0; a whole number"):
+            nk.tl.embed(mapped, **options)
 
 
 def test_needs_log_values(experiment):

@@ -127,3 +127,16 @@ def test_interferon_beta_in_monocytes(kang):
     }  # fmt: skip
     assert (made["q_value"].head(2) < 1e-7).all()
     assert (nk.tl.enrichment(table, gene_correlation=0.01)["t"].head(2) > 8).all()
+
+
+def test_rows_and_statistics_that_cannot_be_ranked():
+    table = response(np.random.default_rng(4), lines=("a", "b"))
+    with pytest.raises(WrongScaleError, match=r"400 rows lack a gene or a line \(tumor\)"):
+        nk.tl.enrichment(table.assign(tumor=table["tumor"].where(table["tumor"] == "a")), SETS)
+    with pytest.raises(WrongScaleError, match=r"is 1 for all genes of 'b'"):
+        nk.tl.enrichment(table.assign(t=table["t"].where(table["tumor"] == "a", 1.0)), SETS)
+    with pytest.raises(ValueError, match="min_genes is 0"):
+        nk.tl.enrichment(table, SETS, min_genes=0)
+
+
+SETS = {"s": GENES[:20]}

@@ -79,3 +79,16 @@ def test_errors(cells):
         tl.marker_table(cells[[4, 5, 6]].copy(), ["LTB"])
     with pytest.raises(WrongScaleError, match="log1p"):
         tl.marker_table(AnnData(cells.X * 100, obs=cells.obs, var=cells.var), ["LTB"])
+
+
+def test_groups_that_are_numbers(cells):
+    """Cells that failed QC do not change the names of the groups; 10 comes after 9."""
+    cells.obs["cluster"] = [9, 9, 10, 10, 9, 10, 10]
+    table = tl.marker_table(cells, ["LTB"], by="cluster")
+    assert table["group"].tolist() == ["9", "10"]
+    assert table["n_cells"].tolist() == [3, 3]
+
+
+def test_a_block_of_one_gene(cells):
+    one = tl.marker_table(cells, {"x": "LTB"})
+    pd.testing.assert_frame_equal(one, tl.marker_table(cells, {"x": ["LTB"]}))

@@ -50,3 +50,8 @@ def test_planted_order(stated):
 def test_states_must_be_some_of_the_data(table, states):
     with pytest.raises(DesignError, match=r"at least one, and not all, must be"):
         nk.tl.nk_activation(table, states=states)
+
+
+def test_one_state_by_name(table):
+    one = nk.tl.nk_activation(table, states="activated")
+    pd.testing.assert_frame_equal(one, nk.tl.nk_activation(table, states=["activated"]))

@@ -6,6 +6,7 @@ import pytest
 from scipy import sparse
 
 import nkscore as nk
+from nkscore._shared._nk_decision import decide
 from nkscore.datasets._genes import program_table
 from nkscore.errors import DesignError, GeneCoverageError, MissingKeyError, NkscoreWarning
 
@@ -104,6 +105,43 @@ def test_other_genes_speak_for_a_state(stated):
     before = markers_only.uns["nkscore"]["tl.nk_states"]
     assert before["other_genes"].empty
     assert before["other_genes_weight"] == 0
+
+
+def test_shallow_data_leave_doubt_rather_than_no_state(stated, thinned):
+    """What cannot be judged is not called, and no cell is surely without it."""
+    shallow = thinned(stated, 0.04)
+    nk.tl.nk_states(shallow)
+    evidence = shallow.uns["nkscore"]["tl.nk_states"]["evidence"].set_index("state")
+    absent = evidence.index[~evidence["present"]]
+    assert len(absent) >= 2
+    assert (evidence.loc[absent, "share"] == 0).all()
+    assert not called_states(shallow).isin(absent).any()
+    posterior = shallow.obsm["nk_state_posterior"][nk_cells(shallow)]
+    assert (posterior[absent].mean() > 0.005).all()
+    confidence = shallow.obs["nk_state_confidence"][nk_cells(shallow)]
+    assert confidence.mean() < 0.75
+    deep = stated.obsm["nk_state_posterior"][nk_cells(stated)]
+    assert (1 - deep.sum(axis=1)).mean() < 0.2
+
+
+def test_states_that_are_not_there_are_not_called():
+    posterior = np.array([[0.95, 0.03, 0.02], [0.03, 0.95, 0.02], [0.1, 0.1, 0.8]])
+    options = {"min_confidence": 0.55, "max_error": 0.17}
+    call, confidence, margin = decide(posterior, np.array([True, False]), **options)
+    assert call.tolist() == [0, 2, 2]
+    np.testing.assert_allclose(confidence, [0.95, 0.95, 0.8])
+    np.testing.assert_allclose(margin, [0.92, 0.92, 0.7])
+    assert decide(posterior, np.array([True, True]), **options)[0].tolist() == [0, 1, 2]
+
+
+def test_calls_end_where_too_many_would_be_wrong():
+    sure = np.array([0.99, 0.95, 0.90, 0.80, 0.70])
+    posterior = np.column_stack([sure, 1 - sure])
+    # Mean confidence 0.868, so mean errors up to 0.17 × 0.868² = 0.128: five cells have 0.132.
+    call = decide(posterior, np.array([True]), min_confidence=0.55, max_error=0.17)[0]
+    assert call.tolist() == [0, 0, 0, 0, 1]
+    call = decide(posterior, np.array([True]), min_confidence=0.85, max_error=0.17)[0]
+    assert call.tolist() == [0, 0, 0, 1, 1]
 
 
 def test_own_vocabulary(stated):

@@ -9,11 +9,12 @@ import anndata
 import numpy as np
 import pandas as pd
 import pytest
-from scipy import sparse
+from scipy import optimize, sparse
 from scipy import stats as scipy_stats
 
 from nkscore import pp, stats, tl
-from nkscore.errors import DesignError, MissingKeyError, WrongScaleError
+from nkscore.errors import DesignError, MissingKeyError, NkscoreWarning, WrongScaleError
+from nkscore.tl._responders import _controls_of
 
 SHARED = Path(__file__).resolve().parents[2] / ".." / "shared" / "data" / "papalexi_eccite_thp1"
 #: Genes that the knock-outs change: T0 in both arms, T1 with NK cells only, T2 nothing.
@@ -106,6 +107,67 @@ def test_means_without_replicates_are_those_of_two_way_least_squares():
     expected = np.linalg.lstsq(root * design, root * value, rcond=None)[0][:5]
     np.testing.assert_allclose(level - level[0], expected - expected[0], atol=1e-7)
     np.testing.assert_allclose(total[:, 0], np.bincount(unit, weight[:, 0]))
+
+
+def test_a_replicate_without_the_gene_counts_as_half_a_count():
+    """Unit 0 in both replicates, unit 1 in the first only; the gene is not seen in the second."""
+    unit, replicate = np.array([0, 0, 1]), np.array([0, 1, 0])
+    gene = np.array([10.0, 0.0, 5.0])
+    found = stats.without_replicates(np.column_stack([gene, 100 - gene]), unit, replicate)
+
+    # Of 300 counts in all, those of the replicates' factors are 200 and 100.
+    def excess(first):
+        second = 3 - 2 * first
+        of_unit_0, of_unit_1 = 10 / (first + second), 5 / first
+        seen, unseen = 15.5 / (of_unit_0 + of_unit_1 + 0.5), 0.5 / (of_unit_0 + 0.5)
+        return first * unseen - second * seen
+
+    first = optimize.brentq(excess, 0.5, 1.499)
+    np.testing.assert_allclose(found[:, 0], [20 / (3 - first), 5 / first], rtol=1e-4)
+
+
+def test_degrees_of_freedom_of_the_interaction():
+    """Two guides each of a target and the controls: two differences in two groups leave two."""
+    unit = np.array(["a", "b", "c", "d"] * 2, dtype=object)
+    target = np.array(["T", "T", "non-targeting", "non-targeting"] * 2, dtype=object)
+    treated = np.repeat([False, True], 4)
+    design = stats.interaction_design(target, unit, treated, "non-targeting")
+    assert design.df_residual == 2
+    assert design.df_residual == 8 - np.linalg.matrix_rank(design.matrix)
+    one = np.isin(unit, ["a", "c"])
+    with pytest.raises(DesignError, match="no residual degree of freedom for the interaction"):
+        stats.interaction_design(target[one], unit[one], treated[one], "non-targeting")
+
+
+def test_counting_cells_is_the_least_error():
+    """Guides of a target lose alike: what is left is the error of counting, by hand."""
+    cells = {("Tg1", "on"): 50, ("Tg2", "on"): 50}
+    rows = [
+        (guide, arm)
+        for guide in ("Tg1", "Tg2", "NTg1", "NTg2")
+        for arm in ("on", "off")
+        for _ in range(cells.get((guide, arm), 100))
+    ]
+    obs = pd.DataFrame(rows, columns=["guide", "arm"], index=[f"c{i}" for i in range(len(rows))])
+    obs["perturbation"] = np.where(obs["guide"].str.startswith("NT"), "non-targeting", "T")
+    adata = anndata.AnnData(obs=obs)
+    found = tl.guide_abundance(
+        adata, condition="arm", treated="on", control_condition="off", replicate=None
+    ).iloc[0]
+    np.testing.assert_allclose(found["log2_fc"], np.log2(50.5 / 100.5))
+    variance = (1 / 50.5 + 1 / 100.5) / 2 + (2 / 100.5) / 2
+    np.testing.assert_allclose(found["se"], np.sqrt(variance) / np.log(2))
+
+
+def test_effect_in_standard_deviations_by_hand():
+    guide = np.repeat(["Tg1", "Tg2", "NTg1", "NTg2"], 10)
+    score = np.tile([0.0, 2.0], 20) + np.repeat([3.0, 4.0, 0.0, 1.0], 10)
+    named = np.where(np.arange(40) < 20, "T", "non-targeting")
+    obs = pd.DataFrame({"guide": guide, "score": score, "perturbation": named})
+    adata = anndata.AnnData(obs=obs.set_axis([f"c{i}" for i in range(40)]))
+    found = tl.perturbation_scores(adata, ["score"], replicate=None).iloc[0]
+    # 40 squares of 1 within four guides.
+    np.testing.assert_allclose([found["effect"], found["effect_sd"]], [3, 3 / np.sqrt(40 / 36)])
 
 
 # --- effects on genes
@@ -390,7 +452,7 @@ def test_similarity_is_that_of_the_true_effects():
             {
                 "target": name, "gene": [f"g{i}" for i in range(2000)], "contrast": "knockout",
                 "log2_fc": value + shared + rng.normal(size=2000) * 0.5 / np.sqrt(2), "se": 0.5,
-                "n_guides": 4, "n_guides_control": 4,
+                "n_units": 4, "n_units_control": 4,
             }
         )
         for name, value in truth.items()
@@ -492,6 +554,109 @@ def test_replicates_without_controls_cannot_be_judged(screen):
     pp.normalize(adata)
     with pytest.raises(DesignError, match=r"'D1' has 0 control cells.*replicate=None"):
         tl.responders(adata, replicate="nk_donor")
+
+
+def test_arms_and_controls_may_be_numbers(screen):
+    adata = screen.copy()
+    adata.obs["hours"] = np.where(adata.obs["condition"] == "coculture", 24.0, 0.0)
+    adata.obs["knocked_out"] = (adata.obs["perturbation"] != "non-targeting").astype(int)
+    named = {"condition": "hours", "treated": 24, "control_condition": 0, "replicate": "nk_donor"}
+    numbers = tl.perturbation_response(adata, **named)
+    assert numbers["contrast"].unique().tolist() == ["0", "24", "interaction"]
+    words = tl.perturbation_response(adata, **OPTIONS)
+    np.testing.assert_array_equal(numbers["log2_fc"], words["log2_fc"])
+    assert len(tl.guide_abundance(adata, **named)) == 3
+    found = tl.perturbation_scores(
+        adata, ["hours"], perturbation="knocked_out", control=0, replicate="nk_donor"
+    )
+    assert found["target"].tolist() == ["1"]
+    with pytest.raises(DesignError, match="condition is None"):
+        tl.guide_abundance(adata, condition=None, replicate="nk_donor")
+
+
+def test_quality_must_be_true_or_false(screen):
+    adata = screen.copy()
+    for wrong in ("False", np.nan, 0.5):
+        adata.obs["qc_pass"] = pd.Series([wrong, *[True] * (adata.n_obs - 1)]).to_numpy()
+        with pytest.raises(WrongScaleError, match=r"obs\['qc_pass'\] holds"):
+            tl.perturbation_response(adata, replicate="nk_donor")
+    adata.obs["qc_pass"] = 1.0
+    assert len(tl.perturbation_response(adata, replicate="nk_donor"))
+
+
+def test_confidence_is_a_share(screen):
+    for run in (tl.perturbation_response, tl.guide_abundance):
+        with pytest.raises(ValueError, match="confidence is 95; a share between 0 and 1"):
+            run(screen, replicate="nk_donor", confidence=95)
+
+
+def test_scores_that_cannot_be_tested_are_named(screen):
+    adata = screen.copy()
+    adata.obs["constant"] = 1.0
+    adata.obs["noise"] = np.random.default_rng(0).normal(size=adata.n_obs)
+    adata.obs["state"] = pd.Categorical(np.where(np.arange(adata.n_obs) % 5, "on", None))
+
+    def run(values):
+        return tl.perturbation_scores(adata, values, replicate="nk_donor")
+
+    with pytest.raises(DesignError, match=r"One value in all cells.*constant\. Give scores"):
+        run(["constant"])
+    with pytest.warns(NkscoreWarning, match=r"One value in all cells.*constant\. Left out"):
+        both = run(["constant", "noise"])
+    pd.testing.assert_frame_equal(both, run(["noise"]))
+    with pytest.raises(WrongScaleError, match="'state: on' is missing"):
+        run(["state"])
+    with pytest.raises(DesignError, match="'noise' is given twice"):
+        run(["noise", "noise"])
+    with pytest.raises(DesignError, match="No score is given"):
+        run([])
+    with pytest.raises(MissingKeyError, match=r"column of obs.*Give \['noise'\]"):
+        run("noise")
+
+
+def test_similarity_counts_units_and_takes_each_gene_once(screen):
+    table = tl.perturbation_response(screen, replicate="nk_donor", unit="replicate")
+    assert table["n_units"].unique().tolist() == [3]
+    assert table["n_units_control"].unique().tolist() == [3]
+    assert table["n_guides_control"].unique().tolist() == [6]
+    found = tl.perturbation_similarity(table, n_bootstrap=10)
+    np.testing.assert_allclose(found["correlation_by_controls"], 0.5)
+    by_guides = tl.perturbation_response(screen, replicate="nk_donor")
+    assert by_guides["n_units_control"].unique().tolist() == [6]
+    with pytest.raises(DesignError, match="more than once; one row each"):
+        tl.perturbation_similarity(pd.concat([table, table]))
+    with pytest.raises(DesignError, match="have 1 genes in common"):
+        tl.perturbation_similarity(table, genes="gene1")
+    with pytest.raises(DesignError, match="None of the genes"):
+        tl.perturbation_similarity(table, genes=["CD19"])
+    with pytest.raises(ValueError, match="n_bootstrap is 0"):
+        tl.perturbation_similarity(table, n_bootstrap=0)
+
+
+def test_errors_of_responders(screen):
+    adata = screen.copy()
+    pp.normalize(adata)
+    with pytest.raises(ValueError, match=r"'perturbation' would write over the column"):
+        tl.responders(adata, replicate="nk_donor", key_added="perturbation")
+    with pytest.raises(ValueError, match="n_neighbors is 0"):
+        tl.responders(adata, replicate="nk_donor", n_neighbors=0)
+    adata.obsm["X_pca"] = np.full((adata.n_obs, 2), np.nan)
+    with pytest.raises(WrongScaleError, match=r"'X_pca'\] is missing or infinite"):
+        tl.responders(adata, replicate="nk_donor", use_rep="X_pca")
+
+
+def test_each_cell_has_as_many_nearest_controls():
+    pool = np.array([True] * 6 + [False] * 2)
+    space = np.array([[0.0], [1], [2], [3], [4], [5], [0.1], [4.9]])
+    adata = anndata.AnnData(obsm={"X_line": space})
+    weights, _ = _controls_of(
+        adata, np.arange(8), np.full(8, "D1"), pool, use_rep="X_line", n_neighbors=2
+    )
+    dense = weights.toarray()
+    assert ((dense > 0).sum(axis=1) == 2).all()
+    assert np.flatnonzero(dense[0]).tolist() == [1, 2]
+    assert np.flatnonzero(dense[6]).tolist() == [0, 1]
+    assert np.flatnonzero(dense[7]).tolist() == [4, 5]
 
 
 # --- real cells

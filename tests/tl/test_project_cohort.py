@@ -181,3 +181,26 @@ def test_errors(bulk):
         tl.project_cohort(bulk, gene_signatures=SETS, scale="tpm")
     with pytest.raises(DesignError, match="0 samples"):
         tl.project_cohort(bulk.iloc[:0], gene_signatures=SETS)
+
+
+def test_patients_with_few_cells_are_named(patients, caplog):
+    cells = ad.AnnData(
+        obs=pd.DataFrame({"patient": ["few"] * 3 + ["many"] * 27}, [f"c{i}" for i in range(30)]),
+        var=pd.DataFrame(index=patients.columns),
+    )
+    cells.layers["counts"] = patients.to_numpy()[np.arange(30) % 12]
+    sets = {"first": cells.var_names[:10].tolist()}
+    made = tl.project_cohort(cells, by="patient", gene_signatures=sets)
+    assert made.index.tolist() == ["many"]
+    assert "1 of 2 patients have fewer than 20 cells and are left out: few" in caplog.text
+    with pytest.raises(DesignError, match="by names no column"):
+        tl.project_cohort(cells, by=[], gene_signatures=sets)
+    cells.obs["qc_pass"] = "False"
+    with pytest.raises(WrongScaleError, match=r"obs\['qc_pass'\] holds 'False'"):
+        tl.project_cohort(cells, by="patient", gene_signatures=sets)
+
+
+def test_linear_values_are_no_logarithms():
+    table = pd.DataFrame([[900.0, 3.0], [5.0, 70.0]], columns=["B2M", "MYC"])
+    with pytest.raises(WrongScaleError, match="goes up to 900, which logarithms do not"):
+        tl.project_cohort(table, gene_signatures={"a": ["B2M"]}, scale="log", method="zscore")

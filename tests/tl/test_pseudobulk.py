@@ -64,3 +64,14 @@ def test_form_of_the_matrix_does_not_matter(experiment, form, tmp_path):
     np.testing.assert_array_equal(found.layers["n_cells"], expected.layers["n_cells"])
     if form == "backed":
         adata.file.close()
+
+
+def test_groups_by_numbers(cells):
+    """Hours stay numbers, sort as numbers and can be compared as such."""
+    cells.obs["hours"] = [10.0, 10, 6, 6, 6, np.nan]
+    sums = nk.tl.pseudobulk(cells, ["hours", "group", "hours"], min_cells=1)
+    assert sums.obs["hours"].tolist() == [6.0, 6.0, 10.0]
+    assert list(sums.obs_names) == ["6.0 | a", "6.0 | b", "10.0 | a"]
+    assert sums.X.tolist() == [[0, 5], [4, 1], [3, 0]]
+    with pytest.raises(DesignError, match="by names no column"):
+        nk.tl.pseudobulk(cells, [])

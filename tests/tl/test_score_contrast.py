@@ -39,8 +39,22 @@ def test_signs_turn_the_score():
     plain = nk.tl.score_contrast(table, {"x": tuple(up)})
     assert one["score"][0] == pytest.approx(-turned["score"][0])
     assert plain["score"][0] == pytest.approx(-negative["score"][0])
-    shuffled = nk.tl.score_contrast(table.sample(frac=1, random_state=1), {"x": tuple(up)})
-    assert shuffled["score"][0] == pytest.approx(plain["score"][0])
+
+
+def test_other_rows_sets_and_contrasts_do_not_matter():
+    rng = np.random.default_rng(0)
+    table = pd.concat([contrast(rng.normal(size=200)).assign(line=line) for line in "ab"])
+    table["mean"] = rng.integers(0, 50, 400)
+    sets = {"x": [f"g{i}" for i in range(20)], "y": [f"g{i}" for i in range(50, 80)]}
+    options = {"by": "line", "abundance": "mean", "n_permutations": 99}
+    both = nk.tl.score_contrast(table, sets, **options)
+    shuffled = nk.tl.score_contrast(table.sample(frac=1, random_state=1), sets, **options)
+    order = ["line", "signature"]
+    pd.testing.assert_frame_equal(
+        both.sort_values(order, ignore_index=True), shuffled.sort_values(order, ignore_index=True)
+    )
+    alone = nk.tl.score_contrast(table[table["line"] == "b"], {"y": sets["y"]}, **options)
+    pd.testing.assert_frame_equal(alone, both.iloc[[3]].reset_index(drop=True))
 
 
 def test_random_sets_have_uniform_p_values():
@@ -121,3 +135,19 @@ def test_published_persisters(shared):
     assert (dormant["p_up"][~against] < 0.01).all()
     assert len(myc) == 10
     assert (myc["p_down"] < 0.05).sum() == 9
+
+
+def test_rows_without_a_contrast_or_an_abundance():
+    table = contrast([-4, -3, -2, -1, 0, 1, 2, 3]).assign(line="a", mean=5.0)
+    sets = {"x": ["g5", "g6", "g7"]}
+    unnamed = table.assign(line=table["line"].where(table["gene"] != "g7"))
+    with pytest.raises(WrongScaleError, match=r"1 rows have no value of 'line'"):
+        nk.tl.score_contrast(unnamed, sets, by="line", min_genes=3)
+    missing = table.assign(mean=table["mean"].where(table["gene"] != "g0"))
+    pd.testing.assert_frame_equal(
+        nk.tl.score_contrast(missing, sets, abundance="mean", min_genes=3),
+        nk.tl.score_contrast(table[1:], sets, abundance="mean", min_genes=3),
+    )
+    for options in ({"min_genes": 0}, {"n_permutations": 0}):
+        with pytest.raises(ValueError, match="is 0; a whole number"):
+            nk.tl.score_contrast(table, sets, **options)

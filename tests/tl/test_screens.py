@@ -9,7 +9,7 @@ import pandas as pd
 import pytest
 from scipy import stats as scipy_stats
 
-from nkscore import datasets, io, tl
+from nkscore import datasets, io, stats, tl
 from nkscore.errors import DesignError, MissingKeyError, WrongScaleError
 
 SHARED = Path(__file__).resolve().parents[2] / ".." / "shared" / "data" / "mageck_outputs"
@@ -186,6 +186,56 @@ def test_axis_of_simulated_cells():
     np.testing.assert_allclose(row["axis_score"], own["score"].mean())
     assert row["n_lines_axis"] == own["tumor"].nunique()
     assert joined.set_index("gene").loc["NOTAGENE", "n_lines_axis"] == 0
+
+
+def test_ranks_by_hand():
+    ranks = np.array([[0.1, 0.2, 0.9], [0.1, np.nan, np.nan], [np.nan] * 3])
+    # Of three: 1 - 0.9³, 3·0.2² - 2·0.2³, 0.9³; the least times three.
+    np.testing.assert_allclose(stats.robust_ranks(ranks), [3 * 0.104, 0.1, np.nan])
+
+
+@pytest.mark.parametrize("sign", [1, -1])
+def test_screens_of_different_size_are_ranked_from_their_own_top(sign):
+    """The best of ten and of four genes: 0.25² twice (two screens), and twice (two directions)."""
+    tables = {}
+    for name, n in (("ten", 10), ("four", 4)):
+        effect = sign * np.linspace(3, -3, n)
+        p = np.linspace(0.01, 0.9, n // 2)
+        p = np.concatenate([p, p[::-1]])
+        genes = [f"G{i}" for i in range(n)]
+        tables[name] = pd.DataFrame({"gene": genes, "log2_fc": effect, "p_value": p, "q_value": p})
+    made = tl.join_screens(tl.screen_hits(tables), method="rank").set_index("gene")
+    np.testing.assert_allclose(made.loc["G0", "p_value"], 0.25)
+    assert made.loc["G0", "role"] == ("activating" if sign > 0 else "inhibitory")
+
+
+def test_a_missing_fold_change_has_no_side():
+    hits = tl.screen_hits({"K562": _table(log2_fc=[np.nan, -1.5, 0.0, 3.0])}).set_index("gene")
+    assert hits.loc["NCR3LG1", ["effect", "role", "hit"]].tolist() == ["", "", False]
+    assert hits.loc["ACTB", ["effect", "role", "hit"]].tolist() == ["", "", False]
+    assert hits.loc["HLA-E", "role"] == "inhibitory"
+
+
+def test_screens_by_name_and_number():
+    hits = tl.screen_hits({1: _table(), 2: _table()}, perturbation={1: "loss", 2: "gain"})
+    assert hits.groupby("screen")["perturbation"].first().tolist() == ["loss", "gain"]
+    made = tl.join_screens(hits, screens="1", min_screens=1)
+    assert (made["n_screens"] == 1).all()
+    with pytest.raises(MissingKeyError, match="There is no screen K562; there are 1, 2"):
+        tl.join_screens(hits, screens="K562")
+    with pytest.raises(DesignError, match=r"Screen '1' holds .* twice, which would count as two"):
+        tl.join_screens(pd.concat([hits, hits]))
+
+
+def test_tables_that_are_no_screens():
+    with pytest.raises(ValueError, match="max_q is 5; a number from 0 to 1"):
+        tl.screen_hits({"a": _table()}, max_q=5)
+    with pytest.raises(WrongScaleError, match=r"q_value = 7.0 for 'NCR3LG1'"):
+        tl.screen_hits({"a": _table(q_value=[7.0, 0.1, 0.1, 0.1])})
+    with pytest.raises(WrongScaleError, match="p_value = low for 'NCR3LG1'"):
+        tl.screen_hits({"a": _table(p_value=["low"] * 4)})
+    with pytest.raises(DesignError, match="1 rows without a gene"):
+        tl.screen_hits({"a": _table(gene=["A", None, "B", "C"])})
 
 
 def test_errors():

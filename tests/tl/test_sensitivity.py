@@ -82,3 +82,33 @@ def test_hla_score_by_hand():
     np.testing.assert_allclose(made["hla_i_score"], [5.0, 0.0])
     with pytest.raises(MissingKeyError, match="no column HLA-C"):
         tl.hla_score(table.drop(columns="HLA-C"))
+
+
+def test_rows_that_cannot_be_told_apart_are_not_lost(caplog):
+    table = _curve([100, 80, 60, 40, 20])
+    tl.sensitivity_auc(table)
+    assert not caplog.records
+    made = tl.sensitivity_auc(pd.concat([table, table.assign(viability=50)]))
+    assert made["n_replicates"].tolist() == [1]
+    assert "5 wells have the line, ratio and replicate of another" in caplog.text
+    for column in ("tumor", "replicate"):
+        lost = table.assign(**{column: [None, *table[column][1:]]})
+        with pytest.raises(MissingKeyError, match=f"Row 0 has no {column}"):
+            tl.sensitivity_auc(lost)
+    with pytest.raises(WrongScaleError, match="100, which looks like percent"):
+        tl.sensitivity_auc(table, unit="fraction")
+    with pytest.raises(DesignError, match="has no rows"):
+        tl.sensitivity_auc(table.iloc[:0])
+    with pytest.raises(ValueError, match="confidence is 95"):
+        tl.sensitivity_auc(table, confidence=95)
+
+
+def test_hla_score_needs_logarithms_of_each_gene_once():
+    genes = ["B2M", "HLA-A", "HLA-B", "HLA-C"]
+    table = pd.DataFrame([[900.0, 80.0, 70.0, 60.0]], columns=genes)
+    with pytest.raises(WrongScaleError, match=r"holds '900.0', which is no log2 value"):
+        tl.hla_score(table)
+    with pytest.raises(WrongScaleError, match="holds 'high'"):
+        tl.hla_score(table.astype(object).assign(B2M="high"))
+    with pytest.raises(DesignError, match="holds B2M twice"):
+        tl.hla_score(pd.concat([table, table[["B2M"]]], axis=1))

@@ -29,7 +29,7 @@ def small(simulate):
 def beside(simulate):
     """A second batch: other donors, wells, lanes and depth."""
     adata = simulate(
-        tumors=["697", "GDM1", "JURKAT"], n_cells_per_sample=80, median_umi=2500, rng=42
+        tumors=["697", "GDM1", "JURKAT"], n_cells_per_sample=60, median_umi=2500, rng=42
     )
     adata = adata[adata.obs["qc_pass"].to_numpy()].copy()
     adata.obs_names = [f"second_{name}" for name in adata.obs_names]
@@ -55,22 +55,28 @@ def call(beside):
 
 
 @pytest.fixture(scope="module")
-def usual(small, call):
+def usual(of_tool, call):
     """Tool → states of the whole experiment; computed once."""
     made = {}
 
     def states(tool):
         if tool not in made:
-            made[tool] = call(tool, small)
+            made[tool] = call(tool, of_tool[tool])
         return made[tool]
 
     return states
 
 
+@pytest.fixture(scope="module")
+def of_tool(small):
+    """Tool → experiment; a mapped cell needs no others beside it, so a third will do there."""
+    return dict.fromkeys(COMPARTMENT, small) | {"map_reference": small[::3].copy()}
+
+
 def shares(before, after):
     """Share of cells with another state, and with a call gained or lost."""
     cells = before.index.intersection(after.index)
-    assert len(cells) > 100
+    assert len(cells) > 80
     was, now = before[cells].astype(str), after[cells].astype(str)
     named = (was != "unassigned") & (now != "unassigned")
     return (named & (was != now)).mean(), ((was != now) & ~named).mean()
@@ -96,44 +102,35 @@ def within(before, after, bounds):
 
 
 @TOOLS
-def test_half_of_the_cells_removed(small, usual, call, tool):
-    kept = np.random.default_rng(0).random(small.n_obs) < 0.5
-    within(usual(tool)[0], call(tool, small[kept])[0], REMOVED[tool])
+def test_half_of_the_cells_removed(of_tool, usual, call, tool):
+    kept = np.random.default_rng(0).random(of_tool[tool].n_obs) < 0.5
+    within(usual(tool)[0], call(tool, of_tool[tool][kept])[0], REMOVED[tool])
 
 
 @TOOLS
-def test_other_compartments_removed(small, usual, call, tool):
-    alone = small[(small.obs["compartment"] == COMPARTMENT[tool]).to_numpy()]
-    pd.testing.assert_series_equal(call(tool, alone)[0], usual(tool)[0])
-
-
-@TOOLS
-def test_three_thousand_genes(small, usual, call, tool):
-    total = np.asarray(small.layers["counts"].sum(axis=0)).ravel()
+def test_three_thousand_genes(of_tool, usual, call, tool):
+    adata = of_tool[tool]
+    total = np.asarray(adata.layers["counts"].sum(axis=0)).ravel()
     most = np.sort(np.argsort(-total, kind="stable")[:3000])
-    within(usual(tool)[0], call(tool, small[:, most])[0], GENES[tool])
+    within(usual(tool)[0], call(tool, adata[:, most])[0], GENES[tool])
 
 
 @TOOLS
-def test_order_of_genes(small, usual, call, tool):
-    order = np.random.default_rng(0).permutation(small.n_vars)
-    pd.testing.assert_series_equal(call(tool, small[:, order])[0], usual(tool)[0])
-
-
-@TOOLS
-def test_a_second_batch_beside(small, beside, usual, call, tool):
-    both = ad.concat([small, beside])
+def test_a_second_batch_beside(of_tool, beside, usual, call, tool):
+    both = ad.concat([of_tool[tool], beside])
     within(usual(tool)[0], call(tool, both)[0], BATCH[tool])
 
 
 @TOOLS
-def test_seeds_and_raw_do_not_matter(small, usual, call, tool):
-    adata = small.copy()
-    garbage = ad.AnnData(
-        sparse.csr_matrix(np.full((small.n_obs, 2), -7.5)),
-        obs=small.obs[[]], var=pd.DataFrame(index=["GNLY", "MYC"]),
+def test_what_must_not_matter_at_all(usual, call, tool):
+    """Other compartments, order of genes, raw, global random numbers, calls made before."""
+    before, called = usual(tool)
+    alone = called[(called.obs["compartment"] == COMPARTMENT[tool]).to_numpy()]
+    adata = alone[:, np.random.default_rng(0).permutation(called.n_vars)].copy()
+    adata.raw = ad.AnnData(
+        sparse.csr_matrix(np.full((adata.n_obs, 2), -7.5)),
+        obs=adata.obs[[]], var=pd.DataFrame(index=["GNLY", "MYC"]),
     )  # fmt: skip
-    adata.raw = garbage
     state = np.random.get_state()  # noqa: NPY002
     try:
         np.random.seed(123)  # noqa: NPY002
@@ -144,12 +141,14 @@ def test_seeds_and_raw_do_not_matter(small, usual, call, tool):
         assert drawn == np.random.random()  # noqa: NPY002
     finally:
         np.random.set_state(state)  # noqa: NPY002
-    pd.testing.assert_series_equal(found, usual(tool)[0])
+    pd.testing.assert_series_equal(found, before)
     np.testing.assert_array_equal(after.raw.X.toarray(), -7.5)
+    column = f"{COMPARTMENT[tool]}_state"
+    assert list(after.uns[f"{column}_colors"]) == list(called.uns[f"{column}_colors"])
 
 
 @TOOLS
-def test_levels_and_colors(usual, call, tool):
+def test_levels_and_colors(usual, tool):
     found, adata = usual(tool)
     column = f"{COMPARTMENT[tool]}_state"
     levels = list(found.cat.categories)
@@ -159,7 +158,3 @@ def test_levels_and_colors(usual, call, tool):
     colors = nk.pl.palette(column, levels)
     assert list(adata.uns[f"{column}_colors"]) == [colors[name] for name in levels]
     assert [key for key in adata.uns if key.endswith("_colors")] == [f"{column}_colors"]
-    # A part of the cells has all levels, and the same colors after another call.
-    again, twice = call(tool, adata)
-    pd.testing.assert_series_equal(again, found)
-    assert list(twice.uns[f"{column}_colors"]) == list(adata.uns[f"{column}_colors"])

@@ -120,3 +120,22 @@ def test_errors():
     twice = pd.DataFrame({"time": time, "event": event}).iloc[[0, 0, 1]]
     with pytest.raises(DesignError, match="'P0' more than once"):
         tl.survival_curves(twice)
+
+
+def test_groups_of_numbers_are_in_their_order():
+    time, event, _ = _patients(40, hazard=1.0, seed=0)
+    cycles = pd.Series(np.where(np.arange(40) % 2, 10, 9), index=time.index)
+    assert list(dict.fromkeys(_curves(time, event, cycles)["group"])) == ["9", "10"]
+
+
+def test_times_must_be_numbers():
+    time, event, _ = _patients(40, hazard=1.0, seed=0)
+    day = pd.Timestamp("2020-01-01", tz="UTC")
+    spans = pd.to_timedelta(time, unit="D")
+    for wrong in (spans, spans + day, event):
+        with pytest.raises(WrongScaleError, match=r"time holds .* values; numbers are needed"):
+            _curves(wrong, event)
+    with pytest.raises(DesignError, match="no rows"):
+        _curves(time.iloc[:0], event.iloc[:0])
+    with pytest.raises(ValueError, match="confidence is 95"):
+        _curves(time, event, confidence=95)

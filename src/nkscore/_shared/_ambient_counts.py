@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from nkscore import schema
+from nkscore._shared._choices import passed_qc
 from nkscore._shared._samples import Samples, compartment_samples, labels
 from nkscore.stats import ambient_share, group_sums, relative_error
 
@@ -113,8 +114,7 @@ def _soups(adata: AnnData, lanes: list[str]) -> dict[str, Floats]:
     if rest:
         number = {name: i for i, name in enumerate(rest)}
         codes = np.array([number.get(str(name), -1) for name in adata.obs[schema.LANE]])
-        if schema.QC_PASS in adata.obs:
-            codes[~adata.obs[schema.QC_PASS].to_numpy(dtype=bool)] = -1
+        codes[~passed_qc(adata)] = -1
         sums = group_sums(adata.layers[schema.COUNTS], codes, len(rest))
         soups |= {name: sums[i] / max(sums[i].sum(), 1.0) for name, i in number.items()}
     return soups

@@ -46,7 +46,9 @@ def level_names(groups: pd.Series[Any]) -> tuple[list[str], Any]:
     if isinstance(groups.dtype, pd.CategoricalDtype):
         order = [str(level) for level in groups.cat.categories]
     else:
-        order = [str(level) for level in sorted(groups[known].unique())]
+        # Numbers in their order; of several types, by how they are written.
+        one_type = len({type(level) for level in groups[known].unique()}) < 2
+        order = [str(v) for v in sorted(groups[known].unique(), key=None if one_type else str)]
     used = set(text[known])
     return [level for level in order if level in used], text
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
@@ -10,6 +11,7 @@ import pandas as pd
 from scipy import sparse
 
 from nkscore import schema
+from nkscore._shared._choices import names_of, passed_qc
 from nkscore._shared._sums import count_sums
 from nkscore.errors import DesignError, GeneCoverageError, MissingKeyError, WrongScaleError
 
@@ -18,6 +20,7 @@ if TYPE_CHECKING:
 
     from anndata import AnnData
 
+_LOG = logging.getLogger("nkscore")
 SCALES = ("auto", "counts", "linear", "log")
 #: Logarithms of counts, TPM and intensities end below it.
 _LARGEST_LOG = 50.0
@@ -98,15 +101,17 @@ def _dense(matrix: Any) -> Any:
 def _summed(
     adata: AnnData, by: str | Sequence[str], compartment: str | None, *, min_cells: int
 ) -> tuple[pd.Index[Any], Any]:
-    columns = [by] if isinstance(by, str) else list(by)
+    columns = names_of(by)
+    if not columns:
+        msg = "by names no column. Name those that tell patients apart, or give by=None."
+        raise DesignError(msg)
     schema.require(adata, "obs", columns, "io.read_coculture")
     schema.require(adata, "layers", [schema.COUNTS], "io.read_coculture")
     inside = adata.obs[columns].notna().all(axis=1).to_numpy()
     if compartment is not None:
         schema.require(adata, "obs", [schema.COMPARTMENT], "pp.compartments")
         inside = inside & (adata.obs[schema.COMPARTMENT] == compartment).to_numpy()
-    if schema.QC_PASS in adata.obs:
-        inside = inside & adata.obs[schema.QC_PASS].to_numpy(dtype=bool)
+    inside = inside & passed_qc(adata)
     text = adata.obs.loc[inside, columns].astype(object).astype(str)
     names = text[columns[0]].str.cat(text[columns[1:]], sep=" | ")
     number, levels = pd.factorize(names.to_numpy(dtype=object), sort=True)
@@ -117,6 +122,11 @@ def _summed(
             "Lower min_cells, or check by= and compartment=."
         )
         raise DesignError(msg)
+    if not enough.all():
+        _LOG.warning(
+            "%d of %d patients have fewer than %d cells and are left out: %s",
+            int((~enough).sum()), len(levels), min_cells, ", ".join(levels[~enough][:10]),
+        )  # fmt: skip
     codes = np.full(adata.n_obs, -1, dtype=np.int64)
     codes[inside] = np.where(enough, np.cumsum(enough) - 1, -1)[number]
     where = f"layers[{schema.COUNTS!r}]"
@@ -145,6 +155,12 @@ def _scale(values: Any, asked: str, genes: pd.Index[Any]) -> str:
         msg = (
             f"The expression goes down to {low:g}, which scale={asked!r} cannot. Give "
             "scale='log' for logarithms."
+        )
+        raise WrongScaleError(msg)
+    if asked == "log" and high > _LARGEST_LOG:
+        msg = (
+            f"The expression goes up to {high:g}, which logarithms do not. Give scale='linear' or "
+            "scale='counts', or let it be found out (scale='auto')."
         )
         raise WrongScaleError(msg)
     if low < 0 and len(values) >= 3:

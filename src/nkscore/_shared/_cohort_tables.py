@@ -47,9 +47,10 @@ def with_samples(table: pd.DataFrame | pd.Series, samples: pd.Index[Any], name: 
     shared = samples.intersection(table.index, sort=False)
     if not len(shared):
         msg = (
-            f"scores and {name} share no sample (scores: {', '.join(map(str, samples[:3]))}; "
-            f"{name}: {', '.join(map(str, table.index[:3]))}). Both need the names of the samples "
-            "as index, written alike."
+            f"scores and {name} share no sample (scores: "
+            f"{', '.join(map(repr, samples[:3].tolist()))}; {name}: "
+            f"{', '.join(map(repr, table.index[:3].tolist()))}). Both need the names of the "
+            "samples as index, written alike."
         )
         raise DesignError(msg)
     return table.loc[shared]

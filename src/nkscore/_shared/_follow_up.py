@@ -20,6 +20,15 @@ def follow_up(
     """Return ``time`` and ``event`` of the patients for which both are known."""
     times, events = with_samples(time, samples, "time"), with_samples(event, samples, "event")
     shared = times.index.intersection(events.index, sort=False)
+    types = pd.api.types
+    if any(is_kind(times.dtype) for is_kind in (
+        types.is_datetime64_any_dtype, types.is_timedelta64_dtype, types.is_bool_dtype
+    )):  # fmt: skip
+        msg = (
+            f"time holds {times.dtype} values; numbers are needed, from diagnosis or treatment to "
+            "the end of follow-up, such as (last_seen - diagnosed).dt.days."
+        )
+        raise WrongScaleError(msg)
     numbers = pd.to_numeric(times.loc[shared], errors="coerce").astype("float64")
     unread = numbers.isna() & times.loc[shared].notna()
     bad = (unread | (numbers < 0) | np.isinf(numbers)).to_numpy()

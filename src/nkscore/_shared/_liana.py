@@ -11,6 +11,7 @@ import pandas as pd
 from scipy import stats as scipy_stats
 
 from nkscore import schema
+from nkscore._shared._choices import passed_qc
 from nkscore._shared._pair_scores import KEPT, subunits
 from nkscore.errors import DesignError
 
@@ -28,10 +29,8 @@ def liana_pairs(
     needed = [schema.SAMPLE, schema.CONDITION, schema.COMPARTMENT, by]
     schema.require(adata, "obs", [*needed, *([state] if state else [])], "pp.compartments")
     obs = adata.obs
-    inside = (obs[schema.CONDITION] == treated) & obs[schema.SAMPLE].notna()
+    inside = (obs[schema.CONDITION] == treated) & obs[schema.SAMPLE].notna() & passed_qc(adata)
     inside &= obs[schema.COMPARTMENT].isin([schema.NK, schema.TUMOR_CELLS])
-    if schema.QC_PASS in obs:
-        inside &= obs[schema.QC_PASS].astype(bool)
     parts = []
     for sample in sorted(obs.loc[inside, schema.SAMPLE].astype(str).unique()):
         cells = (inside & (obs[schema.SAMPLE].astype(str) == sample)).to_numpy(dtype=bool)

@@ -18,6 +18,7 @@ from nkscore.stats import (
     fit_informed,
     fit_present_states,
     marker_posterior,
+    with_doubt,
 )
 
 if TYPE_CHECKING:
@@ -135,20 +136,21 @@ def fit_states(
     sorted_cells = MarkerCells.of(counts, depth, codes)
     model = fit_present_states(sorted_cells, markers.marks)
     posterior = marker_posterior(model, sorted_cells)
-    if not (others and model.present.any()):
-        return StateFit(markers, model, levels, posterior)
-    there = np.append(model.present, True)
-    candidates = np.setdiff1d(np.flatnonzero(_of_exposure(adata)), markers.genes)
-    found = other_genes(
-        adata, cells, candidates, posterior=posterior[:, there], depth=depth, donor=codes
-    )
-    if found is None:
-        return StateFit(markers, model, levels, posterior)
-    evidence = np.zeros(posterior.shape)
-    evidence[:, there] = found.evidence
-    informed = sorted_cells.informed(evidence)
-    model = fit_informed(model, informed)
-    return StateFit(markers, model, levels, marker_posterior(model, informed), found)
+    found = None
+    if others and model.present.any():
+        there = np.append(model.present, True)
+        candidates = np.setdiff1d(np.flatnonzero(_of_exposure(adata)), markers.genes)
+        found = other_genes(
+            adata, cells, candidates, posterior=posterior[:, there], depth=depth, donor=codes
+        )
+    if found is not None:
+        # No genes are known to follow a state that was not found: as of no state.
+        evidence = np.repeat(found.evidence[:, -1:], there.size, axis=1)
+        evidence[:, there] = found.evidence
+        sorted_cells = sorted_cells.informed(evidence)
+        model = fit_informed(model, sorted_cells)
+    doubted = marker_posterior(with_doubt(model), sorted_cells)
+    return StateFit(markers, model, levels, doubted, found)
 
 
 def donor_codes(adata: AnnData, cells: Any, donor: str | None) -> tuple[list[str], Any]:
@@ -160,27 +162,6 @@ def donor_codes(adata: AnnData, cells: Any, donor: str | None) -> tuple[list[str
     names = np.where(column.isna(), NO_DONOR, column.astype(str).to_numpy(dtype=object))
     levels, codes = np.unique(names.astype(str), return_inverse=True)
     return list(map(str, levels)), codes.astype(np.int64)
-
-
-def decide(posterior: Any, *, min_confidence: float, max_error: float) -> tuple[Any, Any, Any]:
-    """Return the call of each cell (last column: none), its confidence and its margin.
-
-    Calls are kept from the surest down as long as the mean of their error probabilities stays
-    within ``max_error`` times the squared mean confidence of all cells. The square is there
-    because cells that say little also leave the folds, and so the confidence itself, uncertain.
-    """
-    last = posterior.shape[1] - 1
-    best = posterior.argmax(axis=1)
-    ranked = np.sort(posterior, axis=1)
-    confidence, margin = ranked[:, -1], ranked[:, -1] - ranked[:, -2]
-    candidate = np.flatnonzero((best < last) & (confidence >= min_confidence))
-    sure = np.sort(1 - confidence[candidate])
-    mean_error = np.cumsum(sure) / np.arange(1, sure.size + 1)
-    within = np.flatnonzero(mean_error <= max_error * confidence.mean() ** 2)
-    limit = sure[within[-1]] if within.size else -1.0
-    called = np.zeros(best.size, dtype=bool)
-    called[candidate[(1 - confidence[candidate]) <= limit]] = True
-    return np.where(called, best, last), confidence, margin
 
 
 def explain_table(adata: AnnData, fit: StateFit) -> pd.DataFrame:
@@ -249,7 +230,7 @@ def evidence_table(fit: StateFit) -> pd.DataFrame:
             "n_markers": (model.marks != 0).sum(axis=1),
             "evidence": model.evidence,
             "present": model.present,
-            "share": fit.posterior[:, :-1].mean(axis=0),
+            "share": np.where(model.present, fit.posterior[:, :-1].mean(axis=0), 0.0),
         }
     )
 

@@ -22,6 +22,8 @@ if TYPE_CHECKING:
 
 #: Cells that are learned from; more would only find weaker genes.
 _MOST_CELLS = 10_000
+#: Cells that are read at once.
+_ROWS = 5_000
 _LOG = logging.getLogger("nkscore")
 
 
@@ -58,20 +60,26 @@ def other_genes(
     if found is None:
         return None
     genes = candidates[found.genes]
-    chosen = sparse.csr_matrix(counts[:, genes][cells])
-    chosen.sum_duplicates()
-    evidence = companion_evidence(found, chosen, depth, group)
+
+    def take(rows: Any) -> Any:
+        part = sparse.csr_matrix(counts[cells[rows]])
+        part.sum_duplicates()
+        return part[:, genes]
+
+    evidence = companion_evidence(found, take, depth, group)
     weight = companion_weight(evidence, posterior, donor)
     _LOG.info("%d other genes follow the NK states; weight %.2f", genes.size, weight)
     if not weight:
         return None
     log_fold = found.log_fold.mean(axis=0)
     folds = np.exp(log_fold)
-    total, expected = (
-        sparse.csr_matrix((np.ones(depth.size), (donor, np.arange(depth.size)))) @ values
-        for values in (chosen, depth[:, None] * posterior)
+    member = sparse.csc_matrix((np.ones(depth.size), (donor, np.arange(depth.size))))
+    total = sum(
+        member[:, part] @ take(np.arange(depth.size)[part])
+        for part in (slice(at, at + _ROWS) for at in range(0, depth.size, _ROWS))
     )
-    rate = (np.asarray(total.todense()) + 0.5) / np.maximum(expected @ folds, 1e-12) * folds[-1]
+    expected = member @ (depth[:, None] * posterior)
+    rate = (total.toarray() + 0.5) / np.maximum(expected @ folds, 1e-12) * folds[-1]
     return OtherGenes(
         genes, log_fold - log_fold[-1], rate, found.dispersion.mean(axis=0), weight,
         weight * evidence,

@@ -10,6 +10,7 @@ import numpy as np
 import pandas as pd
 
 from nkscore import schema
+from nkscore._shared._choices import passed_qc
 from nkscore.errors import DesignError, MissingKeyError
 
 if TYPE_CHECKING:
@@ -45,7 +46,7 @@ def guide_cells(
     control: str,
     replicate: str | None,
     condition: str | None,
-    arms: Sequence[Any],
+    arms: Sequence[str],
     compartment: str | None,
     min_cells: int,
     together: bool = False,
@@ -55,6 +56,7 @@ def guide_cells(
     Cells that failed QC, of other arms or compartments are left out; so are guides with fewer than
     ``min_cells`` cells in an arm (``together``: in all arms), over its replicates, with a log line.
     """
+    control = as_text(control)
     named = {"target": perturbation, "guide": guide, "replicate": replicate, "arm": condition}
     obs = _columns(adata, named)
     inside = obs.notna().all(axis=1).to_numpy()
@@ -64,7 +66,7 @@ def guide_cells(
     if condition is not None:
         for arm in arms:
             _require_level(obs.loc[inside, "arm"], condition, arm)
-        inside = inside & obs["arm"].isin([str(arm) for arm in arms]).to_numpy()
+        inside = inside & obs["arm"].isin(list(arms)).to_numpy()
     if not inside.any():
         msg = (
             f"No cell has a guide: obs[{perturbation!r}] is empty for all cells that were asked "
@@ -106,26 +108,30 @@ def _columns(adata: AnnData, named: dict[str, str | None]) -> pd.DataFrame:
         if column is None:
             columns[name] = pd.Series(ALL, index=adata.obs.index, dtype=object)
             continue
-        values = adata.obs[column]
-        missing = values.isna().to_numpy()
-        text = values.astype(str).to_numpy(dtype=object)
-        columns[name] = pd.Series(np.where(missing, None, text), index=adata.obs.index)
+        code, levels = pd.factorize(adata.obs[column])
+        # The last entry is for code -1, what is missing.
+        text = np.array([*map(as_text, levels), None], dtype=object)
+        columns[name] = pd.Series(text[code], index=adata.obs.index)
     return pd.DataFrame(columns).reset_index(drop=True)
 
 
+def as_text(value: Any) -> str:
+    """Return how a level is written: 24 and 24.0 hours are one."""
+    whole = isinstance(value, (float, np.floating)) and float(value).is_integer()
+    return str(int(value)) if whole else str(value)
+
+
 def _usable(adata: AnnData, compartment: str | None) -> Any:
-    usable = np.ones(adata.n_obs, dtype=bool)
-    if schema.QC_PASS in adata.obs:
-        usable &= adata.obs[schema.QC_PASS].to_numpy(dtype=bool)
+    usable = passed_qc(adata)
     if compartment is not None:
         schema.require(adata, "obs", [schema.COMPARTMENT], "pp.compartments")
-        usable &= (adata.obs[schema.COMPARTMENT] == compartment).to_numpy()
+        usable = usable & (adata.obs[schema.COMPARTMENT] == compartment).to_numpy()
     return usable
 
 
-def _require_level(values: pd.Series, column: str, level: Any) -> None:
+def _require_level(values: pd.Series, column: str, level: str) -> None:
     have = sorted(set(values))
-    if str(level) not in have:
+    if level not in have:
         shown = ", ".join(have[:10]) + (", ..." if len(have) > 10 else "")
         msg = (
             f"No cell with a guide has {level!r} in obs[{column!r}] (it holds: "
@@ -142,8 +148,8 @@ def _require_replicates(obs: pd.DataFrame, replicate: str | None) -> None:
         arm = known.index[~known.to_numpy()][0]
         where = "" if arm == ALL else f" of {arm!r}"
         msg = (
-            f"obs[{replicate!r}] is missing for all cells{where} that have a guide, so that none is "
-            "left. Name a column that is filled in every arm with replicate= (as 'sample'), or "
+            f"obs[{replicate!r}] is missing for all cells{where} that have a guide, so that none "
+            "is left. Name a column that is filled in every arm with replicate= (as 'sample'), or "
             "give replicate=None."
         )
         raise DesignError(msg)

@@ -9,7 +9,8 @@ import numpy as np
 import pandas as pd
 from scipy import stats as scipy_stats
 
-from nkscore._shared._perturbed_cells import GuideCells, check_unit
+from nkscore._shared._options import check_confidence
+from nkscore._shared._perturbed_cells import GuideCells, as_text, check_unit
 from nkscore.errors import DesignError
 from nkscore.stats import fit_with_counting, interaction_design, target_design
 
@@ -119,10 +120,10 @@ def arms_of(condition: str | None, treated: Any, control: Any) -> tuple[list[str
     """Return the levels of the arms, the control first, and the names of their contrasts."""
     if condition is None:
         return ["all"], [KNOCKOUT]
-    if str(treated) == str(control):
+    arms = [as_text(control), as_text(treated)]
+    if arms[0] == arms[1]:
         msg = f"Both arms are {treated!r}. Name two different levels of obs[{condition!r}]."
         raise DesignError(msg)
-    arms = [str(control), str(treated)]
     return arms, arms
 
 
@@ -159,6 +160,7 @@ def finished(table: pd.DataFrame, cells: GuideCells, *, confidence: float) -> pd
     ``table`` has the columns ``target``, ``contrast``, an effect in place 3, ``se``,
     ``df_total`` and ``p_value``.
     """
+    check_confidence(confidence)
     effect = table.columns[3]
     margin = scipy_stats.t.ppf(0.5 + confidence / 2, table.pop("df_total")) * table["se"]
     place = list(table.columns).index("se") + 1

@@ -11,7 +11,13 @@ import pandas as pd
 from scipy import sparse
 
 from nkscore import schema
-from nkscore.errors import DesignError, GeneCoverageError, NkscoreError, NkscoreWarning
+from nkscore.errors import (
+    DesignError,
+    GeneCoverageError,
+    MissingKeyError,
+    NkscoreError,
+    NkscoreWarning,
+)
 from nkscore.signatures import diagnose
 
 if TYPE_CHECKING:
@@ -38,13 +44,13 @@ class Reference:
 
 
 def read_reference(
-    adata: AnnData, reference: AnnData, *, labels: str, compartment: str, batch: str | None
-) -> Reference:
+    adata: AnnData, reference: AnnData, *, labels: str, compartment: str, batch: str | None,
+    stacklevel: int,
+) -> Reference:  # fmt: skip
     """Return the labelled cells of the compartment, or say why the reference does not fit."""
     _check_counts(reference)
-    schema.require(reference, "obs", [labels], "the annotation of the reference")
     genes = shared_genes(adata, reference)
-    rows = _labelled(reference, labels, compartment)
+    rows = _labelled(reference, labels, compartment, stacklevel=stacklevel + 2)
     names = reference.obs[labels].iloc[rows].astype(str).to_numpy(dtype=object)
     found, code = np.unique(names.astype(str), return_inverse=True)
     rows, code = _at_most(rows, code.astype(np.int64))
@@ -55,6 +61,26 @@ def read_reference(
         genes, shared_counts(reference, rows, genes), list(map(str, found)), code,
         _folds(reference, rows, code, batch), umap,
     )  # fmt: skip
+
+
+def require_columns(reference: AnnData, *, labels: str, batch: str | None) -> None:
+    """Raise :class:`MissingKeyError` unless the reference has both columns."""
+    from anndata import AnnData
+
+    if not isinstance(reference, AnnData):
+        msg = (
+            f"reference is of type {type(reference).__name__}; an AnnData with labelled cells is "
+            "needed. Read a file first, for example with anndata.read_h5ad."
+        )
+        raise TypeError(msg)
+    for option, column in (("labels", labels), ("batch", batch)):
+        if column is not None and column not in reference.obs:
+            have = ", ".join(sorted(map(str, reference.obs.columns))[:20]) or "nothing"
+            msg = (
+                f"The reference's obs has no {column!r} (it holds: {have}). Name the column "
+                f"with {option}=."
+            )
+            raise MissingKeyError(msg)
 
 
 def _check_counts(reference: AnnData) -> None:
@@ -93,7 +119,7 @@ def shared_genes(adata: AnnData, reference: AnnData) -> list[str]:
     return sorted(shared)
 
 
-def _labelled(reference: AnnData, labels: str, compartment: str) -> Any:
+def _labelled(reference: AnnData, labels: str, compartment: str, *, stacklevel: int) -> Any:
     """Return the positions of cells with a label that enough cells have."""
     obs = reference.obs
     usable = obs[labels].notna().to_numpy() & (obs[labels].astype(str) != schema.UNASSIGNED)
@@ -116,7 +142,7 @@ def _labelled(reference: AnnData, labels: str, compartment: str) -> Any:
             f"Labels with fewer than {_LEAST_OF_LABEL} cells in the reference cannot be learned "
             f"and are left out: {', '.join(few)}. Merge them with others to keep their cells."
         )
-        warnings.warn(msg, NkscoreWarning, stacklevel=5)
+        warnings.warn(msg, NkscoreWarning, stacklevel=stacklevel)
     return np.flatnonzero(usable)
 
 
@@ -130,7 +156,9 @@ def _at_most(rows: Any, code: Any) -> tuple[Any, Any]:
 
 def _folds(reference: AnnData, rows: Any, code: Any, batch: str | None) -> Any:
     if batch is not None:
-        groups = reference.obs[batch].iloc[rows].astype(str).to_numpy()
+        known = reference.obs[batch].iloc[rows].astype(object)
+        # Cells of an unknown batch are one level; pandas 3 keeps a missing value missing as str.
+        groups = known.where(known.notna(), "nan").to_numpy(dtype=str)
         levels, number = np.unique(groups, return_inverse=True)
         fold = number % _FOLDS
         n_folds = pd.Series(fold).groupby(code).nunique()

@@ -9,9 +9,15 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from nkscore import schema
-from nkscore._shared._samples import WELL, Samples, arms, compartment_samples, labels
+from nkscore._shared._samples import (
+    WELL,
+    Samples,
+    arms,
+    compartment_samples,
+    control_of,
+    labels,
+)
 from nkscore._shared._sums import count_sums
-from nkscore.errors import DesignError
 from nkscore.stats import response_design
 
 if TYPE_CHECKING:
@@ -22,7 +28,6 @@ if TYPE_CHECKING:
     from nkscore.stats import Design, GroupSums
 
 _LOG = logging.getLogger("nkscore")
-_CONTROL = {schema.NK: schema.NK_MONO, schema.TUMOR_CELLS: schema.TUMOR_MONO}
 
 
 @dataclass(frozen=True, slots=True)
@@ -55,12 +60,12 @@ def response_inputs(
     min_cells: int,
 ) -> ResponseInputs:
     """Collect the samples of both arms, the model that fits them, and their counts."""
-    control = _control(compartment, condition, control)
+    control = control_of(compartment, condition=condition, control=control)
     columns = list(dict.fromkeys([by, replicate, condition, *covariates]))
     samples = compartment_samples(
         adata, compartment, columns=columns, min_cells=min_cells, split=(by, condition)
     )
-    _require_samples(samples, condition=condition, min_cells=min_cells)
+    _name_samples_without(condition, samples)
     samples = arms(samples, treated=treated, control=control, by=by, column=condition)
     design = response_design(
         samples.table["treated"].to_numpy(),
@@ -79,13 +84,7 @@ def response_inputs(
     return ResponseInputs(samples, design, sums, tuple(remarks))
 
 
-def _require_samples(samples: Samples, *, condition: str, min_cells: int) -> None:
-    if samples.table.empty:
-        msg = (
-            f"No sample has {min_cells} cells of the compartment (min_cells). Lower min_cells, or "
-            "check adata.obs['compartment'].value_counts()."
-        )
-        raise DesignError(msg)
+def _name_samples_without(condition: str, samples: Samples) -> None:
     known = [value is not None for value in labels(samples.table, condition)]
     names = labels(samples.table, schema.SAMPLE)[np.logical_not(known)]
     if names.size:
@@ -112,18 +111,6 @@ def _replicates_apart(samples: Samples, replicate: str) -> str:
         else "what differs between them adds to the error"
     )
     return f"No level of {replicate!r} is in both arms: {known}."
-
-
-def _control(compartment: str | None, condition: str, control: Any) -> Any:
-    if control is not None:
-        return control
-    if condition != schema.CONDITION:
-        msg = (
-            f"The arms are levels of obs[{condition!r}], for which no control is known. Name it, "
-            "for example control='0'."
-        )
-        raise DesignError(msg)
-    return _CONTROL.get(str(compartment), schema.TUMOR_MONO)
 
 
 def _remarks(adata: AnnData, samples: Samples, design: Design) -> tuple[str, ...]:

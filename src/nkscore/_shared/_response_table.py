@@ -10,7 +10,7 @@ import numpy as np
 import pandas as pd
 
 from nkscore import schema
-from nkscore.errors import DesignError, MissingKeyError
+from nkscore.errors import DesignError, MissingKeyError, WrongScaleError
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -47,8 +47,14 @@ class ResponseTable:
 def response_matrices(
     table: pd.DataFrame, needed: Sequence[str], optional: Sequence[str] = ()
 ) -> ResponseTable:
-    """Check a table of responses and lay it out as matrices."""
+    """Check a table of responses, which has rows, and lay it out as matrices."""
     columns = _columns(table, ["tumor", "gene", *needed], optional)
+    if table.empty:
+        msg = (
+            "The table has no rows; one row per line and gene is needed. Look at what selected its "
+            "rows."
+        )
+        raise DesignError(msg)
     text = {
         name: table[columns[name]].astype("string").to_numpy(dtype=object, na_value=None)
         for name in ("tumor", "gene")
@@ -70,11 +76,22 @@ def response_matrices(
     for name in [*needed, *optional]:
         if name in columns:
             matrix = np.full(len(genes) * len(lines), np.nan)
-            matrix[flat] = pd.to_numeric(table[columns[name]]).to_numpy(dtype=float)
+            matrix[flat] = _numbers(table[columns[name]])
             values[name] = matrix.reshape(len(genes), len(lines))
     return ResponseTable(
         list(map(str, genes)), list(map(str, lines)), values, _lineage(table, lines, line_code)
     )
+
+
+def _numbers(column: pd.Series) -> Any:
+    try:
+        return pd.to_numeric(column).to_numpy(dtype=float, na_value=np.nan)
+    except (TypeError, ValueError) as error:
+        msg = (
+            f"Column {column.name!r} of the table holds what is no number ({error}). Convert it, "
+            "with pandas.to_numeric(errors='coerce') where other text means missing."
+        )
+        raise WrongScaleError(msg) from error
 
 
 def _columns(table: pd.DataFrame, needed: Sequence[str], optional: Sequence[str]) -> dict[str, str]:

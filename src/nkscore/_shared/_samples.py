@@ -10,6 +10,7 @@ import numpy as np
 import pandas as pd
 
 from nkscore import schema
+from nkscore._shared._choices import passed_qc
 from nkscore.errors import DesignError
 
 if TYPE_CHECKING:
@@ -55,15 +56,14 @@ def compartment_samples(
     """
     columns = list(dict.fromkeys([schema.SAMPLE, *columns]))
     schema.require(adata, "obs", columns, "pp.demultiplex")
-    inside = adata.obs[schema.SAMPLE].notna().to_numpy()
+    inside = adata.obs[schema.SAMPLE].notna().to_numpy() & passed_qc(adata)
     if compartment is not None:
         schema.require(adata, "obs", [schema.COMPARTMENT], "pp.compartments")
         inside = inside & (adata.obs[schema.COMPARTMENT] == compartment).to_numpy()
-    if schema.QC_PASS in adata.obs:
-        inside = inside & adata.obs[schema.QC_PASS].to_numpy(dtype=bool)
     if not inside.any():
+        which = "in" if compartment is None else f"in compartment {compartment!r} of"
         msg = (
-            f"No cell lies in compartment {compartment!r} of any sample. Check "
+            f"No cell lies {which} any sample. Check "
             "adata.obs['compartment'].value_counts() and which samples hold such cells."
         )
         raise DesignError(msg)
@@ -78,17 +78,27 @@ def compartment_samples(
     well_of = dict(zip(names[inside], wells[inside], strict=True))
     table[WELL] = table[schema.SAMPLE].map(well_of)
     table["n_cells"] = np.bincount(codes[codes >= 0], minlength=len(levels))
-    samples = Samples(table, codes)
+    return _large_enough(Samples(table, codes), compartment, min_cells)
+
+
+def _large_enough(samples: Samples, compartment: str | None, min_cells: int) -> Samples:
+    table = samples.table
     small = table["n_cells"] < min_cells
-    if small.any():
-        names_small = ", ".join(table.loc[small, schema.SAMPLE].head(10))
-        _LOG.warning(
-            "%d of %d samples have fewer than %d %scells and are left out: %s",
-            int(small.sum()), len(table), min_cells, f"{compartment} " if compartment else "",
-            names_small,
-        )  # fmt: skip
-        samples = samples.keep(~small)
-    return samples
+    if small.all():
+        msg = (
+            f"No sample has {min_cells} cells of the compartment (min_cells); the largest has "
+            f"{table['n_cells'].max()}. Lower min_cells, or check "
+            "adata.obs['compartment'].value_counts()."
+        )
+        raise DesignError(msg)
+    if not small.any():
+        return samples
+    names = ", ".join(table.loc[small, schema.SAMPLE].head(10))
+    _LOG.warning(
+        "%d of %d samples have fewer than %d %scells and are left out: %s",
+        int(small.sum()), len(table), min_cells, f"{compartment} " if compartment else "", names,
+    )  # fmt: skip
+    return samples.keep(~small)
 
 
 def _divided(obs: pd.DataFrame, wells: Any, inside: Any, split: Sequence[str]) -> tuple[Any, Any]:
@@ -135,15 +145,31 @@ def labels(table: pd.DataFrame, column: str) -> np.ndarray[Any, np.dtype[np.obje
     return np.array([None if pd.isna(v) else str(v) for v in values], dtype=object)
 
 
+def control_of(compartment: str | None, *, condition: str, control: Any) -> Any:
+    """Return the control level: as given, else the monoculture of the compartment."""
+    if control is not None:
+        return control
+    if condition != schema.CONDITION:
+        msg = (
+            f"The arms are levels of obs[{condition!r}], for which no control is known. Name it, "
+            "for example control='0'."
+        )
+        raise DesignError(msg)
+    return schema.NK_MONO if compartment == schema.NK else schema.TUMOR_MONO
+
+
 def at_level(table: pd.DataFrame, column: str, level: Any) -> Any:
     """Return which samples have a level; numbers are compared as numbers (24 is 24.0)."""
-    values = table[column]
-    if pd.api.types.is_numeric_dtype(values) and not pd.api.types.is_bool_dtype(values):
+    return np.array([_same(value, level) for value in table[column]], dtype=bool)
+
+
+def _same(value: Any, level: Any) -> bool:
+    if isinstance(value, (int, float, np.number)) and not isinstance(value, bool):
         try:
-            return (values == float(level)).to_numpy(dtype=bool)
+            return float(value) == float(level)
         except (TypeError, ValueError):
-            return np.zeros(len(values), dtype=bool)
-    return labels(table, column) == str(level)
+            return False
+    return not pd.isna(value) and str(value) == str(level)
 
 
 def arms(
@@ -153,9 +179,6 @@ def arms(
 
     Adds the column ``treated``. Raises :class:`DesignError` where an arm is empty.
     """
-    if str(treated) == str(control):
-        msg = f"Both arms are {treated!r}. Name two different levels of obs[{column!r}]."
-        raise DesignError(msg)
     member = {name: at_level(samples.table, column, name) for name in (treated, control)}
     for name, here in member.items():
         if not here.any():
@@ -165,25 +188,40 @@ def arms(
                 "Name conditions that the sample sheet holds for this compartment."
             )
             raise DesignError(msg)
+    if (member[treated] & member[control]).any():
+        msg = f"Both arms are {treated!r}. Name two different levels of obs[{column!r}]."
+        raise DesignError(msg)
     samples = samples.keep(member[treated] | member[control])
     table = samples.table.assign(treated=at_level(samples.table, column, treated))
-    group = labels(table, by)
-    is_treated = table["treated"].to_numpy()
-    nameless = np.array([g is None for g in group]) & is_treated
+    keep = _comparable(table, by=by, arms=f"both {treated!r} and {control!r}")
+    return Samples(table, samples.codes).keep(keep)
+
+
+def _comparable(table: pd.DataFrame, *, by: str, arms: str) -> Any:
+    """Return which samples are of a line that both arms have, or share their controls."""
+    group, treated = labels(table, by), table["treated"].to_numpy()
+    named = np.array([g is not None for g in group])
+    if not named[treated].any():
+        msg = (
+            f"No treated sample has a value of obs[{by!r}], by whose levels samples are compared. "
+            "Fill it from the sample sheet, or name another column in by."
+        )
+        raise DesignError(msg)
+    nameless = treated & ~named
     if nameless.any():
         which = ", ".join(table.loc[nameless, schema.SAMPLE].head(10))
         _LOG.warning("Treated samples without obs[%r], left out: %s", by, which)
-    keep = ~nameless
-    if not all(g is None for g in group[~is_treated]):
-        both = (set(group[is_treated]) & set(group[~is_treated])) - {None}
-        keep = np.array([g in both for g in group])
-        lost = sorted({str(g) for g in group[~keep]} - {"None"})
-        if lost:
-            _LOG.warning("No sample of both arms, left out: %s", ", ".join(lost))
-        if not keep.any():
-            msg = (
-                f"No {by} has samples of both {treated!r} and {control!r}. Each needs at least one "
-                "of either; lines without a monoculture cannot be compared with themselves."
-            )
-            raise DesignError(msg)
-    return Samples(table, samples.codes).keep(keep)
+    if not named[~treated].any():
+        return ~nameless
+    both = (set(group[treated]) & set(group[~treated])) - {None}
+    keep = np.array([g in both for g in group])
+    lost = sorted({str(g) for g in group[~keep]} - {"None"})
+    if lost:
+        _LOG.warning("No sample of both arms, left out: %s", ", ".join(lost))
+    if not keep.any():
+        msg = (
+            f"No {by} has samples of {arms}. Each needs at least one of either; lines without a "
+            "monoculture cannot be compared with themselves."
+        )
+        raise DesignError(msg)
+    return keep

@@ -53,7 +53,7 @@ def state_counts(
 
     ``source`` is an AnnData or a table with one row per sample and state that holds ``sample``,
     ``state``, ``n_cells`` and ``columns``. Samples with fewer than ``min_cells`` cells are left
-    out with a log line.
+    out with a log line; at least one is left, else :class:`DesignError`.
     """
     if isinstance(source, pd.DataFrame):
         made = _from_table(source, columns)
@@ -64,6 +64,12 @@ def state_counts(
         made = StateCounts(made.table, made.counts.loc[:, shown])
     n_cells = made.counts.sum(axis=1).to_numpy()
     enough = n_cells >= max(1, min_cells)
+    if not enough.any():
+        msg = (
+            f"No sample has {min_cells} cells with a called state (min_cells); the largest has "
+            f"{n_cells.max(initial=0)}. Lower min_cells, or look at why so few states were called."
+        )
+        raise DesignError(msg)
     if not enough.all():
         few = ", ".join(made.table.loc[~enough, schema.SAMPLE].astype(str).head(10))
         _LOG.warning("Fewer than %d cells with a called state, left out: %s", min_cells, few)

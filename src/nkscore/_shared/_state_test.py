@@ -29,8 +29,8 @@ def compare_states(found: StateCounts, *, by: str, replicate: str) -> pd.DataFra
     if present.sum() < 2:
         names = ", ".join(map(str, found.counts.columns[present])) or "none"
         msg = (
-            f"All cells of the samples compared are in one state ({names}); a shift needs at "
-            "least two. Check the calls of states, or set include_unassigned=True."
+            f"All called cells of the samples compared are in one state ({names}); a comparison "
+            "of shares needs at least two. Check the calls of states."
         )
         raise DesignError(msg)
     k = found.counts.to_numpy(dtype=float)[:, present]

@@ -35,6 +35,9 @@ class Arm:
 def strata_of(adata: AnnData, names: list[str]) -> tuple[Any, list[str]]:
     """Return the stratum of each cell as a number, -1 where it is missing, and the names."""
     schema.require(adata, "obs", names, "the function that calls these strata")
+    if not names:
+        msg = "No strata are named; at least one column of obs is needed, such as 'tumor_state'."
+        raise DesignError(msg)
     text = pd.Series("", index=np.arange(adata.n_obs), dtype=object)
     missing = np.zeros(adata.n_obs, dtype=bool)
     for i, name in enumerate(names):

@@ -10,6 +10,7 @@ import numpy as np
 import pandas as pd
 
 from nkscore import schema, stats
+from nkscore._shared._choices import passed_qc
 from nkscore.errors import DesignError, GeneCoverageError, MissingKeyError
 from nkscore.signatures import Signature, dormancy_components, match
 from nkscore.signatures._programs import (
@@ -179,9 +180,7 @@ def _component_sets() -> dict[str, Signature]:
 def tumor_cells(adata: AnnData, by: str, batch: str | None, *, min_cells: int) -> TumorCells:
     """Return the tumor cells of lines that have enough of them."""
     inside = (adata.obs[schema.COMPARTMENT] == schema.TUMOR_CELLS).to_numpy()
-    inside = inside & adata.obs[by].notna().to_numpy()
-    if schema.QC_PASS in adata.obs:
-        inside = inside & adata.obs[schema.QC_PASS].to_numpy(dtype=bool)
+    inside = inside & adata.obs[by].notna().to_numpy() & passed_qc(adata)
     lines = adata.obs[by].astype(str).to_numpy()
     sizes = pd.Series(lines[inside]).value_counts()
     large = sizes.index[sizes >= min_cells]

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import csv
+import logging
 import re
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
@@ -9,7 +11,7 @@ from typing import TYPE_CHECKING, Any, Final
 import numpy as np
 import pandas as pd
 
-from nkscore.errors import MissingKeyError, WrongScaleError
+from nkscore.errors import DesignError, MissingKeyError, WrongScaleError
 from nkscore.io._mtx import opened
 
 if TYPE_CHECKING:
@@ -21,6 +23,7 @@ _DESCRIBING: Final = {
     "dilution": "dilution", "sampling errors": "", "group": "group", "gate": "",
 }  # fmt: skip
 _EMPTY: Final = {"", "nan", "n/a", "na", "***", "---", "none"}
+_LOG = logging.getLogger("nkscore")
 _LOOKED_AT: Final = 60
 _RULES: Final = ("limit", "half_limit", "missing")
 
@@ -31,7 +34,7 @@ def read_bioplex(
     sheet: str | int = 0,
     below: str = "limit",
     above: str = "limit",
-    analytes: Sequence[str] | None = None,
+    analytes: str | Sequence[str] | None = None,
 ) -> pd.DataFrame:
     """Read concentrations of a cytokine panel with the marks of the reader's software.
 
@@ -43,7 +46,7 @@ def read_bioplex(
     path
         Export of observed concentrations, pg/ml: ``.csv`` or ``.tsv`` (plain or gzipped), or
         ``.xlsx`` (needs openpyxl). Lines above the header row (the one with ``Well``,
-        ``Description`` or ``Sample``) are skipped.
+        ``Description`` or ``Sample``) are skipped, and what stands below the first empty row.
     sheet
         Name or number of the sheet of a workbook.
     below, above
@@ -65,8 +68,11 @@ def read_bioplex(
     MissingKeyError
         If no header row is found, or an analyte asked for is not there.
     WrongScaleError
-        If a cell holds neither a number nor a mark, or a negative number, or an analyte is out of
-        range in every well and ``below`` or ``above`` asks for its limit.
+        If a cell holds neither a number nor a mark, or a negative number, or a comma of which
+        nothing in its column says whether it sets thousands apart; or if an analyte is out of range
+        in every well and ``below`` or ``above`` asks for its limit.
+    DesignError
+        If two columns hold one analyte.
     ValueError
         If ``below`` or ``above`` is unknown.
 
@@ -101,7 +107,8 @@ def read_bioplex(
     # Below the wells some exports list the limits of the curves.
     blank = (wells == "").all(axis=1).to_numpy()
     last = int(np.argmax(blank)) if blank.any() else len(wells)
-    places = {_analyte_name(name): p for p, name in names.items() if name and not _describes(name)}
+    _log_rest(wells.iloc[last:], path)
+    places = _places(names, path)
     parts = [
         _analyte(body[places[name]].iloc[:last], name, path, below=below, above=above).assign(
             **{column: wells[column].iloc[:last].to_numpy() for column in wells}
@@ -121,7 +128,7 @@ def _cells(path: Path, sheet: str | int) -> pd.DataFrame:
     with opened(path) as stream:
         lines = stream.read().decode("utf-8-sig").splitlines()
     mark = max("\t,;", key=lambda m: sum(line.count(m) for line in lines[:_LOOKED_AT]))
-    rows = [[cell.strip().strip('"') for cell in line.split(mark)] for line in lines]
+    rows = [[cell.strip() for cell in row] for row in csv.reader(lines, delimiter=mark)]
     width = max((len(row) for row in rows), default=0)
     return pd.DataFrame([row + [""] * (width - len(row)) for row in rows], dtype=str)
 
@@ -144,6 +151,32 @@ def _header(cells: pd.DataFrame, path: Path) -> tuple[int, dict[int, str]]:
     raise MissingKeyError(msg)
 
 
+def _log_rest(rest: pd.DataFrame, path: Path) -> None:
+    n = int((rest != "").any(axis=1).sum())
+    if n:
+        _LOG.warning(
+            "%s: %d rows below the first empty one are not read; if they are wells, remove the "
+            "empty row", path, n,
+        )  # fmt: skip
+
+
+def _places(names: dict[int, str], path: Path) -> dict[str, int]:
+    """Return the column of each analyte."""
+    places: dict[str, int] = {}
+    for place, name in names.items():
+        if not name or _describes(name):
+            continue
+        short = _analyte_name(name)
+        if short in places:
+            msg = (
+                f"{path} has two columns of {short!r} ({names[places[short]]!r} and {name!r}). "
+                "Rename or remove one."
+            )
+            raise DesignError(msg)
+        places[short] = place
+    return places
+
+
 def _analyte_name(name: str) -> str:
     return re.sub(r"\s*\(\d+\)$", "", re.sub(r"^(Hu|Ms|Human|Mouse)\s+", "", name))
 
@@ -155,7 +188,7 @@ def _analyte(
     low, high = (text.str.fullmatch(rf"OOR\s*{sign}") for sign in "<>")
     empty = text.str.lower().isin(_EMPTY)
     starred = text.str.contains("*", regex=False) & ~empty
-    plain = text.str.replace("*", "", regex=False).str.replace(",", ".", regex=False)
+    plain = _with_points(text.str.replace("*", "", regex=False).str.strip(), name, path)
     value = pd.to_numeric(plain.where(~(low | high | empty)), errors="coerce")
     bad = (value.isna() & ~(low | high | empty)) | (value < 0)
     if bad.any():
@@ -179,9 +212,27 @@ def _analyte(
     return pd.DataFrame({"analyte": name, "concentration": made, "flag": flag})
 
 
-def _chosen(places: dict[str, int], analytes: Sequence[str] | None, path: Path) -> list[str]:
+def _with_points(text: pd.Series[Any], name: str, path: Path) -> pd.Series[Any]:
+    """Return numbers with a decimal point, of which a comma may be one or set thousands apart."""
+    comma = text.str.contains(",", regex=False)
+    if not comma.any():
+        return text
+    grouped = text.str.fullmatch(r"\d{1,3}(,\d{3})+(\.\d*)?")
+    if text.str.contains(r"\d\.|\.\d").any():
+        return text.where(~grouped, text.str.replace(",", "", regex=False))
+    if (grouped | ~comma).all():
+        msg = (
+            f"{path}, {name}: in {text[comma].iloc[0]!r} the comma may stand for a decimal point "
+            "or set thousands apart. Export numbers without separators of thousands."
+        )
+        raise WrongScaleError(msg)
+    return text.str.replace(",", ".", regex=False)
+
+
+def _chosen(places: dict[str, int], analytes: str | Sequence[str] | None, path: Path) -> list[str]:
     if analytes is None:
         return list(places)
+    analytes = [analytes] if isinstance(analytes, str) else list(analytes)
     unknown = [name for name in analytes if name not in places]
     if unknown or not analytes:
         msg = f"{path} has no {', '.join(unknown) or 'such analyte'}; it has {', '.join(places)}."

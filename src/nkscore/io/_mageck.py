@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import csv
 import math
 import re
 from pathlib import Path
@@ -74,11 +75,11 @@ def read_mageck(
     Raises
     ------
     MissingKeyError
-        If the columns are those of no known kind.
+        If the file is no table, or its columns are those of no known kind.
     WrongScaleError
         If a p-value is outside 0 to 1, or a count is negative or no number.
     GeneCoverageError
-        If genes are repeated, or ``orthologs`` names none of them.
+        If there are no rows, genes are repeated, or ``orthologs`` names none of them.
 
     Notes
     -----
@@ -96,11 +97,18 @@ def read_mageck(
     [['k562', 'NCR3LG1', 2.5, 2e-05]]
     """
     path = Path(path)
-    table = pd.read_csv(
-        path, sep=None, engine="python", na_values=["NA", ""], keep_default_na=False
-    )
+    try:
+        table = pd.read_csv(
+            path, sep=None, engine="python", na_values=["NA", ""], keep_default_na=False
+        )
+    except (csv.Error, pd.errors.ParserError, pd.errors.EmptyDataError) as error:
+        msg = f"{path} is empty or no table ({error}). Take the file as the program wrote it."
+        raise MissingKeyError(msg) from error
     table.columns = [str(column).strip() for column in table.columns]
     kind, read = _kind(table, path)
+    if table.empty:
+        msg = f"{path} has a header and no rows. Take the file as the program wrote it."
+        raise GeneCoverageError(msg)
     made = read(table, path)
     made.insert(0, "screen", screen or path.name.split(".")[0])
     unnamed = made["gene"].isna()

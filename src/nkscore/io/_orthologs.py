@@ -66,6 +66,6 @@ def _mapping(genes: pd.Series, orthologs: Any) -> dict[str, str]:
             "are needed. Rename them."
         )
         raise MissingKeyError(msg)
-    pairs = pairs[["mouse", "human"]].dropna().drop_duplicates()
+    pairs = pairs[["mouse", "human"]].replace("", None).dropna().drop_duplicates()
     single = ~pairs["mouse"].duplicated(keep=False) & ~pairs["human"].duplicated(keep=False)
     return dict(zip(pairs.loc[single, "mouse"], pairs.loc[single, "human"], strict=True))

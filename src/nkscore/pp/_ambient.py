@@ -9,9 +9,10 @@ import numpy as np
 import pandas as pd
 
 from nkscore import schema, signatures
+from nkscore._shared._choices import passed_qc
+from nkscore._shared._options import check_part, check_positive
 from nkscore._shared._samples import Samples, compartment_samples, labels
 from nkscore.errors import DesignError, GeneCoverageError, WrongScaleError
-from nkscore.pp._options import check_positive, check_share
 from nkscore.pp._references import identity_genes
 from nkscore.stats import ambient_share, group_sums
 
@@ -100,7 +101,7 @@ def ambient(
     True
     """
     schema.check_input(adata)
-    check_share("confidence", confidence)
+    check_part("confidence", confidence)
     check_positive("fold", fold)
     columns = [schema.LANE, schema.TUMOR, schema.CONDITION]
     samples = compartment_samples(adata, schema.TUMOR_CELLS, columns=columns, min_cells=min_cells)
@@ -178,9 +179,7 @@ def _soups(
 ) -> tuple[dict[str, Floats], dict[str, Floats]]:
     """Return the ambient profile of each lane and the part of it that NK cells gave."""
     lane = adata.obs[schema.LANE].astype(str).to_numpy()
-    use = np.ones(adata.n_obs, dtype=bool)
-    if schema.QC_PASS in adata.obs:
-        use = adata.obs[schema.QC_PASS].to_numpy(dtype=bool)
+    use = passed_qc(adata)
     is_nk = (adata.obs[schema.COMPARTMENT] == schema.NK).to_numpy()
     number = {name: i for i, name in enumerate(lanes)}
     code = np.array([number.get(name, -1) for name in lane])

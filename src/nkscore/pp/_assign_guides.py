@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import logging
-import re
-from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -12,7 +10,9 @@ import pandas as pd
 from scipy import sparse
 
 from nkscore import schema
+from nkscore._shared._options import check_shares
 from nkscore.errors import DesignError, MissingKeyError, WrongScaleError
+from nkscore.pp._guide_library import CONTROLS, genes_of
 from nkscore.stats import guide_mixture
 
 if TYPE_CHECKING:
@@ -20,9 +20,6 @@ if TYPE_CHECKING:
 
 _LOG = logging.getLogger("nkscore")
 _CLASSES = ("single", "multiple", "none")
-#: Guides that target nothing, by the name of their gene or their own.
-CONTROLS = r"(?i)^(?:non-?targeting|nt|ntc|neg(?:ative)?|ctrl|control|scramble|safe|intergenic)\b.*"
-_NAME = re.compile(r"^(?:sg)?(?P<gene>.+?)(?:[._-]?(?:sg|g)?[._-]?\d+)$")
 
 
 def assign_guides(
@@ -47,7 +44,8 @@ def assign_guides(
         Cells × genes.
     library
         Gene of each guide: a mapping, or a table with columns ``guide`` and ``gene``. By default
-        read from names such as ``STAT1g2``, ``sgSTAT1.2`` or ``STAT1_2``.
+        read from names such as ``STAT1g2``, ``sgSTAT1.2`` or ``STAT1_2``; of controls from ``NT1``
+        too.
     method
         ``"mixture"``: background and signal of each guide (:func:`nkscore.stats.guide_mixture`).
         ``"rules"``: by gene, a cell is ``single`` if its first gene has more than ``min_share`` of
@@ -59,14 +57,15 @@ def assign_guides(
     min_umi, min_share, max_second_share
         Of ``rules``.
     controls
-        Regular expression of non-targeting guides (or of their ``gene``); they get the perturbation
-        ``non-targeting``.
+        Regular expression of the genes of non-targeting guides, or of the guides themselves; they
+        get the perturbation ``non-targeting``.
 
     Returns
     -------
     None
         Writes ``obs["perturbation"]`` (categorical: genes and ``non-targeting``; missing unless
-        single), ``obs["guide"]`` (categorical; the guide with most UMIs, missing unless single),
+        single), ``obs["guide"]`` (categorical; the guide with most UMIs, missing unless single;
+        where two of a gene have as many, the cell is ``none``),
         ``obs["guide_class"]`` (``single``, ``multiple``, ``none``), ``obs["guide_confidence"]``
         (float64, probability of the class and gene; missing for ``rules``) and
         ``uns["nkscore"]["pp.assign_guides"]`` with cells per guide.
@@ -78,9 +77,9 @@ def assign_guides(
     WrongScaleError
         If guide counts are not counts.
     DesignError
-        If guides or names are repeated, or no guide is a control and none has a gene.
+        If guides are repeated, or there is none.
     ValueError
-        If the method is unknown.
+        If the method is unknown, or a share outside 0 to 1.
 
     Notes
     -----
@@ -105,8 +104,11 @@ def assign_guides(
     if method not in {"mixture", "rules"}:
         msg = f"Unknown method {method!r}. Known: mixture, rules."
         raise ValueError(msg)
+    check_shares(
+        min_confidence=min_confidence, min_share=min_share, max_second_share=max_second_share
+    )
     counts, guides = _guide_counts(adata)
-    genes = _genes_of(guides, library, controls)
+    genes = genes_of(guides, library, controls)
     depth = np.asarray(adata.layers[schema.COUNTS].sum(axis=1), dtype=float).ravel()
     parts = []
     for rows in _lanes(adata):
@@ -146,12 +148,19 @@ def _guide_counts(adata: AnnData) -> tuple[Any, list[str]]:
         )
         raise MissingKeyError(msg)
     guides = [str(name) for name in table.columns]
+    if not guides:
+        msg = "obsm['guides'] has no columns; one per guide is needed. Load the guide counts again."
+        raise DesignError(msg)
     repeated = sorted({name for name in guides if guides.count(name) > 1})
     if repeated:
         msg = f"obsm['guides'] holds {repeated[0]!r} twice; each guide is one column. Sum them."
         raise DesignError(msg)
     sparse_columns = all(isinstance(kind, pd.SparseDtype) for kind in table.dtypes)
-    made = table.sparse.to_coo() if sparse_columns and guides else table.to_numpy(dtype=float)
+    try:
+        made = table.sparse.to_coo() if sparse_columns else table.to_numpy(dtype=float)
+    except (TypeError, ValueError) as error:
+        msg = f"obsm['guides'] holds more than numbers ({error}); raw UMI counts are needed."
+        raise WrongScaleError(msg) from error
     values = sparse.csr_matrix(made, dtype=np.float64)
     bad = ~np.isfinite(values.data) | (values.data < 0) | (values.data != np.round(values.data))
     if bad.any():
@@ -159,42 +168,6 @@ def _guide_counts(adata: AnnData) -> tuple[Any, list[str]]:
         msg = f"obsm['guides'] holds {found:g}; raw UMI counts (0, 1, 2, ...) are needed."
         raise WrongScaleError(msg)
     return values, guides
-
-
-def _genes_of(guides: list[str], library: Any, controls: str) -> list[str]:
-    """Return the perturbation of each guide."""
-    if library is None:
-        known = {guide: found["gene"] for guide in guides if (found := _NAME.match(guide))}
-        remedy = "Give library=, a mapping from guide to gene."
-    else:
-        known = dict(library) if isinstance(library, Mapping) else _from_table(library)
-        remedy = "Add it to the library."
-    missing = [guide for guide in guides if not known.get(guide)]
-    if missing:
-        msg = f"The gene of {len(missing)} guides is not known, first of {missing[0]!r}. {remedy}"
-        raise MissingKeyError(msg)
-    silent = re.compile(controls)
-    return [
-        schema.NON_TARGETING if silent.match(str(known[g])) or silent.match(g) else str(known[g])
-        for g in guides
-    ]
-
-
-def _from_table(library: Any) -> dict[str, str]:
-    columns = {str(c).lower(): c for c in getattr(library, "columns", ())}
-    guide = next((columns[c] for c in ("guide", "sgrna_name", "sgrna", "id") if c in columns), None)
-    gene = next((columns[c] for c in ("gene", "target", "target_gene_name") if c in columns), None)
-    if guide is None or gene is None:
-        msg = (
-            f"The library has the columns {', '.join(map(str, columns.values())) or 'none'}; "
-            "'guide' and 'gene' are needed. Rename them."
-        )
-        raise MissingKeyError(msg)
-    repeated = library[guide].duplicated()
-    if repeated.any():
-        msg = f"The library holds the guide {library.loc[repeated, guide].iloc[0]!r} twice."
-        raise DesignError(msg)
-    return dict(zip(library[guide].astype(str), library[gene].astype(str), strict=True))
 
 
 def _lanes(adata: AnnData) -> list[Any]:

@@ -9,9 +9,9 @@ import numpy as np
 from scipy import sparse
 
 from nkscore import schema
+from nkscore._shared._options import check_part
 from nkscore._shared._samples import labels
 from nkscore.pp._marker_references import marker_references
-from nkscore.pp._options import check_share
 from nkscore.pp._references import Reference, monoculture_references
 from nkscore.stats import class_posterior, fit_concentration
 
@@ -107,7 +107,7 @@ def compartments(
     if evidence not in {"auto", "monocultures", "markers"}:
         msg = f"Unknown evidence {evidence!r}. Known: auto, monocultures, markers."
         raise ValueError(msg)
-    check_share("min_confidence", min_confidence)
+    check_part("min_confidence", min_confidence)
     source, references = _references(adata, evidence, min_cells=min_cells)
     call = np.full(adata.n_obs, schema.UNASSIGNED, dtype=object)
     confidence = np.zeros(adata.n_obs)

@@ -11,9 +11,9 @@ import pandas as pd
 from tqdm import tqdm
 
 from nkscore import schema
+from nkscore._shared._options import check_part
 from nkscore.errors import MissingKeyError, SampleSheetError, WrongScaleError
 from nkscore.pp._demultiplex_methods import METHODS, LaneFit, Options
-from nkscore.pp._options import check_share
 
 if TYPE_CHECKING:
     from anndata import AnnData
@@ -139,8 +139,8 @@ def _check_options(method: str, options: Options, min_confidence: float) -> None
                 "negative, singlet, doublet."
             )
             raise ValueError(msg)
-    check_share("positive_quantile", options.positive_quantile)
-    check_share("min_confidence", min_confidence)
+    check_part("positive_quantile", options.positive_quantile)
+    check_part("min_confidence", min_confidence)
 
 
 def _depth(adata: AnnData) -> Any:

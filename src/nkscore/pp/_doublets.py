@@ -11,6 +11,8 @@ from scipy import sparse
 from tqdm import tqdm
 
 from nkscore import schema
+from nkscore._shared._choices import passed_qc
+from nkscore._shared._options import seed_of
 from nkscore.scoring import as_rows
 
 if TYPE_CHECKING:
@@ -21,7 +23,11 @@ _FEWEST = 50
 
 
 def doublet_scores(
-    adata: AnnData, *, by: str = schema.LANE, expected_rate: float = 0.06, seed: int = 0
+    adata: AnnData,
+    *,
+    by: str = schema.LANE,
+    expected_rate: float = 0.06,
+    rng: int | np.random.Generator | None = 0,
 ) -> None:
     """Score each cell by how much it resembles simulated doublets of its lane.
 
@@ -39,8 +45,8 @@ def doublet_scores(
         Column of ``obs`` whose levels are scored on their own.
     expected_rate
         Expected share of doublets, 0 to 1; about 0.8 % per 1,000 cells loaded on a 10x lane.
-    seed
-        Seed of the simulated doublets.
+    rng
+        Seed of the simulated doublets, or a generator.
 
     Returns
     -------
@@ -78,9 +84,7 @@ def doublet_scores(
         msg = f"expected_rate is {expected_rate}; a share between 0 and 1 is needed, such as 0.06."
         raise ValueError(msg)
     rows = as_rows(adata.layers[schema.COUNTS])
-    usable = np.ones(adata.n_obs, dtype=bool)
-    if schema.QC_PASS in adata.obs:
-        usable = adata.obs[schema.QC_PASS].to_numpy(dtype=bool)
+    usable, seed = passed_qc(adata), seed_of(rng)
     groups = adata.obs[by].astype(str).to_numpy()
     score = np.full(adata.n_obs, np.nan)
     for name in tqdm(sorted(set(groups)), desc="doublet scores", disable=None, leave=False):
@@ -103,5 +107,5 @@ def doublet_scores(
         adata,
         "pp.doublet_scores",
         function="pp.doublet_scores",
-        options={"by": by, "expected_rate": expected_rate, "seed": seed},
+        options={"by": by, "expected_rate": expected_rate, "rng": seed},
     )

@@ -9,7 +9,8 @@ import numpy as np
 import pandas as pd
 
 from nkscore import schema
-from nkscore.pp._options import check_names
+from nkscore._shared._choices import passed_qc
+from nkscore._shared._options import check_names
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -66,7 +67,7 @@ def keep(
     judged = False
     if schema.QC_PASS in adata.obs:
         judged = True
-        failed = ~adata.obs[schema.QC_PASS].to_numpy(dtype=bool)
+        failed = ~passed_qc(adata)
         reason[failed] = "qc: " + adata.obs[schema.QC_REASON].astype(str).to_numpy()[failed]
     if isinstance(hashtag_classes, str):
         hashtag_classes = [hashtag_classes]

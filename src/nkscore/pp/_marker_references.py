@@ -11,8 +11,9 @@ import pandas as pd
 from scipy import sparse
 
 from nkscore import schema, signatures
+from nkscore._shared._choices import passed_qc
 from nkscore.errors import DesignError, NkscoreWarning
-from nkscore.pp._references import Reference, identity_genes, usable_cells
+from nkscore.pp._references import Reference, identity_genes
 from nkscore.scoring import RANK_AUC, as_rows, gene_sets, run
 from nkscore.stats import group_sums, marker_genes
 
@@ -43,7 +44,7 @@ def marker_references(adata: AnnData, *, min_cells: int) -> list[Reference]:
     Clusters where the NK panel scores highest are NK clusters. Their cells are judged against
     T cells, the hardest to tell; cells of other clusters against NK cells.
     """
-    n_usable = int(usable_cells(adata).sum())
+    n_usable = int(passed_qc(adata).sum())
     if n_usable < min_cells:
         msg = (
             f"{n_usable} of {adata.n_obs} cells passed QC; at least {min_cells} are needed to find "
@@ -108,7 +109,7 @@ def _clusters(adata: AnnData) -> Positions:
     import anndata
     import scanpy as sc
 
-    usable = usable_cells(adata)
+    usable = passed_qc(adata)
     shell = anndata.AnnData(
         X=sparse.csr_matrix(as_rows(adata.layers[schema.COUNTS])[usable], dtype=np.float32),
         var=pd.DataFrame(index=adata.var_names),

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from nkscore import schema, signatures
+from nkscore._shared._choices import passed_qc
 from nkscore._shared._samples import labels
 from nkscore.errors import DesignError
 from nkscore.stats import Markers, group_sums, marker_genes
@@ -32,12 +33,6 @@ class Reference:
     markers: Markers
 
 
-def usable_cells(adata: AnnData) -> Any:
-    if schema.QC_PASS in adata.obs:
-        return adata.obs[schema.QC_PASS].to_numpy(dtype=bool)
-    return np.ones(adata.n_obs, dtype=bool)
-
-
 def identity_genes(adata: AnnData) -> Any:
     induced = {gene for name in _INDUCED for gene in signatures.get(name).genes}
     names = adata.var_names.astype(str)
@@ -57,7 +52,7 @@ def monoculture_references(
     condition = adata.obs[schema.CONDITION].astype(object).to_numpy()
     # As text: lines such as 697 may come as numbers from the user's own table.
     tumor = labels(adata.obs, schema.TUMOR)
-    usable = usable_cells(adata)
+    usable = passed_qc(adata)
     nk = usable & (condition == schema.NK_MONO)
     mono = usable & (condition == schema.TUMOR_MONO)
     known = sorted(set(tumor[mono]) - {None})

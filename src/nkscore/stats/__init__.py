@@ -40,7 +40,12 @@ from nkscore.stats._linear import (
 from nkscore.stats._location import Shift, complete_blocks, shift_between, shift_within
 from nkscore.stats._marker_cells import MarkerCells
 from nkscore.stats._marker_mixture import MarkerModel, marker_posterior
-from nkscore.stats._marker_presence import fit_informed, fit_present_states, marker_agreement
+from nkscore.stats._marker_presence import (
+    fit_informed,
+    fit_present_states,
+    marker_agreement,
+    with_doubt,
+)
 from nkscore.stats._meta_analysis import Pooled, between_variance, random_effects
 from nkscore.stats._normalization import log_cpm, tmm_factors
 from nkscore.stats._perturbation import (
@@ -161,6 +166,7 @@ __all__ = [
     "unit_spread",
     "voom",
     "welch_test",
+    "with_doubt",
     "without_replicates",
     "without_zeros",
 ]  # fmt: skip

@@ -9,15 +9,18 @@ other gene, they say nothing.
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from scipy import sparse
 from scipy.optimize import minimize_scalar
 from scipy.special import ndtri
 
-from nkscore.stats._marker_cells import MarkerCells, half_of
+from nkscore.stats._marker_cells import alike, half_of
 from nkscore.stats._marker_mixture import normalized
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
 
 Floats = np.ndarray[Any, np.dtype[np.float64]]
 Integers = np.ndarray[Any, np.dtype[np.int64]]
@@ -164,12 +167,13 @@ def _noise(
 
 
 def companion_evidence(
-    companions: Companions, counts: Any, depth: Floats, group: Integers
+    companions: Companions, take: Callable[[Integers], Any], depth: Floats, group: Integers
 ) -> Floats:
     """Return the log likelihood of each class in each cell (mean over classes: 0).
 
-    ``counts`` holds the columns ``companions.genes``. A cell is judged by what was learned from
-    the other half.
+    ``take`` returns the counts of some cells in the columns ``companions.genes``: of all cells at
+    once they could be another copy of the data. A cell is judged by what was learned from the
+    other half.
     """
     half = half_of(depth)
     out = np.zeros((depth.size, companions.log_fold.shape[1]))
@@ -177,14 +181,14 @@ def companion_evidence(
         rows = np.flatnonzero(half != number)
         if not rows.size:
             continue
-        cells = MarkerCells.of(counts[rows], depth[rows], group[rows])
         folds = np.exp(companions.log_fold[number])
         dispersion = companions.dispersion[number]
-        for block in cells.blocks:
-            mean = block.depth * companions.rate[number, block.donor] * folds
+        for inside in alike(depth[rows], group[rows]):
+            block = rows[inside]
+            mean = depth[block].mean() * companions.rate[number, group[block[0]]] * folds
             spread = np.log1p(mean * dispersion)
-            found = block.counts @ (np.log(mean) - spread).T - (spread / dispersion).sum(axis=1)
-            out[rows[cells.order[block.rows]]] = found
+            found = take(block) @ (np.log(mean) - spread).T
+            out[block] = found - (spread / dispersion).sum(axis=1)
     return np.asarray(out - out.mean(axis=1, keepdims=True))
 
 

@@ -48,24 +48,22 @@ class MarkerCells:
     def of(cls, counts: Any, depth: Floats, donor: Integers) -> MarkerCells:
         """Sort cells into blocks; the order in which they are given does not matter."""
         n_donors = int(donor.max()) + 1
-        n_bins = int(np.clip(depth.size // (_BLOCK_CELLS * n_donors), _LEAST_BINS, _MOST_BINS))
-        edges = _edges(depth, n_bins)
-        key = donor * (edges.size + 1) + np.searchsorted(edges, depth, side="right")
+        key = _keys(depth, donor)
         matrix = sparse.csr_matrix(counts, dtype=np.float64)
         total = np.asarray(matrix.sum(axis=1)).ravel()
         order = np.lexsort((total, depth, key))
         matrix = matrix[order]
         matrix.eliminate_zeros()
         matrix.sort_indices()
-        names, starts = np.unique(key[order], return_index=True)
+        starts = np.unique(key[order], return_index=True)[1]
         ends = np.append(starts[1:], depth.size)
         dense = matrix.shape[0] * matrix.shape[1] <= _DENSE_SIZE
         blocks = []
-        for name, first, last in zip(names, starts, ends, strict=True):
+        for first, last in zip(starts, ends, strict=True):
             part = matrix[first:last]
             blocks.append(
                 Block(
-                    slice(int(first), int(last)), int(name // (edges.size + 1)),
+                    slice(int(first), int(last)), int(donor[order[first]]),
                     float(depth[order[first:last]].mean()), part.toarray() if dense else part,
                     _squares(part),
                 )
@@ -87,10 +85,12 @@ class MarkerCells:
 
     def _part(self, inside: Flags) -> MarkerCells:
         blocks, start = [], 0
+        dense = int(inside.sum()) * self.blocks[0].counts.shape[1] <= _DENSE_SIZE
         for block in self.blocks:
             chosen = np.flatnonzero(inside[block.rows])
             if chosen.size:
                 part, stop = block.counts[chosen], start + int(chosen.size)
+                part = part.toarray() if dense and sparse.issparse(part) else part
                 other = None if block.other is None else block.other[chosen]
                 blocks.append(
                     replace(block, rows=slice(start, stop), counts=part, other=other,
@@ -114,6 +114,21 @@ class MarkerCells:
     def donors(self) -> Integers:
         """Donor of each block."""
         return np.array([block.donor for block in self.blocks], dtype=np.int64)
+
+
+def alike(depth: Floats, donor: Integers) -> list[Integers]:
+    """Return the positions of the cells of each donor and nearly one depth."""
+    key = _keys(depth, donor)
+    order = np.lexsort((depth, key))
+    starts = np.unique(key[order], return_index=True)[1]
+    return np.split(order, starts[1:])
+
+
+def _keys(depth: Floats, donor: Integers) -> Integers:
+    n_donors = int(donor.max()) + 1
+    n_bins = int(np.clip(depth.size // (_BLOCK_CELLS * n_donors), _LEAST_BINS, _MOST_BINS))
+    edges = _edges(depth, n_bins)
+    return np.asarray(donor * (edges.size + 1) + np.searchsorted(edges, depth, side="right"))
 
 
 def half_of(depth: Floats) -> Integers:

@@ -154,7 +154,7 @@ def _folds(model: MarkerModel, x: Floats, expected: Floats, *, others: bool) -> 
     current = np.exp(model.log_fold)
     own = model.marks != 0
     prior = np.where(own, OWN_PRIOR, _OTHER_PRIOR)
-    centre = np.where(own, np.exp(np.log(_START_FOLD) * model.marks), 1.0)
+    centre = np.where(own, np.exp(first_fold(model.marks)), 1.0)
     new = model.log_fold + np.log((counted + prior * centre) / (awaited + prior * current))
     limit = np.log(_LARGEST_FOLD)
     new = np.where(model.marks > 0, np.clip(new, 0, limit), new)
@@ -162,10 +162,15 @@ def _folds(model: MarkerModel, x: Floats, expected: Floats, *, others: bool) -> 
     return np.asarray(np.where(own | others, np.clip(new, -limit, limit), 0.0))
 
 
+def first_fold(marks: Floats) -> Floats:
+    """Return the natural-log folds that are taken before anything is learned."""
+    return np.asarray(np.log(_START_FOLD) * marks)
+
+
 def start(cells: MarkerCells, marks: Floats) -> MarkerModel:
     """Return the model before the first round: every marker raised (or lowered) fourfold."""
     n_states, n_genes = marks.shape
-    log_fold = np.log(_START_FOLD) * marks
+    log_fold = first_fold(marks)
     total = sum(np.asarray(block.counts.sum(axis=0)).ravel() for block in cells.blocks)
     depth = sum(block.depth * block.counts.shape[0] for block in cells.blocks)
     # A rate below one count in all cells cannot be told from zero.

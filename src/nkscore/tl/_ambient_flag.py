@@ -9,6 +9,8 @@ from scipy.stats import norm
 
 from nkscore import schema, signatures
 from nkscore._shared._ambient_counts import AmbientCounts, ambient_counts
+from nkscore._shared._choices import names_of
+from nkscore._shared._options import check_shares
 from nkscore._shared._samples import Samples, arms, compartment_samples, labels
 from nkscore.errors import DesignError, MissingKeyError
 from nkscore.stats import adjusted_p, remaining_effect
@@ -29,7 +31,7 @@ def flag_ambient(
     *,
     adata: AnnData | None = None,
     compartment: str = schema.TUMOR_CELLS,
-    nk_genes: Iterable[str] | None = None,
+    nk_genes: str | Iterable[str] | None = None,
     treated: str = schema.COCULTURE,
     control: str | None = None,
     min_cells: int = 10,
@@ -91,7 +93,8 @@ def flag_ambient(
     GeneCoverageError
         If gene names of ``adata`` are repeated.
     ValueError
-        If ``compartment`` is neither, or ``"nk"`` without ``adata``.
+        If ``compartment`` is neither, or ``"nk"`` without ``adata``; if a number is out of its
+        range.
 
     Notes
     -----
@@ -111,6 +114,7 @@ def flag_ambient(
     >>> nk.tl.flag_ambient(table)["ambient_suspect"].tolist()
     [True, False]
     """
+    check_shares(alpha=alpha, least_lost=least_lost)
     if compartment not in (schema.NK, schema.TUMOR_CELLS) or (
         compartment == schema.NK and adata is None
     ):
@@ -152,10 +156,10 @@ def flag_ambient(
     return responses.assign(**measured, ambient_suspect=suspect)
 
 
-def _listed(responses: pd.DataFrame, effect: str, nk_genes: Iterable[str] | None) -> Any:
+def _listed(responses: pd.DataFrame, effect: str, nk_genes: str | Iterable[str] | None) -> Any:
     if nk_genes is None:
         nk_genes = [*signatures.get("NK_EXCLUSIVE").up, *signatures.get("NK_SHARED").up]
-    suspect = responses["gene"].isin(list(nk_genes)).to_numpy(dtype=bool)
+    suspect = responses["gene"].isin(names_of(nk_genes)).to_numpy(dtype=bool)
     return suspect & (responses[effect] > 0).to_numpy(dtype=bool)
 
 

@@ -31,7 +31,7 @@ _COLUMNS = [
 
 def associate(
     targets: pd.DataFrame | pd.Series,
-    features: pd.DataFrame | Mapping[str, pd.DataFrame],
+    features: pd.DataFrame | pd.Series | Mapping[str, pd.DataFrame | pd.Series],
     *,
     adjust_for: pd.Series | None = None,
     min_count: int = 5,
@@ -76,9 +76,9 @@ def associate(
     ------
     DesignError
         If tables share fewer than ``min_samples`` samples, a sample is repeated, a target is
-        constant, or no feature can be tested.
+        constant, no feature can be tested, or ``adjust_for`` is no column of distinct samples.
     WrongScaleError
-        If a feature holds infinite values.
+        If a feature or target holds infinite values, or a target text.
     MissingKeyError
         If ``adjust_for`` lacks samples.
 
@@ -97,9 +97,12 @@ def associate(
     >>> nk.tl.associate(auc, genes)[["feature", "effect"]].values.tolist()
     [['HLA-E', 1.0], ['NCR3LG1', -1.0]]
     """
-    frame = targets.to_frame() if isinstance(targets, pd.Series) else targets
+    frame = _unique(_as_frame(targets), "targets")
     families = dict(features) if isinstance(features, Mapping) else {"features": features}
-    frame = _unique(frame, "targets")
+    families = {name: _as_frame(table) for name, table in families.items()}
+    if not families:
+        msg = "features is empty; a table, or a mapping from family to table, is needed."
+        raise DesignError(msg)
     parts: list[pd.DataFrame] = []
     left_out: list[str] = []
     for family, table in families.items():
@@ -135,6 +138,10 @@ def associate(
     return result
 
 
+def _as_frame(table: pd.DataFrame | pd.Series) -> pd.DataFrame:
+    return table.to_frame() if isinstance(table, pd.Series) else table
+
+
 def _unique(table: pd.DataFrame, name: str) -> pd.DataFrame:
     for axis, what in ((table.index, "sample"), (table.columns, "column")):
         if axis.has_duplicates:
@@ -149,9 +156,9 @@ def _shared(frame: pd.DataFrame, table: pd.DataFrame, family: str, *, least: int
     if len(shared) < least:
         msg = (
             f"Targets and {family} share {len(shared)} samples (targets: "
-            f"{', '.join(map(str, frame.index[:3]))}; {family}: "
-            f"{', '.join(map(str, table.index[:3]))}); at least {least} are needed. Samples must "
-            "be the rows, with the same names."
+            f"{', '.join(map(repr, frame.index[:3].tolist()))}; {family}: "
+            f"{', '.join(map(repr, table.index[:3].tolist()))}); at least {least} are "
+            "needed. Samples must be the rows, with the same names."
         )
         raise DesignError(msg)
     return shared
@@ -160,6 +167,9 @@ def _shared(frame: pd.DataFrame, table: pd.DataFrame, family: str, *, least: int
 def _groups(adjust_for: pd.Series | None, shared: pd.Index[Any]) -> Any:
     if adjust_for is None:
         return None
+    if isinstance(adjust_for, pd.DataFrame) or adjust_for.index.has_duplicates:
+        msg = "adjust_for must be one column (a Series) that holds each sample once."
+        raise DesignError(msg)
     groups = adjust_for.reindex(shared)
     if groups.isna().any():
         msg = (
@@ -172,6 +182,11 @@ def _groups(adjust_for: pd.Series | None, shared: pd.Index[Any]) -> Any:
 
 def _columns(table: pd.DataFrame, family: str) -> tuple[Any, Any, Any]:
     """Return names, whether yes-or-no, and values (NaN where missing) of all features."""
+    # True, False and missing in one column make it one of objects.
+    objects = table.columns[[kind.kind == "O" for kind in table.dtypes]]
+    mixed = [c for c in objects if _is_yes_or_no(table[c])]
+    if mixed:
+        table = table.astype(dict.fromkeys(mixed, "boolean"))
     numeric = table.select_dtypes(include=["number", "bool", "boolean"])
     text = [c for c in table.columns if c not in numeric.columns]
     parts = [numeric.astype("float64") if len(numeric.columns) else numeric]
@@ -188,8 +203,20 @@ def _columns(table: pd.DataFrame, family: str) -> tuple[Any, Any, Any]:
     return wide.columns.astype(str).to_numpy(dtype=object), binary, values
 
 
+def _is_yes_or_no(column: pd.Series) -> bool:
+    known = column.dropna()
+    return len(known) > 0 and all(isinstance(value, (bool, np.bool_)) for value in known)
+
+
 def _target(values: pd.Series, name: str) -> Any:
-    goal = pd.to_numeric(values, errors="raise").astype("float64").to_numpy()
+    goal = pd.to_numeric(values, errors="coerce").astype("float64").to_numpy()
+    bad = (np.isnan(goal) & values.notna().to_numpy()) | np.isinf(goal)
+    if bad.any():
+        msg = (
+            f"Target {name!r} holds '{values[bad].iloc[0]}'; numbers, or true and false, are "
+            "needed. Turn groups into columns of true and false: pd.get_dummies."
+        )
+        raise WrongScaleError(msg)
     known = goal[np.isfinite(goal)]
     if known.size == 0 or np.ptp(known) == 0:
         msg = f"Target {name!r} is constant over the samples at hand; nothing can go along with it."

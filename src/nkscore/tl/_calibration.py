@@ -8,6 +8,7 @@ import numpy as np
 import pandas as pd
 
 from nkscore import schema
+from nkscore._shared._options import check_shares, check_whole
 from nkscore.errors import DesignError, WrongScaleError
 
 if TYPE_CHECKING:
@@ -58,6 +59,8 @@ def calibration(
         If a confidence is not between 0 and 1.
     DesignError
         If no cell has all three values.
+    ValueError
+        If ``n_bins`` is below 1 or ``level`` not from 0 to 1.
 
     Examples
     --------
@@ -68,6 +71,8 @@ def calibration(
     >>> bool(table["observed"].iloc[-1] > 0.9)
     True
     """
+    check_whole(1, n_bins=n_bins)
+    check_shares(level=level)
     confidence = f"{called}_confidence" if confidence is None else confidence
     schema.require(adata, "obs", [truth, called, confidence], "the function that makes the call")
     cells = adata.obs[[truth, called, confidence]].dropna()

@@ -19,6 +19,7 @@ from nkscore._shared._cohort_contrasts import (
     wilcoxon_table,
 )
 from nkscore._shared._cohort_tables import checked_scores, refuse_constant, with_samples
+from nkscore._shared._options import check_confidence
 from nkscore.errors import DesignError
 
 _LOG = logging.getLogger("nkscore")
@@ -79,7 +80,8 @@ def cohort_differences(
     Raises
     ------
     DesignError
-        If a sample is repeated, tables share no sample, a feature is constant, a patient has two
+        If a sample is repeated, tables share no sample, ``reference`` names no level or grouping
+        that is there, a feature is constant, a patient has two
         samples at a level, or no comparison has ``min_samples`` on both sides.
     WrongScaleError
         If a score is no number or infinite.
@@ -107,9 +109,11 @@ def cohort_differences(
     if test not in _TESTS:
         msg = f"test={test!r}; one of {', '.join(_TESTS)} is needed."
         raise ValueError(msg)
+    check_confidence(confidence)
     table = checked_scores(scores)
     frame = groups.to_frame(groups.name or "group") if isinstance(groups, pd.Series) else groups
     frame = with_samples(frame, table.index, "groups")
+    _check_groupings(reference, frame)
     table = table.loc[frame.index]
     owner = _patients(patient, table.index)
     refuse_constant(table)
@@ -167,6 +171,15 @@ def _patients(patient: pd.Series | None, samples: pd.Index[Any]) -> Any:
         )
         raise DesignError(msg)
     return owner.astype(str).to_numpy(dtype=object)
+
+
+def _check_groupings(reference: str | Mapping[str, str] | None, frame: pd.DataFrame) -> None:
+    known = [str(name) for name in frame.columns]
+    named = reference if isinstance(reference, Mapping) else {}
+    unknown = [name for name in named if name not in known]
+    if unknown:
+        msg = f"reference names the grouping {unknown[0]!r}; there are {', '.join(known)}."
+        raise DesignError(msg)
 
 
 def _reference(

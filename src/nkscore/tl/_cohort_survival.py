@@ -12,6 +12,7 @@ from scipy import stats as scipy_stats
 
 from nkscore._shared._cohort_tables import checked_scores, refuse_constant, with_samples
 from nkscore._shared._follow_up import follow_up
+from nkscore._shared._options import check_confidence
 from nkscore.errors import DesignError, NkscoreWarning
 from nkscore.stats import complete_blocks, cox_regression
 
@@ -92,6 +93,7 @@ def cohort_survival(
     >>> bool(made["hazard_ratio"].iloc[0] > 2), made["n_events"].tolist()
     (True, [80])
     """
+    check_confidence(confidence)
     table = checked_scores(scores)
     follow = follow_up(table.index, time, event, truncate)
     table = table.loc[follow.index]
@@ -143,6 +145,9 @@ def _covariates(adjust_for: pd.DataFrame | pd.Series, samples: pd.Index[Any]) ->
     given = adjust_for.to_frame("group") if isinstance(adjust_for, pd.Series) else adjust_for
     given = with_samples(given, samples, "adjust_for")
     known = given.notna().all(axis=1)
+    if not known.any():
+        msg = f"No patient has all of the covariates {', '.join(map(str, given.columns))}. Fill "
+        raise DesignError(f"{msg}them in, or leave out what is mostly missing.")
     lost = len(samples) - int(known.sum())
     if lost:
         _LOG.warning("%d of %d patients lack a covariate; adjusted models are without them",
@@ -159,7 +164,12 @@ def _covariates(adjust_for: pd.DataFrame | pd.Series, samples: pd.Index[Any]) ->
     wide = pd.concat(parts, axis=1).astype("float64")
     centered = wide.to_numpy() - wide.to_numpy().mean(axis=0)
     scale = centered.std(axis=0)
-    if not (scale > 0).all() or np.linalg.matrix_rank(centered / scale, tol=1e-7) < wide.shape[1]:
+    constant = given.loc[known].nunique().min() < 2
+    if (
+        constant
+        or not (scale > 0).all()
+        or np.linalg.matrix_rank(centered / scale, tol=1e-7) < wide.shape[1]
+    ):
         msg = (
             f"The covariates ({', '.join(map(str, given.columns))}) are constant or determine each "
             f"other in the {len(wide)} patients at hand. Leave one of them out."

@@ -12,6 +12,7 @@ from scipy import stats as scipy_stats
 from nkscore import schema
 from nkscore._shared._ambient_counts import ambient_share_of_genes
 from nkscore._shared._liana import liana_pairs
+from nkscore._shared._options import check_confidence, check_whole, seed_of
 from nkscore._shared._pair_scores import (
     ambient_genes,
     chosen_pairs,
@@ -47,7 +48,7 @@ def communication(
     min_count: int = 10,
     n_permutations: int = 999,
     confidence: float = 0.95,
-    seed: int = 0,
+    rng: int | np.random.Generator | None = 0,
 ) -> pd.DataFrame:
     """Score receptor-ligand pairs between NK and tumor cells and test what co-culture changes.
 
@@ -82,8 +83,8 @@ def communication(
         Samples with fewer NK or tumor cells are left out on that side.
     min_count
         As in :func:`nkscore.tl.interaction_response`: genes below are not tested.
-    n_permutations, seed
-        Of LIANA.
+    n_permutations, rng
+        Number of LIANA's permutations and their seed, which is the same in all samples.
     confidence
         Coverage of the intervals, 0 to 1.
 
@@ -105,13 +106,14 @@ def communication(
     Raises
     ------
     DesignError
-        If a compartment or an arm is empty, no replicate exists, or no state has enough cells.
+        If a compartment or an arm is empty, no replicate exists, no state has enough cells, or no
+        sample has enough of both kinds.
     MissingKeyError
         If a column is absent.
     GeneCoverageError
         If no pair has all its genes in the data.
     ValueError
-        If ``engine`` or ``level`` is unknown.
+        If ``engine`` or ``level`` is unknown, or a number out of its range.
     ImportError
         If LIANA is asked for and not installed.
 
@@ -134,27 +136,39 @@ def communication(
     if engine not in ("model", "liana") or level not in ("line", "sample"):
         msg = f"engine={engine!r}, level={level!r}; known: 'model' or 'liana', 'line' or 'sample'."
         raise ValueError(msg)
+    check_confidence(confidence)
+    check_whole(1, n_permutations=n_permutations)
     schema.check_input(adata)
     table = chosen_pairs(pairs, list(adata.var_names))
     if engine == "liana":
         return liana_pairs(
             adata, table, treated=treated, by=by, state=state, min_cells=min_cells,
-            n_permutations=n_permutations, seed=seed,
+            n_permutations=n_permutations, seed=seed_of(rng),
         )  # fmt: skip
     options: dict[str, Any] = {
         "treated": treated, "control": None, "by": by, "replicate": replicate,
         "condition": schema.CONDITION, "covariates": (), "min_cells": min_cells,
     }  # fmt: skip
     tumor = response_inputs(adata, schema.TUMOR_CELLS, **options)
+    of_tumor = levels(tumor), None if level == "sample" else _fitted(tumor, min_count)
     parts = []
     for name, nk in _by_state(adata, state, options).items():
-        wells = _wells(adata, table, nk, tumor, columns=[by, replicate])
-        if level == "sample":
+        described = well_table(tumor, [by, replicate])
+        wells = _wells(described, table, levels(nk), of_tumor[0], genes=adata.var_names)
+        if wells.empty:
+            _LOG.warning("NK state %s: no sample has enough of both kinds of cells", name)
+        elif level == "sample":
             parts.append(wells.assign(nk_state=name))
-        elif len(wells):
-            made = _lines(wells, table, (nk, tumor), by=by, replicate=replicate, least=min_count,
-                          genes=adata.var_names)  # fmt: skip
+        else:
+            made = _lines(wells, table, (_fitted(nk, min_count), of_tumor[1]), by=by,
+                          replicate=replicate, genes=adata.var_names)  # fmt: skip
             parts.append(_with_tests(made, confidence).assign(nk_state=name))
+    if not parts:
+        msg = (
+            f"No sample of condition {treated!r} has {min_cells} NK and {min_cells} tumor cells. "
+            "Check obs['compartment'] and obs['condition'], or lower min_cells."
+        )
+        raise DesignError(msg)
     made = pd.concat(parts, ignore_index=True).rename(columns={by: schema.TUMOR})
     if level == "sample":
         return _front(made, ["sample", schema.TUMOR, replicate, "nk_state"])
@@ -177,7 +191,9 @@ def _by_state(
     names = sorted({str(v) for v in values.dropna().unique()} - {schema.UNASSIGNED})
     found = {}
     for name in names:
-        cells = ((values == name) & (adata.obs[schema.COMPARTMENT] == schema.NK)).to_numpy(bool)
+        cells = (
+            (values.astype(str) == name) & (adata.obs[schema.COMPARTMENT] == schema.NK)
+        ).to_numpy(bool)
         try:
             found[name] = response_inputs(adata[cells], schema.NK, **options)
         except DesignError as error:
@@ -192,16 +208,17 @@ def _by_state(
 
 
 def _wells(
-    adata: AnnData, table: pd.DataFrame, nk: ResponseInputs, tumor: ResponseInputs, *, columns: Any
-) -> pd.DataFrame:
-    """Return one row per well with both kinds of cells × pair."""
-    own, other = levels(nk), levels(tumor)
+    described: pd.DataFrame, table: pd.DataFrame, own: pd.DataFrame, other: pd.DataFrame, *,
+    genes: Any,
+) -> pd.DataFrame:  # fmt: skip
+    """Return one row per well with both kinds of cells × pair, from levels on either side."""
     shared = [well for well in own.index if well in other.index]
-    described = well_table(tumor, columns).loc[shared]
-    nk_side, limiting = lowest(own.loc[shared], table, adata.var_names)
-    tumor_side = other.loc[shared][adata.var_names.get_indexer(table["tumor_gene"])].to_numpy()
+    if not shared:
+        return pd.DataFrame()
+    nk_side, limiting = lowest(own.loc[shared], table, genes)
+    tumor_side = other.loc[shared][genes.get_indexer(table["tumor_gene"])].to_numpy()
     n_pairs = len(table)
-    long = described.loc[described.index.repeat(n_pairs)].rename_axis("sample").reset_index()
+    long = described.loc[np.repeat(shared, n_pairs)].rename_axis("sample").reset_index()
     repeated = pd.concat([table.assign(limiting_gene=limiting)] * len(shared), ignore_index=True)
     long = pd.concat([long, repeated], axis=1)
     long["nk_log2_cpm"], long["tumor_log2_cpm"] = nk_side.ravel(), tumor_side.ravel()
@@ -209,11 +226,11 @@ def _wells(
 
 
 def _lines(
-    wells: pd.DataFrame, table: pd.DataFrame, inputs: tuple[ResponseInputs, ResponseInputs], *,
-    by: str, replicate: str, least: int, genes: Any,
+    wells: pd.DataFrame, table: pd.DataFrame, fitted: tuple[Any, Any], *, by: str, replicate: str,
+    genes: Any,
 ) -> pd.DataFrame:  # fmt: skip
     """Return one row per line × pair: mean score, change with its error, difference of lines."""
-    nk, tumor = (_fitted(i, least) for i in inputs)
+    nk, tumor = fitted
     n_pairs = len(table)
     score = wells["score"].to_numpy().reshape(-1, n_pairs)
     samples = wells.iloc[::n_pairs].reset_index(drop=True)

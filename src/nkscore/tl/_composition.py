@@ -9,8 +9,10 @@ import numpy as np
 import pandas as pd
 
 from nkscore import schema
+from nkscore._shared._options import check_confidence
 from nkscore._shared._state_counts import StateCounts, state_counts
 from nkscore._shared._state_test import compare_states, with_intervals
+from nkscore.errors import DesignError
 
 if TYPE_CHECKING:
     from anndata import AnnData
@@ -35,15 +37,15 @@ def state_fractions(
         Cells × genes.
     state
         Column of ``obs`` with states, ``"nk_state"`` or ``"tumor_state"``, or a categorical column
-        of your own.
+        of your own; of the latter the cells of all compartments are counted that have a value.
     min_cells
-        Samples with fewer cells in the compartment are left out.
+        Samples with fewer such cells are left out.
 
     Returns
     -------
     One row per sample × state (all states, also those with no cell), with columns ``sample``,
     ``tumor``, ``lineage``, ``nk_donor``, ``condition``, ``time_h`` (as far as ``obs`` has them),
-    ``state``, ``n_cells``, ``n_total`` (cells of the compartment in the sample) and ``fraction``.
+    ``state``, ``n_cells``, ``n_total`` (cells of all states in the sample) and ``fraction``.
 
     Raises
     ------
@@ -104,8 +106,9 @@ def state_shift(
         :func:`state_fractions` returns. States without a row have no cell.
     state
         Column of ``obs``: ``"nk_state"`` (control ``nk_mono`` by default), ``"tumor_state"``
-        (control ``tumor_mono``) or a categorical column of your own. With a table, says only
-        which default control is meant.
+        (control ``tumor_mono``) or a categorical column of your own, of which the cells of all
+        compartments count that have a value. With a table, says only which default control is
+        meant.
     treated, control
         Levels of ``condition``. A list of treated levels gives a time or dose course: each is
         compared with the control, for example ``condition="time_h", treated=[6, 24], control=0``.
@@ -130,11 +133,14 @@ def state_shift(
     Raises
     ------
     DesignError
-        If an arm is empty, there is no replicate, or only one state is left.
+        If an arm is empty, no treated level is named, there is no replicate, or only one state is
+        left.
     MissingKeyError
         If the states were not called, or the table lacks a column.
     WrongScaleError
         If the table's ``n_cells`` are not counts.
+    ValueError
+        If ``confidence`` is not between 0 and 1.
 
     Notes
     -----
@@ -157,6 +163,7 @@ def state_shift(
     >>> bool(np.allclose(again["p_value"], shift["p_value"]))
     True
     """
+    check_confidence(confidence)
     if control is None:
         control = schema.TUMOR_MONO if state == schema.TUMOR_STATE else schema.NK_MONO
     columns = [c for c in (by, replicate, condition) if c is not None]
@@ -168,7 +175,10 @@ def state_shift(
     by = by or "_all"
     if by == "_all":
         found = StateCounts(found.table.assign(_all="all"), found.counts)
-    levels = list(treated) if isinstance(treated, (list, tuple)) else [treated]
+    levels = list(treated) if pd.api.types.is_list_like(treated) else [treated]
+    if not levels:
+        msg = "treated names no level; at least one is needed, such as 'coculture'."
+        raise DesignError(msg)
     parts = []
     for level in levels:
         both = found.arms(treated=level, control=control, by=by, column=condition)

@@ -9,6 +9,7 @@ import numpy as np
 import pandas as pd
 from scipy import stats as scipy_stats
 
+from nkscore._shared._options import check_confidence, check_shares, check_whole
 from nkscore._shared._response_table import error_df, response_matrices, with_errors
 from nkscore.errors import DesignError
 from nkscore.stats import (
@@ -83,11 +84,13 @@ def core_response(
     Raises
     ------
     DesignError
-        If the table holds fewer lines than ``min_lines``, or two rows of one line and gene.
+        If the table has no rows, fewer lines than ``min_lines``, or two rows of one line and gene.
     MissingKeyError
         If a column is absent.
+    WrongScaleError
+        If a column that should hold numbers holds other text.
     ValueError
-        If ``method``, ``between`` or ``correlation`` is unknown.
+        If ``method``, ``between`` or ``correlation`` is unknown, or a number out of its range.
 
     Notes
     -----
@@ -110,6 +113,9 @@ def core_response(
     if between not in ("shared", "own"):
         msg = f"between is {between!r}; known: 'shared', 'own'."
         raise ValueError(msg)
+    check_confidence(confidence)
+    check_shares(q_threshold=q_threshold)
+    check_whole(1, min_lines=min_lines, **({} if min_up is None else {"min_up": min_up}))
     counting = method == "counting"
     columns = ["log2_fc", "q_value_line"] if counting else ["log2_fc", "se"]
     table = response_matrices(responses, columns, [] if counting else ["q_value_line", "p_value"])
@@ -135,10 +141,10 @@ def core_response(
         result["core"] = (
             (result["q_value"] < q_threshold) & (result["log2_fc"] > log2_fc_threshold)
         ).to_numpy(dtype=bool)
-        tested = {"n_lines": np.isfinite(effect).sum(axis=1), **_passing(table, **passes)}
-        for name, column in tested.items():
-            result[name] = column
-        result["error_correlation"] = rho
+        result = result.assign(
+            n_lines=np.isfinite(effect).sum(axis=1), **_passing(table, **passes),
+            error_correlation=rho,
+        )  # fmt: skip
         order = ["core", "p_value", "log2_fc", "gene"]
     ascending = [False, order[1] == "p_value", False, True]
     return result.sort_values(order, ascending=ascending, ignore_index=True)
@@ -182,7 +188,7 @@ def _count(
 def _correlation(effect: Any, se: Any, correlation: float | str) -> float:
     if correlation == "estimate":
         return error_correlation(effect / se)
-    if isinstance(correlation, str) or not 0 <= correlation < 1:
+    if not isinstance(correlation, (int, float, np.floating)) or not 0 <= correlation < 1:
         msg = f"correlation is {correlation!r}; 'estimate' or a number from 0 to below 1 is needed."
         raise ValueError(msg)
     return float(correlation)

@@ -11,6 +11,7 @@ import pandas as pd
 from scipy import stats as scipy_stats
 
 from nkscore import schema
+from nkscore._shared._options import check_confidence, check_shares
 from nkscore.errors import DesignError, MissingKeyError, NkscoreWarning, WrongScaleError
 
 _LOG = logging.getLogger("nkscore")
@@ -88,8 +89,12 @@ def cytokine_response(
     >>> [round(float(made[c].iloc[0]), 2) for c in ("log2_fc", "log2_difference")]
     [3.32, 3.32]
     """
+    check_confidence(confidence)
+    check_shares(max_at_limit=max_at_limit)
+    treated, control = str(treated), str(control)
+    nk_only = None if nk_only is None else str(nk_only)
     table = _checked(panel, by, column)
-    _check_arms(table, column, (treated, control, *([nk_only] if nk_only else [])))
+    _check_arms(table, column, (treated, control, *([] if nk_only is None else [nk_only])))
     alone = _nk_medians(table, column, nk_only)
     chosen = table[table[column].isin([treated, control]) & table[by].notna()]
     chosen = chosen.assign(arm=chosen[column] == treated, line=chosen[by].astype(str))
@@ -138,7 +143,10 @@ def _checked(panel: pd.DataFrame, by: str, column: str) -> pd.DataFrame:
                 "were joined, name them in a column 'plate'; else remove the repeats."
             )
             raise DesignError(msg)
-    table = panel.assign(flag=panel["flag"] if "flag" in panel.columns else "")
+    arms = panel[column].astype(object).map(str, na_action="ignore")
+    table = panel.assign(
+        flag=panel["flag"] if "flag" in panel.columns else "", **{str(column): arms}
+    )
     values = pd.to_numeric(table["concentration"], errors="coerce").astype("float64")
     bad = (values.isna() & table["concentration"].notna()) | (values <= 0) | np.isinf(values)
     if bad.any():
@@ -153,7 +161,7 @@ def _checked(panel: pd.DataFrame, by: str, column: str) -> pd.DataFrame:
 
 
 def _check_arms(table: pd.DataFrame, column: str, names: tuple[str, ...]) -> None:
-    have = sorted({str(v) for v in table[column].dropna()})
+    have = sorted(set(table[column].dropna()))
     missing = [name for name in names if name not in have]
     if missing or len(set(names)) < len(names):
         msg = (

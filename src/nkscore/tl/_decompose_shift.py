@@ -10,7 +10,9 @@ from scipy import stats as scipy_stats
 
 from nkscore import schema
 from nkscore._shared._cell_values import cell_values
-from nkscore._shared._samples import Samples, arms, compartment_samples
+from nkscore._shared._choices import names_of
+from nkscore._shared._options import check_confidence, check_whole
+from nkscore._shared._samples import Samples, arms, compartment_samples, control_of
 from nkscore._shared._strata import (
     Arm,
     matched_lines,
@@ -37,8 +39,8 @@ def decompose_shift(
     *,
     stable: bool = False,
     compartment: str | None = schema.TUMOR_CELLS,
-    treated: str = schema.COCULTURE,
-    control: str | None = None,
+    treated: Any = schema.COCULTURE,
+    control: Any = None,
     by: str | None = schema.TUMOR,
     replicate: str = schema.NK_DONOR,
     condition: str = schema.CONDITION,
@@ -70,7 +72,8 @@ def decompose_shift(
     compartment
         ``"tumor"``, ``"nk"``, another level of ``obs["compartment"]``, or ``None`` for all cells.
     treated, control
-        Levels of ``obs[condition]``; ``control`` is by default the monoculture of the compartment.
+        Levels of ``obs[condition]``; ``control`` is by default the monoculture of the compartment,
+        and must be named for another ``condition``.
     by
         Column whose levels are looked at one by one (lines), or ``None`` for all samples at once.
     replicate
@@ -105,13 +108,13 @@ def decompose_shift(
     Raises
     ------
     DesignError
-        If an arm is empty, or no line has a second sample in either arm.
+        If an arm is empty, or no line has a second sample in either arm; if no strata are named.
     MissingKeyError
         If the score or a column is absent.
     WrongScaleError
         If the score is NaN or infinite in a cell.
     ValueError
-        If ``interval`` is unknown.
+        If ``interval`` is unknown, or a number out of its range.
 
     Notes
     -----
@@ -133,12 +136,14 @@ def decompose_shift(
     if interval not in ("t", "bootstrap", "none"):
         msg = f"interval is {interval!r}; known: 't', 'bootstrap', 'none'."
         raise ValueError(msg)
-    control = control or (schema.NK_MONO if compartment == schema.NK else schema.TUMOR_MONO)
+    check_confidence(confidence)
+    check_whole(1, n_resamples=n_resamples)
+    control = control_of(compartment, condition=condition, control=control)
     columns = [c for c in (by, replicate, condition) if c is not None]
     samples = compartment_samples(adata, compartment, columns=columns, min_cells=min_cells)
     column = by or _ALL
     samples = Samples(samples.table.assign(**({} if by else {_ALL: _ALL})), samples.codes)
-    stratum, levels = strata_of(adata, [strata] if isinstance(strata, str) else list(strata))
+    stratum, levels = strata_of(adata, names_of(strata))
     samples = with_stratum(samples, stratum, min_cells)
     samples = arms(samples, treated=treated, control=control, by=column, column=condition)
     moments = moments_of(cell_values(adata, score, key), samples, stratum, len(levels))

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from nkscore import schema
+from nkscore._shared._options import check_shares
 from nkscore._shared._samples import Samples, arms, compartment_samples, labels
 from nkscore.errors import MissingKeyError, WrongScaleError
 from nkscore.stats import group_sums, log2_ratio_of_arms
@@ -66,6 +67,8 @@ def doublet_sensitivity(
         If a column is absent or ``pp.compartments`` was not run.
     WrongScaleError
         If ``left_out`` is out of range, or no tumor cell has a finite ``nk_rna_share``.
+    ValueError
+        If ``threshold`` is not from 0 to 1.
     DesignError
         If no sample of an arm has enough tumor cells.
     GeneCoverageError
@@ -97,6 +100,7 @@ def doublet_sensitivity(
     if not 0 < left_out <= 0.5:
         msg = f"left_out is {left_out!r}; a share above 0 and up to 0.5 is needed, such as 0.05."
         raise WrongScaleError(msg)
+    check_shares(threshold=threshold)
     schema.check_var_names(adata)
     schema.require(adata, "obs", [_NK_RNA_SHARE], "pp.compartments")
     samples = compartment_samples(
@@ -111,7 +115,7 @@ def doublet_sensitivity(
     return responses.assign(
         log2_fc_without_doublets=before + shift,
         doublet_share=lost,
-        doublet_suspect=np.nan_to_num(lost) >= threshold,
+        doublet_suspect=lost >= threshold,
     )
 
 
@@ -142,8 +146,9 @@ def _shift(adata: AnnData, samples: Samples, kept: Any, responses: pd.DataFrame)
     of_row = responses[schema.TUMOR].astype(str).to_numpy()
     gene = adata.var_names.get_indexer(responses["gene"])
     shift = np.full(len(responses), np.nan)
-    for line in sorted({str(x) for x in lines}):
-        here, rows = lines == line, np.flatnonzero((of_row == line) & (gene >= 0))
+    of_all = np.array([line is None for line in lines])
+    for line in sorted({str(x) for x in lines[~of_all]}):
+        here, rows = (lines == line) | of_all, np.flatnonzero((of_row == line) & (gene >= 0))
         before, after = (log2_ratio_of_arms(sums[here], treated[here]) for sums in both)
         shift[rows] = (after - before)[gene[rows]]
     return shift

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from nkscore import schema
+from nkscore._shared._options import check_whole, seed_of
 
 if TYPE_CHECKING:
     from anndata import AnnData
@@ -14,7 +15,7 @@ if TYPE_CHECKING:
 
 def embed(
     adata: AnnData, *, n_top_genes: int = 2000, n_comps: int = 30, n_neighbors: int = 15,
-    seed: int = 0,
+    rng: int | np.random.Generator | None = 0,
 ) -> None:  # fmt: skip
     """Compute principal components, a neighbor graph and a UMAP with scanpy's defaults.
 
@@ -31,7 +32,7 @@ def embed(
         Principal components, at most cells − 1 and genes − 1.
     n_neighbors
         Neighbors per cell.
-    seed
+    rng
         Seed of the decomposition and of the layout.
 
     Returns
@@ -50,10 +51,13 @@ def embed(
     GeneCoverageError
         If gene names are repeated.
     ValueError
-        If there are fewer than 20 cells.
+        If there are fewer than 20 cells, or a number is out of its range.
     """
     import scanpy as sc
 
+    check_whole(2, n_top_genes=n_top_genes, n_neighbors=n_neighbors)
+    check_whole(1, n_comps=n_comps)
+    seed = seed_of(rng)
     schema.check_log_scale(adata.X)
     schema.check_var_names(adata)
     if adata.n_obs < 20:
@@ -73,5 +77,10 @@ def embed(
         adata,
         "tl.embed",
         function="tl.embed",
-        options={"n_top_genes": n_top_genes, "n_comps": n_comps, "n_neighbors": n_neighbors},
+        options={
+            "n_top_genes": n_top_genes,
+            "n_comps": n_comps,
+            "n_neighbors": n_neighbors,
+            "rng": seed,
+        },
     )

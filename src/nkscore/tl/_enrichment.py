@@ -11,6 +11,7 @@ import pandas as pd
 from scipy import stats as scipy_stats
 
 from nkscore import schema, signatures
+from nkscore._shared._options import check_whole
 from nkscore.errors import GeneCoverageError, MissingKeyError, NkscoreWarning, WrongScaleError
 
 if TYPE_CHECKING:
@@ -45,7 +46,7 @@ def enrichment(
     by
         Column whose levels are tested separately; ``None``: the table is one response.
     min_genes
-        Sets with fewer genes in a line's table are left out there, with a log line.
+        Sets with fewer genes in a line's table (at least 1) are left out there, with a log line.
     gene_correlation
         Mean correlation of the genes of a set over replicates, 0 to 1, by which the variance of
         their mean is raised. 0 takes genes for independent, which real ones are not; how the
@@ -65,7 +66,10 @@ def enrichment(
     MissingKeyError
         If a column is absent.
     WrongScaleError
-        If a gene occurs twice in a line, or no statistic is a finite number.
+        If a gene occurs twice in a line, a row has no gene or no line, no statistic is a finite
+        number, or those of a line are all alike.
+    ValueError
+        If ``min_genes`` is below 1 or ``gene_correlation`` not from 0 to 1.
     GeneCoverageError
         If no set has ``min_genes`` genes in any line.
     ImportError
@@ -98,6 +102,7 @@ def enrichment(
             f"{', '.join(missing)} are needed too. Rename yours, or name them in the options."
         )
         raise MissingKeyError(msg)
+    check_whole(1, min_genes=min_genes)
     if not 0 <= gene_correlation <= 1:
         msg = f"gene_correlation is {gene_correlation!r}; a number from 0 to 1 is needed."
         raise WrongScaleError(msg)
@@ -129,6 +134,13 @@ def enrichment(
 
 def _checked(response: pd.DataFrame, statistic: str, by: str | None) -> pd.DataFrame:
     """Return line, gene and value of the rows with a finite value."""
+    nameless = response[["gene", *([] if by is None else [by])]].isna().to_numpy().any(axis=1)
+    if nameless.any():
+        msg = (
+            f"{int(nameless.sum())} rows lack a gene or a line ({by}); one of each is needed in "
+            "every row. Fill them, or drop the rows."
+        )
+        raise WrongScaleError(msg)
     value = pd.to_numeric(response[statistic], errors="coerce").to_numpy(dtype=float)
     table = pd.DataFrame(
         {
@@ -174,6 +186,12 @@ def _weights(genes: list[str], sets: SignaturesLike) -> tuple[pd.DataFrame, dict
 
 
 def _test(line: str, values: pd.Series, weights: pd.DataFrame, correlation: float) -> pd.DataFrame:
+    if values.min() == values.max():
+        msg = (
+            f"The statistic is {values.iloc[0]:g} for all genes of {line!r}, so they cannot be "
+            "ranked. Name the statistic of the response, or leave this line out."
+        )
+        raise WrongScaleError(msg)
     tested = (weights != 0).sum(axis=0).to_numpy()
     inflation = np.sqrt(1 + (tested - 1) * correlation)
     t = _ulm(values, weights) / inflation

@@ -9,7 +9,13 @@ import numpy as np
 
 from nkscore import schema
 from nkscore._shared._perturbed_cells import ALL, GuideCells, check_unit, guide_cells
-from nkscore._shared._perturbed_units import Contrast, arm_units, counted_effects, finished
+from nkscore._shared._perturbed_units import (
+    Contrast,
+    arm_units,
+    arms_of,
+    counted_effects,
+    finished,
+)
 from nkscore.errors import DesignError
 from nkscore.stats import means_without_replicates, target_design
 
@@ -94,10 +100,10 @@ def guide_abundance(
     >>> bool(table["p_value"].iloc[0] > 0.01)
     True
     """
-    if str(treated) == str(control_condition):
-        msg = f"Both arms are {treated!r}. Name two different levels of obs[{condition!r}]."
-        raise DesignError(msg)
-    arms = [str(control_condition), str(treated)]
+    arms, _ = arms_of(condition, treated, control_condition)
+    if len(arms) < 2:
+        msg = "condition is None; the column that tells cells with NK cells from those without is "
+        raise DesignError(f"{msg}needed. Name it.")
     cells = guide_cells(
         adata, perturbation=perturbation, guide=guide, control=control, replicate=replicate,
         condition=condition, arms=arms, compartment=compartment, min_cells=min_cells,

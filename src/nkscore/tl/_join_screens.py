@@ -9,6 +9,7 @@ import pandas as pd
 from scipy import stats as scipy_stats
 
 from nkscore import signatures
+from nkscore._shared._choices import names_of
 from nkscore.errors import DesignError, MissingKeyError
 from nkscore.stats import random_effects, robust_ranks, signed_z, stouffer
 
@@ -23,7 +24,7 @@ def join_screens(
     min_screens: int = 2,
     response: pd.DataFrame | None = None,
     communication: pd.DataFrame | None = None,
-    screens: Sequence[str] | None = None,
+    screens: str | Sequence[str] | None = None,
 ) -> pd.DataFrame:
     """Combine several screens gene by gene, and put the response to NK cells beside them.
 
@@ -72,7 +73,7 @@ def join_screens(
     MissingKeyError
         If a column or a screen is absent.
     DesignError
-        If fewer than ``min_screens`` screens are left.
+        If fewer than ``min_screens`` screens are left, or a screen holds a gene twice.
     ValueError
         If the method is unknown.
 
@@ -131,18 +132,32 @@ def join_screens(
     return made.sort_values(["p_value", "gene"]).reset_index(drop=True)
 
 
-def _used(hits: pd.DataFrame, screens: Any, *, min_screens: int) -> pd.DataFrame:
+def _used(
+    hits: pd.DataFrame, screens: str | Sequence[str] | None, *, min_screens: int
+) -> pd.DataFrame:
     needed = {"screen", "perturbation", "gene", "log2_fc", "p_value", "role", "hit", "is_control"}
     missing = sorted(needed - set(hits.columns))
     if missing:
         msg = f"The table has no column {', '.join(missing)}. Make it with tl.screen_hits."
         raise MissingKeyError(msg)
     known = list(dict.fromkeys(hits["screen"]))
-    unknown = [name for name in screens or () if name not in known]
+    wanted = known if screens is None else names_of(screens)
+    unknown = [name for name in wanted if name not in known]
     if unknown:
-        msg = f"There is no screen {', '.join(unknown)}; there are {', '.join(known)}."
+        msg = (
+            f"There is no screen {', '.join(map(str, unknown))}; there are "
+            f"{', '.join(map(str, known))}."
+        )
         raise MissingKeyError(msg)
-    used = hits[~hits["is_control"] & hits["screen"].isin(list(screens or known))]
+    used = hits[~hits["is_control"].to_numpy(dtype=bool) & hits["screen"].isin(wanted)]
+    repeated = used.duplicated(["screen", "gene"])
+    if repeated.any():
+        first = used[repeated].iloc[0]
+        msg = (
+            f"Screen {first['screen']!r} holds {first['gene']!r} twice, which would count as two "
+            "screens. Give each screen a name of its own, or drop the repeats."
+        )
+        raise DesignError(msg)
     if used["screen"].nunique() < min_screens:
         msg = (
             f"{used['screen'].nunique()} screens are at hand; min_screens={min_screens} are needed "
@@ -191,9 +206,9 @@ def _rank(turned: pd.DataFrame, genes: Any) -> tuple[Any, Any]:
     ascending = order.groupby("screen")[["s", "e"]].rank(method="average")
     n = turned.groupby("screen")["gene"].transform("size")
     fine = (ascending["s"] + ascending["e"] / (n + 1) / 2).groupby(turned["screen"]).rank()
-    share = _wide(turned, genes, (fine / n).to_numpy())
-    size = turned.groupby("screen").size().max()
-    up, down = robust_ranks(1 - share + 1 / size), robust_ranks(share)
+    down = robust_ranks(_wide(turned, genes, (fine / n).to_numpy()))
+    # Each screen from its own top: the best of few genes is less than the best of many.
+    up = robust_ranks(_wide(turned, genes, ((n + 1 - fine) / n).to_numpy()))
     return np.full(len(genes), np.nan), np.minimum(2 * np.fmin(up, down), 1.0)
 
 

@@ -19,7 +19,7 @@ def map_reference(
     compartment: str = schema.NK,
     batch: str | None = None,
     min_confidence: float = 0.5,
-    reject: float = 0.01,
+    reject: float | None = 0.01,
     min_cells: int = 20,
 ) -> None:
     """Give each cell the state of those cells of a labelled reference that it resembles.
@@ -49,22 +49,25 @@ def map_reference(
         Cells whose best label has a lower probability are ``unassigned``.
     reject
         Share of the reference's own cells that would be taken for unlike their label: cells
-        beyond this distance are ``unassigned``. 0 rejects only what is beyond all of them.
+        beyond this distance are ``unassigned``. 0 rejects only what is beyond all of them, ``None``
+        nothing, as may be needed where a reference comes from another laboratory.
     min_cells
         Fewest cells of the compartment.
 
     Returns
     -------
     None
-        Writes, with ``nk_state`` or ``tumor_state`` for STATE, ``obs[STATE]`` (categorical with
-        all labels and ``unassigned``; missing outside the compartment), ``obs[STATE_confidence]``
+        Writes, with ``nk_state`` or ``tumor_state`` for STATE, ``obs[STATE]`` (categorical with all
+        labels and ``unassigned``; missing outside the compartment), ``obs[STATE_confidence]``
         (float64, highest probability), ``obs[STATE_margin]`` (float64, distance to the second
         highest), ``obs[STATE_distance]`` (float64: 0 as the median cell of the label, above 1
-        unlike it), ``obsm[STATE_posterior]`` (float64 DataFrame, cells × labels, NaN outside),
-        ``obsm["X_umap_reference"]`` (float64, cells × 2, NaN outside; only if the reference has
-        ``obsm["X_umap"]``), ``uns[STATE_colors]`` and ``uns["nkscore"]["tl.map_reference"]`` with
-        ``levels``: of each depth, how many cells have it and how often the label of left-out cells
-        of the reference was found. Removes the record of the states called before.
+        unlike it), ``obsm[STATE_posterior]`` (float64 DataFrame, cells × labels, with ``|`` for
+        ``/``, NaN outside), ``obsm["X_umap_reference"]`` (float64, cells × 2, NaN outside; only if
+        the reference has ``obsm["X_umap"]``), ``uns[STATE_colors]`` and
+        ``uns["nkscore"]["tl.map_reference"]`` with ``levels``: of each depth, how many cells have
+        it and how often the label of left-out cells of the reference was found. Removes the record
+        of the states called before; places and record are those of the last mapping, of whichever
+        compartment.
 
     Raises
     ------
@@ -77,6 +80,8 @@ def map_reference(
     DesignError
         If fewer than ``min_cells`` cells of the compartment passed QC, or the reference has fewer
         than 20 cells or fewer than two labels of 10 cells.
+    TypeError
+        If the reference is no AnnData.
     ValueError
         If an option is not one of the above.
 

@@ -10,6 +10,7 @@ import pandas as pd
 from scipy import sparse
 
 from nkscore import schema
+from nkscore._shared._choices import names_of, passed_qc
 from nkscore.errors import DesignError, GeneCoverageError
 
 if TYPE_CHECKING:
@@ -22,7 +23,7 @@ _LOG = logging.getLogger("nkscore")
 
 def marker_table(
     adata: AnnData,
-    genes: Sequence[str] | Mapping[str, Sequence[str]],
+    genes: str | Sequence[str] | Mapping[str, str | Sequence[str]],
     *,
     by: str = schema.NK_STATE,
 ) -> pd.DataFrame:
@@ -87,10 +88,8 @@ def marker_table(
 
 
 def _present(adata: AnnData, genes: Any) -> tuple[pd.DataFrame, list[str]]:
-    blocks = (
-        genes if hasattr(genes, "items") else {"": [genes] if isinstance(genes, str) else genes}
-    )
-    pairs = [(str(gene), str(block)) for block, names in blocks.items() for gene in names]
+    blocks = genes if hasattr(genes, "items") else {"": genes}
+    pairs = [(str(gene), str(block)) for block, names in blocks.items() for gene in names_of(names)]
     listed = pd.DataFrame(pairs, columns=["gene", "block"])
     if listed["gene"].duplicated().any():
         twice = listed.loc[listed["gene"].duplicated(), "gene"].iloc[0]
@@ -112,23 +111,22 @@ def _present(adata: AnnData, genes: Any) -> tuple[pd.DataFrame, list[str]]:
 
 def _groups(adata: AnnData, by: str) -> tuple[np.ndarray[Any, Any], list[str]]:
     column = adata.obs[by]
-    usable = column.notna() & (column.astype(str) != schema.UNASSIGNED)
-    if schema.QC_PASS in adata.obs:
-        usable &= adata.obs[schema.QC_PASS].astype(bool)
+    usable = column.notna() & (column.astype(str) != schema.UNASSIGNED) & passed_qc(adata)
     if not usable.any():
         msg = (
             f"No cell that passed QC has a value of obs[{by!r}]; at least one group is needed. "
             "Call the groups first."
         )
         raise DesignError(msg)
-    kept = column.where(usable)
-    present = set(kept.dropna().astype(str))
-    if isinstance(column.dtype, pd.CategoricalDtype):
-        groups = [str(level) for level in column.cat.categories if str(level) in present]
-    else:
-        groups = sorted(present)
-    ranks = {name: i for i, name in enumerate(groups)}
     names = column.astype(str).to_numpy()
+    present = set(names[usable])
+    if isinstance(column.dtype, pd.CategoricalDtype):
+        levels = column.cat.categories
+    else:
+        # Numbers by size: 10 comes after 9.
+        levels = sorted(column[usable].unique())
+    groups = [str(level) for level in levels if str(level) in present]
+    ranks = {name: i for i, name in enumerate(groups)}
     pairs = zip(names, usable.to_numpy(), strict=True)
     return np.array([ranks[name] if use else -1 for name, use in pairs]), groups
 

@@ -8,6 +8,8 @@ import numpy as np
 import pandas as pd
 
 from nkscore import schema
+from nkscore._shared._choices import names_of
+from nkscore._shared._options import check_confidence
 from nkscore._shared._state_counts import StateCounts, state_counts
 from nkscore._shared._state_test import compare_states, with_intervals
 from nkscore.errors import DesignError
@@ -23,7 +25,7 @@ _ACTIVE, _OTHER = "active", "other"
 def nk_activation(
     adata: AnnData | pd.DataFrame,
     *,
-    states: Iterable[str] = ("activated", "type_i_ifn", "cytokine"),
+    states: str | Iterable[str] = ("activated", "type_i_ifn", "cytokine"),
     state: str = schema.NK_STATE,
     treated: Any = schema.COCULTURE,
     control: Any = schema.NK_MONO,
@@ -70,6 +72,8 @@ def nk_activation(
         If no state of ``states`` is in the data, an arm is empty or there is no replicate.
     MissingKeyError
         If the states were not called, or the table lacks a column.
+    ValueError
+        If ``confidence`` is not between 0 and 1.
 
     Examples
     --------
@@ -81,10 +85,11 @@ def nk_activation(
     >>> order[-1]
     '697'
     """
+    check_confidence(confidence)
     found = state_counts(
         adata, state, columns=[by, replicate, condition], min_cells=min_cells, called=True
     )
-    wanted = list(states)
+    wanted = names_of(states)
     active = [name for name in found.counts if str(name) in wanted]
     if not active or len(active) == found.counts.shape[1]:
         msg = (

@@ -11,7 +11,6 @@ import pandas as pd
 from nkscore import schema
 from nkscore._shared._nk_calls import (
     StateFit,
-    decide,
     evidence_table,
     explain_table,
     find_markers,
@@ -22,7 +21,9 @@ from nkscore._shared._nk_calls import (
     spread,
     write_calls,
 )
+from nkscore._shared._nk_decision import decide
 from nkscore._shared._nk_neighbors import by_cluster, smoothed
+from nkscore._shared._transfer_states import forget_mapping, instead_of_calling
 
 if TYPE_CHECKING:
     from anndata import AnnData
@@ -43,6 +44,8 @@ def nk_states(
     min_confidence: float = 0.55,
     max_error: float = 0.17,
     min_cells: int = 20,
+    reference: AnnData | None = None,
+    labels: str | None = None,
 ) -> None:
     """Call the state of each NK cell from the markers that are raised together in it.
 
@@ -78,6 +81,11 @@ def nk_states(
         is within ``max_error`` times the squared mean confidence of all cells.
     min_cells
         Fewest NK cells from which states can be learned.
+    reference
+        Take the states from this labelled experiment, as :func:`map_reference` does, and write
+        what it writes; ``min_confidence`` and ``min_cells`` hold, other options are refused.
+    labels
+        Column of the reference's ``obs`` with the states; ``nk_state`` by default.
 
     Returns
     -------
@@ -86,10 +94,10 @@ def nk_states(
         the NK compartment), ``obs["nk_state_confidence"]`` (float64, highest posterior
         probability, of no state too), ``obs["nk_state_margin"]`` (float64, distance to the second
         highest), ``obsm["nk_state_posterior"]`` (float64 DataFrame, cells × states, NaN outside;
-        0 for states that are not there), ``uns["nk_state_colors"]`` and
-        ``uns["nkscore"]["tl.nk_states"]`` with markers, coverage, ``evidence`` for each state,
-        ``other_genes`` with their folds, ``other_genes_weight`` (0 to 1), and what
-        :func:`explain_state` needs.
+        states that could not be shown to be there, and so are not called, have one too),
+        ``uns["nk_state_colors"]`` and ``uns["nkscore"]["tl.nk_states"]`` with markers, coverage,
+        ``evidence`` for each state, ``other_genes`` with their folds, ``other_genes_weight``
+        (0 to 1), and what :func:`explain_state` needs.
 
     Raises
     ------
@@ -101,7 +109,7 @@ def nk_states(
     GeneCoverageError
         If fewer than half, or fewer than two, of the markers of a state are in the data.
     ValueError
-        If an option is not one of the above.
+        If an option is not one of the above, or says nothing about a reference that is given.
 
     Notes
     -----
@@ -109,7 +117,9 @@ def nk_states(
     genes) as offset and a usual level of each marker in each donor, so that a shallow cell gets a
     lower confidence rather than another state. A state is called only if it is there: each of its
     markers must be raised, within donors, in the cells that the other markers point to, judged in
-    the half of the cells that the state was not learned from. After the idea of CellAssign (Zhang
+    the half of the cells that the state was not learned from. A state that fails is not called, but
+    keeps the share that its evidence leaves it, so that confidence is low where cells are too few
+    or too shallow to tell. After the idea of CellAssign (Zhang
     et al. 2019, doi 10.1038/s41592-019-0529-1); the test, the levels of activity within a state and
     the other genes are nkscore's. The panels were read in the code of Dufva, Gandolfi et al., doi
     10.1016/j.immuni.2023.11.008, and other authors.
@@ -123,12 +133,26 @@ def nk_states(
     >>> list(adata.obs["nk_state"].cat.categories)
     ['resting', 'adaptive', 'activated', 'type_i_ifn', 'cytokine', 'unassigned']
     """
+    if reference is not None or labels is not None:
+        unused = {
+            "vocabulary": vocabulary, "level": level, "smooth": smooth, "donor": donor,
+            "other_genes": other_genes, "max_error": max_error,
+        }  # fmt: skip
+        instead_of_calling(
+            adata, reference, caller=nk_states, compartment=schema.NK, labels=labels,
+            unused=unused, min_confidence=min_confidence, min_cells=min_cells,
+        )  # fmt: skip
+        return
+    from threadpoolctl import threadpool_limits  # type: ignore[import-untyped]
+
     _check_options(level, smooth, min_confidence, max_error)
     schema.check_input(adata)
     schema.require(adata, "obs", [schema.COMPARTMENT], "pp.compartments")
     markers = find_markers(adata, vocabulary)
     cells = nk_cells(adata, min_cells=min_cells)
-    fit = fit_states(adata, cells, markers, donor=donor, others=other_genes)
+    # Thousands of small products: threads would wait for each other longer than they compute.
+    with threadpool_limits(limits=1, user_api="blas"):
+        fit = fit_states(adata, cells, markers, donor=donor, others=other_genes)
     posterior = fit.posterior
     if smooth:
         posterior = smoothed(adata, cells, posterior, weight=smooth)
@@ -137,7 +161,10 @@ def nk_states(
     # A control is no state: its cells are in none of the states that it excludes.
     n_states = len(markers.states)
     posterior = np.column_stack([posterior[:, :n_states], posterior[:, n_states:].sum(axis=1)])
-    best, confidence, margin = decide(posterior, min_confidence=min_confidence, max_error=max_error)
+    best, confidence, margin = decide(
+        posterior, fit.model.present[:n_states],
+        min_confidence=min_confidence, max_error=max_error,
+    )  # fmt: skip
     write_calls(adata, cells, markers.states, call=best, confidence=confidence, margin=margin)
     frame = spread(posterior[:, :-1], cells, adata.n_obs)
     adata.obsm[POSTERIOR] = pd.DataFrame(frame, index=adata.obs_names, columns=markers.states)
@@ -146,6 +173,7 @@ def nk_states(
         "states": markers.states, "level": level, "smooth": smooth, "donor": donor,
         "other_genes": other_genes, "min_confidence": min_confidence, "max_error": max_error,
     }  # fmt: skip
+    forget_mapping(adata, schema.NK)
     _record(adata, fit, options, donor=donor)
 
 

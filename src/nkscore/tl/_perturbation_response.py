@@ -85,8 +85,9 @@ def perturbation_response(
     One row per contrast × target × gene, sorted so, then by p-value, with columns ``target``,
     ``gene``, ``contrast`` (``knockout``; with ``condition`` its two levels and ``interaction``),
     ``log2_fc``, ``se``, ``ci_low``, ``ci_high``, ``t``, ``p_value``, ``q_value``
-    (Benjamini-Hochberg within a contrast), ``mean_log2_cpm``, ``df_residual``, ``n_guides``,
-    ``n_guides_control``, ``n_replicates``, ``n_cells``, ``n_cells_control``.
+    (Benjamini-Hochberg within a contrast), ``mean_log2_cpm``, ``df_residual``, ``n_units`` and
+    ``n_units_control`` (guides, or what ``unit`` names), ``n_guides``, ``n_guides_control``,
+    ``n_replicates``, ``n_cells``, ``n_cells_control``.
 
     Raises
     ------
@@ -133,7 +134,9 @@ def perturbation_response(
         return (without_replicates(sums[units.rows], units.unit, units.replicate),)
 
     parts = [
-        _tested(contrast, min_count=min_count, min_log2_fc=min_log2_fc, robust=robust)
+        _tested(
+            contrast, cells.control, min_count=min_count, min_log2_fc=min_log2_fc, robust=robust
+        )
         for contrast in contrasts(cells, arms, unit, collapse, names=names)
     ]
     table = finished(pd.concat(parts, ignore_index=True), cells, confidence=confidence)
@@ -147,7 +150,7 @@ def perturbation_response(
 
 
 def _tested(
-    contrast: Contrast, *, min_count: int, min_log2_fc: float, robust: bool
+    contrast: Contrast, control: str, *, min_count: int, min_log2_fc: float, robust: bool
 ) -> pd.DataFrame:
     table = fit_response(
         contrast.levels[0], contrast.design, min_count=min_count, min_log2_fc=min_log2_fc,
@@ -157,4 +160,6 @@ def _tested(
         columns=["n_samples_treated", "n_samples_control"]
     )
     table.insert(2, "contrast", contrast.name)
-    return table
+    n_units = contrast.table.groupby("target")["name"].nunique()
+    table["n_units"] = table["target"].map(n_units)
+    return table.assign(n_units_control=int(n_units[control]))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import warnings
 from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
@@ -10,7 +11,7 @@ import pandas as pd
 from nkscore import schema
 from nkscore._shared._perturbed_cells import GuideCells, guide_cells
 from nkscore._shared._perturbed_units import ArmUnits, arms_of, contrasts, counted_effects, finished
-from nkscore.errors import MissingKeyError, WrongScaleError
+from nkscore.errors import DesignError, MissingKeyError, NkscoreWarning, WrongScaleError
 from nkscore.stats import group_sums, means_without_replicates
 
 if TYPE_CHECKING:
@@ -69,9 +70,10 @@ def perturbation_scores(
     MissingKeyError
         If scores or columns are absent.
     WrongScaleError
-        If a score is not a number in some cells.
+        If a score or state is missing in some cells with a guide.
     DesignError
-        As in ``tl.perturbation_response``.
+        As in ``tl.perturbation_response``; if a score is given twice, or all have one value in all
+        cells (some such are left out with a warning).
 
     Examples
     --------
@@ -115,6 +117,9 @@ def perturbation_scores(
 
 def _scores(adata: AnnData, values: str | Sequence[str], used: Any) -> pd.DataFrame:
     if isinstance(values, str):
+        if values not in adata.obsm and values in adata.obs:
+            msg = f"{values!r} is a column of obs, and no table in obsm. Give [{values!r}]."
+            raise MissingKeyError(msg)
         schema.require(adata, "obsm", [values], "tl.score")
         table = adata.obsm[values]
         if not isinstance(table, pd.DataFrame):
@@ -124,8 +129,17 @@ def _scores(adata: AnnData, values: str | Sequence[str], used: Any) -> pd.DataFr
     else:
         schema.require(adata, "obs", list(values), "the function that makes these scores")
         parts = [_columns_of(adata.obs[name].reset_index(drop=True)) for name in values]
-        table = pd.concat(parts, axis=1)
+        table = pd.concat([pd.DataFrame(index=range(adata.n_obs)), *parts], axis=1)
+    if table.columns.has_duplicates or table.shape[1] == 0:
+        twice = table.columns[table.columns.duplicated()]
+        found = f"The score {twice[0]!r} is given twice" if len(twice) else "No score is given"
+        msg = f"{found}; each must stand once, and at least one is needed."
+        raise DesignError(msg)
     table = table.astype(np.float64)
+    return _varying(_finite(table, used), used)
+
+
+def _finite(table: pd.DataFrame, used: Any) -> pd.DataFrame:
     broken = ~np.isfinite(table.to_numpy()[used]).all(axis=0)
     if broken.any():
         name = table.columns[broken][0]
@@ -137,12 +151,25 @@ def _scores(adata: AnnData, values: str | Sequence[str], used: Any) -> pd.DataFr
     return table
 
 
+def _varying(table: pd.DataFrame, used: Any) -> pd.DataFrame:
+    """Return the scores on which something can be tested."""
+    constant = np.ptp(table.to_numpy()[used], axis=0) == 0
+    if constant.any():
+        names = ", ".join(map(str, table.columns[constant]))
+        said = f"One value in all cells with a guide, so that nothing can be tested: {names}."
+        if constant.all():
+            raise DesignError(f"{said} Give scores that vary.")
+        warnings.warn(f"{said} Left out.", NkscoreWarning, stacklevel=4)
+    return table.loc[:, ~constant]
+
+
 def _columns_of(column: pd.Series) -> pd.DataFrame:
     if pd.api.types.is_numeric_dtype(column):
         return column.to_frame()
     levels = sorted(set(column.dropna().astype(str)))
     text = column.astype(str)
-    return pd.DataFrame({f"{column.name}: {level}": text == level for level in levels})
+    parts = {f"{column.name}: {level}": (text == level).astype(float) for level in levels}
+    return pd.DataFrame(parts, index=column.index).where(column.notna())
 
 
 def _means(scores: pd.DataFrame, cells: GuideCells) -> tuple[Any, Any]:

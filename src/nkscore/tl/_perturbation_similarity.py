@@ -8,13 +8,15 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import pandas as pd
 
+from nkscore._shared._choices import names_of
+from nkscore._shared._options import check_confidence, check_whole
 from nkscore.errors import DesignError, MissingKeyError
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
 _NEEDED = (
-    "target", "gene", "contrast", "log2_fc", "se", "n_guides", "n_guides_control",
+    "target", "gene", "contrast", "log2_fc", "se", "n_units", "n_units_control",
 )  # fmt: skip
 _FEWEST = 10
 
@@ -61,12 +63,15 @@ def perturbation_similarity(
     MissingKeyError
         If a column is missing.
     DesignError
-        If the table holds several contrasts, one target, or fewer than ten genes of two targets.
+        If the table holds several contrasts, one target, a gene twice, or fewer than ten genes of
+        two targets.
+    ValueError
+        If ``confidence`` or ``n_bootstrap`` is out of its range.
 
     Notes
     -----
     With effects a and b, errors s and the share ρ of the errors that is common (by numbers of
-    guides: the controls' part of either variance), the correlation is that of the moments
+    units: the controls' part of either variance), the correlation is that of the moments
     Σ(ab − ρ s_a s_b) and Σ(a² − s_a²), Σ(b² − s_b²), about zero: no effect is the natural origin.
 
     Examples
@@ -76,23 +81,23 @@ def perturbation_similarity(
     >>> effect = np.random.default_rng(0).normal(size=50)
     >>> parts = [pd.DataFrame({"target": t, "gene": [f"g{i}" for i in range(50)],
     ...                        "contrast": "knockout", "log2_fc": sign * effect, "se": 0.1,
-    ...                        "n_guides": 4, "n_guides_control": 9})
+    ...                        "n_units": 4, "n_units_control": 9})
     ...          for t, sign in (("JAK1", 1), ("JAK2", 1), ("SOCS1", -1))]
     >>> table = nk.tl.perturbation_similarity(pd.concat(parts), n_bootstrap=50)
     >>> table["correlation"].round(1).tolist()
     [1.0, -1.0, -1.0]
     """
-    table = _one_contrast(table, contrast)
-    if genes is not None:
-        table = table[table["gene"].isin(list(genes))]
+    check_confidence(confidence)
+    check_whole(1, n_bootstrap=n_bootstrap)
+    table = _with_genes(_one_contrast(table, contrast), genes)
     effect, error = (
         table.pivot_table(index="gene", columns="target", values=name) for name in ("log2_fc", "se")
     )
     if effect.shape[1] < 2:
         msg = f"The table holds {effect.shape[1]} target; two or more can be compared."
         raise DesignError(msg)
-    n = table.groupby("target")["n_guides"].max()
-    n_control = float(table["n_guides_control"].max())
+    n = table.groupby("target")["n_units"].max()
+    n_control = float(table["n_units_control"].max())
     draw = np.random.default_rng(rng)
     tail = (1 - confidence) / 2
     found = []
@@ -136,11 +141,33 @@ def _one_contrast(table: pd.DataFrame, contrast: str | None) -> pd.DataFrame:
         raise MissingKeyError(msg)
     have = list(dict.fromkeys(table["contrast"]))
     if contrast is None and len(have) == 1:
-        return table
+        contrast = have[0]
     if contrast not in have:
-        msg = f"The table holds the contrasts {', '.join(have)}; name one of them with contrast=."
+        msg = (
+            f"The table holds the contrasts {', '.join(map(str, have)) or 'of no row'}; name one "
+            "of them with contrast=."
+        )
         raise DesignError(msg)
-    return table[table["contrast"] == contrast]
+    table = table[table["contrast"] == contrast]
+    repeated = table.duplicated(["target", "gene"])
+    if repeated.any():
+        first = table[repeated].iloc[0]
+        msg = (
+            f"The table holds gene {first['gene']!r} of {first['target']!r} more than once; one "
+            "row each is needed. Compare the tables of several runs one by one."
+        )
+        raise DesignError(msg)
+    return table
+
+
+def _with_genes(table: pd.DataFrame, genes: Sequence[str] | None) -> pd.DataFrame:
+    if genes is None:
+        return table
+    chosen = table["gene"].isin(names_of(genes))
+    if not chosen.any():
+        msg = "None of the genes is in the table; name them as in its column 'gene'."
+        raise DesignError(msg)
+    return table[chosen]
 
 
 def _moments(effect: pd.DataFrame, error: pd.DataFrame, shared: float) -> Any:

@@ -76,7 +76,7 @@ def project_cohort(
     compartment
         Sum only cells of this ``obs["compartment"]``, usually ``"tumor"``.
     min_cells
-        Patients with fewer cells are left out.
+        Patients with fewer cells are left out, with a log line.
     min_coverage
         Smallest share of a set's genes that must be in the data, 0 to 1.
     **options
@@ -95,7 +95,8 @@ def project_cohort(
         If a set asked for has too few of its genes, none of the default ones has enough, or a gene
         is repeated.
     WrongScaleError
-        If values are missing, no numbers, or were centered gene by gene.
+        If values are missing, no numbers, not of the ``scale`` named, or were centered gene by
+        gene.
     DesignError
         If a sample is repeated, or no patient has ``min_cells`` cells.
     MissingKeyError

@@ -9,6 +9,7 @@ import numpy as np
 import pandas as pd
 
 from nkscore import schema
+from nkscore._shared._choices import names_of, passed_qc
 from nkscore._shared._sums import count_sums
 from nkscore.errors import DesignError
 
@@ -49,10 +50,10 @@ def pseudobulk(
     Returns
     -------
     AnnData of groups × genes: ``X`` float64 sums, exact up to 2**53; ``layers["n_cells"]`` int32
-    number of cells with a count; ``var`` as given. ``obs``, sorted by ``by``, holds these columns,
-    ``n_cells``, ``n_counts``, ``n_genes``, ``counts_per_cell`` (mean) and every other column of
-    ``obs`` that is constant within all groups. ``uns["groups"]`` is the same table for all groups,
-    with the column ``kept``.
+    number of cells with a count; ``var`` as given. ``obs``, sorted by ``by``, holds these columns
+    (numbers as numbers, else text), ``n_cells``, ``n_counts``, ``n_genes``, ``counts_per_cell``
+    (mean) and every other column of ``obs`` that is constant within all groups. ``uns["groups"]``
+    is the same table for all groups, with the column ``kept``.
 
     Raises
     ------
@@ -63,7 +64,7 @@ def pseudobulk(
     WrongScaleError
         If the layer holds anything but whole numbers from zero.
     DesignError
-        If no group is left.
+        If no group is left, or ``by`` is empty.
 
     Examples
     --------
@@ -74,12 +75,15 @@ def pseudobulk(
     >>> bool(sums.obs["n_cells"].min() >= 20)
     True
     """
-    columns = [by] if isinstance(by, str) else list(by)
+    columns = list(dict.fromkeys(names_of(by)))
+    if not columns:
+        msg = "by names no column; at least one column of obs is needed, such as 'sample'."
+        raise DesignError(msg)
     schema.require(adata, "obs", columns, "io.read_coculture")
     if layer is not None:
         schema.require(adata, "layers", [layer], "io.read_coculture")
     schema.check_var_names(adata)
-    codes, groups = _groups(adata.obs, columns)
+    codes, groups = _groups(adata.obs, columns, passed_qc(adata))
     where = "X" if layer is None else f"layers[{layer!r}]"
     matrix = adata.X if layer is None else adata.layers[layer]
     sums = count_sums(matrix, codes, len(groups), where=where)
@@ -104,25 +108,30 @@ def pseudobulk(
     return _assembled(adata, groups, kept, sums)
 
 
-def _groups(obs: pd.DataFrame, columns: list[str]) -> tuple[Any, pd.DataFrame]:
+def _groups(obs: pd.DataFrame, columns: list[str], passed: Any) -> tuple[Any, pd.DataFrame]:
     """Return the group of each cell and a row per group, with what is constant in all groups."""
-    plain = pd.DataFrame({c: np.asarray(obs[c], dtype=object) for c in columns})
-    inside = plain.notna().all(axis=1).to_numpy()
-    if schema.QC_PASS in obs:
-        inside = inside & obs[schema.QC_PASS].to_numpy(dtype=bool)
-    text = plain.astype(str)
+    inside = obs[columns].notna().to_numpy().all(axis=1) & passed
+    keys = pd.DataFrame({c: _key(obs[c]) for c in columns})
     codes = np.full(len(obs), -1, dtype=np.int64)
-    found = text[inside].groupby(columns, sort=True, observed=True).ngroup().to_numpy()
+    found = keys[inside].groupby(columns, sort=True, observed=True).ngroup().to_numpy()
     codes[inside] = found
     _, first = np.unique(found, return_index=True)
     rows = np.flatnonzero(inside)[first]
-    groups = text.iloc[rows].reset_index(drop=True)
+    groups = keys.iloc[rows].reset_index(drop=True)
     for name in obs.columns.difference(columns, sort=False):
         number = pd.factorize(obs[name], use_na_sentinel=False)[0]
         if (number[rows][found] == number[inside]).all():
             groups[str(name)] = np.asarray(obs[name].iloc[rows])
-    groups.index = pd.Index(text.iloc[rows].agg(" | ".join, axis=1).to_numpy(), dtype=str)
+    parts = zip(*(keys[c].iloc[rows].astype(str) for c in columns), strict=True)
+    groups.index = pd.Index([" | ".join(part) for part in parts], dtype=str)
     return codes, groups
+
+
+def _key(column: pd.Series) -> Any:
+    """Return numbers as they are, so that hours sort and compare as hours, else text."""
+    if pd.api.types.is_numeric_dtype(column):
+        return column.array
+    return np.asarray(column, dtype=object).astype(str).astype(object)
 
 
 def _assembled(adata: AnnData, groups: pd.DataFrame, kept: Any, sums: Any) -> AnnData:

@@ -10,9 +10,10 @@ import pandas as pd
 from scipy import sparse
 
 from nkscore import schema
+from nkscore._shared._options import check_whole
 from nkscore._shared._perturbed_cells import guide_cells
 from nkscore._shared._sums import log_moment_sums
-from nkscore.errors import DesignError
+from nkscore.errors import DesignError, WrongScaleError
 from nkscore.stats import responder_mixture, welch_test
 
 if TYPE_CHECKING:
@@ -89,7 +90,9 @@ def responders(
     DesignError
         If there are no controls, or a replicate has none.
     WrongScaleError
-        If ``X`` is not log-normalized.
+        If ``X`` is not log-normalized, or the embedding not finite.
+    ValueError
+        If ``key_added`` is a column that is read, or ``n_neighbors`` below 1.
 
     Examples
     --------
@@ -103,6 +106,7 @@ def responders(
     >>> sorted(adata.obs["responder"].unique())
     ['control', 'non-responder']
     """
+    _refuse_overwriting(key_added, [perturbation, guide, replicate])
     schema.check_input(adata)
     schema.check_log_scale(adata.X)
     cells = guide_cells(
@@ -112,11 +116,11 @@ def responders(
     rows = np.flatnonzero(cells.codes >= 0)
     target = cells.table["target"].to_numpy(dtype=object)[cells.codes[rows]]
     batch = cells.table["replicate"].to_numpy(dtype=object)[cells.codes[rows]]
-    pool = target == control
+    pool = target == cells.control
     expression = sparse.csr_matrix(adata.X)[rows]
     like = _controls_of(adata, rows, batch, pool, use_rep=use_rep, n_neighbors=n_neighbors)
-    names = sorted(set(target) - {control})
-    changed = _changed_genes(adata, rows, target, control, min_log2_fc=min_log2_fc)
+    names = sorted(set(target) - {cells.control})
+    changed = _changed_genes(adata, rows, target, cells.control, min_log2_fc=min_log2_fc)
     probability = np.full(rows.size, np.nan)
     unclear = np.zeros(rows.size, dtype=bool)
     found: list[tuple[Any, ...]] = []
@@ -138,9 +142,14 @@ def responders(
         "min_log2_fc": min_log2_fc, "min_separation": min_separation, "min_cells": min_cells,
         "compartment": compartment,
     }  # fmt: skip
-    columns = ["target", "n_genes", "n_cells", "share", "separation"]
-    table = pd.DataFrame(found, columns=columns)
+    table = pd.DataFrame(found, columns=["target", "n_genes", "n_cells", "share", "separation"])
     schema.record(adata, key_added, function="tl.responders", options=options, targets=table)
+
+
+def _refuse_overwriting(key: str, read: list[str | None]) -> None:
+    if key in read:
+        msg = f"key_added={key!r} would write over the column that is read. Choose another."
+        raise ValueError(msg)
 
 
 def _controls_of(
@@ -151,6 +160,7 @@ def _controls_of(
     Without an embedding, replicates × controls and each cell's replicate, which is the same for
     fewer numbers.
     """
+    check_whole(1, n_neighbors=n_neighbors)
     code, names = pd.factorize(batch)
     n_controls = np.bincount(code[pool], minlength=len(names))
     if n_controls.min() < 2:
@@ -165,6 +175,11 @@ def _controls_of(
         return member / n_controls[:, None], code
     schema.require(adata, "obsm", [use_rep], "tl.embed")
     space = np.asarray(adata.obsm[use_rep])[rows]
+    if not np.isfinite(space).all():
+        msg = (
+            f"obsm[{use_rep!r}] is missing or infinite in some cells with a guide. Compute it anew."
+        )
+        raise WrongScaleError(msg)
     place = np.cumsum(pool) - 1
     parts = []
     for name in range(len(names)):
@@ -172,6 +187,8 @@ def _controls_of(
         own = here[pool[here]]
         near = own[_nearest(space[own], space[here], n_neighbors)]
         weight = np.where(near == here[:, None], 0.0, 1.0)
+        # One more is asked for, as a control is its own nearest; for other cells it is too many.
+        weight[weight.all(axis=1) & (near.shape[1] > n_neighbors), -1] = 0.0
         weight /= weight.sum(axis=1, keepdims=True)
         index = np.repeat(here, near.shape[1]), place[near].ravel()
         parts.append(sparse.coo_matrix((weight.ravel(), index), shape=(rows.size, pool.sum())))

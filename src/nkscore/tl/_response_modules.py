@@ -10,6 +10,7 @@ import pandas as pd
 from scipy import stats as scipy_stats
 
 from nkscore import signatures
+from nkscore._shared._options import check_shares, check_whole
 from nkscore._shared._response_table import response_matrices
 from nkscore.errors import DesignError
 
@@ -40,9 +41,9 @@ def response_modules(
         One row per line × gene, with columns ``tumor``, ``gene``, ``log2_fc`` and ``q_value_line``
         (else ``q_value``).
     n_top
-        Number of genes, taken by the variance of their ``log2_fc`` over lines.
+        Number of genes, at least two, taken by the variance of their ``log2_fc`` over lines.
     k
-        Number of modules.
+        Number of modules, at most one per gene.
     gene_sets
         Sets that name modules; whatever :func:`nkscore.signatures.as_signatures` takes.
     q_threshold
@@ -64,9 +65,13 @@ def response_modules(
     Raises
     ------
     DesignError
-        If there is one line only, or fewer than two genes respond anywhere.
+        If there are no rows or one line only, or fewer than two genes respond anywhere.
     MissingKeyError
         If a column or the gene sets are absent.
+    WrongScaleError
+        If a column that should hold numbers holds other text.
+    ValueError
+        If a number is out of its range.
 
     Notes
     -----
@@ -83,6 +88,9 @@ def response_modules(
     >>> sorted(modules["module"].unique().tolist())
     [1, 2, 3, 4]
     """
+    check_whole(2, n_top=n_top)
+    check_whole(1, k=k)
+    check_shares(q_threshold=q_threshold, label_q=label_q)
     table = response_matrices(responses, ["log2_fc", "q_value_line"])
     if len(table.lines) < 2:
         msg = (
@@ -90,18 +98,21 @@ def response_modules(
             "between lines. Add the responses of other lines."
         )
         raise DesignError(msg)
-    effect = table.matrices["log2_fc"]
-    chosen = _variable_genes(table, n_top, q_threshold, raised_only=raised_only)
-    module, leaves = _ward(np.nan_to_num(effect[chosen]), min(k, len(chosen)))
+    measured = table.matrices["log2_fc"]
+    known = np.isfinite(measured)
+    # As in the recipe, a gene that a line did not test is taken not to change there.
+    effect = np.where(known, measured, 0.0)
+    chosen = _variable_genes(table, effect, n_top, q_threshold, raised_only=raised_only)
+    module, leaves = _ward(effect[chosen], min(k, len(chosen)))
     if len(chosen) < k:
         _LOG.warning("%d responding genes make %d modules at most", len(chosen), len(chosen))
     result = pd.DataFrame(
         {
             "gene": np.array(table.genes, dtype=object)[chosen],
             "module": module,
-            "variance": np.nan_to_num(effect[chosen]).var(axis=1, ddof=1),
-            "mean_log2_fc": np.nanmean(effect[chosen], axis=1),
-            "n_lines": np.isfinite(effect[chosen]).sum(axis=1),
+            "variance": effect[chosen].var(axis=1, ddof=1),
+            "mean_log2_fc": effect[chosen].sum(axis=1) / known[chosen].sum(axis=1),
+            "n_lines": known[chosen].sum(axis=1),
         }
     ).iloc[leaves]
     names = _labels(result, set(table.genes), gene_sets, label_q)
@@ -114,10 +125,10 @@ def response_modules(
 
 
 def _variable_genes(
-    table: ResponseTable, n_top: int, q_threshold: float, *, raised_only: bool
+    table: ResponseTable, effect: Any, n_top: int, q_threshold: float, *, raised_only: bool
 ) -> Any:
-    effect = table.matrices["log2_fc"]
-    called = (table.matrices["q_value_line"] < q_threshold) & np.isfinite(effect)
+    tested = np.isfinite(table.matrices["log2_fc"])
+    called = (table.matrices["q_value_line"] < q_threshold) & tested
     if raised_only:
         called = called & (effect > 0)
     responding = np.flatnonzero(called.any(axis=1))
@@ -127,7 +138,7 @@ def _variable_genes(
             "needed to form modules. Raise q_threshold, or look at more cells."
         )
         raise DesignError(msg)
-    variance = np.nan_to_num(effect[responding]).var(axis=1, ddof=1)
+    variance = effect[responding].var(axis=1, ddof=1)
     # Sorted by gene before, so that ties do not depend on the order of rows.
     top = np.argsort(-variance, kind="stable")[:n_top]
     return np.sort(responding[top])

@@ -12,7 +12,8 @@ from scipy import stats as scipy_stats
 
 from nkscore import schema
 from nkscore._shared._cell_values import cell_values
-from nkscore._shared._samples import Samples, arms, compartment_samples, labels
+from nkscore._shared._options import check_confidence
+from nkscore._shared._samples import Samples, arms, compartment_samples, control_of, labels
 from nkscore.errors import DesignError, MissingKeyError, WrongScaleError
 from nkscore.stats import fit_linear, moderated_test, response_design
 
@@ -28,8 +29,8 @@ def response_score(
     *,
     level: str = "tumor",
     compartment: str | None = schema.TUMOR_CELLS,
-    treated: str = schema.COCULTURE,
-    control: str | None = None,
+    treated: Any = schema.COCULTURE,
+    control: Any = None,
     by: str = schema.TUMOR,
     replicate: str = schema.NK_DONOR,
     condition: str = schema.CONDITION,
@@ -54,7 +55,8 @@ def response_score(
     compartment
         ``"tumor"``, ``"nk"``, another level of ``obs["compartment"]``, or ``None`` for all cells.
     treated, control
-        Levels of ``obs[condition]``; ``control`` is by default the monoculture of the compartment.
+        Levels of ``obs[condition]``; ``control`` is by default the monoculture of the compartment,
+        and must be named for another ``condition``.
     by
         Column of the lines.
     replicate
@@ -86,13 +88,14 @@ def response_score(
     Raises
     ------
     DesignError
-        If an arm is empty, there is no replicate, or (``"lineage"``) no lineage has two lines.
+        If an arm is empty, there is no replicate, a line has several lineages, or (``"lineage"``)
+        no lineage has two lines.
     MissingKeyError
         If the score or a column is absent.
     WrongScaleError
         If the score is NaN in a cell.
     ValueError
-        If ``level`` is unknown.
+        If ``level`` is unknown, or ``confidence`` not between 0 and 1.
 
     Notes
     -----
@@ -114,6 +117,7 @@ def response_score(
     if level not in ("sample", "tumor", "lineage"):
         msg = f"level is {level!r}; known: 'sample', 'tumor', 'lineage'."
         raise ValueError(msg)
+    check_confidence(confidence)
     values = cell_values(adata, score, key)
     if level == "sample":
         columns = [
@@ -121,16 +125,27 @@ def response_score(
         ]
         samples = compartment_samples(adata, compartment, columns=columns, min_cells=min_cells)
         return _per_sample(samples, values, confidence)
-    control = control or (schema.NK_MONO if compartment == schema.NK else schema.TUMOR_MONO)
+    control = control_of(compartment, condition=condition, control=control)
     columns = [by, replicate, condition]
     samples = compartment_samples(adata, compartment, columns=columns, min_cells=min_cells)
     samples = arms(samples, treated=treated, control=control, by=by, column=condition)
     table = _per_line(samples, values, by=by, replicate=replicate, confidence=confidence)
-    if schema.LINEAGE in adata.obs:
-        pairs = adata.obs[[by, schema.LINEAGE]].dropna().astype(str).drop_duplicates(by)
-        known = dict(zip(pairs[by], pairs[schema.LINEAGE], strict=True))
-        table.insert(1, "lineage", table["tumor"].map(known))
+    if schema.LINEAGE in adata.obs and by != schema.LINEAGE:
+        table.insert(1, "lineage", table["tumor"].map(_lineages(adata.obs, by)))
     return table if level == "tumor" else _per_lineage(table, confidence)
+
+
+def _lineages(obs: pd.DataFrame, by: str) -> dict[str, str]:
+    """Return the lineage of each line for which it is known."""
+    pairs = obs[[by, schema.LINEAGE]].dropna().astype(str).drop_duplicates()
+    repeated = pairs[by].duplicated()
+    if repeated.any():
+        msg = (
+            f"{by} {pairs.loc[repeated, by].iloc[0]!r} has several values of obs['lineage']. Give "
+            "each line one."
+        )
+        raise DesignError(msg)
+    return dict(zip(pairs[by], pairs[schema.LINEAGE], strict=True))
 
 
 def _per_sample(samples: Samples, values: Any, confidence: float) -> pd.DataFrame:

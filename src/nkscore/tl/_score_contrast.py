@@ -8,6 +8,7 @@ import numpy as np
 import pandas as pd
 
 from nkscore import signatures
+from nkscore._shared._options import check_whole, seed_of
 from nkscore.errors import MissingKeyError, WrongScaleError
 from nkscore.stats import abundance_strata, rank_contrast
 
@@ -35,8 +36,8 @@ def score_contrast(
     ----------
     table
         One row per gene (and contrast), as from :func:`nkscore.tl.interaction_response`, DESeq2
-        or limma. Genes without a value are left out; of repeated genes the most abundant stays,
-        or the first.
+        or limma. Genes without a value or an abundance are left out; of repeated genes the most
+        abundant stays, or the first.
     gene_signatures
         As :func:`nkscore.signatures.as_signatures` takes them; the default is
         :func:`nkscore.signatures.dormancy_components`, with ``dormant_like`` as their sum.
@@ -48,11 +49,12 @@ def score_contrast(
         Column with the mean expression; random sets are then drawn from genes of like abundance
         (tenths). Abundant genes often move together, for reasons of normalization.
     min_genes
-        Sets with fewer genes in the table get missing scores.
+        Sets with fewer genes in the table (at least 1) get missing scores.
     n_permutations
         Random sets per set and contrast.
     rng
-        Seed or generator of the random sets.
+        Seed or generator of the random sets, which depend on no other set, contrast or order of
+        rows.
 
     Returns
     -------
@@ -66,7 +68,9 @@ def score_contrast(
     MissingKeyError
         If a column is absent.
     WrongScaleError
-        If the values are not numbers with both signs.
+        If the values are not numbers with both signs, or a row has no contrast.
+    ValueError
+        If ``min_genes`` or ``n_permutations`` is below 1.
 
     Notes
     -----
@@ -89,15 +93,21 @@ def score_contrast(
             "abundance."
         )
         raise MissingKeyError(msg)
+    check_whole(1, min_genes=min_genes, n_permutations=n_permutations)
     _check_values(table[value], value)
+    if by is not None and table[by].isna().any():
+        msg = (
+            f"{int(table[by].isna().sum())} rows have no value of {by!r}, which names their "
+            "contrast. Fill it, or drop the rows."
+        )
+        raise WrongScaleError(msg)
     sets = (
         signatures.dormancy_components()
         if gene_signatures is None
         else signatures.as_signatures(gene_signatures)
     )
-    generator = np.random.default_rng(rng)
     options: dict[str, Any] = {
-        "min_genes": min_genes, "n_permutations": n_permutations, "rng": generator,
+        "min_genes": min_genes, "n_permutations": n_permutations, "seed": seed_of(rng),
     }  # fmt: skip
     parts = [(None, table)] if by is None else list(table.groupby(by, sort=False, observed=True))
     rows = []
@@ -123,13 +133,15 @@ def _check_values(values: pd.Series, name: str) -> None:
 def _distinct(part: pd.DataFrame, gene: str, value: str, abundance: str | None) -> pd.DataFrame:
     part = part[np.isfinite(part[value]) & part[gene].notna()]
     if abundance is not None:
-        part = part.sort_values(abundance, ascending=False, kind="stable")
-    return part.drop_duplicates(gene)
+        part = part[np.isfinite(part[abundance])].sort_values(
+            abundance, ascending=False, kind="stable"
+        )
+    return part.drop_duplicates(gene).sort_values(gene)
 
 
 def _rows(
     genes: pd.DataFrame, sets: Mapping[str, Signature], *, columns: tuple[str, str, str | None],
-    min_genes: int, n_permutations: int, rng: np.random.Generator,
+    min_genes: int, n_permutations: int, seed: int,
 ) -> list[dict[str, Any]]:  # fmt: skip
     gene, value, abundance = columns
     names = pd.Index(genes[gene].astype(str))
@@ -143,7 +155,10 @@ def _rows(
         row: dict[str, Any] = {"signature": name, "score": np.nan, "p_up": np.nan}
         row |= {"p_down": np.nan, "p_value": np.nan}
         if n_found >= min_genes:
-            found = rank_contrast(values, signs, strata, n_permutations=n_permutations, rng=rng)
+            found = rank_contrast(
+                values, signs, strata, n_permutations=n_permutations,
+                rng=np.random.default_rng(seed),
+            )  # fmt: skip
             two_sided = min(1.0, 2 * min(found.p_up, found.p_down))
             row |= {"score": found.score, "p_up": found.p_up, "p_down": found.p_down}
             row["p_value"] = two_sided

@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 from nkscore import schema
+from nkscore._shared._options import check_whole
 from nkscore._shared._score_input import refuse_foreign, score_input, write_scores
 from nkscore.scoring import null_scores
 
@@ -89,9 +90,7 @@ def score_null(
     keys = [f"{key_added}_z", f"{key_added}_p"]
     book = f"{key_added}_null"
     refuse_foreign(adata, keys, recorded_as=book, function="tl.score_null")
-    if n_sets < 2:
-        msg = f"n_sets is {n_sets}; at least 2 random sets are needed, better 99 or more."
-        raise ValueError(msg)
+    check_whole(2, n_sets=n_sets)
     found = score_input(
         adata, gene_signatures, method=method, layer=layer, min_coverage=min_coverage
     )

@@ -9,6 +9,7 @@ import numpy as np
 import pandas as pd
 
 from nkscore import signatures
+from nkscore._shared._options import check_shares
 from nkscore.errors import DesignError, MissingKeyError, WrongScaleError
 
 _PERTURBATIONS = ("loss", "gain")
@@ -58,20 +59,21 @@ def screen_hits(
     One row per screen and gene, sorted by screen and p-value: ``screen``, ``perturbation``,
     ``gene``, ``category`` (of genes named in :func:`nkscore.signatures.crispr_hits`, else empty),
     ``log2_fc``, ``se`` (missing where the screen has none), ``log2_fc_z`` (over the genes of the
-    screen), ``p_value``, ``q_value``, ``effect``
-    of the perturbation on the tumor cell (``protects`` or ``sensitizes``), ``role`` of the gene
-    (``activating`` or ``inhibitory``), ``is_control``, ``hit``.
+    screen), ``p_value``, ``q_value``, ``effect`` of the perturbation on the tumor cell
+    (``protects`` or ``sensitizes``), ``role`` of the gene (``activating`` or ``inhibitory``; both
+    empty where the fold change is 0 or missing), ``is_control``, ``hit``.
 
     Raises
     ------
     MissingKeyError
         If a column is absent.
     DesignError
-        If a screen is empty, holds a gene twice, or is not named in ``perturbation``.
+        If a screen is empty, holds a gene twice or a row without one, or is not named in
+        ``perturbation``.
     WrongScaleError
-        If a p-value is outside 0 to 1.
+        If a p- or q-value is outside 0 to 1.
     ValueError
-        If ``sided`` is unknown.
+        If ``sided`` is unknown, or ``max_q`` or ``max_p`` outside 0 to 1.
 
     Notes
     -----
@@ -94,6 +96,9 @@ def screen_hits(
     if sided not in {"two", "one"}:
         msg = f"sided={sided!r}; 'two' or 'one' is needed."
         raise ValueError(msg)
+    for option, most in (("max_q", max_q), ("max_p", max_p)):
+        if most is not None:
+            check_shares(**{option: most})
     parts = [
         _one_screen(name, table, kind, sided=sided)
         for name, table, kind in _screens(screens, perturbation)
@@ -121,9 +126,11 @@ def _screens(screens: Any, perturbation: Any) -> list[tuple[str, pd.DataFrame, s
         label = screens[keys].astype(str).agg(" ".join, axis=1) if keys else None
         grouped = [("screen", screens)] if label is None else screens.groupby(label, sort=False)
         named = {str(name): table for name, table in grouped}
+    several_kinds = isinstance(perturbation, Mapping)
+    kinds = {str(k): v for k, v in perturbation.items()} if several_kinds else perturbation
     made = []
     for name, table in named.items():
-        kind = perturbation.get(name) if isinstance(perturbation, Mapping) else perturbation
+        kind = kinds.get(name) if isinstance(kinds, dict) else kinds
         if kind not in _PERTURBATIONS:
             msg = (
                 f"Screen {name!r} has the perturbation {kind!r}; 'loss' (knock-out) or 'gain' "
@@ -146,9 +153,11 @@ def _one_screen(name: str, table: pd.DataFrame, kind: str, *, sided: str) -> pd.
             "rename yours."
         )
         raise MissingKeyError(msg)
-    repeated = table["gene"].duplicated()
+    repeated = table["gene"].duplicated() | table["gene"].isna()
     if table.empty or repeated.any():
         found = f"holds {table.loc[repeated, 'gene'].iloc[0]!r} twice" if len(table) else "is empty"
+        if table["gene"].isna().any():
+            found = f"has {int(table['gene'].isna().sum())} rows without a gene"
         msg = f"Screen {name!r} {found}; one row per gene is needed. Merge or remove rows."
         raise DesignError(msg)
     _check_p_values(name, table)
@@ -157,7 +166,8 @@ def _one_screen(name: str, table: pd.DataFrame, kind: str, *, sided: str) -> pd.
     spread = np.nanstd(effect, ddof=1) if len(effect) > 1 else np.nan
     protects = effect > 0
     activating = protects if kind == "loss" else ~protects
-    zero = effect == 0
+    # Neither zero nor a missing fold change lies on a side.
+    zero = ~(effect != 0) | np.isnan(effect)
     return pd.DataFrame(
         {
             "screen": name,
@@ -176,14 +186,16 @@ def _one_screen(name: str, table: pd.DataFrame, kind: str, *, sided: str) -> pd.
 
 
 def _check_p_values(name: str, table: pd.DataFrame) -> None:
-    outside = ~table["p_value"].between(0, 1) & table["p_value"].notna()
-    if outside.any():
-        row = table[outside].iloc[0]
-        msg = (
-            f"Screen {name!r} has p_value = {row['p_value']:g} for {row['gene']!r}; 0 to 1 is "
-            "needed. Take p-values, not their logarithms or scores."
-        )
-        raise WrongScaleError(msg)
+    for column in ("p_value", "q_value"):
+        values = pd.to_numeric(table[column], errors="coerce")
+        outside = ~values.between(0, 1) & table[column].notna()
+        if outside.any():
+            row = table[outside].iloc[0]
+            msg = (
+                f"Screen {name!r} has {column} = {row[column]} for {row['gene']!r}; 0 to 1 is "
+                "needed. Take p-values, not their logarithms or scores."
+            )
+            raise WrongScaleError(msg)
 
 
 def _significance(table: pd.DataFrame, effect: Any, *, sided: str) -> tuple[Any, Any]:

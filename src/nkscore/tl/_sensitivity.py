@@ -2,15 +2,21 @@
 
 from __future__ import annotations
 
+import logging
 from typing import Any
 
 import numpy as np
 import pandas as pd
 from scipy import stats as scipy_stats
 
+from nkscore._shared._options import check_confidence
 from nkscore.errors import DesignError, MissingKeyError, WrongScaleError
 
-_EXTRAPOLATED = 1e-9
+_LOG = logging.getLogger("nkscore")
+#: Ratios nearer than this share of the end of the range have reached it.
+_AT_END = 1e-9
+#: Logarithms to base 2 of TPM, RPKM and CPM end below it.
+_LARGEST_LOG = 50.0
 _HLA_I = ("B2M", "HLA-A", "HLA-B", "HLA-C")
 
 
@@ -31,7 +37,7 @@ def sensitivity_auc(
     viability
         One row per line, ratio and replicate: ``tumor``, ``et_ratio`` (effector cells per target
         cell), ``viability`` (of the untreated, in ``unit``) and, where there are several,
-        ``replicate``. Rows of one line, ratio and replicate are averaged.
+        ``replicate``. Rows of one line, ratio and replicate are averaged, with a log line.
     max_ratio
         Upper end of the range; by default the largest ratio that every line has. Lines that were
         not measured up to there have a missing area.
@@ -49,10 +55,10 @@ def sensitivity_auc(
     Raises
     ------
     MissingKeyError
-        If a column is absent.
+        If a column is absent, or a row has no line or replicate.
     WrongScaleError
-        If a viability is negative or no number, a ratio is negative, or the values of
-        ``unit="percent"`` all look like fractions.
+        If a viability is negative or no number, a ratio is negative, or the values look like
+        fractions where ``unit="percent"``, or the reverse.
     DesignError
         If no line has two ratios.
 
@@ -69,6 +75,7 @@ def sensitivity_auc(
     >>> float(nk.tl.sensitivity_auc(table)["auc"].iloc[0])
     0.5
     """
+    check_confidence(confidence)
     table = _checked(viability, unit)
     if max_ratio is None:
         max_ratio = float(table.groupby("tumor")["et_ratio"].max().min())
@@ -123,6 +130,10 @@ def hla_score(expression: pd.DataFrame, *, offset: float = 0.01) -> pd.DataFrame
     ------
     MissingKeyError
         If one of the four genes is absent.
+    DesignError
+        If one of them stands twice.
+    WrongScaleError
+        If they are no logarithms (above 50), or no numbers.
 
     Notes
     -----
@@ -146,7 +157,20 @@ def hla_score(expression: pd.DataFrame, *, offset: float = 0.01) -> pd.DataFrame
             "human symbols the columns; transpose or rename."
         )
         raise MissingKeyError(msg)
-    values = expression[list(_HLA_I)].to_numpy(dtype=float)
+    chosen = expression[list(_HLA_I)]
+    if chosen.shape[1] > len(_HLA_I):
+        twice = chosen.columns[chosen.columns.duplicated()][0]
+        msg = f"expression holds {twice} twice; each gene must stand once. Average or drop one."
+        raise DesignError(msg)
+    values = chosen.apply(pd.to_numeric, errors="coerce").to_numpy(dtype=float)
+    unread = np.isnan(values) & chosen.notna().to_numpy()
+    if unread.any() or (values > _LARGEST_LOG).any():
+        found = chosen.to_numpy()[unread | (values > _LARGEST_LOG)][0]
+        msg = (
+            f"expression holds '{found}', which is no log2 value (of TPM, RPKM or CPM). Give "
+            "np.log2(expression + 0.01) of linear values, for example."
+        )
+        raise WrongScaleError(msg)
     score = np.log2(2.0**values + offset).mean(axis=1)
     return pd.DataFrame({"hla_i_score": score}, index=expression.index)
 
@@ -164,9 +188,37 @@ def _checked(viability: pd.DataFrame, unit: str) -> pd.DataFrame:
             "needed; pandas' melt makes it of a wide table."
         )
         raise MissingKeyError(msg)
-    table = viability.assign(tumor=viability["tumor"].astype(str))
-    if "replicate" not in table:
-        table = table.assign(replicate="1")
+    table = _named_rows(viability)
+    table = _numbers(table.assign(tumor=table["tumor"].astype(str)))
+    _check_unit(float(table["viability"].max()), unit)
+    scale = 100.0 if unit == "percent" else 1.0
+    keys = ["tumor", "replicate", "et_ratio"]
+    table = table.assign(
+        viability=table["viability"] / scale, replicate=table["replicate"].astype(str)
+    )
+    together = int(table.duplicated(keys).sum())
+    if together:
+        _LOG.warning(
+            "%d wells have the line, ratio and replicate of another and are averaged with it; name "
+            "independent ones in a column 'replicate' to get intervals", together,
+        )  # fmt: skip
+    return table.groupby(keys, sort=True)["viability"].mean().reset_index()
+
+
+def _named_rows(viability: pd.DataFrame) -> pd.DataFrame:
+    table = viability if "replicate" in viability else viability.assign(replicate="1")
+    if table.empty:
+        msg = "The table has no rows; one per line, ratio and replicate is needed."
+        raise DesignError(msg)
+    for column in ("tumor", "replicate"):
+        unnamed = table[column].isna().to_numpy()
+        if unnamed.any():
+            msg = f"Row {int(np.argmax(unnamed))} has no {column}. Fill it in, or remove such rows."
+            raise MissingKeyError(msg)
+    return table
+
+
+def _numbers(table: pd.DataFrame) -> pd.DataFrame:
     for column in ("et_ratio", "viability"):
         values = pd.to_numeric(table[column], errors="coerce").to_numpy(dtype=float)
         bad = ~np.isfinite(values) | (values < 0)
@@ -179,24 +231,25 @@ def _checked(viability: pd.DataFrame, unit: str) -> pd.DataFrame:
             )
             raise WrongScaleError(msg)
         table = table.assign(**{column: values})
-    if unit == "percent" and table["viability"].max() <= 1.5:
+    return table
+
+
+def _check_unit(highest: float, unit: str) -> None:
+    looks_like = {"percent": "a fraction", "fraction": "percent"}[unit]
+    if (highest <= 1.5) if unit == "percent" else (highest > 5):
+        untreated = 100 if unit == "percent" else 1
         msg = (
-            f"The highest viability is {table['viability'].max():g}, which looks like a fraction, "
-            "while unit='percent' says that untreated cells have 100. Give unit='fraction'."
+            f"The highest viability is {highest:g}, which looks like {looks_like}, while "
+            f"unit={unit!r} says that untreated cells have {untreated}. Give the other unit."
         )
         raise WrongScaleError(msg)
-    scale = 100.0 if unit == "percent" else 1.0
-    keys = ["tumor", "replicate", "et_ratio"]
-    table = table.assign(viability=table["viability"] / scale)
-    table = table.assign(replicate=table["replicate"].astype(str))
-    return table.groupby(keys, sort=True)["viability"].mean().reset_index()
 
 
 def _area(curve: pd.DataFrame, max_ratio: float) -> tuple[float, int]:
     x, y = curve["et_ratio"].to_numpy(), curve["viability"].to_numpy()
     if x[0] > 0:
         x, y = np.append(0.0, x), np.append(1.0, y)
-    if x[-1] < max_ratio * (1 - _EXTRAPOLATED) or x.size < 2:
+    if x[-1] < max_ratio * (1 - _AT_END) or x.size < 2:
         return np.nan, len(curve)
     inside = x < max_ratio
     ends: Any = np.append(x[inside], max_ratio)

@@ -8,9 +8,15 @@ import numpy as np
 import pandas as pd
 from scipy import stats as scipy_stats
 
+from nkscore._shared._options import check_shares
 from nkscore._shared._response_table import error_df, response_matrices, with_errors
 from nkscore.errors import DesignError, MissingKeyError
-from nkscore.stats import adaptive_shrinkage, between_variance
+from nkscore.stats import (
+    adaptive_shrinkage,
+    between_variance,
+    fit_linear,
+    squeeze_variances,
+)
 
 if TYPE_CHECKING:
     from nkscore._shared._response_table import ResponseTable
@@ -55,11 +61,14 @@ def specific_response(
     Raises
     ------
     DesignError
-        If there is one line only, or no lineage has two lines.
+        If the table has no rows, there is one line only, or no lineage has two lines (or, of any
+        gene, two tested lines).
     MissingKeyError
         If a column is absent.
+    WrongScaleError
+        If a column that should hold numbers holds other text.
     ValueError
-        If ``by`` is unknown.
+        If ``by`` is unknown, or a number out of its range.
 
     Notes
     -----
@@ -79,12 +88,16 @@ def specific_response(
     if by not in ("tumor", "lineage"):
         msg = f"by is {by!r}; known: 'tumor', 'lineage'."
         raise ValueError(msg)
+    check_shares(lfsr_threshold=lfsr_threshold)
+    if not 1 <= null_weight < np.inf:
+        msg = f"null_weight is {null_weight!r}; a number of at least 1 is needed, as 10."
+        raise ValueError(msg)
     table = response_matrices(responses, ["log2_fc", "se"], ["p_value"])
     effect, se = with_errors(table)
     variance, df, names = se**2, error_df(table), table.lines
     n_lines = np.isfinite(effect).astype(int)
     if by == "lineage":
-        effect, variance, df, names, n_lines = _lineages(table, effect, variance, df)
+        effect, variance, df, names, n_lines = _lineages(table, effect, variance)
     if len(names) < 2:
         msg = (
             f"The table holds one {by} only ({names[0]}); specific is what others do not share. "
@@ -93,7 +106,7 @@ def specific_response(
         raise DesignError(msg)
     parts = []
     for j, name in enumerate(names):
-        part = _against_others(effect, variance, df, j)
+        part = _against_others(effect, variance, df, j, one_estimate=by == "lineage")
         part.insert(0, "gene", table.genes)
         part.insert(0, by, name)
         part["n_lines"] = n_lines[:, j]
@@ -109,9 +122,13 @@ def specific_response(
 
 
 def _lineages(
-    table: ResponseTable, effect: Any, variance: Any, df: Any
+    table: ResponseTable, effect: Any, variance: Any
 ) -> tuple[Any, Any, Any, list[str], Any]:
-    """Return each lineage's mean effect, its variance and degrees of freedom."""
+    """Return each lineage's mean effect, its variance and degrees of freedom.
+
+    Lines vary around the mean of their lineage by one variance per gene, whose estimate is shared
+    between genes as residual variances are in limma.
+    """
     if table.lineage is None or not any(table.lineage):
         msg = "The table has no column 'lineage' with values. Add the lineage of each line."
         raise MissingKeyError(msg)
@@ -129,20 +146,32 @@ def _lineages(
     member = np.eye(len(names))[group]
     n_lines = known @ member
     tau2 = between_variance(effect, variance, group)
-    # Genes without two lines in any lineage take the usual variance between lines.
-    tau2 = np.where(np.isfinite(tau2), tau2, np.nanmean(tau2))
-    weight = known / (np.where(known, variance, 1) + tau2[:, None])
+    if not np.isfinite(tau2).any():
+        msg = (
+            "No gene was tested, with its error, in two lines of a lineage, so nothing says how "
+            "much lines of a lineage differ. Compare lines (by='tumor')."
+        )
+        raise DesignError(msg)
+    weight = known / (np.where(known, variance, 1.0) + np.nanmedian(tau2))
+    fit = fit_linear(np.where(known, effect, 0.0), member, weight)
+    # A gene alone says little about how much its lines differ, and all genes together more.
+    spread, _, df_prior = squeeze_variances(fit.variance, fit.df_residual)
+    spread = np.where(np.isfinite(spread), spread, np.nanmean(spread))
+    freedom = np.minimum(fit.df_residual + df_prior, fit.df_residual.sum())
     total = np.where(n_lines > 0, weight @ member, np.nan)
-    mean = (weight * np.where(known, effect, 0)) @ member / total
-    between = np.maximum(known.sum(axis=1) - (n_lines > 0).sum(axis=1), 1)
-    part = np.where(tau2 > 0, tau2, 0)[:, None] * (weight**2) @ member / total**2
-    with np.errstate(divide="ignore"):
-        freedom = between[:, None] / np.maximum(part * total, 1e-9) ** 2
-    return mean, 1 / total, np.minimum(freedom, df.max()), names, n_lines.astype(int)
+    sampling = (weight**2 * np.where(known, variance, 0.0)) @ member / total**2
+    error = np.maximum(spread[:, None] / total, sampling)
+    mean = (weight * np.where(known, effect, 0.0)) @ member / total
+    return mean, error, np.tile(freedom[:, None], len(names)), names, n_lines.astype(int)
 
 
-def _against_others(effect: Any, variance: Any, df: Any, j: int) -> pd.DataFrame:
-    """Contrast column ``j`` with the random-effects mean of the others."""
+def _against_others(
+    effect: Any, variance: Any, df: Any, j: int, *, one_estimate: bool
+) -> pd.DataFrame:
+    """Contrast column ``j`` with the random-effects mean of the others.
+
+    ``one_estimate``: whether the errors of all columns come from one estimate of the gene.
+    """
     others = np.delete(np.arange(effect.shape[1]), j)
     y, v = effect[:, others], variance[:, others]
     known = np.isfinite(y)
@@ -160,7 +189,8 @@ def _against_others(effect: Any, variance: Any, df: Any, j: int) -> pd.DataFrame
     own_df = np.broadcast_to(df, effect.shape)[:, j]
     variance_j = variance[:, j]
     whole = variance_j + sampling + between
-    part = variance_j**2 / own_df + between**2 / np.maximum(n - 1, 1)
+    uncertain = variance_j + sampling if one_estimate else variance_j
+    part = uncertain**2 / own_df + between**2 / np.maximum(n - 1, 1)
     with np.errstate(divide="ignore", invalid="ignore"):
         freedom = np.where(part > 0, whole**2 / part, np.inf)
     return pd.DataFrame(

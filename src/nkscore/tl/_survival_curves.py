@@ -8,8 +8,10 @@ import numpy as np
 import pandas as pd
 from scipy import stats as scipy_stats
 
+from nkscore._shared._cohort_contrasts import level_names
 from nkscore._shared._cohort_tables import with_samples
 from nkscore._shared._follow_up import follow_up
+from nkscore._shared._options import check_confidence
 from nkscore.errors import DesignError, MissingKeyError
 
 ALL = "all"
@@ -77,6 +79,7 @@ def survival_curves(
     >>> made[["time", "survival", "n_at_risk"]].values.tolist()[:3]
     [[0.0, 1.0, 4.0], [1.0, 0.75, 4.0], [2.0, 0.75, 3.0]]
     """
+    check_confidence(confidence)
     columns = [time, event, *([] if group is None else [group])]
     missing = [name for name in columns if name not in patients]
     if missing:
@@ -86,6 +89,9 @@ def survival_curves(
             "and group=."
         )
         raise MissingKeyError(msg)
+    if patients.empty:
+        msg = "patients has no rows; one per patient is needed. Check the filters before."
+        raise DesignError(msg)
     follow = follow_up(patients.index, patients[time], patients[event], truncate)
     if not len(follow) or follow["event"].sum() < 1:
         msg = (
@@ -107,11 +113,8 @@ def _grouped(
     if groups is None:
         return follow.assign(group=ALL), [ALL]
     given = with_samples(groups, follow.index, "groups").dropna()
-    if isinstance(given.dtype, pd.CategoricalDtype):
-        names = [str(level) for level in given.cat.categories if (given == level).any()]
-    else:
-        names = sorted(set(given.astype(str)))
-    follow = follow.loc[given.index].assign(group=given.astype(str))
+    names, labels = level_names(given)
+    follow = follow.loc[given.index].assign(group=labels)
     sizes = follow["group"].value_counts().reindex(names)
     small = sizes.index[sizes < least]
     if len(small) or not names:

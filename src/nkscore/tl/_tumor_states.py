@@ -9,6 +9,7 @@ import numpy as np
 import pandas as pd
 
 from nkscore import schema, stats
+from nkscore._shared._transfer_states import forget_mapping, instead_of_calling
 from nkscore._shared._tumor_programs import (
     DORMANT,
     choose_programs,
@@ -47,6 +48,8 @@ def tumor_states(
     batch: str | None = schema.LANE,
     min_confidence: float = 0.8,
     min_cells: int = 20,
+    reference: AnnData | None = None,
+    labels: str | None = None,
 ) -> None:
     """Call programs and a primary state of each tumor cell.
 
@@ -79,6 +82,9 @@ def tumor_states(
         two for a program that would decide its label is ``unassigned``.
     min_cells
         Lines with fewer tumor cells are ``unassigned``.
+    reference, labels
+        Take the states from this labelled experiment and column, as :func:`map_reference` does,
+        and write what it writes; ``min_confidence`` and ``min_cells`` hold, others are refused.
 
     Returns
     -------
@@ -102,6 +108,8 @@ def tumor_states(
         If no line has ``min_cells`` tumor cells.
     GeneCoverageError
         If fewer than half of a program's genes are in the data.
+    ValueError
+        If an option says nothing about a reference that is given.
 
     Notes
     -----
@@ -124,29 +132,37 @@ def tumor_states(
     >>> list(adata.obs["tumor_state"].cat.categories)
     ['low_myc_dormant_like', 'cycling', 'baseline', 'unassigned']
     """
+    if reference is not None or labels is not None:
+        unused = {"programs": programs, "order": order, "by": by, "batch": batch}
+        instead_of_calling(
+            adata, reference, caller=tumor_states, compartment=schema.TUMOR_CELLS, labels=labels,
+            unused=unused, min_confidence=min_confidence, min_cells=min_cells,
+        )  # fmt: skip
+        return
     schema.check_input(adata)
     schema.require(adata, "obs", [schema.COMPARTMENT], "pp.compartments")
     schema.require(adata, "obs", [by], "pp.demultiplex")
-    chosen, labels = choose_programs(programs, order)
+    chosen, primary = choose_programs(programs, order)
     cells = tumor_cells(adata, by, batch, min_cells=min_cells)
-    needed = {labels[0]} if programs is None and order is None else set(chosen)
+    needed = {primary[0]} if programs is None and order is None else set(chosen)
     genes = match_programs(adata.var_names, chosen, needed=needed)
     called = {**other_programs(chosen), **chosen}
     genes = leave_out_ambient(adata, cells, genes, called)
     counts = count_programs(adata, cells, genes)
     fits = _fits(counts, called)
     shown = {name: program for name, program in chosen.items() if name in fits}
-    labels = [name for name in labels if name in shown]
-    _log_not_judged(fits, labels)
+    primary = [name for name in primary if name in shown]
+    _log_not_judged(fits, primary)
     table = pd.DataFrame({name: fits[name].posterior for name in shown})
     _write_table(adata, "tumor_programs", table, cells)
-    _write_states(adata, _label_table(fits, shown, labels), cells, min_confidence=min_confidence)
+    _write_states(adata, _label_table(fits, shown, primary), cells, min_confidence=min_confidence)
     scores = {name: _score(fits[name], counts.of(name), p) for name, p in shown.items()}
     _write_table(adata, "tumor_program_scores", pd.DataFrame(scores), cells)
     if DORMANT in shown and genes.has_components:
         _write_table(adata, "dormancy", _dormancy(counts, fits), cells)
-    options = {"programs": list(shown), "order": labels, "by": by, "batch": batch,
+    options = {"programs": list(shown), "order": primary, "by": by, "batch": batch,
                "min_confidence": min_confidence, "min_cells": min_cells}  # fmt: skip
+    forget_mapping(adata, schema.TUMOR_CELLS)
     schema.record(
         adata, "tl.tumor_states", function="tl.tumor_states", options=options,
         fold={name: float(fits[name].fold) for name in shown},
@@ -170,9 +186,8 @@ def _fits(counts: TumorCounts, programs: Mapping[str, TumorProgram]) -> dict[str
 
 def _called_on(fits: Mapping[str, TwoLevels], name: str) -> Any:
     """Return which cells have a program, or ``None`` where it was not found."""
-    if name not in fits or not fits[name].supported:
-        return None
-    return fits[name].posterior > _EVEN
+    found = name in fits and fits[name].supported
+    return fits[name].posterior > _EVEN if found else None
 
 
 def _label_table(
@@ -209,10 +224,7 @@ def _score(fit: Any, data: Any, program: TumorProgram) -> Any:
 
 def _dormancy(counts: TumorCounts, fits: Any) -> pd.DataFrame:
     line, usual = counts.line, counts.usual
-    change = {
-        name: stats.relative_change(data.x, data.expected, line, usual)
-        for name, data in counts.parts()
-    }
+    change = {key: stats.relative_change(p.x, p.expected, line, usual) for key, p in counts.parts()}
     parts = {name: change[name] for name in ("myc", "biosynthesis")}
     for name in ("diapause", "g0"):
         signed = [(change[f"{name}_up"], 1), (change[f"{name}_down"], -1)]
@@ -272,9 +284,9 @@ def _level_table(fits: Any, cells: TumorCells, shown: list[str]) -> pd.DataFrame
 
 
 def _gene_table(adata: AnnData, genes: ProgramGenes, shown: Any) -> pd.DataFrame:
+    symbols = adata.var_names.astype(str)
     parts = [
-        pd.DataFrame({"program": name, "gene": adata.var_names[genes.columns[name]].astype(str)})
-        for name in shown
+        pd.DataFrame({"program": name, "gene": symbols[genes.columns[name]]}) for name in shown
     ]
     return pd.concat(parts, ignore_index=True)
 
