@@ -69,7 +69,7 @@ def test_overdispersion_by_hand():
     # Two groups of two cells; the first gene lies in one cell of each, the second in all.
     counts = sparse.csr_matrix(np.array([[4, 2, 0], [0, 2, 0], [0, 3, 0], [6, 3, 0], [9, 9, 9]]))
     codes = np.array([0, 0, 1, 1, -1])
-    sums = GroupSums(2, 3)
+    sums = GroupSums(2, 3, with_squares=True)
     assert sums.add(counts.indptr, counts.indices, counts.data, codes=codes) == -1
     np.testing.assert_array_equal(sums.squares, [52, 26, 0])
     # Squares about the means of 2 and 3: 4 + 4 + 9 + 9 = 26, over 10 counts.

@@ -79,7 +79,9 @@ def response_inputs(
     if design.confounded:
         _LOG.warning("Treatment cannot be told apart, left out: %s", ", ".join(design.confounded))
     matrix = adata.layers[schema.COUNTS]
-    sums = count_sums(matrix, samples.codes, len(samples.table), where=f"layers[{schema.COUNTS!r}]")
+    sums = count_sums(
+        matrix, samples.codes, len(samples.table), where=f"layers[{schema.COUNTS!r}]", squares=True
+    )
     remarks = [*_remarks(adata, samples, design), *([unmatched] if unmatched else [])]
     return ResponseInputs(samples, design, sums, tuple(remarks))
 

@@ -21,7 +21,9 @@ if TYPE_CHECKING:
 _BLOCK_BYTES = 8 << 20
 
 
-def count_sums(matrix: Any, codes: Codes, n_groups: int, *, where: str) -> GroupSums:
+def count_sums(
+    matrix: Any, codes: Codes, n_groups: int, *, where: str, squares: bool = False
+) -> GroupSums:
     """Sum counts over groups and number the cells with a count, in one pass.
 
     Parameters
@@ -32,13 +34,15 @@ def count_sums(matrix: Any, codes: Codes, n_groups: int, *, where: str) -> Group
         Group of each cell, -1 for none. Cells of no group are not read from memory or dask.
     where
         Name of the matrix, for errors.
+    squares
+        Whether to sum squared counts per gene, too.
 
     Raises
     ------
     WrongScaleError
         If a cell of a group holds anything but whole numbers from zero.
     """
-    total = GroupSums(n_groups, int(matrix.shape[1]))
+    total = GroupSums(n_groups, int(matrix.shape[1]), squares)
     if is_dask(matrix):
         _add_dask(total, matrix, codes, where)
     else:
@@ -99,7 +103,7 @@ def _add_dask(total: GroupSums, matrix: Any, codes: Codes, where: str) -> None:
     edges = np.concatenate([[0], np.cumsum(matrix.chunks[0])])
     chunks = matrix.to_delayed().ravel()
     tasks = [
-        delayed(_chunk_sums)(chunk, int(a), codes[a:b], total.n_groups, where)
+        delayed(_chunk_sums)(chunk, int(a), codes[a:b], (total.n_groups, total.with_squares), where)
         for chunk, a, b in zip(chunks, edges[:-1], edges[1:], strict=True)
         if (codes[a:b] >= 0).any()
     ]
@@ -116,12 +120,13 @@ def _add_dask(total: GroupSums, matrix: Any, codes: Codes, where: str) -> None:
 _DASK_TASKS = 8
 
 
-def _chunk_sums(chunk: Any, start: int, codes: Codes, n_groups: int, where: str) -> Any:
+def _chunk_sums(chunk: Any, start: int, codes: Codes, shape: tuple[int, bool], where: str) -> Any:
     """Return the groups of a chunk with their sums and numbers of cells."""
     present = np.unique(codes[codes >= 0])
+    n_groups, squares = shape
     own = np.full(n_groups + 1, -1, dtype=np.int64)
     own[present] = np.arange(present.size)
-    part = GroupSums(present.size, int(chunk.shape[1]))
+    part = GroupSums(present.size, int(chunk.shape[1]), squares)
     rows = chunk if sparse.issparse(chunk) else sparse.csr_matrix(np.asarray(chunk))
     _add(part, _canonical(rows), start, own[codes], where)
     return present, part.sums, part.cells, part.squares

@@ -22,20 +22,24 @@ def _add(  # noqa: PLR0917 (numba)
     indptr: Array, indices: Array, values: Array, rows: Array, codes: Array, sums: Array,
     cells: Array, squares: Array,
 ) -> int:  # fmt: skip
-    """Add ``rows`` to their groups, and their squares to those of all groups.
+    """Add ``rows`` to their groups, and their squares to ``squares``, if it has room for them.
 
     Returns the first row with an impossible count, or -1.
     """
+    squared = squares.size > 0
     for r in rows:
-        group = codes[r]
+        group_sums, group_cells = sums[codes[r]], cells[codes[r]]
         for e in range(indptr[r], indptr[r + 1]):
             value = values[e]
             # Written so that NaN fails, too.
             if not (value >= 0 and value < 9007199254740992.0 and value == np.floor(value)):
                 return int(r)
-            sums[group, indices[e]] += value
-            cells[group, indices[e]] += value > 0
-            squares[indices[e]] += np.float64(value) * value
+            # Without a sign, numba need not look whether to count from the end.
+            gene = np.uint64(indices[e])
+            group_sums[gene] += value
+            group_cells[gene] += value > 0
+            if squared:
+                squares[gene] += np.float64(value) * value
     return -1
 
 
