@@ -146,7 +146,7 @@ def _cells(adata: AnnData, compartment: str, *, min_cells: int) -> Any:
     schema.check_input(adata)
     schema.require(adata, "obs", [schema.COMPARTMENT], "pp.compartments")
     inside = (adata.obs[schema.COMPARTMENT] == compartment).to_numpy()
-    inside &= passed_qc(adata)
+    inside = inside & passed_qc(adata)
     cells = np.flatnonzero(inside)
     if cells.size < min_cells:
         kind = "NK" if compartment == schema.NK else compartment
