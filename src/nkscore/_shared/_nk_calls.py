@@ -10,6 +10,7 @@ import numpy as np
 import pandas as pd
 
 from nkscore import schema, signatures
+from nkscore._shared._choices import passed_qc
 from nkscore._shared._nk_companions import OtherGenes, other_genes
 from nkscore.errors import DesignError, GeneCoverageError
 from nkscore.stats import (
@@ -99,9 +100,7 @@ def _weights(adata: AnnData, weights: Any) -> dict[int, float]:
 
 def nk_cells(adata: AnnData, *, min_cells: int) -> np.ndarray[Any, np.dtype[np.int64]]:
     """Return the positions of NK cells that passed QC."""
-    inside = (adata.obs[schema.COMPARTMENT] == schema.NK).to_numpy()
-    if schema.QC_PASS in adata.obs:
-        inside = inside & adata.obs[schema.QC_PASS].to_numpy(dtype=bool)
+    inside = (adata.obs[schema.COMPARTMENT] == schema.NK).to_numpy() & passed_qc(adata)
     cells = np.flatnonzero(inside)
     if cells.size < min_cells:
         msg = (

@@ -15,6 +15,7 @@ from nkscore._shared import _reference_models as models
 from nkscore._shared import _reference_places as where
 from nkscore._shared._choices import passed_qc
 from nkscore._shared._nk_calls import spread
+from nkscore._shared._options import check_shares
 from nkscore.errors import DesignError
 
 if TYPE_CHECKING:
@@ -136,10 +137,7 @@ def _check_options(compartment: str, min_confidence: float, reject: float | None
         known = " or ".join(map(repr, _SLOTS))
         msg = f"compartment is {compartment!r}; {known} is needed."
         raise ValueError(msg)
-    for name, number in (("min_confidence", min_confidence), ("reject", reject or 0.0)):
-        if not 0 <= number <= 1:
-            msg = f"{name} is {number!r}; a number from 0 to 1 is needed."
-            raise ValueError(msg)
+    check_shares(min_confidence=min_confidence, reject=reject or 0.0)
 
 
 def _cells(adata: AnnData, compartment: str, *, min_cells: int) -> Any:

@@ -23,6 +23,7 @@ from nkscore._shared._nk_calls import (
 )
 from nkscore._shared._nk_decision import decide
 from nkscore._shared._nk_neighbors import by_cluster, smoothed
+from nkscore._shared._options import check_shares
 from nkscore._shared._transfer_states import forget_mapping, instead_of_calling
 
 if TYPE_CHECKING:
@@ -181,11 +182,7 @@ def _check_options(level: str, smooth: float, min_confidence: float, max_error: 
     if level not in ("cell", "cluster"):
         msg = f"level is {level!r}; 'cell' or 'cluster' is needed."
         raise ValueError(msg)
-    named = {"smooth": smooth, "min_confidence": min_confidence, "max_error": max_error}
-    for name, value in named.items():
-        if not 0 <= value <= 1:
-            msg = f"{name} is {value!r}; a number from 0 to 1 is needed."
-            raise ValueError(msg)
+    check_shares(smooth=smooth, min_confidence=min_confidence, max_error=max_error)
 
 
 def _record(adata: AnnData, fit: StateFit, options: dict[str, Any], *, donor: str | None) -> None:

@@ -11,6 +11,7 @@ import pandas as pd
 from scipy import stats as scipy_stats
 
 from nkscore import schema
+from nkscore._shared._options import check_confidence
 from nkscore._shared._response_inputs import ResponseInputs, response_inputs
 from nkscore._shared._samples import labels
 from nkscore._shared._sums import log_moment_sums
@@ -186,9 +187,7 @@ def interaction_response(
 
 
 def _check_numbers(*, confidence: float, min_log2_fc: float, min_count: float) -> None:
-    if not 0 < confidence < 1:
-        msg = f"confidence is {confidence!r}; a number between 0 and 1 is needed, for example 0.95."
-        raise ValueError(msg)
+    check_confidence(confidence)
     for name, value in (("min_log2_fc", min_log2_fc), ("min_count", min_count)):
         if not 0 <= value < np.inf:
             msg = f"{name} is {value!r}; a number from 0 up is needed."
