@@ -344,6 +344,62 @@ def test_errors_of_our_own_are_told_apart(finished, tmp_path, capsys, monkeypatc
     assert list(tmp_path.iterdir()) == []
 
 
+@pytest.mark.parametrize(
+    ("what", "name"),
+    [
+        ("nkscore.tl.embed", "map"),
+        ("nkscore.tl.nk_states", "nk_states"),
+        ("nkscore.tl.core_response", "core_response"),
+        ("nkscore.pl.qc", "figure qc"),
+        ("nkscore._workflow.write_report", "report"),
+    ],
+)
+def test_an_optional_part_that_fails_costs_nothing_else(
+    finished, tmp_path, capsys, monkeypatch, what, name
+):
+    def broken(*_, **__):
+        raise AttributeError("no attribute 'getnnz'")
+
+    monkeypatch.setattr(what, broken)
+    out = tmp_path / "out"
+    sheet = str(finished[1] / "lanes" / "sample_sheet.csv")
+    config = tmp_path / "most.toml"
+    config.write_text(
+        f"[run]\nembedding = {str(name == 'map').lower()}\n"
+        f"figures = {str(name.startswith('figure')).lower()}\n"
+        'tables = ["nk_state_fractions", "tumor_response", "core_response"]\n'
+    )
+    assert main(["run", sheet, "--out", str(out), "--config", str(config)]) == 4
+    printed = capsys.readouterr()
+    assert name in printed.out.splitlines()[-1]
+    assert f"Failed: {name}. AttributeError: no attribute 'getnnz'" in printed.err
+    log = (out / "run.log").read_text(encoding="utf-8")
+    assert f"{name} failed: AttributeError" in log
+    assert "Traceback" in log
+    assert (out / "adata.h5ad").exists()
+    assert (out / "tables" / "nk_state_fractions.tsv").exists() or name == "nk_states"
+    if name != "report":
+        page = (out / "report.html").read_text(encoding="utf-8")
+        assert f"Failed: {name}." in page
+
+
+def test_what_failed_is_tried_again(finished, quick, tmp_path, monkeypatch):
+    """A checkpoint never holds a step that failed, so that a second try mends it."""
+    sheet = str(finished[1] / "lanes" / "sample_sheet.csv")
+    command = ["run", sheet, "--out", str(tmp_path / "out"), "--config", str(quick)]
+
+    def broken(*_, **__):
+        raise MemoryError
+
+    with monkeypatch.context() as patch:
+        patch.setattr("nkscore.tl.nk_states", broken)
+        patch.setattr("nkscore._workflow.write", broken)
+        assert main(command) == 3
+    assert main(command) == 0
+    kept = anndata.read_h5ad(tmp_path / "out" / "adata.h5ad")
+    assert "nk_state" in kept.obs
+
+
 def _complete(script, *words):
     code = f"""{script}
 COMP_WORDS=({" ".join(map(repr, words))}); COMP_CWORD={len(words) - 1}; _nkscore

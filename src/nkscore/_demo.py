@@ -8,6 +8,7 @@ import numpy as np
 import pandas as pd
 
 from nkscore import _workflow, datasets, schema
+from nkscore._report._caveats import absent
 from nkscore._workflow_parts import job
 
 if TYPE_CHECKING:
@@ -26,10 +27,12 @@ _OTHER = (
 _ACTIVE = ("activated", "type_i_ifn", "cytokine")
 
 
-def demo(out: Path, *, n_cells_per_sample: int = 250, seed: int = 0, force: bool = False) -> str:
+def demo(
+    out: Path, *, n_cells_per_sample: int = 250, seed: int = 0, force: bool = False
+) -> tuple[str, Results]:
     """Simulate six lines and three donors, write them as lanes, analyze the files, compare.
 
-    Returns the summary, which is also written to ``out/summary.md``.
+    Returns the summary, which is also written to ``out/summary.md``, and the results.
     """
     with job(out, force=force, checkpoints=False) as running:
         truth = datasets.simulate_coculture(n_cells_per_sample=n_cells_per_sample, rng=seed)
@@ -37,7 +40,7 @@ def demo(out: Path, *, n_cells_per_sample: int = 250, seed: int = 0, force: bool
         results = _workflow.analyze(sheet, running)
         text = summary(results, truth)
         (running.results / "summary.md").write_text(text, encoding="utf-8")
-    return text
+    return text, results
 
 
 def summary(results: Results, truth: AnnData) -> str:
@@ -53,8 +56,7 @@ def summary(results: Results, truth: AnnData) -> str:
         made = _markdown(part(results, truth)) if table in results.tables else "Not made."
         sections += [f"## {title}", made]
     sections.append(_OTHER)
-    for name, reason in results.skipped.items():
-        sections.append(f"Not made: {name}. {reason}")
+    sections += absent(results)
     return "\n\n".join(sections) + "\n"
 
 

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import importlib.util
 import logging
-from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -18,11 +17,11 @@ from nkscore._report._figures import draw
 from nkscore._report._results import Results
 from nkscore._report._tables import available
 from nkscore._report._write import write as write_report
-from nkscore.errors import NkscoreError
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator
+    from collections.abc import Callable
 
+    from nkscore._report._figures import Panel
     from nkscore._report._tables import Table
     from nkscore._workflow_options import Options
     from nkscore._workflow_parts import Job
@@ -63,10 +62,14 @@ def analyze(sheet: str | Path, job: Job, options: Options | None = None) -> Resu
             _table(table, results, job, (key, options))
         _add_ambient(results)
         report_step("figures and report")
-        drawn = draw(results, job.results / "figures") if options["run"]["figures"] else []
+        drawn: list[tuple[Panel, Path]] = []
+        if options["run"]["figures"]:
+            with results.optional("figures"):
+                drawn = draw(results, job.results / "figures")
         if options["run"]["report"]:
             title = options["run"]["title"]
-            write_report(results, drawn, job.results / "report.html", title=title)
+            with results.optional("report"):
+                write_report(results, drawn, job.results / "report.html", title=title)
         report_step("files")
         write(results, job.results)
         (job.results / "config.toml").write_text(options_of.write(options), encoding="utf-8")
@@ -96,7 +99,9 @@ def _cells(
             setattr(results, step.makes, cells)
         elif i > last.get(step.makes, -1):
             step.run(results, options)
-            job.save_cells(step.name, key, getattr(results, step.makes), results.skipped)
+            # What failed is tried again by the next run; what the data do not allow is not.
+            if not results.failed:
+                job.save_cells(step.name, key, getattr(results, step.makes), results.skipped)
     # The map changes no number of the tables.
     return results, keys[_STATES]
 
@@ -111,7 +116,7 @@ def _call(results: Results, options: Options) -> None:
     pp.qc(adata, **options["qc"])
     pp.demultiplex(adata, **options["demultiplex"])
     pp.compartments(adata, **options["compartments"])
-    with _optional(results, "ambient"):
+    with results.optional("ambient"):
         pp.ambient(adata, **options["ambient"])
 
 
@@ -119,19 +124,17 @@ def _describe(results: Results, options: Options) -> None:
     """Keep the good cells and name their states."""
     kept = results.kept = pp.keep(results.loaded, **options["keep"])
     pp.normalize(kept, **options["normalize"])
-    with _optional(results, "scores"):
+    with results.optional("scores"):
         tl.score(kept, **options["score"])
-    with _optional(results, "nk_states"):
+    with results.optional("nk_states"):
         tl.nk_states(kept, **options["nk_states"])
-    with _optional(results, "tumor_states"):
+    with results.optional("tumor_states"):
         tl.tumor_states(kept, **options["tumor_states"])
 
 
 def _map(results: Results, options: Options) -> None:
-    try:
+    with results.optional("map"):
         tl.embed(results.kept, **options["embed"])
-    except ValueError as error:
-        _skip(results, "map", error)
 
 
 #: Steps on cells, in order; what follows depends on the options of all earlier ones.
@@ -142,20 +145,6 @@ STEPS = (
     Step("map", "kept", ("embed",), _map),
 )
 _STATES = 2
-
-
-@contextmanager
-def _optional(results: Results, name: str) -> Iterator[None]:
-    """Go on without a step that the data do not allow, and remember why."""
-    try:
-        yield
-    except (NkscoreError, ImportError) as error:
-        _skip(results, name, error)
-
-
-def _skip(results: Results, name: str, error: Exception) -> None:
-    results.skipped[name] = str(error)
-    _LOG.warning("%s was not made: %s", name, error)
 
 
 def _wanted(options: Options) -> list[Table]:
@@ -176,7 +165,7 @@ def _table(table: Table, results: Results, job: Job, made_from: tuple[str, Optio
     if job.has(table.name, key):
         results.tables[name] = job.load_table(table.name, key)
     else:
-        with _optional(results, name):
+        with results.optional(name):
             made = table.make(results, own)
             job.save_table(table.name, key, made)
             results.tables[name] = made
@@ -207,5 +196,6 @@ def write(results: Results, out: Path) -> None:
     for name, table in results.tables.items():
         table.to_csv(tables / f"{name}.tsv", sep="\t", index=False)
         if parquet:
-            table.to_parquet(tables / f"{name}.parquet", index=False)
+            with results.optional(f"{name}.parquet"):
+                table.to_parquet(tables / f"{name}.parquet", index=False)
     results.kept.write_h5ad(out / "adata.h5ad", compression="gzip")

@@ -1,7 +1,7 @@
 """Command line: ``nkscore demo``, ``run``, ``score`` and ``completion``, thin over the functions.
 
 Exit codes: 0 done; 1 an error that the user can mend; 2 wrong use; 3 an error of nkscore itself;
-130 interrupted.
+4 done, but for an optional part that failed; 130 interrupted.
 """
 
 from __future__ import annotations
@@ -22,6 +22,9 @@ from nkscore.errors import NkscoreError
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
 
+    from nkscore._report._results import Results
+
+_INCOMPLETE = 4
 _INTERRUPTED = 130
 _EXAMPLES = """\
 examples:
@@ -33,7 +36,8 @@ examples:
   source <(nkscore completion bash)            complete commands with the tab key
 
 A run that was interrupted goes on where it stopped when the same command is given again.
-exit codes: 0 done, 1 error you can mend, 2 wrong use, 3 error of nkscore, 130 interrupted
+exit codes: 0 done, 1 error you can mend, 2 wrong use, 3 error of nkscore,
+            4 done but for an optional part (it is named), 130 interrupted
 """
 
 
@@ -43,7 +47,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     debug = getattr(options, "debug", False)
     try:
         with _console(verbose=getattr(options, "verbose", False)), _terminable():
-            options.command(options)
+            code: int = options.command(options)
     except KeyboardInterrupt:
         print("nkscore: interrupted." + _way_on(options), file=sys.stderr)
         return _INTERRUPTED
@@ -61,7 +65,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
             file=sys.stderr,
         )
         return 3
-    return 0
+    return code
 
 
 def _way_on(options: argparse.Namespace) -> str:
@@ -173,34 +177,42 @@ def _positive(text: str) -> int:
     return value
 
 
-def _demo(options: argparse.Namespace) -> None:
+def _demo(options: argparse.Namespace) -> int:
     from nkscore._demo import demo
 
     start = time.monotonic()
-    print(
-        demo(options.out, n_cells_per_sample=options.cells, seed=options.seed, force=options.force)
+    text, results = demo(
+        options.out, n_cells_per_sample=options.cells, seed=options.seed, force=options.force
     )
-    print(f"Took {time.monotonic() - start:.0f} s. Open {options.out}/report.html")
+    print(text)
+    return _end(results, f"Took {time.monotonic() - start:.0f} s.", options.out)
 
 
-def _run(options: argparse.Namespace) -> None:
+def _end(results: Results, done: str, out: Path) -> int:
+    """Print the last line, which names what failed; return the exit code."""
+    failed = f" Failed: {', '.join(sorted(results.failed))}." if results.failed else ""
+    place = out / "report.html"
+    print(f"{done}{failed} {f'Open {place}' if place.exists() else f'Results are in {out}'}")
+    return _INCOMPLETE if results.failed else 0
+
+
+def _run(options: argparse.Namespace) -> int:
     if options.write_config is not None:
-        _write_config(options.write_config, force=options.force)
-        return
+        return _write_config(options.write_config, force=options.force)
     if options.sheet is None:
         options.usage_error("the following arguments are required: sheet")
     from nkscore import _workflow, _workflow_options
+    from nkscore._report._caveats import absent
     from nkscore._workflow_parts import job
 
     chosen = None if options.config is None else _workflow_options.read(options.config)
     with job(options.out, force=options.force, checkpoints=not options.no_checkpoints) as running:
         results = _workflow.analyze(options.sheet, running, chosen)
-    for name, reason in results.skipped.items():
-        print(f"Not made: {name}. {reason}", file=sys.stderr)
-    print(f"{results.kept.n_obs} cells kept. Open {options.out}/report.html")
+    print(*absent(results), sep="\n", file=sys.stderr)
+    return _end(results, f"{results.kept.n_obs} cells kept.", options.out)
 
 
-def _write_config(path: Path, *, force: bool) -> None:
+def _write_config(path: Path, *, force: bool) -> int:
     from nkscore import _workflow_options
 
     if path.exists() and not force:
@@ -209,10 +221,12 @@ def _write_config(path: Path, *, force: bool) -> None:
     path.parent.mkdir(parents=True, exist_ok=True)
     path.write_text(_workflow_options.write(_workflow_options.defaults()), encoding="utf-8")
     print(f"All options are in {path}")
+    return 0
 
 
-def _complete(options: argparse.Namespace) -> None:
+def _complete(options: argparse.Namespace) -> int:
     print(_completion.script(options.shell, _parser()), end="")
+    return 0
 
 
 if __name__ == "__main__":

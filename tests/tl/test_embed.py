@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
+from threadpoolctl import threadpool_limits
 
 import nkscore as nk
 from nkscore.errors import MissingKeyError, WrongScaleError
@@ -50,6 +51,16 @@ def test_same_map_again(mapped):
     drawn = other.copy()
     nk.tl.embed(drawn, rng=np.random.default_rng(0))
     np.testing.assert_array_equal(drawn.obsm["X_umap"], other.obsm["X_umap"])
+
+
+def test_threads_do_not_move_the_map(mapped):
+    found = []
+    for threads in (1, 2):
+        adata = mapped.copy()
+        with threadpool_limits(limits=threads, user_api="blas"):
+            nk.tl.embed(adata)
+        found.append(adata.obsm["X_umap"])
+    np.testing.assert_array_equal(*found)
 
 
 def test_few_genes_give_fewer_components(mapped):

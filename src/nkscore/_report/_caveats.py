@@ -25,7 +25,17 @@ def caveats(results: Results) -> list[str]:
         *_ambient(results),
         *_selection(results),
         *_cells(results),
-        *(f"Not made: {name}. {reason}" for name, reason in results.skipped.items()),
+        *absent(results),
+    ]
+
+
+def absent(results: Results) -> list[str]:
+    """Return one sentence on each part that is not there; what failed comes first."""
+    failed = [name for name in results.skipped if name in results.failed]
+    others = [name for name in results.skipped if name not in results.failed]
+    return [
+        *(f"Failed: {name}. {results.skipped[name]}" for name in failed),
+        *(f"Not made: {name}. {results.skipped[name]}" for name in others),
     ]
 
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import logging
 import warnings
 from dataclasses import dataclass
 from functools import partial
@@ -12,7 +11,6 @@ from tqdm import tqdm
 
 from nkscore import pl, schema, signatures
 from nkscore._report._results import unflagged
-from nkscore.errors import NkscoreError
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
@@ -26,7 +24,6 @@ if TYPE_CHECKING:
 
     Drawing = Callable[[], Axes | Figure]
 
-_LOG = logging.getLogger("nkscore")
 CORE = "DUFVA2023_CORE_NK_RESPONSE_NO_AMBIENT"
 MODULES = "response_modules"
 QUALITY, STATES, RESPONSE = "quality", "states", "response"
@@ -213,9 +210,8 @@ def draw(
         names = file_names([panel.name for panel in planned])
         bar = tqdm(planned, desc="figures", leave=False, disable=None)
         for panel, name in zip(bar, names, strict=True):
-            path = _save(panel, folder / name, formats, results.skipped)
-            if path is not None:
-                drawn.append((panel, path))
+            with results.optional(f"figure {panel.name}"):
+                drawn.append((panel, _save(panel, folder / name, formats)))
     finally:
         plt.switch_backend(before)
     return drawn
@@ -236,7 +232,7 @@ def file_names(names: Sequence[str]) -> list[str]:
     return found
 
 
-def _save(panel: Panel, path: Path, formats: Sequence[str], skipped: dict[str, str]) -> Path | None:
+def _save(panel: Panel, path: Path, formats: Sequence[str]) -> Path:
     import matplotlib.pyplot as plt
 
     try:
@@ -244,10 +240,6 @@ def _save(panel: Panel, path: Path, formats: Sequence[str], skipped: dict[str, s
             # Letters that no installed font has are drawn as boxes, once per letter and figure.
             warnings.filterwarnings("ignore", message="Glyph .* missing from")
             files = pl.save(panel.draw(), path, formats=formats)
-    except (NkscoreError, ValueError) as error:
-        skipped[f"figure {panel.name}"] = str(error)
-        _LOG.warning("Figure %s was not drawn: %s", panel.name, error)
-        return None
     finally:
         plt.close("all")
     return next(file for file in files if file.suffix == ".png")

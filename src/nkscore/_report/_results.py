@@ -2,12 +2,20 @@
 
 from __future__ import annotations
 
+import logging
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
+from nkscore.errors import NkscoreError
+
 if TYPE_CHECKING:
+    from collections.abc import Iterator
+
     import pandas as pd
     from anndata import AnnData
+
+_LOG = logging.getLogger("nkscore")
 
 
 def unflagged(responses: pd.DataFrame) -> pd.DataFrame:
@@ -24,5 +32,21 @@ class Results:
     kept: AnnData
     tables: dict[str, pd.DataFrame] = field(default_factory=dict)
     skipped: dict[str, str] = field(default_factory=dict)
+    #: Names in ``skipped`` for which the data are not the reason: something went wrong.
+    failed: set[str] = field(default_factory=set)
     #: Table → function that made it and its options, where that is known.
     methods: dict[str, tuple[str, dict[str, Any]]] = field(default_factory=dict)
+
+    @contextmanager
+    def optional(self, name: str) -> Iterator[None]:
+        """Go on without a part that the data do not allow, or that fails, and remember why."""
+        try:
+            yield
+        except (NkscoreError, ImportError) as error:
+            self.skipped[name] = str(error)
+            _LOG.warning("%s was not made: %s", name, error)
+        except Exception as error:  # noqa: BLE001 - hours of other results hang on it
+            self.skipped[name] = f"{type(error).__name__}: {error}"
+            self.failed.add(name)
+            _LOG.warning("%s failed: %s", name, self.skipped[name])
+            _LOG.info("Traceback of %s", name, exc_info=True)

@@ -15,7 +15,7 @@ from nkscore._report._figures import MODULES, draw, is_response
 from nkscore._report._page import page
 from nkscore._report._results import Results
 from nkscore._report._tables import ORDER, TABLES
-from nkscore.errors import MissingKeyError, NkscoreError
+from nkscore.errors import MissingKeyError
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -106,10 +106,9 @@ def _add_modules(results: Results) -> None:
     if MODULES in results.tables or response is None or not is_response(response):
         return
     modules = next(table for table in TABLES if table.name == MODULES)
-    try:
+    with results.optional(MODULES):
         results.tables[MODULES] = modules.make(results, {})
-    except NkscoreError as error:
-        results.skipped[MODULES] = str(error)
+    if MODULES not in results.tables:
         return
     given = inspect.signature(getattr(tl, modules.function)).parameters.values()
     options = {each.name: each.default for each in given if each.default is not each.empty}

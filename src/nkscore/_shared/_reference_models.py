@@ -133,7 +133,7 @@ def _moments(values: sparse.csr_matrix, genes: Any) -> tuple[Any, Any]:
 
 
 def _fitted(x: Any, code: Any, penalty: float) -> Any:
-    from sklearn.linear_model import LogisticRegression  # type: ignore[import-untyped]
+    from sklearn.linear_model import LogisticRegression
 
     return LogisticRegression(C=penalty, max_iter=2000).fit(x, code)
 

@@ -88,7 +88,7 @@ def distance(usual: Distances, counts: sparse.csr_matrix, code: Any) -> Any:
 
 def reference_map(ref: Reference) -> Map:
     """Return the principal components of the most variable genes of the reference."""
-    from sklearn.decomposition import PCA  # type: ignore[import-untyped]
+    from sklearn.decomposition import PCA
 
     values = log_normalized(ref.counts)
     mean = np.asarray(values.mean(axis=0)).ravel()
@@ -101,7 +101,7 @@ def reference_map(ref: Reference) -> Map:
 
 def places(ref: Reference, level: Level, of_map: Map, counts: sparse.csr_matrix) -> Any:
     """Return the median place, on the reference's map, of the nearest cells of the reference."""
-    from sklearn.neighbors import NearestNeighbors  # type: ignore[import-untyped]
+    from sklearn.neighbors import NearestNeighbors
 
     theirs, mine = (
         log_normalized(c)[:, of_map.genes] @ of_map.loadings for c in (level.counts, counts)

@@ -47,7 +47,7 @@ def transfer_states(
     function: str = STEP,
 ) -> None:
     """Do what :func:`nkscore.tl.map_reference` says; ``function`` is the name on record."""
-    from threadpoolctl import threadpool_limits  # type: ignore[import-untyped]
+    from threadpoolctl import threadpool_limits
 
     _check_options(compartment, min_confidence, reject)
     slot, usual_batch = _SLOTS[compartment]

@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, Any, Final
 
 import numpy as np
 
+from nkscore.errors import DesignError
 from nkscore.pl._palettes import INK, palette, printed
 from nkscore.pl._style import SMALL, axes_or_new, fit, style
 from nkscore.pl._tables import as_text, check_table, check_unique, in_order, levels_of
@@ -60,8 +61,10 @@ def box_by_group(
     ------
     MissingKeyError
         If a column is missing.
+    DesignError
+        If the table has no rows or no number.
     ValueError
-        If the table has no rows or no number, or not the groups asked for.
+        If the table lacks a group that is asked for.
 
     Examples
     --------
@@ -77,7 +80,7 @@ def box_by_group(
     known = table[np.isfinite(table[value].to_numpy(dtype=float)) & table[group].notna()]
     if len(known) == 0:
         msg = f"No row has both {group!r} and a finite {value!r}, so there is nothing to draw."
-        raise ValueError(msg)
+        raise DesignError(msg)
     names = as_text(known[group])
     numbers = {
         name: known.loc[names == name, value].to_numpy(dtype=float)

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any, Final, Literal
 import numpy as np
 import pandas as pd
 
+from nkscore.errors import DesignError
 from nkscore.pl._palettes import DOWN, FAINT, INK, palette, printed
 from nkscore.pl._side import SidePanel
 from nkscore.pl._style import FONT, SMALL, axes_or_new, bare, cell_points, fit, style
@@ -92,7 +93,7 @@ def _groups(source: Any, column: str, by: str | None) -> tuple[dict[str, Any], i
     known = table[table[column].notna()]
     if len(known) == 0:
         msg = f"All values of {column!r} are missing, so there is nothing to draw: run the test."
-        raise ValueError(msg)
+        raise DesignError(msg)
     absent = len(table) - len(known)
     values = known[column].to_numpy(dtype=float)
     if by is None:
@@ -167,8 +168,10 @@ def confusion(
 
     Raises
     ------
+    DesignError
+        If the table is empty or has negative values.
     ValueError
-        If the table is empty, has negative values or another ``normalize`` is asked for.
+        If ``normalize`` is unknown.
 
     Examples
     --------
@@ -187,7 +190,7 @@ def confusion(
             "The table holds no, negative or missing counts; whole numbers of cells are needed. "
             "Make it with pandas.crosstab(truth, called)."
         )
-        raise ValueError(msg)
+        raise DesignError(msg)
     fractions = _fractions(counts, normalize)
     with style():
         own = ax is None

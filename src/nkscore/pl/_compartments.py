@@ -8,6 +8,7 @@ import numpy as np
 import pandas as pd
 
 from nkscore import schema
+from nkscore.errors import DesignError
 from nkscore.pl._palettes import INK, is_dark, palette, printed
 from nkscore.pl._side import SidePanel, patches
 from nkscore.pl._style import SMALL, axes_or_new, fit, style
@@ -44,7 +45,7 @@ def compartments(adata: AnnData, *, ax: Axes | None = None) -> Axes:
     ------
     MissingKeyError
         If ``pp.compartments`` or ``pp.demultiplex`` was not run.
-    ValueError
+    DesignError
         If there are no cells.
 
     Examples
@@ -62,7 +63,7 @@ def compartments(adata: AnnData, *, ax: Axes | None = None) -> Axes:
     schema.require(adata, "obs", [schema.SAMPLE], "pp.demultiplex")
     if adata.n_obs == 0:
         msg = "adata has no cells, so there is nothing to draw. Check the filters before this step."
-        raise ValueError(msg)
+        raise DesignError(msg)
     counts = _counts(adata.obs)
     row = min(_ROW, _TALLEST / len(counts))
     with style():

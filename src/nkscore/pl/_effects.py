@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from nkscore.errors import DesignError
 from nkscore.pl._palettes import DOWN, FAINT, INK, UP
 from nkscore.pl._style import axes_or_new, fit, style
 from nkscore.pl._tables import as_text, check_table
@@ -55,7 +56,7 @@ def effects(
     ------
     MissingKeyError
         If a column is missing.
-    ValueError
+    DesignError
         If the table has no rows, or no effect is a finite number.
 
     Examples
@@ -73,7 +74,7 @@ def effects(
     numbers = table[[effect, low, high]].to_numpy(dtype=float)
     if not np.isfinite(numbers[:, 0]).any():
         msg = f"Column {effect!r} holds no finite number, so there is nothing to draw."
-        raise ValueError(msg)
+        raise DesignError(msg)
     names = as_text(table[label]).tolist()
     with style():
         own = ax is None

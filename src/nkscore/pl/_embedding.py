@@ -8,7 +8,7 @@ import numpy as np
 import pandas as pd
 
 from nkscore import schema
-from nkscore.errors import MissingKeyError
+from nkscore.errors import DesignError, MissingKeyError
 from nkscore.pl._pairs import readable
 from nkscore.pl._palettes import BACKGROUND, INK, MISSING, OUTSIDE, is_missing, palette, printed
 from nkscore.pl._side import SidePanel, dots
@@ -106,7 +106,7 @@ def _places(adata: AnnData, basis: str) -> np.ndarray[Any, Any]:
     places = np.asarray(adata.obsm[basis], dtype=float)[:, :2]
     if len(places) == 0:
         msg = "adata has no cells, so there is nothing to draw. Check the filters before this step."
-        raise ValueError(msg)
+        raise DesignError(msg)
     if places.shape[1] < 2:
         msg = f"adata.obsm[{basis!r}] has one column; two are needed. Choose another basis."
         raise ValueError(msg)

@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, Any, Final
 
 import numpy as np
 
+from nkscore.errors import DesignError
 from nkscore.pl._palettes import DOWN, FAINT, INK, UP
 from nkscore.pl._side import SidePanel, dot
 from nkscore.pl._style import SMALL, axes_or_new, fit, style
@@ -103,7 +104,7 @@ def _chosen(table: pd.DataFrame, genes: Sequence[str] | int) -> pd.DataFrame:
         rows = table.set_index(names).loc[list(genes)]
     if not np.isfinite(rows["log2_fc"].to_numpy(dtype=float)).any():
         msg = "Column 'log2_fc' holds no finite number, so there is nothing to draw."
-        raise ValueError(msg)
+        raise DesignError(msg)
     return rows
 
 

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any, Final
 import numpy as np
 
 from nkscore import schema
+from nkscore.errors import DesignError
 from nkscore.pl._palettes import FAINT, palette, printed
 from nkscore.pl._side import SidePanel, patches
 from nkscore.pl._style import FONT, SMALL, axes_or_new, bare, figure_of, fit, height_of, style
@@ -184,7 +185,7 @@ def _lane(adata: AnnData, lane: str | None) -> tuple[pd.DataFrame, pd.DataFrame,
             f"All hashtag counts of lane {lane!r} are 0, so there is nothing to draw. "
             "Check that the tags of this lane were read."
         )
-        raise ValueError(msg)
+        raise DesignError(msg)
     return used, adata.obs.loc[inside, columns], lane
 
 

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any, Final
 import numpy as np
 import pandas as pd
 
+from nkscore.errors import DesignError
 from nkscore.pl._dots import lineages_of
 from nkscore.pl._pairs import readable
 from nkscore.pl._palettes import FAINT, INK, palette, printed, shortened, usual_order
@@ -112,7 +113,7 @@ def _matrix(
             "The table and the modules share no gene; one at least is needed. Pass the table "
             "from which tl.response_modules made the modules."
         )
-        raise ValueError(msg)
+        raise DesignError(msg)
     wide = data.pivot_table(index="gene", columns="tumor", values="log2_fc", aggfunc="first")
     return wide.reindex(index=genes, columns=names).astype(float)
 

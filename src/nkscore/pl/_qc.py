@@ -9,6 +9,7 @@ import numpy as np
 import pandas as pd
 
 from nkscore import schema
+from nkscore.errors import DesignError
 from nkscore.pl._palettes import INK, palette, shortened
 from nkscore.pl._side import SidePanel, dot, patches
 from nkscore.pl._style import FONT, RASTER_ABOVE, SMALL, style
@@ -54,7 +55,7 @@ def qc(adata: AnnData) -> Figure:
     ------
     MissingKeyError
         If ``pp.qc`` was not run.
-    ValueError
+    DesignError
         If there are no cells.
 
     Examples
@@ -73,7 +74,7 @@ def qc(adata: AnnData) -> Figure:
     schema.require(adata, "obs", [schema.QC_PASS, *_NEEDED], _STEP)
     if adata.n_obs == 0:
         msg = "adata has no cells, so there is nothing to draw. Check the filters before this step."
-        raise ValueError(msg)
+        raise DesignError(msg)
     lanes = levels_of(adata.obs[schema.LANE])
     measures = [name for name in _PANELS if name in adata.obs]
     limits = _limits(adata)

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import pandas as pd
 
-from nkscore.errors import MissingKeyError
+from nkscore.errors import DesignError, MissingKeyError
 from nkscore.pl._palettes import usual_order
 
 if TYPE_CHECKING:
@@ -37,7 +37,7 @@ def check_table(table: pd.DataFrame, columns: Iterable[str], made_by: str) -> No
             "The table has no rows, so there is nothing to draw. "
             f"At least one row is needed: check the filters between {made_by} and this figure."
         )
-        raise ValueError(msg)
+        raise DesignError(msg)
 
 
 def check_number(table: pd.DataFrame, *columns: str) -> None:
@@ -52,7 +52,7 @@ def check_number(table: pd.DataFrame, *columns: str) -> None:
             f"{where}, so there is nothing to draw; at least one is needed. Look at why nothing "
             "was tested: too few cells or samples, or the wrong column."
         )
-        raise ValueError(msg)
+        raise DesignError(msg)
 
 
 def check_unique(table: pd.DataFrame, columns: Sequence[str]) -> None:

@@ -77,6 +77,7 @@ def doublet_scores(
     """
     import anndata
     import scanpy as sc
+    from threadpoolctl import threadpool_limits
 
     schema.check_input(adata)
     schema.require(adata, "obs", [by], "io.read_coculture")
@@ -97,10 +98,16 @@ def doublet_scores(
             var=pd.DataFrame(index=adata.var_names),
         )
         # With a threshold given, scanpy does not look for one, which would need scikit-image.
-        sc.pp.scrublet(
-            shell, expected_doublet_rate=expected_rate, threshold=0.0, random_state=seed,
-            verbose=False,
-        )  # fmt: skip
+        # One thread, as their number would change the components and with them the scores.
+        with threadpool_limits(limits=1, user_api="blas"):
+            sc.pp.scrublet(
+                shell,
+                expected_doublet_rate=expected_rate,
+                threshold=0.0,
+                use_approx_neighbors=False,
+                random_state=seed,
+                verbose=False,
+            )
         score[cells] = shell.obs["doublet_score"].to_numpy(dtype=float)
     adata.obs["doublet_score"] = score
     schema.record(

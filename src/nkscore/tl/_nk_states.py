@@ -144,7 +144,7 @@ def nk_states(
             unused=unused, min_confidence=min_confidence, min_cells=min_cells,
         )  # fmt: skip
         return
-    from threadpoolctl import threadpool_limits  # type: ignore[import-untyped]
+    from threadpoolctl import threadpool_limits
 
     _check_options(level, smooth, min_confidence, max_error)
     schema.check_input(adata)

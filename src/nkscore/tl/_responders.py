@@ -197,7 +197,7 @@ def _controls_of(
 
 
 def _nearest(controls: Any, cells: Any, n: int) -> Any:
-    from sklearn.neighbors import (  # type: ignore[import-untyped, unused-ignore]
+    from sklearn.neighbors import (
         NearestNeighbors,
     )
 
