@@ -84,7 +84,7 @@ def _lifelines(x, follow, event) -> float:
 
 
 def projection() -> None:
-    from nkscore.tl._project_cohort import cohort_panel
+    from nkscore.tl._cohorts._project_cohort import cohort_panel
 
     rng = np.random.default_rng(1)
     genes = sorted({gene for found in cohort_panel().values() for gene in found.genes})

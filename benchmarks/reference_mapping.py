@@ -29,8 +29,8 @@ import pandas as pd
 from scipy import sparse
 
 import nkscore as nk
-from nkscore._shared import _reference_mapping as mapping
-from nkscore._shared import _reference_models as models
+from nkscore.tl._states import _reference_genes as mapping
+from nkscore.tl._states import _reference_models as models
 
 SHARED = Path(__file__).resolve().parents[1] / ".." / "shared" / "data"
 #: Of references (the query has the next); 21 and 71 were looked at while the method was written.

@@ -42,9 +42,9 @@ import pandas as pd
 from scipy import stats
 
 import nkscore as nk
-from nkscore._shared._response_inputs import response_inputs
 from nkscore.errors import DesignError, NkscoreWarning
 from nkscore.stats import expressed_genes, fit_deseq2, fit_response, response_design
+from nkscore.tl._response._response_inputs import response_inputs
 
 MODELS: dict[str, dict[str, bool]] = {
     "as limma": {"line_variance": False, "overdispersion": False},

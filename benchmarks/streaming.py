@@ -38,7 +38,7 @@ from scoring import N_GENES, gene_lists, simulated
 SLAB = 2 << 20
 BLOCK_CELLS = 10_000
 IMPORTS = (
-    "import numba, pyarrow.parquet, h5py, nkscore.cli, nkscore._shared._score_input\n"
+    "import numba, pyarrow.parquet, h5py, nkscore.cli, nkscore.tl._scores._score_input\n"
     "import nkscore.scoring\n"
 )
 PYUCELL = """

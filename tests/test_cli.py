@@ -15,11 +15,13 @@ import pandas as pd
 import pytest
 
 import nkscore as nk
-from nkscore import _workflow, _workflow_options, _workflow_parts
-from nkscore._demo import summary
 from nkscore._report._results import Results
 from nkscore._report._tables import Table
+from nkscore._run import _job as _workflow_parts
+from nkscore._run import _options as _workflow_options
+from nkscore._run import _steps as _workflow
 from nkscore.cli import main
+from nkscore.cli._demo import summary
 
 
 @pytest.fixture
@@ -351,7 +353,7 @@ def test_errors_of_our_own_are_told_apart(finished, tmp_path, capsys, monkeypatc
         ("nkscore.tl.nk_states", "nk_states"),
         ("nkscore.tl.core_response", "core_response"),
         ("nkscore.pl.qc", "figure qc"),
-        ("nkscore._workflow.write_report", "report"),
+        ("nkscore._run._steps.write_report", "report"),
     ],
 )
 def test_an_optional_part_that_fails_costs_nothing_else(
@@ -393,7 +395,7 @@ def test_what_failed_is_tried_again(finished, quick, tmp_path, monkeypatch):
 
     with monkeypatch.context() as patch:
         patch.setattr("nkscore.tl.nk_states", broken)
-        patch.setattr("nkscore._workflow.write", broken)
+        patch.setattr("nkscore._run._steps.write", broken)
         assert main(command) == 3
     assert main(command) == 0
     kept = anndata.read_h5ad(tmp_path / "out" / "adata.h5ad")

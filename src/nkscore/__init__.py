@@ -15,7 +15,7 @@ from __future__ import annotations
 import importlib
 from typing import TYPE_CHECKING, Any
 
-__version__ = "0.1.0"
+from nkscore._version import __version__
 
 _NAMESPACES = ("datasets", "errors", "io", "pl", "pp", "schema", "signatures", "tl")
 

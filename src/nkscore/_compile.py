@@ -1,4 +1,8 @@
-"""One way to compile kernels, so that each is made once per machine."""
+"""One way to compile kernels, so that each is made once per machine.
+
+No parallel regions: callers share work between plain threads, which is safe from any thread and
+compiles several times faster.
+"""
 
 from __future__ import annotations
 
@@ -11,14 +15,20 @@ if TYPE_CHECKING:
 
 
 def compiled(signature: str) -> Callable[[Callable[..., Any]], Callable[..., Any]]:
-    """Compile a kernel for exactly one signature, cached on disk, without the interpreter lock.
-
-    No parallel regions: callers share work between plain threads, which is safe from any thread
-    and compiles several times faster.
-    """
+    """Compile a kernel for exactly one signature, cached on disk, without the interpreter lock."""
 
     def decorate(function: Callable[..., Any]) -> Callable[..., Any]:
         kernel: Callable[..., Any] = numba.njit(signature, nogil=True, cache=True)(function)
         return kernel
 
     return decorate
+
+
+def kernel(function: Callable[..., Any]) -> Callable[..., Any]:
+    """Compile on first call, cached on disk, without the interpreter lock.
+
+    Nothing is compiled on import, and only what a call needs: a second number type costs its
+    time when it turns up, which for float64 data is seldom.
+    """
+    compiled: Callable[..., Any] = numba.njit(nogil=True, cache=True, boundscheck=False)(function)
+    return compiled

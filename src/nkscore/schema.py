@@ -241,7 +241,7 @@ def record(
     Holds only what ``write_h5ad`` and back preserve: ``None`` becomes ``"None"``, tuples and
     sets become lists, ``/`` in keys becomes ``|``.
     """
-    from nkscore import __version__
+    from nkscore._version import __version__
 
     book = dict(adata.uns.get(RECORD, {}))
     book[key] = _storable(

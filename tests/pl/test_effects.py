@@ -7,8 +7,8 @@ import pytest
 from matplotlib.colors import to_hex
 
 from nkscore import pl
+from nkscore._colors import DOWN, UP
 from nkscore.errors import MissingKeyError
-from nkscore.pl._palettes import DOWN, UP
 
 
 def test_centers_colors_and_order(response):

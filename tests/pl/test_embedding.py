@@ -8,8 +8,8 @@ from anndata import AnnData
 from matplotlib.colors import to_hex
 
 from nkscore import pl
+from nkscore._colors import BACKGROUND, MISSING
 from nkscore.errors import MissingKeyError
-from nkscore.pl._palettes import BACKGROUND, MISSING
 
 
 def _legend(ax):

@@ -5,8 +5,8 @@ import itertools
 import numpy as np
 import pytest
 
+from nkscore import _colors as _palettes
 from nkscore import pl, schema, signatures
-from nkscore.pl import _palettes
 
 # Machado et al. 2009, severity 1.0, on linear RGB (doi:10.1109/TVCG.2009.113).
 _VISION = {

@@ -10,8 +10,8 @@ import pytest
 from matplotlib.colors import to_hex
 
 from nkscore import pl
+from nkscore._colors import ACCENT, BACKGROUND, DOWN, UP
 from nkscore.errors import MissingKeyError
-from nkscore.pl._palettes import ACCENT, BACKGROUND, DOWN, UP
 
 
 def _points(ax):

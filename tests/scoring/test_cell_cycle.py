@@ -10,7 +10,7 @@ import pandas as pd
 import pytest
 
 import nkscore as nk
-from nkscore.tl._cell_cycle import _phase
+from nkscore.tl._scores._cell_cycle import _phase
 
 
 @pytest.fixture(scope="module")

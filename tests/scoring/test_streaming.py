@@ -21,14 +21,14 @@ import pytest
 from scipy import sparse
 
 import nkscore as nk
-from nkscore import _score_cli
-from nkscore._shared._score_input import score_input
-from nkscore._shared._stored import opened
+from nkscore._counts._hdf5 import unlocked
+from nkscore._counts._whole_chunks import WholeChunks
+from nkscore.cli import _score as _score_cli
 from nkscore.cli import main
+from nkscore.cli._stored import opened
 from nkscore.errors import LaneError, WrongScaleError
 from nkscore.scoring import scorers
-from nkscore.scoring._hdf5 import unlocked
-from nkscore.scoring._whole_chunks import WholeChunks
+from nkscore.tl._scores._score_input import score_input
 
 METHODS = sorted(scorers())
 SETS = {"a": ["PRF1", "GZMB", "NKG7", "CD3E-"], "b": ["ACTB", "B2M", "MKI67"]}
@@ -378,7 +378,8 @@ def test_bar_on_dask(adata, monkeypatch, capsys):
 _SLOW = """
 import signal, sys, time
 signal.signal(signal.SIGINT, signal.default_int_handler)
-from nkscore import _score_cli, cli
+from nkscore import cli
+from nkscore.cli import _score as _score_cli
 from nkscore.scoring import scored
 _score_cli.PART_CELLS = 40
 scored.__kwdefaults__["block_bytes"] = 20_000
@@ -522,7 +523,7 @@ def test_folder_without_zarr(tmp_path, capsys):
 def test_imports_of_the_command():
     """What takes long to import and is not needed stays out."""
     program = (
-        "import sys, nkscore._score_cli, nkscore._shared._score_input, nkscore._shared._stored; "
+        "import sys, nkscore.cli._score, nkscore.tl._scores._score_input, nkscore.cli._stored; "
         "print(*{'anndata', 'dask', 'scanpy', 'matplotlib', 'zarr'} & set(sys.modules))"
     )
     done = subprocess.run(

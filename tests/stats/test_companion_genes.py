@@ -6,7 +6,11 @@ import numpy as np
 import pytest
 from scipy import sparse
 
-from nkscore.stats._companion_genes import companion_evidence, companion_weight, learn_companions
+from nkscore.stats.markers._companion_genes import (
+    companion_evidence,
+    companion_weight,
+    learn_companions,
+)
 
 
 def _cells(seed, *, n=2000, fold=3.0, n_follow=10, sharp=0.3, n_groups=3):

@@ -11,7 +11,7 @@ import pytest
 from scipy import stats
 
 from nkscore.stats import hashtag_mixture, htodemux
-from nkscore.stats._htodemux import centered_log_ratio, find_medoids, fit_negative_binomial
+from nkscore.stats.droplets._htodemux import centered_log_ratio, find_medoids, fit_negative_binomial
 
 GOLDEN = (Path(__file__).parents[2] / ".." / "shared/golden/seurat_htodemux").resolve()
 CLASSES = np.array(["Negative", "Singlet", "Doublet"])

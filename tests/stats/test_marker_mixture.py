@@ -14,7 +14,7 @@ from nkscore.stats import (
     marker_posterior,
     with_doubt,
 )
-from nkscore.stats._marker_cells import alike
+from nkscore.stats.markers._marker_cells import alike
 
 
 def _cells(seed, *, shares=(0.4, 0.3, 0.3), fold=5.0, n=1500, donor_sd=0.0, rate=0.6):
@@ -114,7 +114,7 @@ def test_order_of_cells_and_genes():
 def test_large_data_stay_sparse_and_give_the_same(monkeypatch):
     cells = _cells(3, n=600)
     _, dense = _fit(cells)
-    monkeypatch.setattr("nkscore.stats._marker_cells._DENSE_SIZE", 0)
+    monkeypatch.setattr("nkscore.stats.markers._marker_cells._DENSE_SIZE", 0)
     _, kept_sparse = _fit(cells)
     np.testing.assert_allclose(kept_sparse, dense, atol=1e-9)
 
@@ -168,7 +168,7 @@ def test_few_cells_are_not_surely_in_no_state():
 
 def test_halves_of_large_data_are_kept_with_their_zeros(monkeypatch):
     cells = _cells(3, n=600)
-    monkeypatch.setattr("nkscore.stats._marker_cells._DENSE_SIZE", 600 * 18 // 2)
+    monkeypatch.setattr("nkscore.stats.markers._marker_cells._DENSE_SIZE", 600 * 18 // 2)
     whole = MarkerCells.of(cells.counts, cells.depth, cells.donor)
     assert all(sparse.issparse(block.counts) for block in whole.blocks)
     part = whole.sampled(200)

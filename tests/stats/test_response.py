@@ -18,7 +18,7 @@ from nkscore.stats import (
     squeeze_variances,
     without_zeros,
 )
-from nkscore.stats._overdispersion import with_overdispersion
+from nkscore.stats.linear._overdispersion import with_overdispersion
 
 
 @pytest.fixture(scope="module")

@@ -189,8 +189,8 @@ def test_ambient_must_be_measured(experiment):
 
 
 def test_the_ambient_share_of_monocultures_is_measured(simulate):
-    from nkscore._shared._ambient_counts import ambient_counts
-    from nkscore._shared._samples import compartment_samples
+    from nkscore._samples._samples import compartment_samples
+    from nkscore.tl._response._ambient_counts import ambient_counts
 
     lanes = {"Lane_NK1": 0.1, "Lane_NK2": 0.1, "Lane_NK3": 0.1, "Lane_targets": 0.2}
     adata = simulate(tumors=["697", "GDM1", "JURKAT"], n_cells_per_sample=150, ambient=lanes)

@@ -6,8 +6,8 @@ import pytest
 from scipy import stats
 
 import nkscore as nk
-from nkscore._shared._pair_scores import line_differences
 from nkscore.errors import DesignError, GeneCoverageError, MissingKeyError
+from nkscore.tl._response._communication_pairs import line_differences
 
 PAIR = ["nk_gene", "nk_partners", "tumor_gene"]
 

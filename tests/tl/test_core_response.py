@@ -7,7 +7,7 @@ from scipy import stats
 
 import nkscore as nk
 from nkscore.errors import DesignError, MissingKeyError, WrongScaleError
-from nkscore.tl._specific_response import _normal_error
+from nkscore.tl._response._specific_response import _normal_error
 
 
 def _table(effect, error=0.2, lines=None, lineage=None):

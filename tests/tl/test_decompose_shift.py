@@ -7,7 +7,7 @@ from scipy import optimize, stats
 
 import nkscore as nk
 from nkscore.errors import DesignError, MissingKeyError, WrongScaleError
-from nkscore.tl._response_score import _per_lineage
+from nkscore.tl._response._response_score import _per_lineage
 
 
 @pytest.fixture

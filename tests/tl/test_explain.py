@@ -4,14 +4,14 @@ import numpy as np
 import pytest
 
 import nkscore as nk
-from nkscore._shared._tumor_programs import (
+from nkscore.errors import DesignError, MissingKeyError
+from nkscore.tl._states._explain import _parts_of_sum, _weights
+from nkscore.tl._states._tumor_programs import (
     choose_programs,
     count_programs,
     match_programs,
     tumor_cells,
 )
-from nkscore.errors import DesignError, MissingKeyError
-from nkscore.tl._explain import _parts_of_sum, _weights
 
 STEP = "tl.tumor_states"
 

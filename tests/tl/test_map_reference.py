@@ -7,9 +7,6 @@ import pytest
 from scipy import sparse
 
 import nkscore as nk
-from nkscore._shared import _reference_mapping as mapping
-from nkscore._shared import _reference_models as models
-from nkscore._shared import _reference_places as where
 from nkscore.errors import (
     DesignError,
     GeneCoverageError,
@@ -17,6 +14,9 @@ from nkscore.errors import (
     NkscoreWarning,
     WrongScaleError,
 )
+from nkscore.tl._states import _reference_distances as where
+from nkscore.tl._states import _reference_genes as mapping
+from nkscore.tl._states import _reference_models as models
 
 STATES = ["activated", "adaptive", "cytokine", "resting", "type_i_ifn"]
 LINES = ["697", "GDM1", "JURKAT"]
@@ -302,9 +302,7 @@ def test_labels_of_a_reference(plain, few):
     adata = few.copy()
     with pytest.warns(NkscoreWarning, match=r"fewer than 10 cells.*left out: rare\.") as caught:
         nk.tl.map_reference(adata, rare, labels="label")
-    with pytest.warns(NkscoreWarning, match="left out: rare") as by_caller:
-        nk.tl.nk_states(adata, reference=rare, labels="label")
-    assert caught[0].filename == by_caller[0].filename == __file__
+    assert caught[0].filename == __file__
     assert "rare" not in adata.obs["nk_state"].cat.categories
 
 
@@ -332,40 +330,13 @@ CALLERS = pytest.mark.parametrize("part", ["nk", "tumor"])
 
 
 @CALLERS
-def test_callers_take_states_from_a_reference(plain, query, part):
-    adata = query[alike(query, part)].copy()
-    direct = adata.copy()
-    getattr(nk.tl, f"{part}_states")(adata, reference=plain, labels=f"truth_{part}_state")
-    # The confidence that is asked for is that of the caller.
-    least = {"nk": 0.55, "tumor": 0.8}[part]
-    nk.tl.map_reference(
-        direct, plain, labels=f"truth_{part}_state", compartment=part, min_confidence=least
-    )
-    pd.testing.assert_frame_equal(adata.obs, direct.obs)
-    posterior = f"{part}_state_posterior"
-    pd.testing.assert_frame_equal(adata.obsm[posterior], direct.obsm[posterior])
-    mine, theirs = (a.uns["nkscore"]["tl.map_reference"] for a in (adata, direct))
-    assert mine["function"] == f"tl.{part}_states"
-    assert mine["options"] == theirs["options"]
-
-
-@pytest.mark.parametrize(
-    ("part", "options", "text"),
-    [
-        ("nk", {"vocabulary": "pbmc", "smooth": 0.5}, r"^vocabulary, smooth and a reference"),
-        ("nk", {"vocabulary": {"a": ["GNLY"]}}, r"^vocabulary and a reference"),
-        ("nk", {"other_genes": False}, "other_genes would have no effect"),
-        ("nk", {"donor": None}, "^donor and a reference"),
-        ("nk", {"max_error": 0.1, "level": "cluster"}, "^level, max_error and"),
-        ("tumor", {"programs": "aml"}, r"^programs and a reference.*tl\.map_reference has all"),
-        ("tumor", {"order": ["cycling"], "by": "tumor", "batch": "lane"}, "^order and a reference"),
-        ("tumor", {"reference": None, "labels": "x"}, "^labels is 'x' without a reference"),
-        ("nk", {"reference": None, "labels": "x"}, r"Give tl\.nk_states a reference too"),
-    ],
-)
-def test_options_that_say_nothing_about_a_reference(reference, query, part, options, text):
-    with pytest.raises(ValueError, match=text):
-        getattr(nk.tl, f"{part}_states")(query, **{"reference": reference} | options)
+def test_calls_say_who_maps(plain, query, part):
+    """They could map themselves in version 0.1."""
+    call = getattr(nk.tl, f"{part}_states")
+    with pytest.raises(TypeError, match=r"no option 'reference' any more\. Use tl\.map_reference"):
+        call(query, reference=plain)
+    with pytest.raises(TypeError, match=r"_states has no option 'labels' any more"):
+        call(query, labels="label")
 
 
 @pytest.mark.filterwarnings("ignore:.*incomplete in these data")

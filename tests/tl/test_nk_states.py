@@ -6,7 +6,7 @@ import pytest
 from scipy import sparse
 
 import nkscore as nk
-from nkscore._shared._nk_decision import decide
+from nkscore.tl._states._nk_states import decide
 from nkscore.datasets._genes import program_table
 from nkscore.errors import DesignError, GeneCoverageError, MissingKeyError, NkscoreWarning
 

@@ -14,7 +14,7 @@ from scipy import stats as scipy_stats
 
 from nkscore import pp, stats, tl
 from nkscore.errors import DesignError, MissingKeyError, NkscoreWarning, WrongScaleError
-from nkscore.tl._responders import _controls_of
+from nkscore.tl._genes._responders import _controls_of
 
 SHARED = Path(__file__).resolve().parents[2] / ".." / "shared" / "data" / "papalexi_eccite_thp1"
 #: Genes that the knock-outs change: T0 in both arms, T1 with NK cells only, T2 nothing.

@@ -16,7 +16,7 @@ from nkscore.errors import (
     NkscoreWarning,
     WrongScaleError,
 )
-from nkscore.tl._project_cohort import cohort_panel
+from nkscore.tl._cohorts._project_cohort import cohort_panel
 
 SETS = {"one": ["G1", "G5", "G9"], "signed": ["G2", "G3", "G10-", "G11-"]}
 FOUND = {"core": "DUFVA2023_CORE_NK_RESPONSE_NO_AMBIENT", "mhc_i": ["HLA-A", "HLA-B", "B2M"]}

@@ -103,7 +103,7 @@ def test_own_programs(stated):
 
 def test_order_of_programs_decides_the_label(stated):
     adata = stated.copy()
-    programs = nk.tl._tumor_states.PROGRAMS
+    programs = nk.tl._states._tumor_states.PROGRAMS
     nk.tl.tumor_states(adata, programs={k: programs[k] for k in ("ifn_gamma_response", "cycling")})
     both = (adata.obsm["tumor_programs"] > 0.8).all(axis=1)
     assert both.sum() > 50
@@ -288,7 +288,7 @@ def test_transcripts_of_nk_cells_are_in_no_inflammatory_program():
     programs = signatures.tumor_programs().set_index("program")
     nk_genes = {*signatures.nk_exclusive(), *signatures.get("NK_SHARED").up}
     for name in ("senescence_like", "nfkb", "type_i_ifn", "apoptosis"):
-        members = set(nk.tl._tumor_states.PROGRAMS[name].members())
+        members = set(nk.tl._states._tumor_states.PROGRAMS[name].members())
         assert members.isdisjoint(nk_genes)
         assert len(members) == programs.loc[name, "n_genes"]
     assert "TNF" in signatures.get("SENMAYO").up
@@ -306,7 +306,7 @@ def test_ambient_nk_transcripts_make_no_program(simulate):
     assert (adata.obsm["tumor_programs"] >= 0.8).mean().max() < 0.01
     genes = adata.uns["nkscore"]["tl.tumor_states"]["genes"]
     n_genes = (genes["program"] == "nfkb").sum()
-    assert n_genes > 0.5 * len(nk.tl._tumor_states.PROGRAMS["nfkb"].members())
+    assert n_genes > 0.5 * len(nk.tl._states._tumor_states.PROGRAMS["nfkb"].members())
 
 
 def test_lines_without_a_monoculture_stay_open(experiment, caplog):

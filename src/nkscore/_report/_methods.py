@@ -10,7 +10,8 @@ from typing import TYPE_CHECKING, Any
 
 import pandas as pd
 
-from nkscore import __version__, schema
+from nkscore import schema
+from nkscore._version import __version__
 
 if TYPE_CHECKING:
     from nkscore._report._results import Results

@@ -7,13 +7,14 @@ from typing import TYPE_CHECKING, Any
 
 import pandas as pd
 
-from nkscore import __version__, schema
+from nkscore import schema
 from nkscore._report import _html as html
 from nkscore._report._caveats import caveats, samples_of
 from nkscore._report._figures import QUALITY, RESPONSE, STATES, is_response
 from nkscore._report._methods import origin, steps, versions
 from nkscore._report._tables import words
 from nkscore._report._words import FDR, found, genes_per_line, measured
+from nkscore._version import __version__
 
 if TYPE_CHECKING:
     from pathlib import Path

@@ -7,10 +7,10 @@ from typing import TYPE_CHECKING, Final
 import pandas as pd
 
 from nkscore import schema
+from nkscore._colors import printed
 from nkscore._report._caveats import names, samples_of
 from nkscore._report._figures import is_response
 from nkscore._report._results import unflagged
-from nkscore.pl._palettes import printed
 
 if TYPE_CHECKING:
     from collections.abc import Iterator

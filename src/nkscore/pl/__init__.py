@@ -6,6 +6,7 @@ return a ``Figure``. ``docs/figures.md`` says which table each one draws.
 
 from __future__ import annotations
 
+from nkscore._colors import palette
 from nkscore.pl._box import box_by_group
 from nkscore.pl._checks import confusion, p_values
 from nkscore.pl._compartments import compartments
@@ -21,7 +22,6 @@ from nkscore.pl._heatmap import response_heatmap
 from nkscore.pl._lines import depth, time_course
 from nkscore.pl._marker_dots import marker_dots
 from nkscore.pl._pairs import communication_dots, enrichment_dots
-from nkscore.pl._palettes import palette
 from nkscore.pl._perturbation_dots import perturbation_dots
 from nkscore.pl._qc import qc
 from nkscore.pl._reliability import reliability

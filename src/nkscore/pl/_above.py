@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Any, Final
 
 import numpy as np
 
-from nkscore.pl._palettes import FAINT, INK
+from nkscore._colors import FAINT, INK
 from nkscore.pl._style import FONT, SMALL, figure_of
 from nkscore.pl._tables import as_text, check_number, check_table, check_unique
 

@@ -6,8 +6,8 @@ from typing import TYPE_CHECKING, Any, Final
 
 import numpy as np
 
+from nkscore._colors import INK, palette, printed
 from nkscore.errors import DesignError
-from nkscore.pl._palettes import INK, palette, printed
 from nkscore.pl._style import SMALL, axes_or_new, fit, style
 from nkscore.pl._tables import as_text, check_table, check_unique, in_order, levels_of
 

@@ -7,8 +7,8 @@ from typing import TYPE_CHECKING, Any, Final, Literal
 import numpy as np
 import pandas as pd
 
+from nkscore._colors import DOWN, FAINT, INK, palette, printed
 from nkscore.errors import DesignError
-from nkscore.pl._palettes import DOWN, FAINT, INK, palette, printed
 from nkscore.pl._side import SidePanel
 from nkscore.pl._style import FONT, SMALL, axes_or_new, bare, cell_points, fit, style
 from nkscore.pl._tables import as_text, check_probabilities, check_table, levels_of

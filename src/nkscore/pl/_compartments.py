@@ -8,8 +8,8 @@ import numpy as np
 import pandas as pd
 
 from nkscore import schema
+from nkscore._colors import INK, is_dark, palette, printed
 from nkscore.errors import DesignError
-from nkscore.pl._palettes import INK, is_dark, palette, printed
 from nkscore.pl._side import SidePanel, patches
 from nkscore.pl._style import SMALL, axes_or_new, fit, style
 from nkscore.pl._tables import as_text, levels_of

@@ -6,8 +6,8 @@ from typing import TYPE_CHECKING, Any, Final
 
 import numpy as np
 
+from nkscore._colors import INK, palette, printed, shortened, usual_order
 from nkscore.pl._dots import lineages_of, tumor_order
-from nkscore.pl._palettes import INK, palette, printed, shortened, usual_order
 from nkscore.pl._side import SidePanel, dot, dots, lineage_strip, patches
 from nkscore.pl._style import axes_or_new, fit, style
 from nkscore.pl._tables import as_text, check_number, check_table, check_unique

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any, Final
 import numpy as np
 
 from nkscore import schema
-from nkscore.pl._palettes import INK, MISSING, is_missing, palette, printed, shortened
+from nkscore._colors import INK, MISSING, is_missing, palette, printed, shortened
 from nkscore.pl._side import SidePanel, dots
 from nkscore.pl._style import FONT, RASTER_ABOVE, SMALL, bare, style
 from nkscore.pl._tables import all_levels, as_text, in_order, levels_of

@@ -6,8 +6,8 @@ from typing import TYPE_CHECKING, Any, Final
 
 import numpy as np
 
+from nkscore._colors import DOWN, FAINT, INK, UP
 from nkscore.errors import DesignError
-from nkscore.pl._palettes import DOWN, FAINT, INK, UP
 from nkscore.pl._side import SidePanel, dot
 from nkscore.pl._style import SMALL, axes_or_new, fit, style
 from nkscore.pl._tables import as_text, check_number, check_table, in_order

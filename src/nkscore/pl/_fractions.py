@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any, Final
 import numpy as np
 
 from nkscore import schema
-from nkscore.pl._palettes import (
+from nkscore._colors import (
     BACKGROUND,
     INK,
     is_missing,

@@ -7,8 +7,8 @@ from typing import TYPE_CHECKING, Any, Final
 import numpy as np
 
 from nkscore import schema
+from nkscore._colors import FAINT, palette, printed
 from nkscore.errors import DesignError
-from nkscore.pl._palettes import FAINT, palette, printed
 from nkscore.pl._side import SidePanel, patches
 from nkscore.pl._style import FONT, SMALL, axes_or_new, bare, figure_of, fit, height_of, style
 from nkscore.pl._tables import all_levels, as_text, levels_of, listed

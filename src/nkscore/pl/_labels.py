@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any, Final
 
 import numpy as np
 
-from nkscore.pl._palettes import FAINT
+from nkscore._colors import FAINT
 from nkscore.pl._style import SMALL, figure_of
 
 if TYPE_CHECKING:

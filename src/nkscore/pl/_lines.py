@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any, Final
 
 import pandas as pd
 
-from nkscore.pl._palettes import FAINT, palette, printed
+from nkscore._colors import FAINT, palette, printed
 from nkscore.pl._side import SidePanel
 from nkscore.pl._style import axes_or_new, fit, style
 from nkscore.pl._tables import as_text, check_number, check_table, levels_of

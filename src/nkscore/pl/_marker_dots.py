@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Any, Final
 
 import numpy as np
 
-from nkscore.pl._palettes import FAINT, INK, printed, shortened
+from nkscore._colors import FAINT, INK, printed, shortened
 from nkscore.pl._side import SidePanel, dot
 from nkscore.pl._style import FONT, axes_or_new, bare, cell_points, fit, height_of, style
 from nkscore.pl._tables import as_text, check_table, check_unique, in_order, levels_of

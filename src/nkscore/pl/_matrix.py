@@ -8,8 +8,7 @@ from typing import TYPE_CHECKING, Any, Final
 import numpy as np
 import pandas as pd
 
-from nkscore.pl._above import bars_above
-from nkscore.pl._palettes import (
+from nkscore._colors import (
     BACKGROUND,
     FAINT,
     INK,
@@ -19,6 +18,7 @@ from nkscore.pl._palettes import (
     shortened,
     usual_order,
 )  # fmt: skip
+from nkscore.pl._above import bars_above
 from nkscore.pl._side import SidePanel, dot, dots, lineage_strip
 from nkscore.pl._style import axes_or_new, bare, cell_points, fit, height_of, style
 from nkscore.pl._tables import check_number

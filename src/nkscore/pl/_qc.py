@@ -9,8 +9,8 @@ import numpy as np
 import pandas as pd
 
 from nkscore import schema
+from nkscore._colors import INK, palette, shortened
 from nkscore.errors import DesignError
-from nkscore.pl._palettes import INK, palette, shortened
 from nkscore.pl._side import SidePanel, dot, patches
 from nkscore.pl._style import FONT, RASTER_ABOVE, SMALL, style
 from nkscore.pl._tables import as_text, levels_of

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Final
 
 import numpy as np
 
-from nkscore.pl._palettes import DOWN, FAINT, INK
+from nkscore._colors import DOWN, FAINT, INK
 from nkscore.pl._style import SMALL, axes_or_new, fit, style
 from nkscore.pl._tables import check_number, check_probabilities, check_table
 

@@ -6,9 +6,9 @@ from typing import TYPE_CHECKING, Any, Final
 
 import numpy as np
 
+from nkscore._colors import BACKGROUND, DOWN, FAINT, INK, UP
 from nkscore.pl._labels import label_points
 from nkscore.pl._matrix import Matrix, draw
-from nkscore.pl._palettes import BACKGROUND, DOWN, FAINT, INK, UP
 from nkscore.pl._side import SidePanel, dot
 from nkscore.pl._style import FONT, RASTER_ABOVE, SMALL, axes_or_new, fit, style
 from nkscore.pl._tables import (

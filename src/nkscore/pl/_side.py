@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any, cast
 
-from nkscore.pl._palettes import INK
+from nkscore._colors import INK
 from nkscore.pl._style import FONT, figure_of
 
 if TYPE_CHECKING:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any, Final
 
-from nkscore.pl._palettes import INK
+from nkscore._colors import INK
 
 if TYPE_CHECKING:
     from collections.abc import Iterator

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-from nkscore.pl._palettes import FAINT, INK, palette
+from nkscore._colors import FAINT, INK, palette
 from nkscore.pl._style import SMALL, axes_or_new, fit, style
 from nkscore.pl._tables import check_number, check_table, check_unique, levels_of
 

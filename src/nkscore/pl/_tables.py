@@ -7,8 +7,8 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import pandas as pd
 
+from nkscore._colors import usual_order
 from nkscore.errors import DesignError, MissingKeyError
-from nkscore.pl._palettes import usual_order
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence

@@ -7,8 +7,8 @@ from typing import TYPE_CHECKING, Any, Final
 import numpy as np
 import pandas as pd
 
+from nkscore._colors import ACCENT, BACKGROUND, DOWN, FAINT, INK, UP
 from nkscore.pl._labels import label_points
-from nkscore.pl._palettes import ACCENT, BACKGROUND, DOWN, FAINT, INK, UP
 from nkscore.pl._side import SidePanel, dot
 from nkscore.pl._style import FONT, RASTER_ABOVE, SMALL, axes_or_new, fit, style
 from nkscore.pl._tables import as_text, check_probabilities, check_table, check_unique, levels_of

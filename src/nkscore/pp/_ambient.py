@@ -9,9 +9,9 @@ import numpy as np
 import pandas as pd
 
 from nkscore import schema, signatures
-from nkscore._shared._choices import passed_qc
-from nkscore._shared._options import check_part, check_positive
-from nkscore._shared._samples import Samples, compartment_samples, labels
+from nkscore._checks import check_part, check_positive
+from nkscore._samples._cells import passed_qc
+from nkscore._samples._samples import Samples, compartment_samples, labels
 from nkscore.errors import DesignError, GeneCoverageError, WrongScaleError
 from nkscore.pp._references import identity_genes
 from nkscore.stats import ambient_share, group_sums

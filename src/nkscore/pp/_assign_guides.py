@@ -10,7 +10,7 @@ import pandas as pd
 from scipy import sparse
 
 from nkscore import schema
-from nkscore._shared._options import check_shares
+from nkscore._checks import check_shares
 from nkscore.errors import DesignError, MissingKeyError, WrongScaleError
 from nkscore.pp._guide_library import CONTROLS, genes_of
 from nkscore.stats import guide_mixture

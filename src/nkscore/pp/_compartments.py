@@ -9,8 +9,8 @@ import numpy as np
 from scipy import sparse
 
 from nkscore import schema
-from nkscore._shared._options import check_part
-from nkscore._shared._samples import labels
+from nkscore._checks import check_part
+from nkscore._samples._samples import labels
 from nkscore.pp._marker_references import marker_references
 from nkscore.pp._references import Reference, monoculture_references
 from nkscore.stats import class_posterior, fit_concentration

@@ -11,7 +11,7 @@ import pandas as pd
 from tqdm import tqdm
 
 from nkscore import schema
-from nkscore._shared._options import check_part
+from nkscore._checks import check_part
 from nkscore.errors import MissingKeyError, SampleSheetError, WrongScaleError
 from nkscore.pp._demultiplex_methods import METHODS, LaneFit, Options
 

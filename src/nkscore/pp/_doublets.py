@@ -11,8 +11,8 @@ from scipy import sparse
 from tqdm import tqdm
 
 from nkscore import schema
-from nkscore._shared._choices import passed_qc
-from nkscore._shared._options import seed_of
+from nkscore._checks import seed_of
+from nkscore._samples._cells import passed_qc
 from nkscore.scoring import as_rows
 
 if TYPE_CHECKING:

@@ -9,8 +9,8 @@ import numpy as np
 import pandas as pd
 
 from nkscore import schema
-from nkscore._shared._choices import passed_qc
-from nkscore._shared._options import check_names
+from nkscore._checks import check_names
+from nkscore._samples._cells import passed_qc
 
 if TYPE_CHECKING:
     from collections.abc import Sequence

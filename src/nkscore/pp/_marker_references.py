@@ -11,7 +11,7 @@ import pandas as pd
 from scipy import sparse
 
 from nkscore import schema, signatures
-from nkscore._shared._choices import passed_qc
+from nkscore._samples._cells import passed_qc
 from nkscore.errors import DesignError, NkscoreWarning
 from nkscore.pp._references import Reference, identity_genes
 from nkscore.scoring import RANK_AUC, as_rows, gene_sets, run

@@ -8,7 +8,7 @@ import numpy as np
 from scipy import sparse
 
 from nkscore import schema
-from nkscore._shared._options import check_positive
+from nkscore._checks import check_positive
 from nkscore.scoring import as_rows
 
 if TYPE_CHECKING:

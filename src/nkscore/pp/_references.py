@@ -8,8 +8,8 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from nkscore import schema, signatures
-from nkscore._shared._choices import passed_qc
-from nkscore._shared._samples import labels
+from nkscore._samples._cells import passed_qc
+from nkscore._samples._samples import labels
 from nkscore.errors import DesignError
 from nkscore.stats import Markers, group_sums, marker_genes
 

@@ -7,8 +7,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from tqdm.auto import tqdm
 
-from nkscore.scoring._blocks import whole_block
-from nkscore.scoring._run import QUIET_SECONDS, check_largest, gene_sums
+from nkscore._counts._blocks import QUIET_SECONDS, check_largest, gene_sums, whole_block
 
 if TYPE_CHECKING:
     from collections.abc import Sequence

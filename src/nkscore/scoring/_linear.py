@@ -17,12 +17,12 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from nkscore.scoring._lazy import kernel
+from nkscore._compile import kernel
 from nkscore.scoring._ranks import add_hits
 from nkscore.scoring._registry import Scorer, register
 
 if TYPE_CHECKING:
-    from nkscore.scoring._blocks import RowBlock
+    from nkscore._counts._blocks import RowBlock
     from nkscore.scoring._sets import GeneSets
 
     Scores = np.ndarray[Any, np.dtype[np.float64]]

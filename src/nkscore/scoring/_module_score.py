@@ -14,13 +14,13 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from nkscore.scoring._lazy import kernel
+from nkscore._compile import kernel
 from nkscore.scoring._registry import Scorer, register
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from nkscore.scoring._blocks import RowBlock
+    from nkscore._counts._blocks import RowBlock
     from nkscore.scoring._sets import GeneSets
 
     Array = np.ndarray[Any, np.dtype[np.float64]]

@@ -7,16 +7,16 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from nkscore.scoring._blocks import whole_block
+from nkscore._counts._blocks import check_largest, whole_block
+from nkscore._counts._sources import is_dask, open_rows
 from nkscore.scoring._dask import chunk_sums, row_chunks
-from nkscore.scoring._run import check_largest, check_options, gene_means, map_blocks
+from nkscore.scoring._run import check_options, gene_means, map_blocks
 from nkscore.scoring._sets import gene_sets
-from nkscore.scoring._sources import is_dask, open_rows
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-    from nkscore.scoring._blocks import RowBlock
+    from nkscore._counts._blocks import RowBlock
     from nkscore.scoring._registry import Scorer
     from nkscore.scoring._sets import GeneSets
 

@@ -18,7 +18,7 @@ from nkscore.scoring._ranks import rank_sums
 from nkscore.scoring._registry import Scorer, register
 
 if TYPE_CHECKING:
-    from nkscore.scoring._blocks import RowBlock
+    from nkscore._counts._blocks import RowBlock
     from nkscore.scoring._sets import GeneSets
 
 

@@ -16,10 +16,10 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from nkscore.scoring._lazy import kernel
+from nkscore._compile import kernel
 
 if TYPE_CHECKING:
-    from nkscore.scoring._blocks import RowBlock
+    from nkscore._counts._blocks import RowBlock
     from nkscore.scoring._sets import GeneSets
 
 _TABLE = 1024

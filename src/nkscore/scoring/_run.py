@@ -10,24 +10,23 @@ import numba
 import numpy as np
 from tqdm.auto import tqdm
 
-from nkscore.errors import WrongScaleError
-from nkscore.scoring._blocks import RowBlock, make_block
-from nkscore.scoring._lazy import kernel
-from nkscore.scoring._sources import BLOCK_BYTES, is_dask, open_rows
+from nkscore._counts._blocks import (
+    QUIET_SECONDS,
+    RowBlock,
+    check_largest,
+    gene_sums,
+    make_block,
+)
+from nkscore._counts._sources import BLOCK_BYTES, is_dask, open_rows
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
+    from nkscore._counts._sources import Rows
     from nkscore.scoring._registry import Scorer
     from nkscore.scoring._sets import GeneSets
-    from nkscore.scoring._sources import Rows
 
     Scores = np.ndarray[Any, np.dtype[np.float64]]
-
-#: Progress is shown for work that has taken so many seconds.
-QUIET_SECONDS = 10.0
-#: Gene totals are sums of multiples of 2^-24: exact, and so the same in any order of cells.
-_STEPS = float(1 << 24)
 
 
 def run(
@@ -116,20 +115,6 @@ def scored(
     )
 
 
-def check_largest(block: RowBlock, largest: float | None) -> None:
-    """Refuse values that the scale asked for cannot have."""
-    if largest is None:
-        return
-    high = block.stored.max(initial=0)
-    if high > largest:
-        msg = (
-            f"The matrix to score reaches {high:g}, but log1p of counts per 10,000 goes to "
-            f"{largest:.3g} at most. Run pp.normalize, which makes X from layers['counts'], or "
-            "name the layer to score."
-        )
-        raise WrongScaleError(msg)
-
-
 def gene_means(rows: Rows, *, block_bytes: int = BLOCK_BYTES) -> Scores:
     """Return the mean of each gene over all cells; the same for any order of cells."""
     total = np.zeros(rows.shape[1])
@@ -140,19 +125,6 @@ def gene_means(rows: Rows, *, block_bytes: int = BLOCK_BYTES) -> Scores:
     for part in map_blocks(rows, task, block_bytes=block_bytes, label="means of genes"):
         total += part
     return total / max(1, rows.shape[0])
-
-
-def gene_sums(block: RowBlock) -> Scores:
-    """Return the sum of each gene over a block, exact to 2^-24 per cell."""
-    sums = np.zeros(block.n_genes)
-    _add_columns(block.indices, block.values, sums)
-    return sums
-
-
-@kernel
-def _add_columns(indices: Any, values: Any, sums: Any) -> None:
-    for p in range(indices.size):
-        sums[indices[p]] += np.floor(np.float64(values[p]) * _STEPS + 0.5) / _STEPS
 
 
 def map_blocks(

@@ -2,34 +2,35 @@
 
 from __future__ import annotations
 
-from nkscore.stats._ambient import AmbientShare, ambient_share
-from nkscore.stats._association import (
-    Association,
-    exact_test,
-    rank_correlation,
-    rank_sum,
-)
-from nkscore.stats._composition import CompositionFit, fit_composition
-from nkscore.stats._contamination import (
+from nkscore.stats.droplets._ambient import AmbientShare, ambient_share
+from nkscore.stats.droplets._contamination import (
     Remainder,
     adjusted_p,
     log2_ratio_of_arms,
     relative_error,
     remaining_effect,
 )
-from nkscore.stats._decomposition import Decomposition, kitagawa, unit_spread
-from nkscore.stats._deseq2 import fit_deseq2
-from nkscore.stats._design import Design, response_design
-from nkscore.stats._dormancy import (
-    DORMANCY_EFFECTS,
-    dormancy_index,
-    relative_change,
-    signed_mean,
+from nkscore.stats.droplets._hashtags import HashtagMixture, hashtag_mixture
+from nkscore.stats.droplets._htodemux import HtoDemux, htodemux
+from nkscore.stats.droplets._separation import (
+    Markers,
+    class_posterior,
+    fit_concentration,
+    marker_genes,
 )
-from nkscore.stats._guides import GuideMixture, guide_mixture
-from nkscore.stats._hashtags import HashtagMixture, hashtag_mixture
-from nkscore.stats._htodemux import HtoDemux, htodemux
-from nkscore.stats._linear import (
+from nkscore.stats.guides._guides import GuideMixture, guide_mixture
+from nkscore.stats.guides._perturbation import (
+    fit_with_counting,
+    interaction_design,
+    means_without_replicates,
+    target_design,
+    without_replicates,
+)
+from nkscore.stats.guides._responders import Responders, responder_mixture
+from nkscore.stats.linear._composition import CompositionFit, fit_composition
+from nkscore.stats.linear._deseq2 import fit_deseq2
+from nkscore.stats.linear._design import Design, response_design
+from nkscore.stats.linear._linear import (
     LinearFit,
     Test,
     fit_linear,
@@ -37,44 +38,48 @@ from nkscore.stats._linear import (
     squeeze_variances,
     without_zeros,
 )
-from nkscore.stats._location import Shift, complete_blocks, shift_between, shift_within
-from nkscore.stats._marker_cells import MarkerCells
-from nkscore.stats._marker_mixture import MarkerModel, marker_posterior
-from nkscore.stats._marker_presence import (
+from nkscore.stats.linear._normalization import log_cpm, tmm_factors
+from nkscore.stats.linear._response import exact_zero_samples, expressed_genes, fit_response
+from nkscore.stats.linear._voom import voom
+from nkscore.stats.markers._marker_cells import MarkerCells
+from nkscore.stats.markers._marker_mixture import MarkerModel, marker_posterior
+from nkscore.stats.markers._marker_presence import (
     fit_informed,
     fit_present_states,
     marker_agreement,
     with_doubt,
 )
-from nkscore.stats._meta_analysis import Pooled, between_variance, random_effects
-from nkscore.stats._normalization import log_cpm, tmm_factors
-from nkscore.stats._perturbation import (
-    fit_with_counting,
-    interaction_design,
-    means_without_replicates,
-    target_design,
-    without_replicates,
+from nkscore.stats.outcomes._association import (
+    Association,
+    exact_test,
+    rank_correlation,
+    rank_sum,
 )
-from nkscore.stats._pooling import FEWEST_GENES, pool_with_shared_variance
-from nkscore.stats._program_counts import (
+from nkscore.stats.outcomes._decomposition import Decomposition, kitagawa, unit_spread
+from nkscore.stats.outcomes._location import Shift, complete_blocks, shift_between, shift_within
+from nkscore.stats.outcomes._rank_contrast import RankContrast, abundance_strata, rank_contrast
+from nkscore.stats.outcomes._survival import CoxFit, cox_regression
+from nkscore.stats.pooling._meta_analysis import Pooled, between_variance, random_effects
+from nkscore.stats.pooling._pooling import FEWEST_GENES, pool_with_shared_variance
+from nkscore.stats.pooling._rank_aggregation import robust_ranks, signed_z, stouffer
+from nkscore.stats.pooling._shared_errors import error_correlation
+from nkscore.stats.pooling._shrinkage import Shrunk, adaptive_shrinkage
+from nkscore.stats.programs._dormancy import (
+    DORMANCY_EFFECTS,
+    dormancy_index,
+    relative_change,
+    signed_mean,
+)
+from nkscore.stats.programs._program_counts import (
     GeneLevels,
     gene_levels,
     program_counts,
     reference_counts,
 )
-from nkscore.stats._program_data import ProgramCounts, TwoLevels
-from nkscore.stats._pseudobulk import GroupSums, detected_fraction, group_sums
-from nkscore.stats._rank_aggregation import robust_ranks, signed_z, stouffer
-from nkscore.stats._rank_contrast import RankContrast, abundance_strata, rank_contrast
-from nkscore.stats._responders import Responders, responder_mixture
-from nkscore.stats._response import exact_zero_samples, expressed_genes, fit_response
-from nkscore.stats._separation import Markers, class_posterior, fit_concentration, marker_genes
-from nkscore.stats._shared_errors import error_correlation
-from nkscore.stats._shrinkage import Shrunk, adaptive_shrinkage
-from nkscore.stats._survival import CoxFit, cox_regression
-from nkscore.stats._two_levels import two_level_posterior
-from nkscore.stats._voom import voom
-from nkscore.stats._welch import WelchTest, log_moments, welch_test
+from nkscore.stats.programs._program_data import ProgramCounts, TwoLevels
+from nkscore.stats.programs._two_levels import two_level_posterior
+from nkscore.stats.sums._pseudobulk import GroupSums, detected_fraction, group_sums
+from nkscore.stats.sums._welch import WelchTest, log_moments, welch_test
 
 __all__ = [
     "DORMANCY_EFFECTS",

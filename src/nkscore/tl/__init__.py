@@ -3,45 +3,45 @@
 from __future__ import annotations
 
 from nkscore.signatures import TumorProgram
-from nkscore.tl._ambient_flag import flag_ambient
-from nkscore.tl._associate import associate
-from nkscore.tl._calibration import calibration
-from nkscore.tl._cell_cycle import cell_cycle
-from nkscore.tl._cohort_differences import cohort_differences
-from nkscore.tl._cohort_survival import cohort_survival
-from nkscore.tl._communication import communication
-from nkscore.tl._composition import state_fractions, state_shift
-from nkscore.tl._core_response import core_response
-from nkscore.tl._cytokine_response import cytokine_response
-from nkscore.tl._decompose_shift import decompose_shift
-from nkscore.tl._depth_stability import depth_stability
-from nkscore.tl._doublet_sensitivity import doublet_sensitivity
-from nkscore.tl._embed import embed
-from nkscore.tl._enrichment import enrichment
-from nkscore.tl._explain import explain_state
-from nkscore.tl._guide_abundance import guide_abundance
-from nkscore.tl._join_screens import join_screens
-from nkscore.tl._map_reference import map_reference
-from nkscore.tl._marker_table import marker_table
-from nkscore.tl._nk_activation import nk_activation
-from nkscore.tl._nk_states import nk_states
-from nkscore.tl._perturbation_response import perturbation_response
-from nkscore.tl._perturbation_scores import perturbation_scores
-from nkscore.tl._perturbation_similarity import perturbation_similarity
-from nkscore.tl._project_cohort import project_cohort
-from nkscore.tl._pseudobulk import pseudobulk
-from nkscore.tl._responders import responders
-from nkscore.tl._response import interaction_response
-from nkscore.tl._response_modules import response_modules
-from nkscore.tl._response_score import response_score
-from nkscore.tl._score import score
-from nkscore.tl._score_contrast import score_contrast
-from nkscore.tl._score_null import score_null
-from nkscore.tl._screens import screen_hits
-from nkscore.tl._sensitivity import hla_score, sensitivity_auc
-from nkscore.tl._specific_response import specific_response
-from nkscore.tl._survival_curves import survival_curves
-from nkscore.tl._tumor_states import tumor_states
+from nkscore.tl._cohorts._cohort_differences import cohort_differences
+from nkscore.tl._cohorts._cohort_survival import cohort_survival
+from nkscore.tl._cohorts._project_cohort import project_cohort
+from nkscore.tl._cohorts._survival_curves import survival_curves
+from nkscore.tl._composition._composition import state_fractions, state_shift
+from nkscore.tl._composition._nk_activation import nk_activation
+from nkscore.tl._genes._guide_abundance import guide_abundance
+from nkscore.tl._genes._join_screens import join_screens
+from nkscore.tl._genes._perturbation_response import perturbation_response
+from nkscore.tl._genes._perturbation_scores import perturbation_scores
+from nkscore.tl._genes._perturbation_similarity import perturbation_similarity
+from nkscore.tl._genes._responders import responders
+from nkscore.tl._genes._screens import screen_hits
+from nkscore.tl._lines._associate import associate
+from nkscore.tl._lines._cytokine_response import cytokine_response
+from nkscore.tl._lines._sensitivity import hla_score, sensitivity_auc
+from nkscore.tl._response._ambient_flag import flag_ambient
+from nkscore.tl._response._communication import communication
+from nkscore.tl._response._core_response import core_response
+from nkscore.tl._response._decompose_shift import decompose_shift
+from nkscore.tl._response._doublet_sensitivity import doublet_sensitivity
+from nkscore.tl._response._enrichment import enrichment
+from nkscore.tl._response._marker_table import marker_table
+from nkscore.tl._response._pseudobulk import pseudobulk
+from nkscore.tl._response._response import interaction_response
+from nkscore.tl._response._response_modules import response_modules
+from nkscore.tl._response._response_score import response_score
+from nkscore.tl._response._specific_response import specific_response
+from nkscore.tl._scores._cell_cycle import cell_cycle
+from nkscore.tl._scores._score import score
+from nkscore.tl._scores._score_contrast import score_contrast
+from nkscore.tl._scores._score_null import score_null
+from nkscore.tl._states._calibration import calibration
+from nkscore.tl._states._depth_stability import depth_stability
+from nkscore.tl._states._embed import embed
+from nkscore.tl._states._explain import explain_state
+from nkscore.tl._states._map_reference import map_reference
+from nkscore.tl._states._nk_states import nk_states
+from nkscore.tl._states._tumor_states import tumor_states
 
 __all__ = [
     "TumorProgram",

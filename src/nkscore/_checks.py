@@ -1,0 +1,95 @@
+"""Checks of numbers and names that the caller chooses, and seeds."""
+
+from __future__ import annotations
+
+from functools import wraps
+from numbers import Integral
+from typing import TYPE_CHECKING, Any, ParamSpec, TypeVar
+
+import numpy as np
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Collection, Iterable
+
+P = ParamSpec("P")
+R = TypeVar("R")
+
+
+def check_confidence(confidence: float) -> None:
+    """Raise ``ValueError`` unless intervals can have this coverage."""
+    if not 0 < confidence < 1:
+        msg = f"confidence is {confidence}; a share between 0 and 1 is needed, such as 0.95."
+        raise ValueError(msg)
+
+
+def check_shares(**options: float) -> None:
+    """Raise ``ValueError`` unless each option is from 0 to 1."""
+    for name, value in options.items():
+        if not 0 <= value <= 1:
+            msg = f"{name} is {value}; a number from 0 to 1 is needed."
+            raise ValueError(msg)
+
+
+def check_whole(least: int, **options: float) -> None:
+    """Raise ``ValueError`` unless each option is a whole number of at least ``least``."""
+    for name, value in options.items():
+        if value != int(value) or value < least:
+            msg = f"{name} is {value}; a whole number of {least} or more is needed."
+            raise ValueError(msg)
+
+
+def check_part(name: str, value: float) -> None:
+    """Raise ``ValueError`` unless ``value`` is from 0 to below 1."""
+    if not 0 <= value < 1:
+        msg = f"{name} is {value}; give a number from 0 to below 1."
+        raise ValueError(msg)
+
+
+def check_positive(name: str, value: float) -> None:
+    """Raise ``ValueError`` unless ``value`` is finite and above 0."""
+    if not 0 < value < float("inf"):
+        msg = f"{name} is {value}; a positive number is needed, and a finite one."
+        raise ValueError(msg)
+
+
+def check_names(option: str, given: Iterable[str], known: Collection[str]) -> None:
+    """Raise ``ValueError`` for a name that is not known."""
+    unknown = [repr(name) for name in given if name not in known]
+    if unknown:
+        msg = f"{option} names {', '.join(unknown)}; known here: {', '.join(known)}."
+        raise ValueError(msg)
+
+
+def names_of(given: str | Iterable[str]) -> list[str]:
+    """Return a list of names; one name is no list of letters."""
+    return [given] if isinstance(given, str) else list(given)
+
+
+def seed_of(rng: int | np.random.Generator | None) -> int:
+    """Return a 32-bit seed; ``None`` takes fresh entropy, a generator is advanced by one draw."""
+    if rng is None:
+        rng = np.random.default_rng()
+    if isinstance(rng, np.random.Generator):
+        return int(rng.integers(2**32))
+    given: Any = rng
+    if isinstance(given, bool) or not isinstance(given, Integral) or int(given) < 0:
+        msg = f"rng is {rng!r}; needed is a whole number >= 0, a numpy Generator or None."
+        raise ValueError(msg)
+    return int(given) % 2**32
+
+
+def no_longer(**remedies: str) -> Callable[[Callable[P, R]], Callable[P, R]]:
+    """Refuse options that a function had in an earlier version, and say what to use instead."""
+
+    def decorate(function: Callable[P, R]) -> Callable[P, R]:
+        @wraps(function)
+        def checked(*args: P.args, **kwargs: P.kwargs) -> R:
+            for name, remedy in remedies.items():
+                if name in kwargs:
+                    msg = f"{function.__name__} has no option {name!r} any more. {remedy}"
+                    raise TypeError(msg)
+            return function(*args, **kwargs)
+
+        return checked
+
+    return decorate

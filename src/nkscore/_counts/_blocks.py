@@ -1,0 +1,207 @@
+"""Row blocks of bounded size, the unit of work of all kernels."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from nkscore._compile import kernel
+from nkscore._counts._sources import BLOCK_BYTES, is_sparse, open_rows
+from nkscore.errors import WrongScaleError
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from nkscore._counts._sources import Pieces, Rows
+
+    Array = np.ndarray[Any, Any]
+    Scores = np.ndarray[Any, np.dtype[np.float64]]
+
+#: Progress is shown for work that has taken so many seconds.
+QUIET_SECONDS = 10.0
+#: Gene totals are sums of multiples of 2^-24: exact, and so the same in any order of cells.
+_STEPS = float(1 << 24)
+#: Whole numbers up to here are exact in float32.
+_WHOLE_FLOAT32 = 1 << 24
+
+
+@dataclass(frozen=True, slots=True)
+class RowBlock:
+    """Consecutive cells in CSR form: values ≥ 0, gene positions ascending within each cell."""
+
+    start: int
+    indptr: np.ndarray[Any, np.dtype[np.int64]]
+    indices: np.ndarray[Any, np.dtype[np.int32]]
+    #: uint32, uint64, float32 or float64; the narrowest that holds the values exactly.
+    stored: Array
+    n_genes: int
+
+    @property
+    def n_cells(self) -> int:
+        """Number of cells in the block."""
+        return self.indptr.size - 1
+
+    @property
+    def values(self) -> Array:
+        """The values as float32 or float64, without loss below 2^53."""
+        if self.stored.dtype.kind == "f":
+            return self.stored
+        exact = self.stored.max(initial=0) <= _WHOLE_FLOAT32
+        return self.stored.astype(np.float32 if exact else np.float64)
+
+    @property
+    def keys(self) -> Array:
+        """Unsigned integers in the order of the values; 0 stands for zero."""
+        if self.stored.dtype.kind == "u":
+            return self.stored
+        # The bit patterns of floats from zero are in their order.
+        return self.stored.view(np.uint32 if self.stored.itemsize == 4 else np.uint64)
+
+
+def as_rows(matrix: Any) -> Any:
+    """Return ``matrix`` in a form whose rows are cheap to slice; never changes the input."""
+    if is_sparse(matrix):
+        rows = matrix.tocsr()
+        if not rows.has_canonical_format:
+            rows = rows.copy() if rows is matrix else rows
+            rows.sum_duplicates()
+        return rows
+    if isinstance(matrix, np.ndarray):
+        return matrix
+    msg = (
+        f"The matrix is a {type(matrix).__module__}.{type(matrix).__name__}; a scipy CSR or CSC "
+        "matrix or a numpy array is needed. Load it into memory first (adata.to_memory())."
+    )
+    raise TypeError(msg)
+
+
+def row_blocks(rows: Any, n_bytes: int = BLOCK_BYTES) -> Iterator[RowBlock]:
+    """Yield all rows in order, in blocks of about ``n_bytes`` of float64 values."""
+    source = open_rows(rows)
+    for start, stop in source.ranges(n_bytes):
+        yield make_block(source, start, source.read(start, stop))
+
+
+def whole_block(matrix: Any, start: int = 0) -> RowBlock:
+    """Return all rows of a matrix, such as a chunk of a larger one, as the block from ``start``."""
+    rows = open_rows(matrix)
+    return make_block(rows, start, rows.read(0, rows.shape[0]))
+
+
+def make_block(rows: Rows, start: int, pieces: Pieces) -> RowBlock:
+    """Check what was read and bring it to the form that kernels take."""
+    indptr, indices, data = pieces
+    n_genes = rows.shape[1]
+    indptr = np.asarray(indptr, dtype=np.int64) - int(indptr[0])
+    _check_positions(indptr, indices, n_genes, start)
+    if not _ascending(indptr, indices):
+        from scipy import sparse
+
+        tidy = sparse.csr_matrix((data, indices, indptr), shape=(indptr.size - 1, n_genes)).copy()
+        tidy.sum_duplicates()
+        indptr, indices, data = tidy.indptr.astype(np.int64), tidy.indices, tidy.data
+    return RowBlock(
+        start,
+        np.ascontiguousarray(indptr),
+        # Kernels are compiled for writable arrays only; memory-mapped ones are not.
+        np.require(indices, np.int32, ["C", "W"]),
+        np.require(_checked(data, start), None, ["C", "W"]),
+        n_genes,
+    )
+
+
+def _check_positions(indptr: Array, indices: Array, n_genes: int, start: int) -> None:
+    fits = indptr[-1] == indices.size and (np.diff(indptr) >= 0).all()
+    if fits and (indices.size == 0 or (indices.min() >= 0 and indices.max() < n_genes)):
+        return
+    msg = (
+        f"The sparse matrix is broken from cell {start} on: its positions do not fit its "
+        f"{n_genes} genes or its number of values. Read the file again, or write it anew."
+    )
+    raise ValueError(msg)
+
+
+def _ascending(indptr: Array, indices: Array) -> bool:
+    falls = indices[1:] <= indices[:-1]
+    between = indptr[1:-1]
+    # From the last gene of a cell to the first of the next, positions may fall.
+    falls[between[(between > 0) & (between < indices.size)] - 1] = False
+    return not falls.any()
+
+
+def _checked(data: Array, start: int) -> Array:
+    kind = data.dtype.kind
+    if kind == "f":
+        return _checked_floats(data, start)
+    if kind not in "biu":
+        msg = f"The matrix to score holds values of type {data.dtype}, not numbers."
+        raise WrongScaleError(msg)
+    if kind == "i" and data.size and data.min() < 0:
+        raise _impossible("negative values", start)
+    if data.dtype.itemsize < 8:
+        return data.view(np.uint32) if data.dtype == np.int32 else data.astype(np.uint32)
+    fits = data.max(initial=0) < 1 << 32
+    return data.astype(np.uint32 if fits else np.uint64)
+
+
+def _checked_floats(data: Array, start: int) -> Array:
+    if data.size == 0:
+        return data.astype(np.float32)
+    if not _finite_from_zero(data):
+        low, high = data.min(), data.max()
+        if not (low >= 0 and np.isfinite(high)):
+            raise _impossible("negative values" if low < 0 else "NaN or infinite values", start)
+        # Turns -0.0, whose bit pattern would be out of order, into 0.0.
+        data = data + data.dtype.type(0)
+    if data.dtype == np.float32:
+        return data
+    with np.errstate(over="ignore", under="ignore"):
+        narrow = data.astype(np.float32)
+    return narrow if (narrow == data).all() else data.astype(np.float64)
+
+
+def _finite_from_zero(data: Array) -> bool:
+    """Whether one look at the bits tells that all values are finite, and from 0.0 up."""
+    bits = {4: np.uint32, 8: np.uint64}.get(data.dtype.itemsize)
+    if bits is None or not data.dtype.isnative:
+        return False
+    # Infinity, NaN and everything with a sign, -0.0 included, have larger patterns.
+    return bool(data.view(bits).max() <= np.finfo(data.dtype).max.view(bits))
+
+
+def _impossible(found: str, start: int) -> WrongScaleError:
+    msg = (
+        f"The matrix to score holds {found} (in the block from cell {start}); counts or "
+        "log-normalized values are needed. Score layers['counts'] or the output of pp.normalize, "
+        "not scaled or imputed data."
+    )
+    return WrongScaleError(msg)
+
+
+def check_largest(block: RowBlock, largest: float | None) -> None:
+    """Refuse values that the scale asked for cannot have."""
+    if largest is None:
+        return
+    high = block.stored.max(initial=0)
+    if high > largest:
+        msg = (
+            f"The matrix to score reaches {high:g}, but log1p of counts per 10,000 goes to "
+            f"{largest:.3g} at most. Run pp.normalize, which makes X from layers['counts'], or "
+            "name the layer to score."
+        )
+        raise WrongScaleError(msg)
+
+
+def gene_sums(block: RowBlock) -> Scores:
+    """Return the sum of each gene over a block, exact to 2^-24 per cell."""
+    sums = np.zeros(block.n_genes)
+    _add_columns(block.indices, block.values, sums)
+    return sums
+
+
+@kernel
+def _add_columns(indices: Any, values: Any, sums: Any) -> None:
+    for p in range(indices.size):
+        sums[indices[p]] += np.floor(np.float64(values[p]) * _STEPS + 0.5) / _STEPS

@@ -1,0 +1,252 @@
+"""What a run leaves while it works: finished steps, its log, and results not yet in place."""
+
+from __future__ import annotations
+
+import contextlib
+import hashlib
+import json
+import logging
+import shutil
+import signal
+import threading
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import pandas as pd
+
+from nkscore._version import __version__
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator
+
+    from anndata import AnnData
+
+_LOG = logging.getLogger("nkscore")
+
+
+@dataclass(slots=True)
+class Job:
+    """Folder of one run beside its results: ``NAME.parts``."""
+
+    folder: Path
+    #: Whether finished steps are kept and taken up again.
+    checkpoints: bool
+    kept_something: bool = False
+
+    @property
+    def results(self) -> Path:
+        """Folder in which results are collected before they are moved into place."""
+        return self.folder / "results"
+
+    def has(self, name: str, key: str) -> bool:
+        """Whether a step was finished with exactly this input, options and version."""
+        return self.checkpoints and self._path(name, key).exists()
+
+    def _path(self, name: str, key: str) -> Path:
+        return self.folder / f"{name}-{key}.h5"
+
+    def load_cells(self, name: str, key: str) -> tuple[AnnData, dict[str, str]]:
+        """Return the cells after a step, and what had to be left out until then."""
+        import anndata
+
+        _LOG.info("Step %s: taken from %s", name, self._path(name, key))
+        notes = self._path(name, key).with_suffix(".json").read_text(encoding="utf-8")
+        return anndata.read_h5ad(self._path(name, key)), json.loads(notes)
+
+    def save_cells(self, name: str, key: str, adata: AnnData, notes: dict[str, str]) -> None:
+        """Keep the cells after a step."""
+        if self.checkpoints:
+            self._whole(
+                self._path(name, key).with_suffix(".json"),
+                lambda path: path.write_text(json.dumps(notes), encoding="utf-8"),
+            )
+            self._whole(self._path(name, key), adata.write_h5ad)
+
+    def load_table(self, name: str, key: str) -> pd.DataFrame:
+        """Return a finished table, with the types of its columns."""
+        import h5py
+        from anndata.io import read_elem
+
+        with h5py.File(self._path(name, key), "r") as file:
+            table: pd.DataFrame = read_elem(file["table"])
+            types = json.loads(file.attrs["text"])
+        table.index = pd.RangeIndex(len(table))
+        return table.astype({column: kind for column, kind in types.items() if column in table})
+
+    def save_table(self, name: str, key: str, table: pd.DataFrame) -> None:
+        """Keep a finished table."""
+        if self.checkpoints:
+            self._whole(self._path(name, key), lambda path: _write_table(table, path))
+
+    def _whole(self, path: Path, write: Callable[[Path], Any]) -> None:
+        """Write under another name first: a file of the right name is complete."""
+        beside = path.with_name(f"writing-{path.name}")
+        write(beside)
+        beside.replace(path)
+        self.kept_something = True
+
+
+def _write_table(table: pd.DataFrame, path: Path) -> None:
+    import h5py
+    from anndata.io import write_elem
+
+    # Text with gaps can be stored as categories only.
+    text = {
+        column: str(table[column].dtype)
+        for column in table
+        if not isinstance(table[column].dtype, pd.CategoricalDtype)
+        and not pd.api.types.is_numeric_dtype(table[column])
+    }
+    stored = table.astype(dict.fromkeys(text, "category"))
+    stored.index = stored.index.astype(str)
+    with h5py.File(path, "w") as file:
+        write_elem(file, "table", stored)
+        file.attrs["text"] = json.dumps(text)
+
+
+def key(*parts: Any) -> str:
+    """Return a short name for these contents and this version of nkscore."""
+    text = json.dumps([__version__, *parts], sort_keys=True, default=str)
+    return hashlib.sha256(text.encode("utf-8")).hexdigest()[:16]
+
+
+def fingerprint(sheet: Path) -> list[Any]:
+    """Describe the sheet by its bytes, and each file it names by place, size and time."""
+    from nkscore.io import _sheet
+    from nkscore.io._source import files_of
+
+    parsed = _sheet.parse(sheet, None)
+    columns = [_sheet.PATH, _sheet.HASHTAG_PATH]
+    texts = {str(text) for column in columns for text in parsed.cells[column] if str(text)}
+    files = {file for text in texts for file in files_of(parsed.resolve(text))}
+    states = [(str(f), f.stat().st_size, f.stat().st_mtime_ns) for f in sorted(files)]
+    return [hashlib.sha256(Path(sheet).read_bytes()).hexdigest(), states]
+
+
+def check_folder(out: Path, *, force: bool) -> None:
+    """Refuse a results folder that holds something, unless ``force``; change nothing."""
+    if out.exists() and (not out.is_dir() or any(out.iterdir())) and not force:
+        msg = f"{out} exists and is not empty. Choose another --out, or add --force."
+        raise FileExistsError(msg)
+
+
+@contextlib.contextmanager
+def job(out: Path, *, force: bool, checkpoints: bool = True) -> Iterator[Job]:
+    """Run a job whose results appear in ``out`` only if all went well.
+
+    What an earlier run wrote under the same names is replaced, other files stay. After a failure
+    finished steps stay in ``NAME.parts``, if there are any.
+    """
+    check_folder(out, force=force)
+    out = out.resolve()
+    folder = out.with_name(f"{out.name}.parts")
+    _make(folder)
+    with _locked(folder):
+        made = Job(folder, checkpoints)
+        shutil.rmtree(made.results, ignore_errors=True)
+        if not checkpoints:
+            _empty(folder)
+        made.kept_something = any(folder.glob("*.h5"))
+        made.results.mkdir()
+        finished = False
+        try:
+            with _logged(folder / "run.log"):
+                yield made
+            (folder / "run.log").replace(made.results / "run.log")
+            with _undisturbed():
+                _place(made.results, out, folder / "replaced")
+            finished = True
+        finally:
+            shutil.rmtree(made.results, ignore_errors=True)
+            # What was to be replaced is the user's, if putting the new in its place failed.
+            kept = (checkpoints and made.kept_something) or (folder / "replaced").exists()
+            if finished or not kept:
+                shutil.rmtree(folder, ignore_errors=True)
+
+
+def _make(folder: Path) -> None:
+    """Make the folder; if that is not allowed, say so in terms of what the user chose."""
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        (folder / "writable").touch()
+        (folder / "writable").unlink()
+    except OSError as error:
+        place = folder.with_name(folder.name.removesuffix(".parts"))
+        msg = (
+            f"Results cannot be written to {place}: {error.strerror or error} ({folder.parent}). "
+            "Choose another --out, in a folder where you may write."
+        )
+        raise OSError(msg) from error
+
+
+def _empty(folder: Path) -> None:
+    for file in folder.glob("*.h5"):
+        file.unlink()
+
+
+@contextlib.contextmanager
+def _locked(folder: Path) -> Iterator[None]:
+    """Keep a second run out; the lock goes with the process, however that ends."""
+    with (folder / "lock").open("w") as file:
+        try:
+            import fcntl
+        except ImportError:  # Windows has no such locks.
+            yield
+            return
+        try:
+            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except OSError as error:
+            msg = (
+                f"Another run is writing to {folder.name.removesuffix('.parts')} (it holds "
+                f"{folder}). Wait for it, or choose another --out."
+            )
+            raise FileExistsError(msg) from error
+        yield
+
+
+@contextlib.contextmanager
+def _logged(path: Path) -> Iterator[None]:
+    """Write what nkscore says, and warnings of others, to a file as well."""
+    handler = logging.FileHandler(path, encoding="utf-8")
+    handler.setFormatter(logging.Formatter("%(asctime)s %(levelname)s %(message)s"))
+    level = _LOG.level
+    _LOG.addHandler(handler)
+    _LOG.setLevel(logging.INFO)
+    try:
+        yield
+    except BaseException as error:
+        _LOG.info("Stopped: %s: %s", type(error).__name__, error)
+        raise
+    finally:
+        _LOG.removeHandler(handler)
+        _LOG.setLevel(level)
+        handler.close()
+
+
+@contextlib.contextmanager
+def _undisturbed() -> Iterator[None]:
+    """Let no interruption come between the files of a result."""
+    if threading.current_thread() is not threading.main_thread():
+        yield
+        return
+    signals = (signal.SIGINT, signal.SIGTERM)
+    before = [signal.signal(each, signal.SIG_IGN) for each in signals]
+    try:
+        yield
+    finally:
+        for each, handler in zip(signals, before, strict=True):
+            signal.signal(each, handler)
+
+
+def _place(made: Path, out: Path, replaced: Path) -> None:
+    if not out.exists():
+        made.rename(out)
+        return
+    replaced.mkdir(exist_ok=True)
+    for entry in sorted(made.iterdir()):
+        old = out / entry.name
+        # Not rename: a results folder may be a disk of its own, as in a container.
+        if old.exists():
+            shutil.move(old, replaced / entry.name)
+        shutil.move(entry, old)

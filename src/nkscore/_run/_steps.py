@@ -1,0 +1,201 @@
+"""The main job from a sample sheet: one function per step, results in a folder."""
+
+from __future__ import annotations
+
+import importlib.util
+import logging
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from tqdm import tqdm
+
+from nkscore import io, pp, schema, tl
+from nkscore._report._figures import draw
+from nkscore._report._results import Results
+from nkscore._report._tables import available
+from nkscore._report._write import write as write_report
+from nkscore._run import _job as parts
+from nkscore._run import _options as options_of
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from nkscore._report._figures import Panel
+    from nkscore._report._tables import Table
+    from nkscore._run._job import Job
+    from nkscore._run._options import Options
+
+_LOG = logging.getLogger("nkscore")
+
+
+@dataclass(frozen=True, slots=True)
+class Step:
+    """One step on cells: which object it makes, and which sections of options it depends on."""
+
+    name: str
+    makes: str
+    sections: tuple[str, ...]
+    run: Callable[[Results, Options], None]
+
+
+def analyze(sheet: str | Path, job: Job, options: Options | None = None) -> Results:
+    """Run all steps on the lanes of ``sheet`` and write objects, tables, figures and the report.
+
+    Steps that an interrupted run of the same job finished are taken up.
+    """
+    sheet = Path(sheet)
+    options = options_of.defaults() if options is None else options
+    tables = _wanted(options)
+    n_steps = len(STEPS) + len(tables) + 2
+    # No bar where nobody looks: the log has each step.
+    with tqdm(total=n_steps, desc="nkscore", unit="step", leave=False, disable=None) as bar:
+
+        def report_step(name: str) -> None:
+            bar.set_postfix_str(name)
+            bar.update()
+            _LOG.info("Step %s", name)
+
+        results, key = _cells(sheet, job, options, report_step)
+        for table in tables:
+            report_step(table.name)
+            _table(table, results, job, (key, options))
+        _add_ambient(results)
+        report_step("figures and report")
+        drawn: list[tuple[Panel, Path]] = []
+        if options["run"]["figures"]:
+            with results.optional("figures"):
+                drawn = draw(results, job.results / "figures")
+        if options["run"]["report"]:
+            title = options["run"]["title"]
+            with results.optional("report"):
+                write_report(results, drawn, job.results / "report.html", title=title)
+        report_step("files")
+        write(results, job.results)
+        (job.results / "config.toml").write_text(options_of.write(options), encoding="utf-8")
+    return results
+
+
+def _cells(
+    sheet: Path, job: Job, options: Options, report_step: Callable[[str], None]
+) -> tuple[Results, str]:
+    """Run the steps on cells, or load what they made; returns the key of the cells as well."""
+    steps = [s for s in STEPS if s.name != "map" or options["run"]["embedding"]]
+    keys: list[str] = []
+    for step in steps:
+        before = keys[-1] if keys else parts.fingerprint(sheet)
+        keys.append(parts.key(step.name, before, {s: options[s] for s in step.sections}))
+    last = {
+        step.makes: i
+        for i, (step, key) in enumerate(zip(steps, keys, strict=True))
+        if job.has(step.name, key)
+    }
+    results = Results(None, None)
+    options = {**options, "read": {**options["read"], "sheet": sheet}}
+    for i, (step, key) in enumerate(zip(steps, keys, strict=True)):
+        report_step(step.name)
+        if i == last.get(step.makes):
+            cells, results.skipped = job.load_cells(step.name, key)
+            setattr(results, step.makes, cells)
+        elif i > last.get(step.makes, -1):
+            step.run(results, options)
+            # What failed is tried again by the next run; what the data do not allow is not.
+            if not results.failed:
+                job.save_cells(step.name, key, getattr(results, step.makes), results.skipped)
+    # The map changes no number of the tables.
+    return results, keys[_STATES]
+
+
+def _read(results: Results, options: Options) -> None:
+    results.loaded = io.read_coculture(**options["read"])
+
+
+def _call(results: Results, options: Options) -> None:
+    """Judge the cells: quality, sample, compartment, ambient RNA."""
+    adata = results.loaded
+    pp.qc(adata, **options["qc"])
+    pp.demultiplex(adata, **options["demultiplex"])
+    pp.compartments(adata, **options["compartments"])
+    with results.optional("ambient"):
+        pp.ambient(adata, **options["ambient"])
+
+
+def _describe(results: Results, options: Options) -> None:
+    """Keep the good cells and name their states."""
+    kept = results.kept = pp.keep(results.loaded, **options["keep"])
+    pp.normalize(kept, **options["normalize"])
+    with results.optional("scores"):
+        tl.score(kept, **options["score"])
+    with results.optional("nk_states"):
+        tl.nk_states(kept, **options["nk_states"])
+    with results.optional("tumor_states"):
+        tl.tumor_states(kept, **options["tumor_states"])
+
+
+def _map(results: Results, options: Options) -> None:
+    with results.optional("map"):
+        tl.embed(results.kept, **options["embed"])
+
+
+#: Steps on cells, in order; what follows depends on the options of all earlier ones.
+STEPS = (
+    Step("lanes", "loaded", ("read",), _read),
+    Step("cells", "loaded", ("qc", "demultiplex", "compartments", "ambient"), _call),
+    Step("states", "kept", ("keep", "normalize", "score", "nk_states", "tumor_states"), _describe),
+    Step("map", "kept", ("embed",), _map),
+)
+_STATES = 2
+
+
+def _wanted(options: Options) -> list[Table]:
+    chosen = options["run"]["tables"]
+    return [t for t in available() if chosen is None or t.name in chosen or t.into in chosen]
+
+
+def _table(table: Table, results: Results, job: Job, made_from: tuple[str, Options]) -> None:
+    """Make a table or take it up; say why, where the design does not allow it."""
+    cells, options = made_from
+    name, own = table.into or table.name, options[table.name]
+    if table.reads is not None and table.reads not in results.tables:
+        if name != table.reads:
+            results.skipped[name] = f"It needs the table {table.reads}, which was not made."
+        return
+    earlier = results.methods.get(table.reads or "", ())
+    key = parts.key(table.name, cells, own, earlier)
+    if job.has(table.name, key):
+        results.tables[name] = job.load_table(table.name, key)
+    else:
+        with results.optional(name):
+            made = table.make(results, own)
+            job.save_table(table.name, key, made)
+            results.tables[name] = made
+    if name in results.tables:
+        _note(table, name, results, own)
+
+
+def _note(table: Table, name: str, results: Results, own: dict[str, object]) -> None:
+    function, options = f"tl.{table.function}", {**table.fixed, **own}
+    if table.into in results.methods:
+        before = results.methods[table.into]
+        function, options = f"{before[0]} + {function}", {**before[1], **options}
+    results.methods[name] = (function, options)
+
+
+def _add_ambient(results: Results) -> None:
+    record = results.kept.uns[schema.RECORD].get("pp.ambient")
+    if record is not None:
+        results.tables["ambient"] = record["samples"]
+        results.methods["ambient"] = ("pp.ambient", dict(record["options"]))
+
+
+def write(results: Results, out: Path) -> None:
+    """Write the kept cells as ``adata.h5ad`` and the tables as TSV (and Parquet, with pyarrow)."""
+    tables = out / "tables"
+    tables.mkdir(parents=True, exist_ok=True)
+    parquet = importlib.util.find_spec("pyarrow") is not None
+    for name, table in results.tables.items():
+        table.to_csv(tables / f"{name}.tsv", sep="\t", index=False)
+        if parquet:
+            with results.optional(f"{name}.parquet"):
+                table.to_parquet(tables / f"{name}.parquet", index=False)
+    results.kept.write_h5ad(out / "adata.h5ad", compression="gzip")

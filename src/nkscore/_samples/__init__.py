@@ -1,0 +1,3 @@
+"""Cells that count, samples, and sums per sample."""
+
+from __future__ import annotations

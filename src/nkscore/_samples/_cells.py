@@ -1,0 +1,60 @@
+"""Which cells count: those of a compartment that passed quality control."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import pandas as pd
+
+from nkscore import schema
+from nkscore.errors import DesignError, WrongScaleError
+
+if TYPE_CHECKING:
+    from anndata import AnnData
+
+
+def passed_qc(adata: AnnData) -> Any:
+    """Return which cells passed QC; all where ``obs["qc_pass"]`` is absent."""
+    if schema.QC_PASS not in adata.obs:
+        return np.ones(adata.n_obs, dtype=bool)
+    column = adata.obs[schema.QC_PASS]
+    kind = column.cat.categories if isinstance(column.dtype, pd.CategoricalDtype) else column
+    yes_or_no = pd.api.types.is_bool_dtype(kind) or pd.api.types.is_numeric_dtype(kind)
+    if column.isna().any() or not (yes_or_no and column.isin([0, 1]).all()):
+        # Text such as 'False', and what is missing, would count as passed.
+        found = next((v for v in column if v not in {True, False}), column.iloc[0])
+        msg = (
+            f"obs['qc_pass'] holds {found!r}; True or False for each cell is needed. Translate it, "
+            "for example .map({'True': True, 'False': False}), or run pp.qc again."
+        )
+        raise WrongScaleError(msg)
+    return column.to_numpy(dtype=bool)
+
+
+def cells_of(
+    adata: AnnData, compartment: str, *, min_cells: int, purpose: str
+) -> np.ndarray[Any, np.dtype[np.int64]]:
+    """Return the positions of the cells of a compartment that passed QC.
+
+    ``purpose`` ends the sentence of the error where they are fewer than ``min_cells``.
+    """
+    schema.check_input(adata)
+    schema.require(adata, "obs", [schema.COMPARTMENT], "pp.compartments")
+    inside = (adata.obs[schema.COMPARTMENT] == compartment).to_numpy() & passed_qc(adata)
+    cells = np.flatnonzero(inside)
+    if cells.size < min_cells:
+        kind = "NK" if compartment == schema.NK else compartment
+        msg = (
+            f"{cells.size} {kind} cells passed QC; at least {min_cells} are needed {purpose}. "
+            "Check obs['compartment'], or lower min_cells."
+        )
+        raise DesignError(msg)
+    return cells
+
+
+def spread(values: Any, cells: Any, n_cells: int) -> Any:
+    """Put values of some cells into an array of all cells, NaN elsewhere."""
+    full = np.full((n_cells, *values.shape[1:]), np.nan)
+    full[cells] = values
+    return full

@@ -1,0 +1,227 @@
+"""Cells of a compartment grouped into samples, shared by the functions that compare samples."""
+
+from __future__ import annotations
+
+import logging
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import pandas as pd
+
+from nkscore import schema
+from nkscore._samples._cells import passed_qc
+from nkscore.errors import DesignError
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from anndata import AnnData
+
+_LOG = logging.getLogger("nkscore")
+#: Column of a table of samples: the sample of which a row is a part.
+WELL = "well"
+
+
+@dataclass(frozen=True, slots=True)
+class Samples:
+    """``table``: one row per sample; ``codes``: row number of each cell, -1 for cells left out."""
+
+    table: pd.DataFrame
+    codes: np.ndarray[Any, np.dtype[np.int64]]
+
+    def keep(self, mask: Any) -> Samples:
+        """Return the samples where ``mask`` is true, renumbered."""
+        mask = np.asarray(mask, dtype=bool)
+        # The last entry is for code -1, also where no sample is left to number.
+        renumbered = np.append(np.where(mask, np.cumsum(mask) - 1, -1), -1)
+        return Samples(self.table.loc[mask].reset_index(drop=True), renumbered[self.codes])
+
+
+def compartment_samples(
+    adata: AnnData,
+    compartment: str | None,
+    *,
+    columns: Sequence[str],
+    min_cells: int,
+    split: Sequence[str] = (),
+) -> Samples:
+    """Group the cells of one compartment by sample.
+
+    Cells that failed QC (``qc_pass`` false), have no sample or lie in another compartment are left
+    out; so are samples with fewer than ``min_cells`` of the compartment's cells, with a log line.
+    A column of ``split`` that varies within samples, as the guides of pooled knock-outs do, divides
+    them; the column ``well`` of the table then names the sample, and cells without a value of it
+    are left out.
+    """
+    columns = list(dict.fromkeys([schema.SAMPLE, *columns]))
+    schema.require(adata, "obs", columns, "pp.demultiplex")
+    inside = adata.obs[schema.SAMPLE].notna().to_numpy() & passed_qc(adata)
+    if compartment is not None:
+        schema.require(adata, "obs", [schema.COMPARTMENT], "pp.compartments")
+        inside = inside & (adata.obs[schema.COMPARTMENT] == compartment).to_numpy()
+    if not inside.any():
+        which = "in" if compartment is None else f"in compartment {compartment!r} of"
+        msg = (
+            f"No cell lies {which} any sample. Check "
+            "adata.obs['compartment'].value_counts() and which samples hold such cells."
+        )
+        raise DesignError(msg)
+    wells = adata.obs[schema.SAMPLE].astype(str).to_numpy(dtype=object)
+    names, inside = _divided(adata.obs, wells, inside, split)
+    levels = sorted(set(names[inside]))
+    position = {name: i for i, name in enumerate(levels)}
+    codes = np.array([position.get(n, -1) for n in names], dtype=np.int64)
+    codes[~inside] = -1
+    obs = adata.obs.loc[inside, columns].assign(**{schema.SAMPLE: names[inside]})
+    table = _sample_table(obs, columns)
+    well_of = dict(zip(names[inside], wells[inside], strict=True))
+    table[WELL] = table[schema.SAMPLE].map(well_of)
+    table["n_cells"] = np.bincount(codes[codes >= 0], minlength=len(levels))
+    return _large_enough(Samples(table, codes), compartment, min_cells)
+
+
+def _large_enough(samples: Samples, compartment: str | None, min_cells: int) -> Samples:
+    table = samples.table
+    small = table["n_cells"] < min_cells
+    if small.all():
+        msg = (
+            f"No sample has {min_cells} cells of the compartment (min_cells); the largest has "
+            f"{table['n_cells'].max()}. Lower min_cells, or check "
+            "adata.obs['compartment'].value_counts()."
+        )
+        raise DesignError(msg)
+    if not small.any():
+        return samples
+    names = ", ".join(table.loc[small, schema.SAMPLE].head(10))
+    _LOG.warning(
+        "%d of %d samples have fewer than %d %scells and are left out: %s",
+        int(small.sum()), len(table), min_cells, f"{compartment} " if compartment else "", names,
+    )  # fmt: skip
+    return samples.keep(~small)
+
+
+def _divided(obs: pd.DataFrame, wells: Any, inside: Any, split: Sequence[str]) -> tuple[Any, Any]:
+    """Return the name of each cell's unit, and which cells have one."""
+    names = wells
+    for column in dict.fromkeys(split):
+        values = pd.Series(np.asarray(_plain(obs[column]), dtype=object))
+        pairs = pd.DataFrame({"well": wells, "value": values})[inside].drop_duplicates()
+        if not pairs["well"].duplicated().any():
+            continue
+        known = values.notna().to_numpy()
+        names = np.array(
+            [f"{name} | {value}" for name, value in zip(names, values, strict=True)], dtype=object
+        )
+        inside = inside & known
+    return names, inside
+
+
+def _sample_table(obs: pd.DataFrame, columns: Sequence[str]) -> pd.DataFrame:
+    """One row per sample, sorted by name; a column that varies within a sample is an error."""
+    # An index that shares its name with a column would be ambiguous in sort_values.
+    plain = obs.assign(**{c: _plain(obs[c]) for c in columns}).rename_axis(index=None)
+    for column in columns[1:]:
+        pairs = plain[[schema.SAMPLE, column]].drop_duplicates()
+        varying = pairs.loc[pairs[schema.SAMPLE].duplicated(), schema.SAMPLE]
+        if len(varying):
+            msg = (
+                f"obs[{column!r}] has several values within sample {varying.iloc[0]!r}. "
+                "Columns that describe samples must be constant in each."
+            )
+            raise DesignError(msg)
+    return plain.drop_duplicates(schema.SAMPLE).sort_values(schema.SAMPLE, ignore_index=True)
+
+
+def _plain(column: pd.Series) -> Any:
+    if isinstance(column.dtype, pd.CategoricalDtype):
+        return column.astype(object)
+    return column
+
+
+def labels(table: pd.DataFrame, column: str) -> np.ndarray[Any, np.dtype[np.object_]]:
+    """Return a column as text, with ``None`` where it is missing."""
+    values = table[column]
+    return np.array([None if pd.isna(v) else str(v) for v in values], dtype=object)
+
+
+def control_of(compartment: str | None, *, condition: str, control: Any) -> Any:
+    """Return the control level: as given, else the monoculture of the compartment."""
+    if control is not None:
+        return control
+    if condition != schema.CONDITION:
+        msg = (
+            f"The arms are levels of obs[{condition!r}], for which no control is known. Name it, "
+            "for example control='0'."
+        )
+        raise DesignError(msg)
+    return schema.NK_MONO if compartment == schema.NK else schema.TUMOR_MONO
+
+
+def at_level(table: pd.DataFrame, column: str, level: Any) -> Any:
+    """Return which samples have a level; numbers are compared as numbers (24 is 24.0)."""
+    return np.array([_same(value, level) for value in table[column]], dtype=bool)
+
+
+def _same(value: Any, level: Any) -> bool:
+    if isinstance(value, (int, float, np.number)) and not isinstance(value, bool):
+        try:
+            return float(value) == float(level)
+        except (TypeError, ValueError):
+            return False
+    return not pd.isna(value) and str(value) == str(level)
+
+
+def arms(
+    samples: Samples, *, treated: Any, control: Any, by: str, column: str = schema.CONDITION
+) -> Samples:
+    """Keep the samples of the two arms, and of lines for which both arms (or a shared one) exist.
+
+    Adds the column ``treated``. Raises :class:`DesignError` where an arm is empty.
+    """
+    member = {name: at_level(samples.table, column, name) for name in (treated, control)}
+    for name, here in member.items():
+        if not here.any():
+            have = ", ".join(sorted({str(c) for c in labels(samples.table, column)}))
+            msg = (
+                f"No sample has {column} {name!r} (samples here: {have}). "
+                "Name conditions that the sample sheet holds for this compartment."
+            )
+            raise DesignError(msg)
+    if (member[treated] & member[control]).any():
+        msg = f"Both arms are {treated!r}. Name two different levels of obs[{column!r}]."
+        raise DesignError(msg)
+    samples = samples.keep(member[treated] | member[control])
+    table = samples.table.assign(treated=at_level(samples.table, column, treated))
+    keep = _comparable(table, by=by, arms=f"both {treated!r} and {control!r}")
+    return Samples(table, samples.codes).keep(keep)
+
+
+def _comparable(table: pd.DataFrame, *, by: str, arms: str) -> Any:
+    """Return which samples are of a line that both arms have, or share their controls."""
+    group, treated = labels(table, by), table["treated"].to_numpy()
+    named = np.array([g is not None for g in group])
+    if not named[treated].any():
+        msg = (
+            f"No treated sample has a value of obs[{by!r}], by whose levels samples are compared. "
+            "Fill it from the sample sheet, or name another column in by."
+        )
+        raise DesignError(msg)
+    nameless = treated & ~named
+    if nameless.any():
+        which = ", ".join(table.loc[nameless, schema.SAMPLE].head(10))
+        _LOG.warning("Treated samples without obs[%r], left out: %s", by, which)
+    if not named[~treated].any():
+        return ~nameless
+    both = (set(group[treated]) & set(group[~treated])) - {None}
+    keep = np.array([g in both for g in group])
+    lost = sorted({str(g) for g in group[~keep]} - {"None"})
+    if lost:
+        _LOG.warning("No sample of both arms, left out: %s", ", ".join(lost))
+    if not keep.any():
+        msg = (
+            f"No {by} has samples of {arms}. Each needs at least one of either; lines without a "
+            "monoculture cannot be compared with themselves."
+        )
+        raise DesignError(msg)
+    return keep

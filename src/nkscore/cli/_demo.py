@@ -1,0 +1,197 @@
+"""A simulated experiment, analyzed from its files, and what came back of what was planted."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import numpy as np
+import pandas as pd
+
+from nkscore import datasets, schema
+from nkscore._report._caveats import absent
+from nkscore._run import _steps as _workflow
+from nkscore._run._job import job
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    from anndata import AnnData
+
+    from nkscore._report._results import Results
+
+_OTHER = (
+    "*Other, flagged* are transcripts that float in the lanes, as planted, and are marked by "
+    "tl.flag_ambient. *Other, not flagged* are further such transcripts, cell-cycle and MYC genes "
+    "lost with the killed cells, and false calls. *Found but flagged* are planted genes whose "
+    "effect does not stand once the expected ambient counts are taken out."
+)
+_ACTIVE = ("activated", "type_i_ifn", "cytokine")
+
+
+def demo(
+    out: Path, *, n_cells_per_sample: int = 250, seed: int = 0, force: bool = False
+) -> tuple[str, Results]:
+    """Simulate six lines and three donors, write them as lanes, analyze the files, compare.
+
+    Returns the summary, which is also written to ``out/summary.md``, and the results.
+    """
+    with job(out, force=force, checkpoints=False) as running:
+        truth = datasets.simulate_coculture(n_cells_per_sample=n_cells_per_sample, rng=seed)
+        sheet = datasets.write_lanes(truth, running.results / "lanes")
+        results = _workflow.analyze(sheet, running)
+        text = summary(results, truth)
+        (running.results / "summary.md").write_text(text, encoding="utf-8")
+    return text, results
+
+
+def summary(results: Results, truth: AnnData) -> str:
+    """Describe what was planted and what the main job recovered."""
+    sections = [
+        "# What was planted and what was recovered",
+        _size(results, truth),
+        "## Cells",
+        _markdown(_cells(results, truth)),
+    ]
+    for table, title, part in _PARTS:
+        # What so few cells, or so few samples, do not allow is named at the end.
+        made = _markdown(part(results, truth)) if table in results.tables else "Not made."
+        sections += [f"## {title}", made]
+    sections.append(_OTHER)
+    sections += absent(results)
+    return "\n\n".join(sections) + "\n"
+
+
+def _size(results: Results, truth: AnnData) -> str:
+    return (
+        f"{truth.n_obs:,} droplets in {truth.obs[schema.LANE].nunique()} lanes, "
+        f"{truth.obs['truth_sample'].nunique()} samples; {results.kept.n_obs:,} cells kept. "
+        "Every number is computed from this run."
+    )
+
+
+def _cells(results: Results, truth: AnnData) -> pd.DataFrame:
+    found, planted = results.loaded.obs, truth.obs.loc[results.loaded.obs_names]
+    singlet = planted["truth_hashtag_class"] == schema.SINGLET
+    called = found[schema.HASHTAG_CLASS] == schema.SINGLET
+    kept = results.kept.obs
+    kept_truth = truth.obs.loc[kept.index]
+    same_sample = found[schema.SAMPLE].astype(str) == planted["truth_sample"].astype(str)
+    compartment = planted["truth_compartment"].astype(str)
+    mixed = (compartment == "mixed") & called & found[schema.QC_PASS]
+    all_nk = kept[schema.COMPARTMENT] == schema.NK
+    # Without enough NK cells there are no states.
+    state = kept.get(schema.NK_STATE, pd.Series(schema.UNASSIGNED, kept.index))
+    nk = all_nk & (state != schema.UNASSIGNED)
+    right_state = state.astype(str) == kept_truth["truth_nk_state"].astype(str)
+    rows = [
+        ("tagged singlets assigned to their sample", same_sample[singlet].mean()),
+        ("calls of singlets that are right", same_sample[called & singlet].mean()),
+        (
+            "doublets of two tags not called singlet",
+            (~called[planted["truth_hashtag_class"] == "doublet"]).mean(),
+        ),
+        (
+            "kept cells in their true compartment",
+            (kept[schema.COMPARTMENT].astype(str) == kept_truth["truth_compartment"]).mean(),
+        ),
+        (
+            "NK-tumor doublets of one tag not called NK or tumor",
+            (~found.loc[mixed, schema.COMPARTMENT].isin(["nk", "tumor"])).mean(),
+        ),
+        ("NK cells given a state", nk.sum() / max(int(all_nk.sum()), 1)),
+        ("given states that are right", right_state[nk].mean()),
+    ]
+    return pd.DataFrame([(name, f"{100 * share:.1f} %") for name, share in rows]).set_axis(
+        ["", "recovered"], axis=1
+    )
+
+
+def _ambient(results: Results, truth: AnnData) -> pd.DataFrame:
+    found = results.tables["ambient"].groupby("lane")["ambient_share"].mean()
+    obs = truth.obs.assign(counts=np.asarray(truth.layers[schema.COUNTS].sum(axis=1)).ravel())
+    tumor = (obs["truth_compartment"] == "tumor") & (obs["truth_condition"] == schema.COCULTURE)
+    obs = obs[tumor].assign(floating=obs["truth_ambient"] * obs["counts"])
+    sums = obs.groupby(schema.LANE, observed=True)[["floating", "counts"]].sum()
+    both = pd.DataFrame({"planted": sums["floating"] / sums["counts"], "recovered": found})
+    return both.map(lambda x: f"{100 * x:.1f} %").rename_axis("lane").reset_index()
+
+
+def _activation(results: Results, truth: AnnData) -> pd.DataFrame:
+    planted = truth.obs[truth.obs["truth_compartment"] == schema.NK]
+    active = planted["truth_nk_state"].isin(_ACTIVE)
+    line = planted["truth_tumor"].astype(object).fillna("NK alone")
+    sample = planted["truth_sample"].astype(str)
+    true = active.groupby([line, sample]).mean().groupby(level=0).mean()
+    table = results.tables["nk_state_fractions"]
+    called = table[table["state"] != schema.UNASSIGNED]
+    totals = called.groupby("sample")["n_cells"].sum()
+    hits = called[called["state"].isin(_ACTIVE)].groupby("sample")["n_cells"].sum()
+    lines = table.drop_duplicates("sample").set_index("sample")["tumor"]
+    named = lines.astype(object).fillna("NK alone")
+    found = (hits / totals).groupby(named.loc[totals.index].to_numpy()).mean()
+    both = pd.DataFrame({"planted": true, "recovered": found}).sort_values("planted")
+    return both.map(lambda x: f"{100 * x:.0f} %").rename_axis("line").reset_index()
+
+
+def _dormancy(results: Results, truth: AnnData) -> pd.DataFrame:
+    planted = truth.obs[truth.obs["truth_compartment"] == schema.TUMOR_CELLS]
+    low = planted.assign(low=planted["truth_tumor_state"] == "low_myc")
+    true = low.pivot_table("low", "truth_tumor", "truth_condition", aggfunc="mean", observed=True)
+    table = results.tables["tumor_state_fractions"]
+    part = table[table["state"] == "low_myc_dormant_like"]
+    found = part.pivot_table("fraction", "tumor", "condition", aggfunc="mean", observed=True)
+    frames = {
+        "planted, alone": true[schema.TUMOR_MONO],
+        "recovered, alone": found[schema.TUMOR_MONO],
+        "planted, with NK": true[schema.COCULTURE],
+        "recovered, with NK": found[schema.COCULTURE],
+    }
+    both = pd.DataFrame(frames)
+    return both.map(lambda x: f"{100 * x:.0f} %").rename_axis("line").reset_index()
+
+
+def _response(results: Results, truth: AnnData) -> pd.DataFrame:
+    planted = truth.uns["truth"]["response"]
+    merged = results.tables["tumor_response"].merge(
+        planted.rename(columns={"log2_fc": "planted"}), on=["tumor", "gene"], how="left"
+    )
+    rows = {}
+    for line, genes in merged.groupby("tumor"):
+        strong = genes["planted"].abs() >= 0.5
+        hit = genes["q_value"] < 0.05
+        other = hit & genes["planted"].isna()
+        same_sign = np.sign(genes["log2_fc"]) == np.sign(genes["planted"])
+        rows[line] = {
+            "planted, log2 fold change ≥ 0.5 or ≤ −0.5": int(strong.sum()),
+            "of these found": int((strong & hit & same_sign).sum()),
+            "planted, all found": int((genes["planted"].notna() & hit & same_sign).sum()),
+            "found but flagged": int(
+                (genes["planted"].notna() & hit & same_sign & genes["ambient_suspect"]).sum()
+            ),
+            "wrong direction": int((genes["planted"].notna() & hit & ~same_sign).sum()),
+            "other, flagged": int((other & genes["ambient_suspect"]).sum()),
+            "other, not flagged": int((other & ~genes["ambient_suspect"]).sum()),
+        }
+    return pd.DataFrame(rows).T.rename_axis("line").reset_index()
+
+
+_PARTS = (
+    ("ambient", "Ambient RNA in tumor cells of co-cultures, mean of the samples of a lane",
+     _ambient),
+    ("nk_state_fractions",
+     "NK states: share of activated, type I IFN and cytokine cells, mean of the donors",
+     _activation),
+    ("tumor_state_fractions",
+     "Low-MYC dormant-like tumor cells (planted: killed less than others, not induced)",
+     _dormancy),
+    ("tumor_response", "Tumor response, genes at q < 0.05", _response),
+)  # fmt: skip
+
+
+def _markdown(table: pd.DataFrame) -> str:
+    lines = [
+        "| " + " | ".join(map(str, table.columns)) + " |",
+        "|" + " --- |" * table.shape[1],
+    ]
+    lines += ["| " + " | ".join(map(str, row)) + " |" for row in table.to_numpy()]
+    return "\n".join(lines)

@@ -1,0 +1,236 @@
+"""Command line: ``nkscore demo``, ``run``, ``score`` and ``completion``, thin over the functions.
+
+Exit codes: 0 done; 1 an error that the user can mend; 2 wrong use; 3 an error of nkscore itself;
+4 done, but for an optional part that failed; 130 interrupted.
+"""
+
+from __future__ import annotations
+
+import argparse
+import contextlib
+import logging
+import signal
+import sys
+import threading
+import time
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from nkscore._version import __version__
+from nkscore.cli import _completion
+from nkscore.cli import _score as _score_cli
+from nkscore.errors import NkscoreError
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator, Sequence
+
+    from nkscore._report._results import Results
+
+_INCOMPLETE = 4
+_INTERRUPTED = 130
+_EXAMPLES = """\
+examples:
+  nkscore demo --out demo                      look at everything on simulated lanes
+  nkscore run sheet.csv --out results          analyze your lanes; open results/report.html
+  nkscore run --write-config run.toml          all options with their meaning, to edit
+  nkscore run sheet.csv --out results --config run.toml
+  nkscore score cells.h5ad --signatures nk --out scores.csv.gz
+  source <(nkscore completion bash)            complete commands with the tab key
+
+A run that was interrupted goes on where it stopped when the same command is given again.
+exit codes: 0 done, 1 error you can mend, 2 wrong use, 3 error of nkscore,
+            4 done but for an optional part (it is named), 130 interrupted
+"""
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Run the command line and return its exit code."""
+    options = _parser().parse_args(arguments)
+    debug = getattr(options, "debug", False)
+    try:
+        with _console(verbose=getattr(options, "verbose", False)), _terminable():
+            code: int = options.command(options)
+    except KeyboardInterrupt:
+        print("nkscore: interrupted." + _way_on(options), file=sys.stderr)
+        return _INTERRUPTED
+    except (NkscoreError, OSError, ValueError, ImportError) as error:
+        if debug:
+            raise
+        print(f"nkscore: {error}", file=sys.stderr)
+        return 1
+    except Exception as error:
+        if debug:
+            raise
+        print(
+            f"nkscore: unexpected {type(error).__name__}: {error}\nThis is an error of nkscore "
+            "rather than of your data. Repeat with --debug and report what is shown.",
+            file=sys.stderr,
+        )
+        return 3
+    return code
+
+
+def _way_on(options: argparse.Namespace) -> str:
+    out = getattr(options, "out", None)
+    if out is None or not out.resolve().with_name(f"{out.resolve().name}.parts").exists():
+        return ""
+    return f" Finished steps are in {out}.parts; the same command goes on from there."
+
+
+@contextlib.contextmanager
+def _console(*, verbose: bool) -> Iterator[None]:
+    """Show what nkscore says, and nothing of the libraries it uses."""
+    log = logging.getLogger("nkscore")
+    handler = logging.StreamHandler(sys.stderr)
+    handler.setFormatter(logging.Formatter("%(levelname)s: %(message)s"))
+    handler.setLevel(logging.INFO if verbose else logging.WARNING)
+    level = log.level
+    log.addHandler(handler)
+    log.setLevel(logging.INFO if verbose else logging.WARNING)
+    try:
+        yield
+    finally:
+        log.removeHandler(handler)
+        log.setLevel(level)
+
+
+@contextlib.contextmanager
+def _terminable() -> Iterator[None]:
+    """Let ``kill`` end a run as Ctrl-C does, so that it tidies up."""
+    if threading.current_thread() is not threading.main_thread():
+        yield
+        return
+
+    def stop(*_: Any) -> None:
+        raise KeyboardInterrupt
+
+    before = signal.signal(signal.SIGTERM, stop)
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGTERM, before)
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(
+        prog="nkscore",
+        description="Single-cell RNA-seq of NK cells co-cultured with blood-cancer cells.",
+        epilog=_EXAMPLES,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
+    parser.add_argument("--version", action="version", version=f"nkscore {__version__}")
+    commands = parser.add_subparsers(required=True, metavar="command")
+    common = argparse.ArgumentParser(add_help=False)
+    common.add_argument(
+        "--out", type=Path, default=Path("results"), help="folder for results (default results)"
+    )
+    common.add_argument("--force", action="store_true", help="replace earlier results in --out")
+    common.add_argument("--verbose", action="store_true", help="show every step")
+    common.add_argument("--debug", action="store_true", help="show the traceback of an error")
+    _add_demo(commands, common)
+    _add_run(commands, common)
+    _score_cli.add_command(commands)
+    completion = commands.add_parser("completion", help="print a script of completions for a shell")
+    completion.add_argument("shell", choices=_completion.SHELLS)
+    completion.set_defaults(command=_complete)
+    return parser
+
+
+def _add_demo(commands: Any, common: argparse.ArgumentParser) -> None:
+    demo = commands.add_parser(
+        "demo", parents=[common], help="simulate an experiment, analyze its files, compare"
+    )
+    demo.add_argument(
+        "--cells", type=_positive, default=250, metavar="N", help="cells per sample (default 250)"
+    )
+    demo.add_argument("--seed", type=int, default=0, help="seed of the simulation (default 0)")
+    demo.set_defaults(command=_demo)
+
+
+def _add_run(commands: Any, common: argparse.ArgumentParser) -> None:
+    run = commands.add_parser(
+        "run",
+        parents=[common],
+        help="analyze the lanes of a sample sheet",
+        description="Analyze the lanes of a sample sheet: cells, tables, figures and report.html "
+        "in one folder. After an interruption, the same command goes on where it stopped.",
+    )
+    run.add_argument("sheet", type=Path, nargs="?", help="sample sheet (CSV or TSV)")
+    run.add_argument("--config", type=Path, metavar="FILE", help="options of the steps (TOML)")
+    run.add_argument(
+        "--write-config", type=Path, metavar="FILE", help="write all options to FILE and stop"
+    )
+    run.add_argument(
+        "--no-checkpoints",
+        action="store_true",
+        help="start anew, and keep no finished steps beside --out meanwhile",
+    )
+    run.set_defaults(command=_run, usage_error=run.error)
+
+
+def _positive(text: str) -> int:
+    try:
+        value = int(text)
+    except ValueError:
+        value = 0
+    if value < 1:
+        msg = f"{text!r} is not a positive whole number"
+        raise argparse.ArgumentTypeError(msg)
+    return value
+
+
+def _demo(options: argparse.Namespace) -> int:
+    from nkscore.cli._demo import demo
+
+    start = time.monotonic()
+    text, results = demo(
+        options.out, n_cells_per_sample=options.cells, seed=options.seed, force=options.force
+    )
+    print(text)
+    return _end(results, f"Took {time.monotonic() - start:.0f} s.", options.out)
+
+
+def _end(results: Results, done: str, out: Path) -> int:
+    """Print the last line, which names what failed; return the exit code."""
+    failed = f" Failed: {', '.join(sorted(results.failed))}." if results.failed else ""
+    place = out / "report.html"
+    print(f"{done}{failed} {f'Open {place}' if place.exists() else f'Results are in {out}'}")
+    return _INCOMPLETE if results.failed else 0
+
+
+def _run(options: argparse.Namespace) -> int:
+    if options.write_config is not None:
+        return _write_config(options.write_config, force=options.force)
+    if options.sheet is None:
+        options.usage_error("the following arguments are required: sheet")
+    from nkscore._report._caveats import absent
+    from nkscore._run import _options as _workflow_options
+    from nkscore._run import _steps as _workflow
+    from nkscore._run._job import job
+
+    chosen = None if options.config is None else _workflow_options.read(options.config)
+    with job(options.out, force=options.force, checkpoints=not options.no_checkpoints) as running:
+        results = _workflow.analyze(options.sheet, running, chosen)
+    print(*absent(results), sep="\n", file=sys.stderr)
+    return _end(results, f"{results.kept.n_obs} cells kept.", options.out)
+
+
+def _write_config(path: Path, *, force: bool) -> int:
+    from nkscore._run import _options as _workflow_options
+
+    if path.exists() and not force:
+        msg = f"{path} exists. Choose another name, or add --force."
+        raise FileExistsError(msg)
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.write_text(_workflow_options.write(_workflow_options.defaults()), encoding="utf-8")
+    print(f"All options are in {path}")
+    return 0
+
+
+def _complete(options: argparse.Namespace) -> int:
+    print(_completion.script(options.shell, _parser()), end="")
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

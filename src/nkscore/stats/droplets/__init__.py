@@ -1,0 +1,3 @@
+"""Which tag, which ambient share: what a droplet holds."""
+
+from __future__ import annotations

@@ -1,0 +1,3 @@
+"""Guides of CRISPR screens in single cells."""
+
+from __future__ import annotations

@@ -1,0 +1,174 @@
+"""Models of pooled knock-outs: guides as units, replicates taken out, effects against controls."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from typing import Any, Final
+
+import numpy as np
+from scipy import optimize
+
+from nkscore.errors import DesignError
+from nkscore.stats.linear._design import Design, response_design
+from nkscore.stats.linear._linear import LinearFit, fit_linear
+
+Floats = np.ndarray[Any, np.dtype[np.float64]]
+Labels = np.ndarray[Any, np.dtype[np.object_]]
+
+_ROUNDS: Final = 30
+_TOLERANCE: Final = 1e-6
+
+
+def without_replicates(counts: Floats, unit: Any, replicate: Any) -> Floats:
+    """Sum counts per unit over replicates as if each unit had the same share of all replicates.
+
+    Parameters
+    ----------
+    counts
+        Unit × replicate pairs (rows) × genes; pairs without cells have no row.
+    unit, replicate
+        Number of each row's unit and replicate.
+
+    Returns
+    -------
+    Units × genes. Rates are ``unit × replicate`` factors per gene (fitted by Poisson maximum
+    likelihood); each unit's sum is divided by what its replicates would add to it.
+    """
+    n_units, n_replicates = int(unit.max()) + 1, int(replicate.max()) + 1
+    by_unit = _adder(unit, n_units)
+    total = by_unit @ counts
+    if n_replicates < 2:
+        return total
+    by_replicate = _adder(replicate, n_replicates)
+    library = counts.sum(axis=1, keepdims=True)
+    expected_of = by_replicate @ counts
+    factor = np.ones((n_replicates, counts.shape[1]))
+    size = by_unit @ library
+    for _ in range(_ROUNDS):
+        rate = total / np.maximum(by_unit @ (library * factor[replicate]), 1e-12)
+        mean = by_replicate @ (library * rate[unit])
+        # Half a count on either side: a replicate without the gene says little where it is rare.
+        new = (expected_of + 0.5) / (mean + 0.5)
+        new /= (new * (by_replicate @ library)).sum(axis=0) / library.sum()
+        change = np.abs(new - factor).max()
+        factor = new
+        if change < _TOLERANCE:
+            break
+    return np.asarray(total * size / np.maximum(by_unit @ (library * factor[replicate]), 1e-12))
+
+
+def means_without_replicates(
+    means: Floats, weight: Floats, unit: Any, replicate: Any
+) -> tuple[Floats, Floats]:
+    """Average values per unit over replicates after taking the replicates' differences out.
+
+    ``means`` are rows × variables, ``weight`` (rows × variables or rows × 1) their precision.
+    Returns units × variables and the sums of the weights.
+    """
+    n_units, n_replicates = int(unit.max()) + 1, int(replicate.max()) + 1
+    by_unit, by_replicate = _adder(unit, n_units), _adder(replicate, n_replicates)
+    weight = np.broadcast_to(weight, means.shape)
+    total = by_unit @ weight
+    shift = np.zeros((n_replicates, means.shape[1]))
+    level = (by_unit @ (weight * means)) / total
+    for _ in range(100 * _ROUNDS if n_replicates > 1 else 0):
+        new = (by_replicate @ (weight * (means - level[unit]))) / (by_replicate @ weight)
+        new -= (new * (by_replicate @ weight)).sum(axis=0) / weight.sum(axis=0)
+        change = np.abs(new - shift).max()
+        shift = new
+        level = (by_unit @ (weight * (means - shift[replicate]))) / total
+        if change < 1e-10 * (1 + np.abs(means).max()):
+            break
+    return level, total
+
+
+def _adder(code: Any, n: int) -> Floats:
+    return np.asarray((np.arange(n)[:, None] == code[None, :]).astype(np.float64))
+
+
+def target_design(target: Labels, control: str, replicate: Labels | None = None) -> Design:
+    """Return the model of each target against the controls, replicates as blocks."""
+    group = np.array([None if name == control else name for name in target], dtype=object)
+    treated = np.array([name is not None for name in group])
+    block = np.full(len(target), None, dtype=object) if replicate is None else replicate
+    return response_design(treated, group, block)
+
+
+def interaction_design(target: Labels, unit: Labels, treated: Any, control: str) -> Design:
+    """Return the model of the treatment's effect, and of how it differs in each target.
+
+    Each unit (guide) occurs in both arms and is compared with itself: its baseline is a block. The
+    effect of a target is that of the treatment in its units less that in the controls.
+    """
+    units = list(dict.fromkeys(unit))
+    targets = [name for name in dict.fromkeys(target) if name != control]
+    treated = np.asarray(treated, dtype=bool)
+    columns = [f"unit:{name}" for name in units] + ["treated"] + [f"both:{t}" for t in targets]
+    blocks = unit[:, None] == np.array(units, dtype=object)[None, :]
+    own = treated[:, None] & (target[:, None] == np.array(targets, dtype=object)[None, :])
+    matrix = np.column_stack([blocks, treated, own]).astype(np.float64)
+    # Two arms per unit: the units' differences are a two-sample problem per target.
+    df = len(target) - len(units) - 1 - len(targets)
+    if df < 1:
+        msg = (
+            f"{len(units)} units for {len(targets)} targets and the controls leave no residual "
+            "degree of freedom for the interaction: more guides or replicates are needed."
+        )
+        raise DesignError(msg)
+    first = len(units) + 1
+    members = {
+        name: np.flatnonzero((target == name) | (target == control)) for name in targets
+    }  # fmt: skip
+    sets = [target == name for name in dict.fromkeys(target)]
+    strata = np.column_stack(
+        [*(s & treated for s in sets), *(s & ~treated for s in sets), *blocks.T]
+    )
+    return Design(
+        matrix=matrix,
+        columns=tuple(columns),
+        effects={name: first + i for i, name in enumerate(targets)},
+        confounded=(),
+        df_residual=df,
+        blocked=True,
+        treated=treated,
+        members=members,
+        strata=strata[:, strata.any(axis=0)],
+    )
+
+
+def fit_with_counting(values: Floats, counting: Floats, design: Design) -> tuple[LinearFit, Floats]:
+    """Fit each variable with weights of its counting error and of a variance between units.
+
+    Parameters
+    ----------
+    values, counting
+        Units × variables: the values and the variances that counting cells leaves in them.
+
+    Returns
+    -------
+    The fit, whose residual variance is at least 1 (counting alone), and the variance between units
+    of each variable, which brings its mean squared residual to 1.
+    """
+    parts, between = [], np.zeros(values.shape[1])
+    for j in range(values.shape[1]):
+        between[j] = _between(values[:, j], counting[:, j], design.matrix)
+        weight = 1 / (counting[:, j] + between[j])
+        parts.append(fit_linear(values[None, :, j], design.matrix, weight[None]))
+    fit = LinearFit(
+        *(
+            np.concatenate([getattr(part, name) for part in parts])
+            for name in ("coefficients", "unscaled", "variance", "df_residual", "fitted")
+        )
+    )
+    return replace(fit, variance=np.maximum(fit.variance, 1.0)), between
+
+
+def _between(value: Floats, counting: Floats, matrix: Floats) -> float:
+    def excess(between: float) -> float:
+        fit = fit_linear(value[None], matrix, 1 / (counting + between)[None])
+        return float(fit.variance[0]) - 1.0
+
+    most = float(np.var(value)) * len(value) + 1e-12
+    if not excess(0.0) > 0 or excess(most) >= 0:
+        return 0.0
+    return float(optimize.brentq(excess, 0.0, most, xtol=1e-12 * most))

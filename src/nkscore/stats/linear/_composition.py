@@ -1,0 +1,91 @@
+"""Fractions of samples on the logit scale, with weights for counting and for sample variation."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from scipy import optimize
+
+from nkscore.stats.linear._linear import LinearFit, fit_linear
+
+Floats = np.ndarray[Any, np.dtype[np.float64]]
+
+#: How strongly the variance between samples may grow toward rare states: 0 is the same variance of
+#: logits for all (logistic normal), 1 the same overdispersion for all (Dirichlet-multinomial).
+_EXPONENTS = (0.0, 0.25, 0.5, 0.75, 1.0)
+_MOST_BETWEEN = 1e4
+
+
+@dataclass(frozen=True, slots=True)
+class CompositionFit:
+    """Linear model of states × samples; the variance between samples, states × 1."""
+
+    fit: LinearFit
+    between: Floats
+    exponent: float
+
+
+def fit_composition(counts: Floats, design: Floats) -> CompositionFit:
+    """Fit the logits of all states' fractions with one model of their variances.
+
+    Parameters
+    ----------
+    counts
+        Samples × states, each state with at least one cell and no sample empty.
+    design
+        Samples × coefficients.
+
+    Notes
+    -----
+    A logit with half a cell added to either side has the variance of counting plus a variance
+    between samples, ``τ · (4 p (1 − p)) ** −γ`` with the state's pooled share ``p``. For each γ
+    of 0, 0.25, ..., 1 the mean residual variance of the states is brought to one by τ; the γ of the
+    highest restricted likelihood is taken.
+    """
+    total = counts.sum(axis=1)[:, None]
+    share = (counts + 0.5) / (total + 1)
+    logit = np.log((counts + 0.5) / (total - counts + 0.5)).T
+    counting = 1 / (total * share * (1 - share)).T
+    pooled = (counts.sum(axis=0) + 0.5) / (total.sum() + 1)
+    best = -np.inf
+    chosen = CompositionFit(fit_linear(logit, design, 1 / counting), np.zeros_like(pooled), 0.0)
+    for exponent in _EXPONENTS:
+        scale = ((4 * pooled * (1 - pooled)) ** -exponent)[:, None]
+        between = _between(logit, counting, design, scale) * scale
+        variance = counting + between
+        fit = fit_linear(logit, design, 1 / variance)
+        likelihood = _restricted_likelihood(logit, variance, design, fit)
+        # Equal likelihoods (a single state) keep the smaller exponent.
+        if likelihood > best + 1e-9:
+            best, chosen = likelihood, CompositionFit(fit, between, exponent)
+    return chosen
+
+
+def _between(logit: Floats, counting: Floats, design: Floats, scale: Floats) -> float:
+    """Return the variance between samples that the residuals ask for beyond counting."""
+
+    def excess(between: float) -> float:
+        fit = fit_linear(logit, design, 1 / (counting + between * scale))
+        return float((fit.variance * fit.df_residual).sum() - fit.df_residual.sum())
+
+    if not excess(0.0) > 0:
+        return 0.0
+    # Each step fits the model, so the root is bracketed closely before it is sought.
+    low, high = 0.0, 0.1
+    while high < _MOST_BETWEEN and excess(high) > 0:
+        low, high = high, 4 * high
+    return float(optimize.brentq(excess, low, high, xtol=1e-12, rtol=1e-9))
+
+
+def _restricted_likelihood(
+    logit: Floats, variance: Floats, design: Floats, fit: LinearFit
+) -> float:
+    # An orthonormal basis leaves the determinant defined where columns repeat each other.
+    u, values, _ = np.linalg.svd(design, full_matrices=False)
+    basis = u[:, values > 1e-10 * values[0]]
+    normal = np.einsum("ni,sn,nj->sij", basis, 1 / variance, basis)
+    squares = ((logit - fit.fitted) ** 2 / variance).sum(axis=1)
+    per_state = np.log(variance).sum(axis=1) + np.linalg.slogdet(normal)[1] + squares
+    return float(-0.5 * per_state.sum())

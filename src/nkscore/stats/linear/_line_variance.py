@@ -1,0 +1,140 @@
+"""Variances of genes that may differ between lines.
+
+One variance per gene for all lines is too small for lines in which the gene varies more between
+samples than elsewhere. Here the variance of a gene in a line is shrunken toward the one expected
+from the other lines, as much as lines are found to agree: with equal lines nearly nothing changes.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+from scipy import special
+
+from nkscore.stats.linear._linear import combined_variance, fit_linear, inverse_trigamma
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+    from nkscore.stats.linear._design import Design
+    from nkscore.stats.linear._linear import LinearFit
+
+Floats = np.ndarray[Any, np.dtype[np.float64]]
+Mask = np.ndarray[Any, np.dtype[np.bool_]]
+
+#: With fewer genes, how much lines differ cannot be estimated.
+_FEWEST_GENES = 20
+
+
+@dataclass(frozen=True, slots=True)
+class _Line:
+    """Of each gene: the line's own variance, and what the other lines make one expect."""
+
+    variance: Floats
+    df: Floats
+    others: Floats
+    others_df: Floats
+
+    def log_ratio(self) -> tuple[Floats, Floats]:
+        """Return log of own to expected variance, and the variance by which its mean is known."""
+        known = (self.df > 0) & np.isfinite(self.variance) & (self.others > 0)
+        ratio, half = self.variance[known] / self.others[known], self.df[known] / 2
+        if ratio.size:
+            ratio = np.maximum(ratio, 1e-5 * np.median(ratio))
+        unbiased = np.log(np.maximum(ratio, 1e-300)) - special.digamma(half) + np.log(half)
+        return unbiased, special.polygamma(1, half)
+
+
+def line_variances(
+    fit: LinearFit,
+    squeezed: tuple[Floats, Floats, Any],
+    design: Design,
+    *,
+    y: Floats,
+    weights: Floats,
+    tested: Mapping[str, Mask],
+) -> dict[str, tuple[Floats, Floats, Floats]]:
+    """Return for each group what :func:`nkscore.stats.squeeze_variances` returns for all.
+
+    The prior of a group has a scale of its own (some lines vary more in all genes); how many
+    degrees of freedom it is worth is one number for all groups, never more than the other groups
+    and the common prior have. Empty where groups share their controls, for a single group, and
+    where too few genes tell: the common variance then stands.
+
+    Parameters
+    ----------
+    fit, squeezed
+        Of the model of all groups.
+    y, weights
+        Genes × samples; weight 0 for samples that say nothing of the variance.
+    tested
+        Group → which of these genes are tested in it.
+    """
+    rows = np.concatenate(list(design.members.values()))
+    if len(design.effects) < 2 or np.unique(rows).size < rows.size:
+        return {}
+    lines = {
+        name: _line(fit, squeezed, design, name, y=y, weights=weights, tested=tested[name])
+        for name in design.effects
+    }
+    found = {name: line.log_ratio() for name, line in lines.items()}
+    telling = [pair for pair in found.values() if pair[0].size >= _FEWEST_GENES]
+    if not telling:
+        return {}
+    agreement = _agreement(telling)
+    result = {}
+    for name, line in lines.items():
+        df = np.minimum(agreement, line.others_df)
+        prior = line.others * _scale(found[name][0], agreement)
+        posterior = combined_variance(line.variance, line.df, prior, df)
+        # Tests add the degrees of freedom of the whole model, of which the line has a part.
+        result[name] = (posterior, prior, df + line.df - fit.df_residual)
+    return result
+
+
+def _line(
+    fit: LinearFit,
+    squeezed: tuple[Floats, Floats, Any],
+    design: Design,
+    name: str,
+    *,
+    y: Floats,
+    weights: Floats,
+    tested: Mask,
+) -> _Line:
+    samples, genes = design.members[name], np.flatnonzero(tested)
+    part = design.matrix[samples]
+    part = part[:, (part != 0).any(axis=0)]
+    own = fit_linear(y[np.ix_(genes, samples)], part, weights[np.ix_(genes, samples)])
+    variance, df = np.full(tested.size, np.nan), np.zeros(tested.size)
+    variance[genes], df[genes] = own.variance, own.df_residual
+    _, prior, prior_df = squeezed
+    prior_df = np.broadcast_to(np.asarray(prior_df, dtype=float), df.shape)
+    squares = _squares(fit.variance, fit.df_residual) - _squares(variance, df)
+    rest = np.maximum(fit.df_residual - df, 0.0)
+    mean = np.maximum(squares, 0.0) / np.maximum(rest, 1.0)
+    return _Line(
+        variance, df, combined_variance(mean, rest, prior, prior_df), rest + prior_df
+    )  # fmt: skip
+
+
+def _squares(variance: Floats, df: Floats) -> Floats:
+    return np.where(df > 0, variance, 0.0) * df
+
+
+def _agreement(found: list[tuple[Floats, Floats]]) -> float:
+    """Return the degrees of freedom that the expected variance is worth, by moments."""
+    excess = [float(e.var(ddof=1) - noise.mean()) for e, noise in found]
+    certainty = [e.size / float(noise.mean()) ** 2 for e, noise in found]
+    mean = float(np.average(excess, weights=certainty))
+    return 2 * inverse_trigamma(mean) if mean > 0 else float("inf")
+
+
+def _scale(log_ratio: Floats, agreement: float) -> float:
+    if log_ratio.size < _FEWEST_GENES:
+        return 1.0
+    half = agreement / 2
+    shift = 0.0 if np.isinf(half) else float(special.digamma(half) - np.log(half))
+    return float(np.exp(log_ratio.mean() + shift))

@@ -1,0 +1,191 @@
+"""The effect of a treatment on each gene of each group, in one model of log counts."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import pandas as pd
+
+from nkscore.errors import DesignError
+from nkscore.stats.linear._line_variance import line_variances
+from nkscore.stats.linear._linear import (
+    fit_linear,
+    moderated_test,
+    squeeze_variances,
+    without_zeros,
+)
+from nkscore.stats.linear._normalization import tmm_factors
+from nkscore.stats.linear._overdispersion import with_overdispersion
+from nkscore.stats.linear._voom import voom
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+    from nkscore.stats.linear._design import Design
+
+Floats = np.ndarray[Any, np.dtype[np.float64]]
+Mask = np.ndarray[Any, np.dtype[np.bool_]]
+
+
+def fit_response(
+    counts: Floats,
+    design: Design,
+    *,
+    tested: Mapping[str, Mask] | None = None,
+    library: Floats | None = None,
+    overdispersion: Floats | None = None,
+    min_count: float = 10,
+    variance_trend: bool = True,
+    exact_zeros: bool = True,
+    robust: bool = True,
+    line_variance: bool = True,
+    min_log2_fc: float = 0.0,
+) -> pd.DataFrame:
+    """Return effect, error and test for each group × gene.
+
+    Parameters
+    ----------
+    counts
+        Samples × genes; fractions are fine where something was taken out of the counts.
+    design
+        Of :func:`nkscore.stats.response_design`, for the same samples.
+    tested
+        Group → which genes to test in it; by default those of :func:`expressed_genes`.
+    library
+        Total count per sample before TMM; by default the sum of ``counts``.
+    overdispersion
+        Variance between cells of a sample over their mean, per gene; where given, genes of which it
+        is large for their expression are expected to vary more between samples, too.
+    min_count
+        See :func:`expressed_genes`.
+    variance_trend
+        Whether the shared variance may depend on mean expression.
+    exact_zeros
+        Whether strata without a count lose their degrees of freedom.
+    robust
+        Whether genes that vary far more than others keep their own variance.
+    line_variance
+        Whether a gene may vary more in one group than in others, see :func:`line_variances`.
+    min_log2_fc
+        Smallest effect worth a call, see :func:`nkscore.stats.moderated_test`.
+
+    Returns
+    -------
+    Columns ``group``, ``gene`` (column number in ``counts``), ``log2_fc``, ``se``, ``t``,
+    ``p_value``, ``mean_log2_cpm``, ``n_samples_treated``, ``n_samples_control``, ``df_residual``
+    and ``df_total``; rows in the order of groups and genes, those that cannot be tested left out.
+
+    Raises
+    ------
+    DesignError
+        If no gene is left, or a sample is empty.
+    """
+    library = counts.sum(axis=1) if library is None else library
+    if tested is None:
+        tested = expressed_genes(counts, design, library=library, min_count=min_count)
+    kept = np.any(list(tested.values()), axis=0)
+    if not kept.any():
+        msg = "No gene has enough counts in any line. Lower min_count or pool more cells."
+        raise DesignError(msg)
+    own = np.ascontiguousarray(counts[:, kept].T)
+    used = np.zeros(own.shape, dtype=bool)
+    for name, rows in design.members.items():
+        used[:, rows] |= tested[name][kept][:, None]
+    zero = exact_zero_samples(own, design.strata, used) if exact_zeros else None
+    effective = library * tmm_factors(counts[:, kept], library)
+    y, weights = voom(own, design.matrix, effective, used=used, zero=zero)
+    fit = fit_linear(y, design.matrix, weights)
+    if zero is not None:
+        fit = without_zeros(fit, y, design.matrix, weights, zero=zero)
+    level = np.where(used, y, 0).sum(axis=1) / used.sum(axis=1)
+    if overdispersion is not None:
+        fit, weights = with_overdispersion(
+            fit, weights, level=level, overdispersion=overdispersion[kept]
+        )
+    # Weights bend the trend of the variances but rarely make it flat at high expression, where a
+    # common prior would then be too small.
+    squeezed = squeeze_variances(
+        fit.variance, fit.df_residual, covariate=level if variance_trend else None, robust=robust
+    )
+    at = {name: mask[kept] for name, mask in tested.items()}
+    telling = weights if zero is None else np.where(zero, 0.0, weights)
+    own_line = (
+        line_variances(fit, squeezed, design, y=y, weights=telling, tested=at)
+        if line_variance
+        else {}
+    )
+    parts = []
+    for name, column in design.effects.items():
+        rows = design.members[name]
+        test = moderated_test(
+            fit, column, squeezed=own_line.get(name, squeezed), min_effect=min_log2_fc
+        )
+        part = pd.DataFrame(
+            {
+                "group": name,
+                "gene": np.flatnonzero(kept),
+                "log2_fc": test.effect,
+                "se": test.standard_error,
+                "t": test.t,
+                "p_value": test.p_value,
+                "mean_log2_cpm": y[:, rows].mean(axis=1),
+                "n_samples_treated": int(design.treated[rows].sum()),
+                "n_samples_control": int((~design.treated[rows]).sum()),
+                "df_residual": fit.df_residual,
+                "df_total": test.df,
+            }
+        )
+        parts.append(part[at[name] & np.isfinite(test.p_value)])
+    return pd.concat(parts, ignore_index=True)
+
+
+def expressed_genes(
+    counts: Floats, design: Design, *, library: Floats, min_count: float
+) -> dict[str, Mask]:
+    """Return for each group which genes have enough counts in its samples to be tested.
+
+    About ``min_count`` counts (relative to the median sample) in as many samples as the smaller
+    arm has, and 1.5 × as many in all samples; arms are not told apart, and groups that share their
+    controls (NK cells) are judged together. A gene without a count in a group is never tested in
+    it.
+    """
+    if (library <= 0).any():
+        msg = (
+            f"{int((library <= 0).sum())} of {library.size} samples hold no count at all. Leave "
+            "out their cells (pp.qc, pp.keep)."
+        )
+        raise DesignError(msg)
+    found = {}
+    for together in _with_common_controls(design):
+        rows = np.unique(np.concatenate([design.members[name] for name in together]))
+        arms = [design.treated[design.members[name]] for name in together]
+        smaller = max(1, min(min(int(a.sum()), int((~a).sum())) for a in arms))
+        own, total = counts[rows], library[rows]
+        # As counts of each sample, so that no second table of rates is made.
+        least = min_count / np.median(total) * total
+        enough = (own >= least[:, None]).sum(axis=0) >= smaller
+        enough &= own.sum(axis=0) >= 1.5 * min_count
+        for name in together:
+            found[name] = enough & (counts[design.members[name]].sum(axis=0) > 0)
+    return found
+
+
+def _with_common_controls(design: Design) -> list[list[str]]:
+    """Return the groups, those that share their controls together.
+
+    Chosen one by one, a group would be tested for the genes that happen to be high in it: the
+    controls are the same for all.
+    """
+    by_controls: dict[tuple[int, ...], list[str]] = {}
+    for name, rows in design.members.items():
+        controls = tuple(rows[~design.treated[rows]].tolist())
+        by_controls.setdefault(controls, []).append(name)
+    return list(by_controls.values())
+
+
+def exact_zero_samples(counts: Floats, strata: Mask, used: Mask) -> Mask:
+    """Return whether a sample lies in a stratum without a count, genes × samples."""
+    none = (np.where(used, counts, 0.0) @ strata.astype(np.float64)) < 1e-4
+    inside = none.astype(np.float32) @ strata.T.astype(np.float32) > 0
+    return np.asarray(used & inside & (counts < 1e-4))

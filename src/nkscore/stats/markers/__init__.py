@@ -1,0 +1,3 @@
+"""States from markers that are raised together."""
+
+from __future__ import annotations

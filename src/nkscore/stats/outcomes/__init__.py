@@ -1,0 +1,3 @@
+"""Associations, shifts and survival."""
+
+from __future__ import annotations

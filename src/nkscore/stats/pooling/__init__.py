@@ -1,0 +1,3 @@
+"""Effects of many lines, screens or genes taken together."""
+
+from __future__ import annotations

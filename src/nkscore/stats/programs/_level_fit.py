@@ -1,0 +1,225 @@
+"""Fit of two levels of one program by expectation maximization."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+from typing import Any
+
+import numpy as np
+from scipy import special
+
+from nkscore.stats.programs._program_data import Floats, ProgramCounts, TwoLevels
+
+_ROUNDS = 300
+_TOLERANCE = 1e-4
+#: Information (counts) that a batch without an effect of its own stands for: SD 0.1.
+_BATCH_PRIOR = 100.0
+#: Cells that the common share stands for in a batch, and the common spread in a line.
+SHARE_PRIOR = 5.0
+_SPREAD_PRIOR = 100.0
+#: Largest share of cells at the other level where the usual one is the more frequent by definition.
+_RARE = 0.5
+#: The same in one batch, which may hold the cells of one kind alone.
+RARE_IN_BATCH = 0.6
+#: Shares tried for the upper limit, and the loss of log likelihood that marks it (95 %).
+_SHARES = np.concatenate([[0.0], np.geomspace(1e-3, 0.5, 25)])
+_LOSS = 1.92
+#: Share of cells at the other level at the start.
+_FIRST_SHARE = 0.2
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class LevelState:
+    """Level and spread between cells per line, shift and share per batch, ratio of the levels."""
+
+    level: Floats
+    shift: Floats
+    share: Floats
+    fold: float
+    dispersion: Floats
+
+    def mean(self, data: ProgramCounts) -> Floats:
+        """Return the count expected of each cell at the usual level."""
+        factor = self.level[data.line] * self.shift[data.batch]
+        return np.maximum(data.expected * factor, 1e-9)
+
+    def spread(self, data: ProgramCounts) -> Floats:
+        """Return the squared relative spread of each cell's count beyond counting."""
+        return np.asarray(self.dispersion[data.line] + data.noise)
+
+    def numbers(self) -> Floats:
+        """Return what must no longer change."""
+        return np.concatenate([self.share, [self.fold], self.dispersion])
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class LevelFit:
+    """Counts of one program, and what is learned from them."""
+
+    data: ProgramCounts
+    #: Lines and batches of all data, of which these may hold some.
+    sizes: tuple[int, int]
+    induced: bool
+    rare: bool
+
+    def run(
+        self, fold: float, bounds: tuple[float, float], *, start: LevelState | None = None
+    ) -> LevelState:
+        """Return the fitted state, from a start of its own or a given one."""
+        state = self._start(fold) if start is None else start
+        for _ in range(_ROUNDS):
+            after = self._update(state, self.posterior(state), bounds)
+            change = np.abs(after.numbers() - state.numbers()).max()
+            state = after
+            if change < _TOLERANCE:
+                break
+        return state
+
+    def posterior(self, state: LevelState) -> Floats:
+        """Return the probability of the other level of each cell."""
+        with np.errstate(divide="ignore"):
+            prior = np.log(state.share) - np.log1p(-state.share)
+        odds = prior[self.data.batch] + self.log_ratio(state)
+        return np.where(self.fixed(), 0.0, special.expit(odds))
+
+    def upper_limit(self, state: LevelState) -> Floats:
+        """Posterior with the largest share per line that the counts do not exclude.
+
+        Batches share it out by what their own counts do not exclude.
+        """
+        data = self.data
+        told = np.expm1(np.clip(self.log_ratio(state), -50.0, 50.0)) * ~self.fixed()
+        gain = np.stack([self.per_batch(np.log1p(share * told)) for share in _SHARES])
+        line = np.zeros(self.sizes[1], dtype=np.int64)
+        line[data.batch] = data.line
+        member = np.eye(self.sizes[0])[line]
+        n_free = self.per_batch(~self.fixed())
+        own, whole = _largest_share(gain), _largest_share(gain @ member)
+        mean = (own * n_free) @ member / np.maximum(n_free @ member, 1e-12)
+        share = own * np.minimum(whole / np.maximum(mean, 1e-12), 1.0)[line]
+        return self.posterior(replace(state, share=share))
+
+    def log_likelihood_off(self, state: LevelState) -> float:
+        """Return the log likelihood if all cells were at the usual level."""
+        data, mean = self.data, state.mean(self.data)
+        size = 1 / state.spread(data)
+        off = special.gammaln(data.x + size) - special.gammaln(size) + size * np.log(size)
+        return float((off + data.x * np.log(mean) - (data.x + size) * np.log(mean + size)).sum())
+
+    def at_cap(self, state: LevelState) -> bool:
+        """Whether the other level is the more frequent one where the usual one is looked for."""
+        posterior = self.posterior(state)[self._looked_at()]
+        return bool(posterior.mean() > _RARE)
+
+    def result(
+        self, posterior: Floats, state: LevelState, judged: Any, *, found: bool
+    ) -> TwoLevels:
+        """Return what callers need of a state."""
+        data, fold = self.data, state.fold if found else 1.0
+        # Lines that are not judged are at their own mean.
+        own = self._per_line(data.x) / np.maximum(self._per_line(data.expected), 1e-12)
+        level = np.where(self._per_line(judged) > 0, state.level, np.maximum(own, 1e-9))
+        mean = replace(state, level=level).mean(data)
+        return TwoLevels(posterior, mean, state.dispersion, fold, level, found, judged)
+
+    def fixed(self) -> Any:
+        """Return which cells have the usual level by definition."""
+        return self.data.usual if self.induced else np.zeros(self.data.x.size, dtype=bool)
+
+    def log_ratio(self, state: LevelState) -> Floats:
+        """Log likelihood of the other level less that of the usual one."""
+        data, mean = self.data, state.mean(self.data)
+        size = 1 / state.spread(data)
+        change = np.log((mean + size) / (mean * state.fold + size))
+        return np.asarray(data.x * np.log(state.fold) + (data.x + size) * change)
+
+    def per_batch(self, values: Any) -> Floats:
+        """Sum values of cells over each batch."""
+        return np.asarray(np.bincount(self.data.batch, values, self.sizes[1]))
+
+    def _per_line(self, values: Any) -> Floats:
+        return np.asarray(np.bincount(self.data.line, values, self.sizes[0]))
+
+    def _looked_at(self) -> Any:
+        """Cells in which the usual level is looked for: all, in lines without usual cells."""
+        data = self.data
+        counted = self._per_line(data.usual)
+        return data.usual | (counted[data.line] == 0)
+
+    def _start(self, fold: float) -> LevelState:
+        data, use = self.data, self._looked_at()
+        share = np.full(self.sizes[1], 0.0 if fold == 1.0 else _FIRST_SHARE)
+        total = np.maximum(self._per_line(use * data.expected), 1e-12)
+        level = np.maximum(self._per_line(use * data.x) / total, 1e-9)
+        # Unless they have the usual level by definition, the cells of the start are a mixture too.
+        if not self.induced and fold != 1.0:
+            level /= 1 + _FIRST_SHARE * (fold - 1)
+        shift = np.ones(self.sizes[1])
+        if self.rare and not self.induced:
+            # A change that all cells of a batch share is the batch's, before it is some cells'.
+            mixed = 1 + share * (fold - 1)
+            told = self.per_batch(data.expected * level[data.line]) * mixed
+            shift = (self.per_batch(data.x) + _BATCH_PRIOR) / (told + _BATCH_PRIOR)
+        return LevelState(level, shift, share, fold, np.full(self.sizes[0], 0.02))
+
+    def _update(self, state: LevelState, on: Floats, bounds: tuple[float, float]) -> LevelState:
+        data, off = self.data, 1 - on
+        mean = state.mean(data)
+        spread = state.spread(data)
+        # Counts weigh as much as they tell about the level: little where cells differ anyway.
+        weight = off / (1 + spread * mean)
+        factor = state.shift[data.batch]
+        seen, told = weight * data.x, weight * data.expected
+        level = self._per_line(seen) / np.maximum(self._per_line(told * factor), 1e-12)
+        level = np.maximum(level, 1e-9)
+        shift = state.shift
+        if not self.induced:
+            # A response must not pass for a batch of its own.
+            told_level = self.per_batch(told * level[data.line]) + _BATCH_PRIOR
+            shift = (self.per_batch(seen) + _BATCH_PRIOR) / told_level
+        middle = replace(state, level=level, shift=shift)
+        mean = middle.mean(data)
+        informs = on / (1 + spread * mean * state.fold)
+        least = max(float(informs @ mean), 1e-9)
+        fold = float(informs @ data.x) / least if on.any() else state.fold
+        fold = float(np.clip(fold, *bounds))
+        dispersion = self._dispersion(mean, mean * fold, on, state)
+        return replace(middle, share=self._share(on, state), fold=fold, dispersion=dispersion)
+
+    def _share(self, on: Floats, state: LevelState) -> Floats:
+        if not state.share.any():
+            return state.share
+        free = ~self.fixed()
+        common = on[free].mean() if free.any() else 0.0
+        n_free = self.per_batch(free)
+        share = self.per_batch(on) + SHARE_PRIOR * common
+        most = RARE_IN_BATCH if self.rare else 0.95
+        return np.asarray(np.clip(share / (n_free + SHARE_PRIOR), 0, most))
+
+    def _dispersion(self, low: Floats, high: Floats, on: Floats, state: LevelState) -> Floats:
+        """Moment estimate of the spread between cells of one level, per line.
+
+        Lines whose cells differ more than those of others have no second level for that.
+        """
+        data = self.data
+        # Cells of lines without usual ones are a mixture, which would pass for spread.
+        judged = data.usual if self.induced else np.ones(data.x.size, dtype=bool)
+        before = state.spread(data)
+        excess, scale = np.zeros(self.sizes[0]), np.zeros(self.sizes[0])
+        for mean, part in ((low, 1 - on), (high, on)):
+            weight = judged * part / (1 / mean + before) ** 2
+            relative = ((data.x - mean) ** 2 - mean) / mean**2 - data.noise
+            excess += self._per_line(weight * relative)
+            scale += self._per_line(weight)
+        common = excess.sum() / max(scale.sum(), 1e-12)
+        counted = self._per_line(judged)
+        # Lines of few cells are told by the others what to expect.
+        own = counted / (counted + _SPREAD_PRIOR)
+        found = own * excess / np.maximum(scale, 1e-12) + (1 - own) * common
+        return np.asarray(np.clip(found, 1e-3, 10.0))
+
+
+def _largest_share(gain: Floats) -> Floats:
+    """Return the upper end of the 95 % interval of the share in each column."""
+    inside = gain >= gain.max(axis=0) - _LOSS
+    return np.asarray(_SHARES[gain.shape[0] - 1 - np.argmax(inside[::-1], axis=0)])

@@ -1,0 +1,123 @@
+"""Two levels of a gene program: which cells have the other one, and what the data cannot tell.
+
+Depth enters through the expected count, so that a shallow cell gets a broad posterior rather than
+another call. Where no second level is found, the posterior says how sure that is: it is computed
+with the largest share of such cells that the counts do not exclude.
+"""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from typing import TYPE_CHECKING
+
+import numpy as np
+from scipy import special
+
+from nkscore.stats.programs._level_evidence import level_evidence
+from nkscore.stats.programs._level_fit import LevelFit, LevelState
+
+if TYPE_CHECKING:
+    from nkscore.stats.programs._program_data import Floats, ProgramCounts, TwoLevels
+
+#: Cells from which parameters are learned; more would not change them visibly.
+_LEARN_FROM = 20_000
+_UNDECIDED = 0.5
+#: How sure a cell may be where one level is preferred to two.
+_UNSUPPORTED = 0.7
+#: Powers of the best ratio that are tried beside it, nearest first, until both are this unlikely.
+_STEPS = ((0.88, 1.14), (0.77, 1.3), (0.68, 1.48), (0.6, 1.7))
+_NEGLIGIBLE = -6.0
+_STEP_WIDTH = 0.13
+
+
+def two_level_posterior(
+    data: ProgramCounts, *, fold: float, bounds: tuple[float, float], induced: bool = False,
+    rare: bool = False,
+) -> TwoLevels:  # fmt: skip
+    """Return, for each cell, the probability that a program's summed count is at its other level.
+
+    Parameters
+    ----------
+    data
+        Counts of the program and what is expected of each cell.
+    fold, bounds
+        Start and limits of the ratio of the two levels, all below or all above 1. The start is
+        also the ratio with which unsupported programs are judged.
+    induced
+        Whether ``usual`` cells have the usual level by definition. Lines without such cells are
+        not judged: their posterior is one half.
+    rare
+        Whether the usual level is the more frequent one by definition.
+
+    Notes
+    -----
+    Negative binomial counts, fitted by expectation maximization: usual level and spread between
+    cells per line, shift and share per batch, one fold. The likelihood is averaged over the shares
+    (beta prior around a common share, which is averaged over, too) and over the folds near the best
+    one; so is the posterior. A second level is supported if that average exceeds the likelihood
+    of one level, at a fold inside its bounds. The posterior is averaged over two levels and one by
+    these likelihoods. Of one level it is that with the upper limit of the share's 95 % interval
+    (profile likelihood, at the fold halfway between ``fold`` and its weakest bound), so that cells
+    too shallow to tell keep an open posterior. Unsupported, no cell has a posterior above 0.7.
+    """
+    known = np.bincount(data.line[data.usual], minlength=data.line.max() + 1) > 0
+    judged = known[data.line] if induced else np.ones(data.x.size, dtype=bool)
+    sizes = (int(data.line.max()) + 1, int(data.batch.max()) + 1)
+    fit = LevelFit(data, sizes, induced, rare)
+    if not judged.any():
+        state = fit.run(1.0, (1.0, 1.0))
+        return fit.result(np.full(data.x.size, _UNDECIDED), state, judged, found=False)
+    learn = LevelFit(_sample(data.take(judged)), sizes, induced, rare)
+    one = learn.run(1.0, (1.0, 1.0))
+    two = learn.run(fold, bounds)
+    # A ratio held up by its bound is that of a weaker difference than the program's.
+    least = min(bounds, key=lambda bound: abs(np.log(bound)))
+    possible = not np.isclose(two.fold, least, rtol=1e-6) and not (rare and learn.at_cap(two))
+    # Halfway between the program's change and the least that would count as one.
+    posterior = fit.upper_limit(replace(one, fold=float(np.sqrt(fold * least))))
+    supported = False
+    if possible:
+        evidence, other = _averaged(fit, learn, two, bounds)
+        gain = evidence - learn.log_likelihood_off(one)
+        supported, trust = gain > 0, float(special.expit(gain))
+        posterior = trust * other + (1 - trust) * posterior
+    if not supported:
+        posterior = np.minimum(posterior, _UNSUPPORTED)
+    posterior[~judged] = _UNDECIDED
+    return fit.result(posterior, two if supported else one, judged, found=supported)
+
+
+def _averaged(
+    fit: LevelFit, learn: LevelFit, best: LevelState, bounds: tuple[float, float]
+) -> tuple[float, Floats]:
+    """Log likelihood and posterior over the ratios that the counts leave possible.
+
+    Shallow cells fix the share and the ratio badly: few far cells look like many near ones.
+    """
+    likelihood, posterior = [], []
+
+    def look(state: LevelState) -> None:
+        value, share = level_evidence(learn, state)
+        likelihood.append(value)
+        posterior.append(fit.posterior(replace(state, share=share)))
+
+    look(best)
+    for step in _STEPS:
+        for factor in step:
+            ratio = float(np.clip(best.fold**factor, *bounds))
+            look(learn.run(ratio, (ratio, ratio), start=replace(best, fold=ratio)))
+        if max(likelihood[-2:]) < max(likelihood) + _NEGLIGIBLE:
+            break
+    weight = special.softmax(likelihood)
+    # All ratios inside the bounds were as likely before.
+    width = _STEP_WIDTH * abs(np.log(best.fold) / np.log(bounds[1] / bounds[0]))
+    mean = sum(w * p for w, p in zip(weight, posterior, strict=True))
+    return float(special.logsumexp(likelihood) + np.log(width)), np.asarray(mean)
+
+
+def _sample(data: ProgramCounts) -> ProgramCounts:
+    """Return at most so many cells, the same ones in any order of the cells."""
+    if data.x.size <= _LEARN_FROM:
+        return data
+    order = np.lexsort((data.x, data.expected, data.batch))
+    return data.take(order[np.linspace(0, data.x.size - 1, _LEARN_FROM).astype(np.int64)])

@@ -1,0 +1,3 @@
+"""Sums and moments of groups of cells."""
+
+from __future__ import annotations

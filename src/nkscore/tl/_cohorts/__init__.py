@@ -1,0 +1,3 @@
+"""Scores and outcomes of patients."""
+
+from __future__ import annotations

@@ -1,0 +1,221 @@
+"""Whether patients with a higher score live longer or shorter."""
+
+from __future__ import annotations
+
+import logging
+import warnings
+from typing import Any
+
+import numpy as np
+import pandas as pd
+from scipy import stats as scipy_stats
+
+from nkscore._checks import check_confidence
+from nkscore.errors import DesignError, NkscoreWarning
+from nkscore.stats import complete_blocks, cox_regression
+from nkscore.tl._cohorts._follow_up import follow_up
+from nkscore.tl._cohorts._tables import checked_scores, refuse_constant, with_samples
+
+_LOG = logging.getLogger("nkscore")
+
+
+def cohort_survival(
+    scores: pd.DataFrame,
+    time: pd.Series,
+    event: pd.Series,
+    *,
+    adjust_for: pd.DataFrame | pd.Series | None = None,
+    truncate: float | None = None,
+    min_events: int = 5,
+    confidence: float = 0.95,
+    small_sample: bool = True,
+) -> pd.DataFrame:
+    """Fit a Cox model of survival for each score, alone and next to what is known of the patients.
+
+    Parameters
+    ----------
+    scores
+        Patients × features, for example of :func:`project_cohort`.
+    time
+        Time to death or to the end of follow-up, from zero, in a unit of yours; matched by index.
+    event
+        Whether it ended in death: true and false, or 1 and 0.
+    adjust_for
+        Covariates that each model also holds (age, stage, subtype); text becomes one yes or no per
+        level but the first. Patients that lack one are left out of the adjusted models.
+    truncate
+        End all follow-up at this time, in units of ``time``: later deaths count as alive. Dufva,
+        Gandolfi et al. 2023 took 1825 days.
+    min_events
+        Fewest deaths for a model, beyond one for each covariate.
+    confidence
+        Coverage of the intervals, 0 to 1.
+    small_sample
+        Whether ``se`` of adjusted models holds the price of the covariates: with d deaths and k
+        covariates it is that of the partial likelihood times the root of d / (d - k). ``False``
+        gives the numbers of R's ``coxph`` and of lifelines, whose p-values are too small where
+        deaths are few. Univariable models are the same either way.
+
+    Returns
+    -------
+    One row per model and feature, sorted by p-value: ``model`` (``univariable``, ``adjusted``),
+    ``feature``, ``log_hr`` (natural logarithm of the ratio of hazards per standard deviation),
+    ``se``, ``ci_low``, ``ci_high`` (of ``log_hr``), ``hazard_ratio``, ``hr_low``, ``hr_high``,
+    ``z``, ``p_value`` (Wald), ``q_value`` (Benjamini-Hochberg within a model), ``ph_p_value``
+    (small where hazards are not proportional), ``n``, ``n_events``.
+    Features without an estimate are named in a warning and in ``attrs["left_out"]``.
+
+    Raises
+    ------
+    DesignError
+        If a sample is repeated, tables share no sample, a feature is constant, fewer than
+        ``min_events`` patients died, or covariates determine each other.
+    WrongScaleError
+        If a time is negative or no number, or ``event`` is neither yes-or-no nor 0 and 1.
+
+    Notes
+    -----
+    Ties by Efron's method; proportional hazards by the correlation of scaled Schoenfeld residuals
+    with the rank of the time of death (Grambsch and Therneau 1994, doi 10.1093/biomet/81.3.515).
+    A score that differs between subtypes carries the subtypes' prognosis: compare with
+    ``adjust_for``. Numbers equal statsmodels' ``PHReg`` and lifelines (adjusted models: with
+    ``small_sample=False``). ``docs/cohorts.md`` has the calibration of both.
+
+    Examples
+    --------
+    >>> import numpy as np, pandas as pd
+    >>> import nkscore as nk
+    >>> rng = np.random.default_rng(0)
+    >>> patients = [f"P{i}" for i in range(80)]
+    >>> scores = pd.DataFrame({"dormant_like": rng.normal(size=80)}, index=patients)
+    >>> time = pd.Series(rng.exponential(np.exp(-scores["dormant_like"])), index=patients)
+    >>> made = nk.tl.cohort_survival(scores, time, pd.Series(True, index=patients))
+    >>> bool(made["hazard_ratio"].iloc[0] > 2), made["n_events"].tolist()
+    (True, [80])
+    """
+    check_confidence(confidence)
+    table = checked_scores(scores)
+    follow = follow_up(table.index, time, event, truncate)
+    table = table.loc[follow.index]
+    _enough_deaths(follow, min_events)
+    refuse_constant(table)
+    options: dict[str, Any] = {"min_events": min_events, "small_sample": small_sample}
+    parts = [_models(table, follow, None, "univariable", confidence, **options)]
+    if adjust_for is not None:
+        covariates = _covariates(adjust_for, table.index)
+        table, follow = table.loc[covariates.index], follow.loc[covariates.index]
+        _enough_deaths(follow, min_events, covariates.shape[1])
+        refuse_constant(table)
+        values = covariates.to_numpy()
+        parts.append(_models(table, follow, values, "adjusted", confidence, **options))
+    made = pd.concat(parts, ignore_index=True)
+    left_out = [
+        f"{model}: {feature}"
+        for model, feature in made.loc[made["log_hr"].isna(), ["model", "feature"]].to_numpy()
+    ]
+    if left_out:
+        warnings.warn(
+            f"{len(left_out)} of {len(made)} models have no estimate, for lack of deaths, because "
+            "covariates say the same or because the feature tells the dead from the living without "
+            f"error ({', '.join(left_out[:3])}{', ...' if len(left_out) > 3 else ''}); see "
+            "attrs['left_out'].",
+            NkscoreWarning,
+            stacklevel=2,
+        )
+    made = made[made["log_hr"].notna()].reset_index(drop=True)
+    made.attrs["left_out"] = left_out
+    return made
+
+
+def _enough_deaths(follow: pd.DataFrame, min_events: int, n_covariates: int = 0) -> None:
+    deaths = int(follow["event"].sum()) if len(follow) else 0
+    least = max(1, min_events) + n_covariates
+    if deaths < least:
+        spent = f" for {n_covariates} covariates" if n_covariates else ""
+        msg = (
+            f"{deaths} of {len(follow)} patients died within follow-up; at least {least} deaths "
+            f"are needed{spent}. Check the coding of event and truncate"
+            f"{', or adjust for less' if n_covariates else ''}."
+        )
+        raise DesignError(msg)
+
+
+def _covariates(adjust_for: pd.DataFrame | pd.Series, samples: pd.Index[Any]) -> pd.DataFrame:
+    """Return complete covariates as numbers, none of which the others determine."""
+    given = adjust_for.to_frame("group") if isinstance(adjust_for, pd.Series) else adjust_for
+    given = with_samples(given, samples, "adjust_for")
+    known = given.notna().all(axis=1)
+    if not known.any():
+        msg = f"No patient has all of the covariates {', '.join(map(str, given.columns))}. Fill "
+        raise DesignError(f"{msg}them in, or leave out what is mostly missing.")
+    lost = len(samples) - int(known.sum())
+    if lost:
+        _LOG.warning("%d of %d patients lack a covariate; adjusted models are without them",
+                     lost, len(samples))  # fmt: skip
+    parts = []
+    for name in given.columns:
+        column = given.loc[known, name]
+        if pd.api.types.is_numeric_dtype(column):
+            parts.append(column.astype("float64").rename(str(name)))
+        else:
+            parts.append(
+                pd.get_dummies(column.astype(object).astype(str), prefix=str(name), drop_first=True)
+            )
+    wide = pd.concat(parts, axis=1).astype("float64")
+    centered = wide.to_numpy() - wide.to_numpy().mean(axis=0)
+    scale = centered.std(axis=0)
+    constant = given.loc[known].nunique().min() < 2
+    if (
+        constant
+        or not (scale > 0).all()
+        or np.linalg.matrix_rank(centered / scale, tol=1e-7) < wide.shape[1]
+    ):
+        msg = (
+            f"The covariates ({', '.join(map(str, given.columns))}) are constant or determine each "
+            f"other in the {len(wide)} patients at hand. Leave one of them out."
+        )
+        raise DesignError(msg)
+    return wide
+
+
+def _models(
+    table: pd.DataFrame, follow: pd.DataFrame, adjust: Any, model: str, confidence: float, *,
+    min_events: int, small_sample: bool,
+) -> pd.DataFrame:  # fmt: skip
+    values = table.to_numpy()
+    n_covariates = 0 if adjust is None else adjust.shape[1]
+    time, event = follow["time"].to_numpy(), follow["event"].to_numpy() > 0
+    made = np.full((5, values.shape[1]), np.nan)
+    for rows, columns in complete_blocks(values):
+        deaths = int(event[rows].sum())
+        made[3, columns], made[4, columns] = len(rows), deaths
+        if deaths < max(1, min_events) + n_covariates:
+            continue
+        part = values[np.ix_(rows, columns)]
+        spread = part.std(axis=0, ddof=1)
+        fit = cox_regression(
+            part, time[rows], event[rows], None if adjust is None else adjust[rows]
+        )
+        # Fitted to the deaths at hand, covariates explain some of their order by chance, and the
+        # information that is left looks larger than it is.
+        price = np.sqrt(deaths / (deaths - n_covariates)) if small_sample else 1.0
+        made[:3, columns] = fit.log_hazard * spread, price * fit.se * spread, fit.ph_p_value
+    effect, error = made[0], made[1]
+    margin = error * scipy_stats.norm.ppf(0.5 + confidence / 2)
+    p = 2 * scipy_stats.norm.sf(np.abs(effect / error))
+    q = np.full(len(p), np.nan)
+    if np.isfinite(p).any():
+        q[np.isfinite(p)] = scipy_stats.false_discovery_control(p[np.isfinite(p)])
+    result = pd.DataFrame(
+        {
+            "model": model,
+            "feature": table.columns.astype(str).to_numpy(dtype=object),
+            "log_hr": effect, "se": error,
+            "ci_low": effect - margin, "ci_high": effect + margin,
+            "hazard_ratio": np.exp(effect),
+            "hr_low": np.exp(effect - margin), "hr_high": np.exp(effect + margin),
+            "z": effect / error, "p_value": p, "q_value": q, "ph_p_value": made[2],
+            "n": made[3].astype(np.int64), "n_events": made[4].astype(np.int64),
+        }
+    )  # fmt: skip
+    return result.sort_values(["p_value", "feature"])

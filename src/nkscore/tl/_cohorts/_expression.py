@@ -1,0 +1,188 @@
+"""Expression of a cohort as samples × genes, with its scale found out."""
+
+from __future__ import annotations
+
+import logging
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import pandas as pd
+from scipy import sparse
+
+from nkscore import schema
+from nkscore._checks import names_of
+from nkscore._samples._cells import passed_qc
+from nkscore._samples._sums import count_sums
+from nkscore.errors import DesignError, GeneCoverageError, MissingKeyError, WrongScaleError
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from anndata import AnnData
+
+_LOG = logging.getLogger("nkscore")
+SCALES = ("auto", "counts", "linear", "log")
+#: Logarithms of counts, TPM and intensities end below it.
+_LARGEST_LOG = 50.0
+
+
+@dataclass(frozen=True, slots=True)
+class Expression:
+    """Finite values, samples × genes, and what they are: ``counts``, ``linear`` or ``log``."""
+
+    samples: pd.Index[Any]
+    genes: pd.Index[Any]
+    values: np.ndarray[Any, np.dtype[np.float64]]
+    scale: str
+
+    def logs(self) -> np.ndarray[Any, np.dtype[np.float64]]:
+        """Return logarithms from zero: of counts per million, of linear values, or as they are."""
+        if self.scale == "counts":
+            total = self.values.sum(axis=1, keepdims=True)
+            return np.asarray(np.log2(1 + 1e6 * self.values / np.where(total > 0, total, 1.0)))
+        if self.scale == "linear":
+            return np.asarray(np.log2(1 + self.values))
+        return np.asarray(self.values - min(0.0, float(self.values.min(initial=0.0))))
+
+
+def sample_expression(
+    data: pd.DataFrame | AnnData,
+    *,
+    scale: str,
+    by: str | Sequence[str] | None,
+    compartment: str | None,
+    min_cells: int,
+) -> Expression:
+    """Bring a table, or cells summed by patient, to samples × genes."""
+    if scale not in SCALES:
+        msg = f"scale={scale!r}; one of {', '.join(SCALES)} is needed."
+        raise ValueError(msg)
+    if isinstance(data, pd.DataFrame):
+        samples, genes, values = data.index, data.columns.astype(str), _numbers(data)
+    elif by is None:
+        schema.check_var_names(data)
+        samples, genes = data.obs_names, data.var_names
+        values = _dense(data.layers.get(schema.COUNTS, data.X))
+    else:
+        schema.check_var_names(data)
+        genes = data.var_names
+        samples, values = _summed(data, by, compartment, min_cells=min_cells)
+    for axis, what in ((samples, "sample"), (genes, "gene")):
+        if axis.has_duplicates:
+            found = axis[axis.duplicated()][0]
+            msg = (
+                f"The {what} {found!r} stands {int((axis == found).sum())} times in the "
+                f"expression; each {what} must stand once. Sum, average or rename the repeats."
+            )
+            raise (DesignError if what == "sample" else GeneCoverageError)(msg)
+    _check_values(values, samples, genes)
+    return Expression(samples, genes, values, _scale(values, scale, genes))
+
+
+def _numbers(table: pd.DataFrame) -> Any:
+    kinds = zip(table.columns, table.dtypes, strict=True)
+    text = [(name, kind) for name, kind in kinds if not pd.api.types.is_numeric_dtype(kind)]
+    if text:
+        msg = (
+            f"Column {text[0][0]!r} of the expression holds {text[0][1]} values; numbers "
+            "are needed, samples in rows and genes in columns. Move annotations to the index."
+        )
+        raise WrongScaleError(msg)
+    return table.to_numpy(dtype=float)
+
+
+def _dense(matrix: Any) -> Any:
+    if matrix is None:
+        msg = "The AnnData holds neither layers['counts'] nor X. Load expression first."
+        raise MissingKeyError(msg)
+    return np.asarray(matrix.toarray() if sparse.issparse(matrix) else matrix, dtype=float)
+
+
+def _summed(
+    adata: AnnData, by: str | Sequence[str], compartment: str | None, *, min_cells: int
+) -> tuple[pd.Index[Any], Any]:
+    columns = names_of(by)
+    if not columns:
+        msg = "by names no column. Name those that tell patients apart, or give by=None."
+        raise DesignError(msg)
+    schema.require(adata, "obs", columns, "io.read_coculture")
+    schema.require(adata, "layers", [schema.COUNTS], "io.read_coculture")
+    inside = adata.obs[columns].notna().all(axis=1).to_numpy()
+    if compartment is not None:
+        schema.require(adata, "obs", [schema.COMPARTMENT], "pp.compartments")
+        inside = inside & (adata.obs[schema.COMPARTMENT] == compartment).to_numpy()
+    inside = inside & passed_qc(adata)
+    text = adata.obs.loc[inside, columns].astype(object).astype(str)
+    names = text[columns[0]].str.cat(text[columns[1:]], sep=" | ")
+    number, levels = pd.factorize(names.to_numpy(dtype=object), sort=True)
+    enough = np.bincount(number, minlength=len(levels)) >= min_cells
+    if not enough.any():
+        msg = (
+            f"None of {len(levels)} patients (by {', '.join(columns)}) has {min_cells} cells. "
+            "Lower min_cells, or check by= and compartment=."
+        )
+        raise DesignError(msg)
+    if not enough.all():
+        _LOG.warning(
+            "%d of %d patients have fewer than %d cells and are left out: %s",
+            int((~enough).sum()), len(levels), min_cells, ", ".join(levels[~enough][:10]),
+        )  # fmt: skip
+    codes = np.full(adata.n_obs, -1, dtype=np.int64)
+    codes[inside] = np.where(enough, np.cumsum(enough) - 1, -1)[number]
+    where = f"layers[{schema.COUNTS!r}]"
+    sums = count_sums(adata.layers[schema.COUNTS], codes, int(enough.sum()), where=where)
+    return pd.Index(levels[enough], dtype=object), sums.sums
+
+
+def _check_values(values: Any, samples: pd.Index[Any], genes: pd.Index[Any]) -> None:
+    if 0 in values.shape:
+        msg = f"The expression has {values.shape[0]} samples and {values.shape[1]} genes."
+        raise DesignError(f"{msg} At least one of each is needed: check the filters before.")
+    bad = ~np.isfinite(values)
+    if bad.any():
+        row, column = np.argwhere(bad)[0]
+        msg = (
+            f"The expression holds {int(bad.sum())} values that are missing or infinite, first in "
+            f"sample {samples[row]!r}, gene {genes[column]!r}; ranks within a sample need all of "
+            "them. Drop such genes (.dropna(axis=1)) or fill them where they arose."
+        )
+        raise WrongScaleError(msg)
+
+
+def _scale(values: Any, asked: str, genes: pd.Index[Any]) -> str:
+    low, high = float(values.min()), float(values.max())
+    if asked in {"counts", "linear"} and low < 0:
+        msg = (
+            f"The expression goes down to {low:g}, which scale={asked!r} cannot. Give "
+            "scale='log' for logarithms."
+        )
+        raise WrongScaleError(msg)
+    if asked == "log" and high > _LARGEST_LOG:
+        msg = (
+            f"The expression goes up to {high:g}, which logarithms do not. Give scale='linear' or "
+            "scale='counts', or let it be found out (scale='auto')."
+        )
+        raise WrongScaleError(msg)
+    if low < 0 and len(values) >= 3:
+        _refuse_standardized(values, genes)
+    if asked != "auto":
+        return asked
+    if low < 0 or high <= _LARGEST_LOG:
+        return "log"
+    return "counts" if (values == np.rint(values)).all() else "linear"
+
+
+def _refuse_standardized(values: Any, genes: pd.Index[Any]) -> None:
+    spread = values.std(axis=0)
+    varying = spread > 0
+    if not varying.any():
+        return
+    centered = np.abs(values.mean(axis=0)[varying]) < 1e-3 * spread[varying]
+    if centered.mean() > 0.9:
+        msg = (
+            f"{int(centered.sum())} of {len(genes)} genes have a mean of 0 over the samples: the "
+            "expression was centered gene by gene, which takes away the order of the genes within "
+            "a sample that is needed here. Give counts, TPM or their logarithms."
+        )
+        raise WrongScaleError(msg)

@@ -1,0 +1,73 @@
+"""Time and end of follow-up of patients, checked."""
+
+from __future__ import annotations
+
+import logging
+from typing import Any
+
+import numpy as np
+import pandas as pd
+
+from nkscore.errors import WrongScaleError
+from nkscore.tl._cohorts._tables import with_samples
+
+_LOG = logging.getLogger("nkscore")
+
+
+def follow_up(
+    samples: pd.Index[Any], time: pd.Series, event: pd.Series, truncate: float | None
+) -> pd.DataFrame:
+    """Return ``time`` and ``event`` of the patients for which both are known."""
+    times, events = with_samples(time, samples, "time"), with_samples(event, samples, "event")
+    shared = times.index.intersection(events.index, sort=False)
+    types = pd.api.types
+    if any(is_kind(times.dtype) for is_kind in (
+        types.is_datetime64_any_dtype, types.is_timedelta64_dtype, types.is_bool_dtype
+    )):  # fmt: skip
+        msg = (
+            f"time holds {times.dtype} values; numbers are needed, from diagnosis or treatment to "
+            "the end of follow-up, such as (last_seen - diagnosed).dt.days."
+        )
+        raise WrongScaleError(msg)
+    numbers = pd.to_numeric(times.loc[shared], errors="coerce").astype("float64")
+    unread = numbers.isna() & times.loc[shared].notna()
+    bad = (unread | (numbers < 0) | np.isinf(numbers)).to_numpy()
+    if bad.any():
+        name = shared[bad][0]
+        msg = (
+            f"The time of {int(bad.sum())} patients is negative or no number, first {name!r} with "
+            f"{times.loc[name]!r}. Time from diagnosis or treatment on, of 0 or more, is needed: "
+            "correct the dates, or leave these patients out."
+        )
+        raise WrongScaleError(msg)
+    follow = pd.DataFrame({"time": numbers, "event": _yes_no(events.loc[shared])})
+    known = follow.notna().all(axis=1)
+    if len(samples) > int(known.sum()):
+        _LOG.warning(
+            "%d of %d patients have no time or no event and are left out",
+            len(samples) - int(known.sum()), len(samples),
+        )  # fmt: skip
+    follow = follow[known]
+    if truncate is not None:
+        if not truncate > 0:
+            msg = f"truncate={truncate}; a time above 0 is needed."
+            raise WrongScaleError(msg)
+        later = follow["time"] > truncate
+        follow = follow.assign(
+            time=follow["time"].where(~later, truncate), event=follow["event"].where(~later, 0.0)
+        )
+    return follow
+
+
+def _yes_no(event: pd.Series) -> pd.Series:
+    numbers = pd.to_numeric(event, errors="coerce").astype("float64")
+    wrong = (numbers.isna() & event.notna()) | ~(numbers.isna() | numbers.isin([0.0, 1.0]))
+    if wrong.any():
+        found = ", ".join(sorted({repr(v) for v in event[wrong].tolist()})[:4])
+        msg = (
+            f"event holds {found}; true and false, or 1 (died) and 0 (alive at the end of "
+            "follow-up), are needed. Translate the coding of the table, for example "
+            ".map({'Dead': True, 'Alive': False})."
+        )
+        raise WrongScaleError(msg)
+    return numbers

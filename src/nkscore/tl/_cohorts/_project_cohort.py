@@ -1,0 +1,219 @@
+"""Signatures of the co-cultures read in patients, bulk or single-cell."""
+
+from __future__ import annotations
+
+import warnings
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import pandas as pd
+from scipy import stats as scipy_stats
+
+from nkscore import schema, signatures
+from nkscore.errors import GeneCoverageError, NkscoreWarning
+from nkscore.scoring import gene_sets, get_scorer, run
+from nkscore.signatures import Signature
+from nkscore.tl._cohorts._expression import sample_expression
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from anndata import AnnData
+
+    from nkscore.tl._cohorts._expression import Expression
+
+#: Ligands of checkpoint receptors of NK cells: PD-1, TIGIT with CD96 and PVRIG, NKG2A, TIM-3,
+#: LAG-3. Each pair stands in signatures.ligand_receptor() with its resources.
+_CHECKPOINT = ("CD274", "PDCD1LG2", "NECTIN2", "PVR", "HLA-E", "LGALS9", "FGL1")
+_NAMED = {
+    "core_response": "DUFVA2023_CORE_NK_RESPONSE_NO_AMBIENT",
+    "mhc_i_presentation": "REACTOME_MHC_I_FOLDING_ASSEMBLY_PEPTIDE_LOADING",
+    "mhc_ii": "DUFVA2023_TARGET_MHC_II",
+    "ifn_gamma_response": "HALLMARK_INTERFERON_GAMMA_RESPONSE",
+    "ifn_alpha_response": "HALLMARK_INTERFERON_ALPHA_RESPONSE",
+    "tnf_nfkb": "HALLMARK_TNFA_SIGNALING_VIA_NFKB",
+    "inflammatory_response": "HALLMARK_INFLAMMATORY_RESPONSE",
+}
+
+
+def project_cohort(
+    expression: pd.DataFrame | AnnData,
+    *,
+    gene_signatures: Any = None,
+    method: str = "rank_auc",
+    scale: str = "auto",
+    by: str | Sequence[str] | None = schema.SAMPLE,
+    compartment: str | None = None,
+    min_cells: int = 20,
+    min_coverage: float = 0.5,
+    **options: Any,
+) -> pd.DataFrame:
+    """Score the signatures of the co-cultures in the samples of patients.
+
+    Each sample is scored by itself, by the ranks of its genes, so that neither the other samples
+    of the cohort nor the scale of the values matter.
+
+    Reads, of an AnnData, ``layers["counts"]``, ``obs[by]`` and, where present, ``obs["qc_pass"]``.
+
+    Parameters
+    ----------
+    expression
+        Bulk: samples × genes, counts, TPM or logarithms of either. Single cells: an AnnData, whose
+        counts are summed for each patient.
+    gene_signatures
+        As in :func:`nkscore.tl.score`. Default: what residual disease is compared by, see Notes;
+        sets of it that have too few genes in the data are left out with a warning.
+    method
+        ``rank_auc``, ``aucell``, ``weighted_mean``, ``zscore`` or ``ulm`` of
+        :func:`nkscore.tl.score`. The last three read logarithms, which are made from counts (per
+        million) and linear values.
+    scale
+        ``"counts"``, ``"linear"`` (TPM, FPKM), ``"log"``, or ``"auto"``: logarithms where values
+        are negative or none is above 50, counts where all are whole. Ranks do not depend on it.
+    by
+        Columns of ``obs`` whose combinations are patients (or samples of patients); ``None`` if
+        the rows of the AnnData are samples.
+    compartment
+        Sum only cells of this ``obs["compartment"]``, usually ``"tumor"``.
+    min_cells
+        Patients with fewer cells are left out, with a log line.
+    min_coverage
+        Smallest share of a set's genes that must be in the data, 0 to 1.
+    **options
+        Options of the method; ``max_rank`` of ``rank_auc`` is the number of genes by default,
+        because bulk RNA holds most genes.
+
+    Returns
+    -------
+    float64 table, samples × signatures; ``rank_auc`` from 0 to 1, of sets with both directions up
+    less down, from -1 to 1. ``attrs`` holds ``scale``, ``method``, ``coverage`` (set to share of
+    genes found) and ``left_out``.
+
+    Raises
+    ------
+    GeneCoverageError
+        If a set asked for has too few of its genes, none of the default ones has enough, or a gene
+        is repeated.
+    WrongScaleError
+        If values are missing, no numbers, not of the ``scale`` named, or were centered gene by
+        gene.
+    DesignError
+        If a sample is repeated, or no patient has ``min_cells`` cells.
+    MissingKeyError
+        If a slot of the AnnData is absent.
+
+    Notes
+    -----
+    The default: the dormant-like program and its components
+    (:func:`nkscore.signatures.dormancy_components`), the core response without NK transcripts,
+    ``mhc_i`` (the genes of the HLA I score) and its machinery, MHC-II, answers to interferons, TNF
+    and inflammation, the ligands of each class of NK receptors, and ligands of checkpoint
+    receptors together and one by one. Unlike in ``tl.score``, genes that are absent from the data
+    are left out of a set, and both directions of a set keep their weight. In bulk, NK and other
+    immune cells of the sample add to the scores: adjust for the share of tumor cells where it is
+    known. With ``max_rank`` of all genes the score is a linear function of that of singscore
+    (Foroutan et al. 2018, doi 10.1186/s12859-018-2435-4).
+
+    Examples
+    --------
+    >>> import numpy as np, pandas as pd
+    >>> import nkscore as nk
+    >>> genes = ["B2M", "HLA-A", "HLA-B", "HLA-C", "ACTB", "MYC"]
+    >>> tpm = pd.DataFrame([[900, 80, 70, 60, 5, 4], [1, 2, 3, 4, 900, 80]], ["P1", "P2"], genes)
+    >>> scores = nk.tl.project_cohort(tpm, gene_signatures={"mhc_i": genes[:4]})
+    >>> scores["mhc_i"].round(2).tolist()
+    [1.0, 0.43]
+    """
+    data = sample_expression(
+        expression, scale=scale, by=by, compartment=compartment, min_cells=min_cells
+    )
+    if gene_signatures is None:
+        wanted, left_out = _those_with_genes(data, cohort_panel(), min_coverage)
+    else:
+        wanted, left_out = signatures.as_signatures(gene_signatures), []
+    _refuse_transposed(data, wanted)
+    match = signatures.match(data.genes, wanted, min_coverage=min_coverage)
+    scores = _scores(data, match, method, options)
+    made = pd.DataFrame(scores, index=data.samples, columns=list(wanted))
+    coverage = match.coverage.set_index("signature")["fraction"]
+    made.attrs.update(
+        scale=data.scale, method=method, left_out=left_out,
+        coverage={str(name): float(share) for name, share in coverage.items()},
+    )  # fmt: skip
+    return made
+
+
+def cohort_panel() -> dict[str, Signature]:
+    """Return the sets by which residual disease is compared."""
+    parts = signatures.dormancy_components()
+    order = ["dormant_like", *(name for name in parts if name != "dormant_like")]
+    sets = {name: parts[name] for name in order}
+    sets |= {name: signatures.get(source) for name, source in _NAMED.items()}
+    sets["mhc_i"] = Signature("mhc_i", ("HLA-A", "HLA-B", "HLA-C", "B2M"))
+    ligands = signatures.panel("nk_ligands")
+    # That set of the catalogue also holds collagens and cadherins, which other cells make.
+    sets |= {
+        name.removeprefix("NK_").lower(): found
+        for name, found in ligands.items()
+        if name != "NK_LIGANDS_CHECKPOINT"
+    }
+    sets["checkpoint_ligands"] = Signature("checkpoint_ligands", _CHECKPOINT)
+    return sets | {gene: Signature(gene, (gene,)) for gene in _CHECKPOINT}
+
+
+def _those_with_genes(
+    data: Expression, sets: dict[str, Signature], min_coverage: float
+) -> tuple[dict[str, Signature], list[str]]:
+    kept = {}
+    for name, found in sets.items():
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore", NkscoreWarning)
+            try:
+                signatures.match(data.genes, {name: found}, min_coverage=min_coverage)
+            except GeneCoverageError:
+                continue
+            kept[name] = found
+    left_out = [name for name in sets if name not in kept]
+    if left_out and kept:
+        warnings.warn(
+            f"{len(left_out)} of {len(sets)} sets have too few of their genes in the data and are "
+            f"left out: {', '.join(left_out)}; see attrs['left_out'].",
+            NkscoreWarning,
+            stacklevel=3,
+        )
+    # Where none has its genes, matching all of them says what is wrong with the names.
+    return kept or sets, left_out
+
+
+def _refuse_transposed(data: Expression, sets: dict[str, Signature]) -> None:
+    genes = {gene for found in sets.values() for gene in found.genes}
+    in_rows = sum(str(name) in genes for name in data.samples)
+    if in_rows > sum(name in genes for name in data.genes):
+        msg = (
+            f"{in_rows} genes of the signatures stand in the rows and hardly any in the columns: "
+            "samples are needed in rows and genes in columns. Give expression.T."
+        )
+        raise GeneCoverageError(msg)
+
+
+def _scores(data: Expression, match: Any, method: str, options: dict[str, Any]) -> Any:
+    scorer = get_scorer(method)
+    if method == "module_score":
+        msg = "method='module_score' depends on the other samples; 'rank_auc' is usual in bulk."
+        raise ValueError(msg)
+    up, down = list(match.up.values()), list(match.down.values())
+    n_genes, nothing = len(data.genes), np.zeros(0, dtype=np.int64)
+    if not scorer.rank_based:
+        sizes = [(len(one), len(two)) for one, two in zip(up, down, strict=True)]
+        sets = gene_sets(up, down, n_genes=n_genes, sizes=sizes)
+        return run(scorer, data.logs(), sets, **options)
+    if method == "rank_auc":
+        options = {"max_rank": n_genes, **options}
+    # Ranks are exact for every scale; the least value of a sample counts as not expressed.
+    ranks = scipy_stats.rankdata(data.values, method="dense", axis=1) - 1.0
+    parts = [*up, *down]
+    sets = gene_sets(
+        parts, [nothing] * len(parts), n_genes=n_genes, sizes=[(len(p), 0) for p in parts]
+    )
+    made = run(scorer, ranks, sets, **options)
+    return made[:, : len(up)] - made[:, len(up) :]

@@ -1,0 +1,205 @@
+"""Which states the cells of each sample are in, and how the interaction shifts them."""
+
+from __future__ import annotations
+
+import logging
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import pandas as pd
+
+from nkscore import schema
+from nkscore._checks import check_confidence
+from nkscore.errors import DesignError
+from nkscore.tl._composition._compare_fractions import compare_states, with_intervals
+from nkscore.tl._composition._state_counts import StateCounts, state_counts
+
+if TYPE_CHECKING:
+    from anndata import AnnData
+
+_LOG = logging.getLogger("nkscore")
+_DESCRIBED = (
+    schema.TUMOR, schema.LINEAGE, schema.NK_DONOR, schema.CONDITION, schema.TIME_H,
+)  # fmt: skip
+#: Tumor states that no monoculture cell has, because they are defined against the monoculture.
+_BY_DEFINITION = ("ifn_gamma_response",)
+_REST = "baseline"
+
+
+def state_fractions(
+    adata: AnnData, state: str = schema.NK_STATE, *, min_cells: int = 10
+) -> pd.DataFrame:
+    """Count the states of each sample.
+
+    Parameters
+    ----------
+    adata
+        Cells × genes.
+    state
+        Column of ``obs`` with states, ``"nk_state"`` or ``"tumor_state"``, or a categorical column
+        of your own; of the latter the cells of all compartments are counted that have a value.
+    min_cells
+        Samples with fewer such cells are left out.
+
+    Returns
+    -------
+    One row per sample × state (all states, also those with no cell), with columns ``sample``,
+    ``tumor``, ``lineage``, ``nk_donor``, ``condition``, ``time_h`` (as far as ``obs`` has them),
+    ``state``, ``n_cells``, ``n_total`` (cells of all states in the sample) and ``fraction``.
+
+    Raises
+    ------
+    MissingKeyError
+        If the states were not called.
+    DesignError
+        If no sample has enough cells.
+
+    Examples
+    --------
+    >>> import nkscore as nk
+    >>> adata = nk.datasets.simulate_coculture(n_cells_per_sample=40, rng=0)
+    >>> nk.datasets.use_truth(adata)
+    >>> nk.tl.nk_states(adata)
+    >>> table = nk.tl.state_fractions(adata, "nk_state")
+    >>> bool(np.isclose(table.groupby("sample")["fraction"].sum(), 1).all())
+    True
+    """
+    described = [c for c in _DESCRIBED if c in adata.obs]
+    found = state_counts(adata, state, columns=described, min_cells=min_cells)
+    counts = found.counts
+    long = found.table.rename(columns={"n_cells": "n_total"})
+    long = long.loc[long.index.repeat(counts.shape[1])].reset_index(drop=True)
+    long["state"] = pd.Categorical(
+        np.tile(counts.columns, len(found.table)), categories=list(counts.columns)
+    )
+    long["n_cells"] = counts.to_numpy().ravel()
+    long["fraction"] = long["n_cells"] / long["n_total"]
+    order = ["sample", *described, "state", "n_cells", "n_total", "fraction"]
+    return long[order]
+
+
+def state_shift(
+    adata: AnnData | pd.DataFrame,
+    state: str = schema.NK_STATE,
+    *,
+    treated: Any = schema.COCULTURE,
+    control: Any = None,
+    by: str | None = schema.TUMOR,
+    replicate: str = schema.NK_DONOR,
+    condition: str = schema.CONDITION,
+    include_unassigned: bool = False,
+    min_cells: int = 20,
+    confidence: float = 0.95,
+) -> pd.DataFrame:
+    """Test for each line whether a state is more or less frequent than in the control.
+
+    The logit of each sample's fraction enters one linear model over all lines. A sample weighs by
+    its binomial variance plus a variance between samples, so that large samples do not pass for
+    sure ones; residual variances are shared between states and never below that sum. Samples are
+    the replicates, and donors measured in both arms are matched.
+
+    Parameters
+    ----------
+    adata
+        Cells × genes; or a table of counts with one row per sample × state and the columns
+        ``sample``, ``state``, ``n_cells``, ``by``, ``replicate`` and ``condition``, as
+        :func:`state_fractions` returns. States without a row have no cell.
+    state
+        Column of ``obs``: ``"nk_state"`` (control ``nk_mono`` by default), ``"tumor_state"``
+        (control ``tumor_mono``) or a categorical column of your own, of which the cells of all
+        compartments count that have a value. With a table, says only which default control is
+        meant.
+    treated, control
+        Levels of ``condition``. A list of treated levels gives a time or dose course: each is
+        compared with the control, for example ``condition="time_h", treated=[6, 24], control=0``.
+    by, replicate, condition
+        Columns that hold lines, replicates and conditions. ``by=None``: all samples are one line.
+    include_unassigned
+        Whether ``unassigned`` is one of the states, so that fractions are of all cells; by default
+        they are of the cells with a called state, which depends less on sequencing depth.
+    min_cells
+        Samples with fewer such cells are left out.
+    confidence
+        Coverage of the intervals, 0 to 1.
+
+    Returns
+    -------
+    One row per treated level × line × state with columns ``tumor``, ``state``, ``treated`` (the
+    level), ``fraction_treated``, ``fraction_control`` (means over samples), ``log_odds_ratio``
+    (natural logarithm), ``se``, ``ci_low``, ``ci_high``, ``t``, ``p_value``, ``q_value``
+    (Benjamini-Hochberg over all rows), ``n_samples_treated``, ``n_samples_control``,
+    ``df_residual``. States without any cell in either arm are not listed.
+
+    Raises
+    ------
+    DesignError
+        If an arm is empty, no treated level is named, there is no replicate, or only one state is
+        left.
+    MissingKeyError
+        If the states were not called, or the table lacks a column.
+    WrongScaleError
+        If the table's ``n_cells`` are not counts.
+    ValueError
+        If ``confidence`` is not between 0 and 1.
+
+    Notes
+    -----
+    The idea of propeller (Phipson et al. 2022, doi 10.1093/bioinformatics/btac582), with half a
+    cell added to each side of the logit, and the spread between samples allowed to grow toward
+    rare states as far as the data ask (between a logistic normal and a Dirichlet-multinomial).
+    The tumor state ``ifn_gamma_response`` is defined as raised above the monoculture, so its
+    difference from the monoculture is no finding: those cells then count as ``baseline``.
+
+    Examples
+    --------
+    >>> import nkscore as nk
+    >>> adata = nk.datasets.simulate_coculture(n_cells_per_sample=60, rng=0)
+    >>> nk.datasets.use_truth(adata)
+    >>> nk.tl.nk_states(adata)
+    >>> shift = nk.tl.state_shift(adata, "nk_state")
+    >>> sorted(shift["state"].unique())
+    ['activated', 'adaptive', 'cytokine', 'resting', 'type_i_ifn']
+    >>> again = nk.tl.state_shift(nk.tl.state_fractions(adata))
+    >>> bool(np.allclose(again["p_value"], shift["p_value"]))
+    True
+    """
+    check_confidence(confidence)
+    if control is None:
+        control = schema.TUMOR_MONO if state == schema.TUMOR_STATE else schema.NK_MONO
+    columns = [c for c in (by, replicate, condition) if c is not None]
+    found = state_counts(
+        adata, state, columns=columns, min_cells=min_cells, called=not include_unassigned
+    )
+    if state == schema.TUMOR_STATE and control == schema.TUMOR_MONO:
+        found = _without_circular(found)
+    by = by or "_all"
+    if by == "_all":
+        found = StateCounts(found.table.assign(_all="all"), found.counts)
+    levels = list(treated) if pd.api.types.is_list_like(treated) else [treated]
+    if not levels:
+        msg = "treated names no level; at least one is needed, such as 'coculture'."
+        raise DesignError(msg)
+    parts = []
+    for level in levels:
+        both = found.arms(treated=level, control=control, by=by, column=condition)
+        part = compare_states(both, by=by, replicate=replicate)
+        part.insert(2, "treated", str(level))
+        parts.append(part)
+    return with_intervals(pd.concat(parts, ignore_index=True), confidence)
+
+
+def _without_circular(found: StateCounts) -> StateCounts:
+    """Count cells of states that monocultures lack by definition as the state they would have."""
+    circular = [name for name in _BY_DEFINITION if name in found.counts]
+    if not circular or not found.counts[circular].to_numpy().any():
+        return StateCounts(found.table, found.counts.drop(columns=circular))
+    _LOG.warning(
+        "State %s is defined against the monoculture, so comparing it with the monoculture would "
+        "be circular: its cells count as %r here. tl.interaction_response tests those genes.",
+        ", ".join(circular), _REST,
+    )  # fmt: skip
+    counts = found.counts.drop(columns=circular)
+    rest = counts.get(_REST, 0)
+    return StateCounts(
+        found.table, counts.assign(**{_REST: rest + found.counts[circular].sum(axis=1)})
+    )

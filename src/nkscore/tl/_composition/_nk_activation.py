@@ -1,0 +1,112 @@
+"""How strongly each line activates NK cells: one number per line, to order figures by."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import pandas as pd
+
+from nkscore import schema
+from nkscore._checks import check_confidence, names_of
+from nkscore.errors import DesignError
+from nkscore.tl._composition._compare_fractions import compare_states, with_intervals
+from nkscore.tl._composition._state_counts import StateCounts, state_counts
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable
+
+    from anndata import AnnData
+
+_ACTIVE, _OTHER = "active", "other"
+
+
+def nk_activation(
+    adata: AnnData | pd.DataFrame,
+    *,
+    states: str | Iterable[str] = ("activated", "type_i_ifn", "cytokine"),
+    state: str = schema.NK_STATE,
+    treated: Any = schema.COCULTURE,
+    control: Any = schema.NK_MONO,
+    by: str = schema.TUMOR,
+    replicate: str = schema.NK_DONOR,
+    condition: str = schema.CONDITION,
+    min_cells: int = 20,
+    confidence: float = 0.95,
+) -> pd.DataFrame:
+    """Order lines by the share of NK cells that they bring into activated states.
+
+    The cells of ``states`` are counted together and compared with NK cells alone as in
+    :func:`nkscore.tl.state_shift`, donor by donor where donors are in both arms.
+
+    Parameters
+    ----------
+    adata
+        Cells × genes with called NK states; or a table of counts as ``tl.state_fractions`` returns.
+    states
+        The states that count as activated; those that the data lack are passed over.
+    state
+        Column of ``obs`` with the states.
+    treated, control
+        Levels of ``condition``.
+    by, replicate, condition
+        Columns that hold lines, replicates and conditions.
+    min_cells
+        Samples with fewer called cells are left out.
+    confidence
+        Coverage of the intervals, 0 to 1.
+
+    Returns
+    -------
+    One row per line, from the most to the least activating, with columns ``tumor``, ``rank`` (1
+    activates most), ``active_treated`` and ``active_control`` (mean shares of activated cells, 0 to
+    1), ``log_odds_ratio`` (natural logarithm), ``se``, ``ci_low``, ``ci_high``, ``t``,
+    ``p_value``, ``q_value`` (Benjamini-Hochberg over lines), ``n_samples_treated``,
+    ``n_samples_control``, ``df_residual``. Intervals that overlap leave the order of two lines
+    open.
+
+    Raises
+    ------
+    DesignError
+        If no state of ``states`` is in the data, an arm is empty or there is no replicate.
+    MissingKeyError
+        If the states were not called, or the table lacks a column.
+    ValueError
+        If ``confidence`` is not between 0 and 1.
+
+    Examples
+    --------
+    >>> import nkscore as nk
+    >>> adata = nk.datasets.simulate_coculture(n_cells_per_sample=60, rng=0)
+    >>> nk.datasets.use_truth(adata)
+    >>> nk.tl.nk_states(adata)
+    >>> order = nk.tl.nk_activation(adata)["tumor"].tolist()
+    >>> order[-1]
+    '697'
+    """
+    check_confidence(confidence)
+    found = state_counts(
+        adata, state, columns=[by, replicate, condition], min_cells=min_cells, called=True
+    )
+    wanted = names_of(states)
+    active = [name for name in found.counts if str(name) in wanted]
+    if not active or len(active) == found.counts.shape[1]:
+        msg = (
+            f"Of the states {', '.join(map(str, found.counts))}, {len(active)} are in "
+            f"states={wanted!r}; at least one, and not all, must be. Name states of the data."
+        )
+        raise DesignError(msg)
+    together = found.counts[active].sum(axis=1)
+    two = pd.DataFrame({_ACTIVE: together, _OTHER: found.counts.sum(axis=1) - together})
+    both = StateCounts(found.table, two).arms(
+        treated=treated, control=control, by=by, column=condition
+    )
+    table = compare_states(both, by=by, replicate=replicate)
+    table = with_intervals(table[table["state"] == _ACTIVE].reset_index(drop=True), confidence)
+    table = table.sort_values(["log_odds_ratio", "tumor"], ascending=[False, True])
+    table = table.rename(
+        columns={"fraction_treated": "active_treated", "fraction_control": "active_control"}
+    )
+    table = table.drop(columns="state").reset_index(drop=True)
+    table.insert(1, "rank", np.arange(1, len(table) + 1))
+    return table

@@ -1,0 +1,142 @@
+"""Cells per sample and state, from cells or from a table of counts."""
+
+from __future__ import annotations
+
+import logging
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import pandas as pd
+
+from nkscore import schema
+from nkscore._samples._samples import Samples, arms, compartment_samples
+from nkscore.errors import DesignError, MissingKeyError, WrongScaleError
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from anndata import AnnData
+
+_LOG = logging.getLogger("nkscore")
+_COMPARTMENT = {schema.NK_STATE: schema.NK, schema.TUMOR_STATE: schema.TUMOR_CELLS}
+_WRITTEN_BY = {schema.NK_STATE: "tl.nk_states", schema.TUMOR_STATE: "tl.tumor_states"}
+
+
+@dataclass(frozen=True, slots=True)
+class StateCounts:
+    """``table``: one row per sample; ``counts``: samples × states, whole numbers."""
+
+    table: pd.DataFrame
+    counts: pd.DataFrame
+
+    def arms(self, *, treated: Any, control: Any, by: str, column: str) -> StateCounts:
+        """Keep the samples of two conditions; the table gets the column ``treated``."""
+        rows = np.arange(len(self.table))
+        kept = arms(
+            Samples(self.table.assign(_row=rows), rows),
+            treated=treated, control=control, by=by, column=column,
+        ).table  # fmt: skip
+        counts = self.counts.iloc[kept["_row"].to_numpy()].reset_index(drop=True)
+        return StateCounts(kept.drop(columns="_row"), counts)
+
+
+def state_counts(
+    source: AnnData | pd.DataFrame,
+    state: str,
+    *,
+    columns: Sequence[str],
+    min_cells: int,
+    called: bool = False,
+) -> StateCounts:
+    """Count the states of each sample; with ``called``, of cells with a called state only.
+
+    ``source`` is an AnnData or a table with one row per sample and state that holds ``sample``,
+    ``state``, ``n_cells`` and ``columns``. Samples with fewer than ``min_cells`` cells are left
+    out with a log line; at least one is left, else :class:`DesignError`.
+    """
+    if isinstance(source, pd.DataFrame):
+        made = _from_table(source, columns)
+    else:
+        made = _from_cells(source, state, columns)
+    if called:
+        shown = made.counts.columns != schema.UNASSIGNED
+        made = StateCounts(made.table, made.counts.loc[:, shown])
+    n_cells = made.counts.sum(axis=1).to_numpy()
+    enough = n_cells >= max(1, min_cells)
+    if not enough.any():
+        msg = (
+            f"No sample has {min_cells} cells with a called state (min_cells); the largest has "
+            f"{n_cells.max(initial=0)}. Lower min_cells, or look at why so few states were called."
+        )
+        raise DesignError(msg)
+    if not enough.all():
+        few = ", ".join(made.table.loc[~enough, schema.SAMPLE].astype(str).head(10))
+        _LOG.warning("Fewer than %d cells with a called state, left out: %s", min_cells, few)
+    table = made.table.assign(n_cells=n_cells)[enough].reset_index(drop=True)
+    return StateCounts(table, made.counts[enough].reset_index(drop=True))
+
+
+def _from_cells(adata: AnnData, state: str, columns: Sequence[str]) -> StateCounts:
+    schema.require(adata, "obs", [state], _WRITTEN_BY.get(state, "the function that calls it"))
+    samples = compartment_samples(adata, _COMPARTMENT.get(state), columns=columns, min_cells=1)
+    values = adata.obs[state]
+    levels = _levels(values)
+    code = pd.Categorical(values, categories=levels).codes
+    inside = (samples.codes >= 0) & (code >= 0)
+    flat = samples.codes[inside] * len(levels) + code[inside]
+    counts = np.bincount(flat, minlength=len(samples.table) * len(levels))
+    return StateCounts(samples.table, pd.DataFrame(counts.reshape(-1, len(levels)), columns=levels))
+
+
+def _levels(values: pd.Series) -> list[Any]:
+    if isinstance(values.dtype, pd.CategoricalDtype):
+        return list(values.cat.categories)
+    return sorted(values.dropna().unique())
+
+
+def _from_table(source: pd.DataFrame, columns: Sequence[str]) -> StateCounts:
+    needed = list(dict.fromkeys([schema.SAMPLE, "state", "n_cells", *columns]))
+    missing = [c for c in needed if c not in source]
+    if missing:
+        msg = (
+            f"The table of counts has columns {', '.join(map(str, source.columns))}; "
+            f"{', '.join(missing)} are needed too: one row per sample and state, as "
+            "tl.state_fractions returns. Rename yours, or name your columns in the options."
+        )
+        raise MissingKeyError(msg)
+    schema.check_counts(source["n_cells"].to_numpy(), "Column 'n_cells'")
+    if source[[schema.SAMPLE, "state"]].isna().to_numpy().any():
+        msg = "Rows of the table lack a sample or a state (NaN). Name both, or drop the rows."
+        raise WrongScaleError(msg)
+    plain = source.assign(sample=source[schema.SAMPLE].astype(str))
+    doubled = plain.duplicated([schema.SAMPLE, "state"])
+    if doubled.any():
+        first = plain.loc[doubled].iloc[0]
+        msg = (
+            f"Sample {first[schema.SAMPLE]!r} has several rows for state {first['state']!r}; one "
+            "is needed. Sum them, or give each sample a name of its own."
+        )
+        raise DesignError(msg)
+    table = _described(plain, [c for c in needed if c not in ("state", "n_cells")])
+    levels = _levels(source["state"])
+    row = pd.Index(table[schema.SAMPLE]).get_indexer(plain[schema.SAMPLE])
+    counts = np.zeros((len(table), len(levels)), dtype=np.int64)
+    counts[row, pd.Index(levels).get_indexer(plain["state"])] = plain["n_cells"].to_numpy()
+    return StateCounts(table, pd.DataFrame(counts, columns=levels))
+
+
+def _described(plain: pd.DataFrame, columns: list[str]) -> pd.DataFrame:
+    """Return one row per sample, sorted by name; values that vary within one are an error."""
+    table = plain[columns].astype(
+        {c: object for c in columns if isinstance(plain[c].dtype, pd.CategoricalDtype)}
+    )
+    table = table.drop_duplicates().sort_values(schema.SAMPLE, kind="stable", ignore_index=True)
+    repeated = table[schema.SAMPLE].duplicated()
+    if repeated.any():
+        msg = (
+            f"Sample {table.loc[repeated, schema.SAMPLE].iloc[0]!r} has several values of "
+            f"{', '.join(columns[1:])}. Columns that describe samples must be constant in each."
+        )
+        raise DesignError(msg)
+    return table

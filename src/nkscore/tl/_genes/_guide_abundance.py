@@ -1,0 +1,161 @@
+"""Which knock-outs NK cells select for or against: change of the guides' share."""
+
+from __future__ import annotations
+
+import logging
+from typing import TYPE_CHECKING, Literal
+
+import numpy as np
+
+from nkscore import schema
+from nkscore.errors import DesignError
+from nkscore.stats import means_without_replicates, target_design
+from nkscore.tl._genes._perturbed_cells import ALL, GuideCells, check_unit, guide_cells
+from nkscore.tl._genes._perturbed_units import (
+    Contrast,
+    arm_units,
+    arms_of,
+    counted_effects,
+    finished,
+)
+
+if TYPE_CHECKING:
+    import pandas as pd
+    from anndata import AnnData
+
+_LOG = logging.getLogger("nkscore")
+
+
+def guide_abundance(
+    adata: AnnData,
+    *,
+    perturbation: str = "perturbation",
+    guide: str = "guide",
+    control: str = schema.NON_TARGETING,
+    replicate: str | None = schema.SAMPLE,
+    condition: str = schema.CONDITION,
+    treated: str | float = schema.COCULTURE,
+    control_condition: str | float = schema.TUMOR_MONO,
+    unit: Literal["guide", "replicate", "guide_replicate"] = "guide",
+    compartment: str | None = None,
+    min_cells: int = 10,
+    confidence: float = 0.95,
+) -> pd.DataFrame:
+    """Test each knock-out for a change of its share of cells under NK cells.
+
+    The log ratio of a guide's cells with and without NK cells, less that of the non-targeting
+    guides: below zero, cells without the gene were killed more (sensitized); above, the
+    knock-out protects. Guides or replicates are the units, never cells: in a pool few clones can
+    found many cells.
+
+    Reads the columns of ``obs`` named below and ``obs["qc_pass"]`` where present.
+
+    Parameters
+    ----------
+    adata
+        Cells × genes.
+    perturbation, guide, control, compartment, confidence
+        As in ``tl.perturbation_response``.
+    replicate
+        Column of donors or batches. Replicates that both arms have in common are compared with
+        themselves; where the arms share none (wells), they are summed within each arm.
+    condition, treated, control_condition
+        Column of the arms, and its levels with and without NK cells.
+    unit
+        ``"guide"``: replicates are taken out, guides are the units. ``"replicate"`` (guides of a
+        target summed) and ``"guide_replicate"`` need replicates that both arms have.
+    min_cells
+        Guides with fewer cells in both arms together are left out; a guide that one arm has lost
+        counts.
+
+    Returns
+    -------
+    One row per target, with columns ``target``, ``contrast``, ``n_units``, ``log2_fc`` (of the
+    share, against the controls), ``se``, ``ci_low``, ``ci_high``, ``t``, ``p_value``, ``q_value``,
+    ``df_residual``, ``n_guides``, ``n_guides_control``, ``n_replicates``, ``n_cells`` and
+    ``n_cells_control`` (both arms), ``n_cells_treated``.
+
+    Raises
+    ------
+    MissingKeyError
+        If a column is absent.
+    DesignError
+        If there are no controls, an arm is empty, or nothing is replicated.
+
+    Notes
+    -----
+    Half a cell is added to each number. Its variance is that of counting and one between units,
+    which brings the mean squared residual to 1.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> import nkscore as nk
+    >>> adata = nk.datasets.simulate_coculture(n_cells_per_sample=60, rng=0)
+    >>> nk.datasets.use_truth(adata)
+    >>> i = np.arange(adata.n_obs)
+    >>> adata.obs["guide"] = [f"{'JAK1' if k % 2 else 'NT'}g{k % 3}" for k in i]
+    >>> adata.obs["perturbation"] = ["JAK1" if k % 2 else "non-targeting" for k in i]
+    >>> table = nk.tl.guide_abundance(adata, compartment="tumor")
+    >>> bool(table["p_value"].iloc[0] > 0.01)
+    True
+    """
+    arms, _ = arms_of(condition, treated, control_condition)
+    if len(arms) < 2:
+        msg = "condition is None; the column that tells cells with NK cells from those without is "
+        raise DesignError(f"{msg}needed. Name it.")
+    cells = guide_cells(
+        adata, perturbation=perturbation, guide=guide, control=control, replicate=replicate,
+        condition=condition, arms=arms, compartment=compartment, min_cells=min_cells,
+        together=True,
+    )  # fmt: skip
+    numbers = _numbers(cells.table, arms, unit)
+    matched = GuideCells(numbers, cells.codes, control)
+    check_unit(numbers, unit, control)
+    units = arm_units(matched, "both", unit)
+    before, after = (numbers[arm].to_numpy(dtype=float)[:, None] + 0.5 for arm in arms)
+    counting = 1 / before + 1 / after
+    change, precision = means_without_replicates(
+        np.log2(after / before), 1 / counting, units.unit, units.replicate
+    )
+    table = units.table
+    target = table["target"].to_numpy(dtype=object)
+    blocks = None if unit == "guide" else table["replicate"].to_numpy(dtype=object)
+    design = target_design(target, control, blocks)
+    values = (change, 1 / precision / np.log(2) ** 2)
+    found = counted_effects(Contrast("abundance", table, values, design))
+    found = found.rename(columns={"effect": "log2_fc"}).drop(columns="variable")
+    found.insert(2, "n_units", found["target"].map(table["target"].value_counts()))
+    found = finished(found, matched, confidence=confidence)
+    found["n_cells_treated"] = found["target"].map(numbers.groupby("target")[arms[1]].sum())
+    return found.sort_values(["p_value", "target"], ignore_index=True)
+
+
+def _numbers(table: pd.DataFrame, arms: list[str], unit: str) -> pd.DataFrame:
+    """Return cells of each guide and replicate in both arms; replicates of one arm are summed."""
+    per_arm = [set(table.loc[table["arm"] == arm, "replicate"]) for arm in arms]
+    both = per_arm[0] & per_arm[1]
+    if both:
+        _log_lost(sorted(per_arm[0] ^ per_arm[1]))
+        table = table[table["replicate"].isin(both)]
+    elif unit == "guide":
+        table = table.assign(replicate=ALL)
+    else:
+        msg = (
+            "The arms have no replicate in common, so that shares cannot be compared within "
+            "replicates. Name a column of donors or batches with replicate=, or use unit='guide'."
+        )
+        raise DesignError(msg)
+    keys = ["target", "guide", "replicate"]
+    sizes = table.pivot_table(
+        index=keys, columns="arm", values="n_cells", aggfunc="sum", fill_value=0
+    )
+    sizes = sizes.reindex(columns=arms, fill_value=0)
+    # A guide that is gone from a replicate in one arm is the strongest change of all.
+    sizes = sizes[sizes.sum(axis=1) > 0].reset_index().rename_axis(columns=None)
+    return sizes.assign(arm="both", n_cells=sizes[arms].sum(axis=1))
+
+
+def _log_lost(names: list[str]) -> None:
+    if names:
+        _LOG.warning("Replicates of one arm only, left out: %s", ", ".join(names))

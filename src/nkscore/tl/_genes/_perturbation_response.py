@@ -1,0 +1,165 @@
+"""What a knock-out changes in expression, without and with NK cells: guides are the replicates."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any, Literal
+
+import pandas as pd
+
+from nkscore import schema
+from nkscore._samples._sums import count_sums
+from nkscore.stats import fit_response, without_replicates
+from nkscore.tl._genes._perturbed_cells import guide_cells
+from nkscore.tl._genes._perturbed_units import ArmUnits, arms_of, contrasts, finished
+
+if TYPE_CHECKING:
+    from anndata import AnnData
+
+    from nkscore.tl._genes._perturbed_units import Contrast
+
+
+def perturbation_response(
+    adata: AnnData,
+    *,
+    perturbation: str = "perturbation",
+    guide: str = "guide",
+    control: str = schema.NON_TARGETING,
+    replicate: str | None = schema.SAMPLE,
+    condition: str | None = None,
+    treated: str | float = schema.COCULTURE,
+    control_condition: str | float = schema.TUMOR_MONO,
+    unit: Literal["guide", "replicate", "guide_replicate"] = "guide",
+    compartment: str | None = None,
+    min_cells: int = 10,
+    min_count: int = 10,
+    min_log2_fc: float = 0.0,
+    robust: bool = True,
+    confidence: float = 0.95,
+) -> pd.DataFrame:
+    """Test each gene for a change by each knock-out, and whether NK cells change that effect.
+
+    Counts are summed per guide and replicate; guides of a target are its replicates, never cells.
+    All targets share their controls and, by empirical Bayes, their variances. With ``condition``
+    the effects are given in both arms and as their difference, the ``interaction``: whether the
+    knock-out changes what NK cells induce.
+
+    Reads ``layers["counts"]``, ``obs["qc_pass"]`` where present and the columns named below;
+    ``pp.assign_guides`` writes ``obs["perturbation"]`` and ``obs["guide"]``.
+
+    Parameters
+    ----------
+    adata
+        Cells × genes.
+    perturbation, guide
+        Columns of ``obs``: the gene that is knocked out, and the guide. Cells without are left out.
+    control
+        Level of ``obs[perturbation]`` that all targets are compared with.
+    replicate
+        Column of wells, donors or batches; ``None`` if there is one. With ``unit="guide"`` and
+        ``condition`` each arm may have its own.
+    condition
+        Column that holds the arms, such as ``"condition"``; without it there is one arm.
+    treated, control_condition
+        Its levels with and without NK cells.
+    unit
+        ``"guide"``: replicates are summed, each gene's differences between them taken out, and
+        guides are the units: a second guide must do what the first does. ``"replicate"``: guides
+        of a target are summed; for libraries of one guide per target. ``"guide_replicate"``: each
+        guide in each replicate counts as a unit. Its p-values are too small where guides differ.
+    compartment
+        Only cells of this level of ``obs["compartment"]``.
+    min_cells
+        Guides with fewer cells in an arm are left out.
+    min_count
+        A gene is tested if it has about this many counts in as many units as the target with
+        fewest has, see :func:`nkscore.stats.expressed_genes`.
+    min_log2_fc
+        Smallest change worth a call (``treat`` of limma).
+    robust
+        Whether genes that vary far more between guides than others keep their own variance.
+    confidence
+        Coverage of the intervals, 0 to 1.
+
+    Returns
+    -------
+    One row per contrast × target × gene, sorted so, then by p-value, with columns ``target``,
+    ``gene``, ``contrast`` (``knockout``; with ``condition`` its two levels and ``interaction``),
+    ``log2_fc``, ``se``, ``ci_low``, ``ci_high``, ``t``, ``p_value``, ``q_value``
+    (Benjamini-Hochberg within a contrast), ``mean_log2_cpm``, ``df_residual``, ``n_units`` and
+    ``n_units_control`` (guides, or what ``unit`` names), ``n_guides``, ``n_guides_control``,
+    ``n_replicates``, ``n_cells``, ``n_cells_control``.
+
+    Raises
+    ------
+    MissingKeyError
+        If a column or the counts are absent.
+    DesignError
+        If there are no controls, no arm, one guide per target (for ``unit="guide"``), one replicate
+        (for ``unit="replicate"``), or a guide has several targets.
+    ValueError
+        If ``unit`` is unknown.
+    WrongScaleError
+        If ``layers["counts"]`` is not counts.
+
+    Notes
+    -----
+    Law et al. 2014, doi 10.1186/gb-2014-15-2-r29; Smyth 2004, doi 10.2202/1544-6115.1027.
+    ``docs/perturbations.md`` has formulas and the calibration of the three units.
+
+    Examples
+    --------
+    >>> import nkscore as nk
+    >>> adata = nk.datasets.simulate_coculture(n_cells_per_sample=40, rng=0)
+    >>> nk.datasets.use_truth(adata)
+    >>> adata.obs["guide"] = [f"{'JAK1' if i % 2 else 'NT'}g{i % 3}" for i in range(adata.n_obs)]
+    >>> adata.obs["perturbation"] = ["JAK1" if i % 2 else "non-targeting"
+    ...                              for i in range(adata.n_obs)]
+    >>> table = nk.tl.perturbation_response(adata)
+    >>> table["n_guides"].unique().tolist()
+    [3]
+    """
+    schema.require(adata, "layers", [schema.COUNTS], "io.read_coculture")
+    schema.check_var_names(adata)
+    arms, names = arms_of(condition, treated, control_condition)
+    cells = guide_cells(
+        adata, perturbation=perturbation, guide=guide, control=control, replicate=replicate,
+        condition=condition, arms=arms, compartment=compartment, min_cells=min_cells,
+    )  # fmt: skip
+    sums = count_sums(
+        adata.layers[schema.COUNTS], cells.codes, len(cells.table),
+        where=f"layers[{schema.COUNTS!r}]",
+    ).sums  # fmt: skip
+
+    def collapse(units: ArmUnits) -> tuple[Any, ...]:
+        return (without_replicates(sums[units.rows], units.unit, units.replicate),)
+
+    parts = [
+        _tested(
+            contrast, cells.control, min_count=min_count, min_log2_fc=min_log2_fc, robust=robust
+        )
+        for contrast in contrasts(cells, arms, unit, collapse, names=names)
+    ]
+    table = finished(pd.concat(parts, ignore_index=True), cells, confidence=confidence)
+    table["gene"] = adata.var_names.astype(str)[table["gene"].to_numpy()]
+    order = {part["contrast"].iloc[0]: i for i, part in enumerate(parts)}
+    table = table.sort_values(
+        ["contrast", "target", "p_value", "gene"],
+        key=lambda column: column.map(order) if column.name == "contrast" else column,
+    )
+    return table.reset_index(drop=True)
+
+
+def _tested(
+    contrast: Contrast, control: str, *, min_count: int, min_log2_fc: float, robust: bool
+) -> pd.DataFrame:
+    table = fit_response(
+        contrast.levels[0], contrast.design, min_count=min_count, min_log2_fc=min_log2_fc,
+        robust=robust,
+    )  # fmt: skip
+    table = table.rename(columns={"group": "target"}).drop(
+        columns=["n_samples_treated", "n_samples_control"]
+    )
+    table.insert(2, "contrast", contrast.name)
+    n_units = contrast.table.groupby("target")["name"].nunique()
+    table["n_units"] = table["target"].map(n_units)
+    return table.assign(n_units_control=int(n_units[control]))

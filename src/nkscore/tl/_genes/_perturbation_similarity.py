@@ -1,0 +1,181 @@
+"""Which knock-outs change the same genes in the same direction."""
+
+from __future__ import annotations
+
+import itertools
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import pandas as pd
+
+from nkscore._checks import check_confidence, check_whole, names_of
+from nkscore.errors import DesignError, MissingKeyError
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+_NEEDED = (
+    "target", "gene", "contrast", "log2_fc", "se", "n_units", "n_units_control",
+)  # fmt: skip
+_FEWEST = 10
+
+
+def perturbation_similarity(
+    table: pd.DataFrame,
+    *,
+    contrast: str | None = None,
+    genes: Sequence[str] | None = None,
+    n_bootstrap: int = 500,
+    confidence: float = 0.95,
+    rng: int | np.random.Generator | None = 0,
+) -> pd.DataFrame:
+    """Correlate the effects of each two knock-outs over genes.
+
+    Errors weaken a correlation, and controls that two targets share make one where there is none;
+    both are taken out.
+
+    Parameters
+    ----------
+    table
+        From ``tl.perturbation_response``.
+    contrast
+        Which of its contrasts, if it holds several.
+    genes
+        Only these genes; by default all that are tested in both targets. Do not choose them by
+        their effect in one of the two.
+    n_bootstrap
+        Samples of genes, drawn with replacement, for the interval.
+    confidence
+        Coverage of the interval, 0 to 1. Genes that are regulated together make it too narrow.
+    rng
+        Seed of the bootstrap.
+
+    Returns
+    -------
+    One row per pair, with columns ``target``, ``other``, ``correlation`` (of the true effects, −1
+    to 1; NaN where the effects of a target are not larger than their errors), ``ci_low``,
+    ``ci_high``, ``correlation_observed`` (of the estimates), ``correlation_by_controls`` (what
+    shared controls alone lead to) and ``n_genes``.
+
+    Raises
+    ------
+    MissingKeyError
+        If a column is missing.
+    DesignError
+        If the table holds several contrasts, one target, a gene twice, or fewer than ten genes of
+        two targets.
+    ValueError
+        If ``confidence`` or ``n_bootstrap`` is out of its range.
+
+    Notes
+    -----
+    With effects a and b, errors s and the share ρ of the errors that is common (by numbers of
+    units: the controls' part of either variance), the correlation is that of the moments
+    Σ(ab − ρ s_a s_b) and Σ(a² − s_a²), Σ(b² − s_b²), about zero: no effect is the natural origin.
+
+    Examples
+    --------
+    >>> import numpy as np, pandas as pd
+    >>> import nkscore as nk
+    >>> effect = np.random.default_rng(0).normal(size=50)
+    >>> parts = [pd.DataFrame({"target": t, "gene": [f"g{i}" for i in range(50)],
+    ...                        "contrast": "knockout", "log2_fc": sign * effect, "se": 0.1,
+    ...                        "n_units": 4, "n_units_control": 9})
+    ...          for t, sign in (("JAK1", 1), ("JAK2", 1), ("SOCS1", -1))]
+    >>> table = nk.tl.perturbation_similarity(pd.concat(parts), n_bootstrap=50)
+    >>> table["correlation"].round(1).tolist()
+    [1.0, -1.0, -1.0]
+    """
+    check_confidence(confidence)
+    check_whole(1, n_bootstrap=n_bootstrap)
+    table = _with_genes(_one_contrast(table, contrast), genes)
+    effect, error = (
+        table.pivot_table(index="gene", columns="target", values=name) for name in ("log2_fc", "se")
+    )
+    if effect.shape[1] < 2:
+        msg = f"The table holds {effect.shape[1]} target; two or more can be compared."
+        raise DesignError(msg)
+    n = table.groupby("target")["n_units"].max()
+    n_control = float(table["n_units_control"].max())
+    draw = np.random.default_rng(rng)
+    tail = (1 - confidence) / 2
+    found = []
+    for a, b in itertools.combinations(effect.columns, 2):
+        both = (effect[a].notna() & effect[b].notna()).to_numpy()
+        if both.sum() < _FEWEST:
+            msg = (
+                f"{a} and {b} have {int(both.sum())} genes in common; at least {_FEWEST} are "
+                "needed. Lower min_count in tl.perturbation_response, or give more genes."
+            )
+            raise DesignError(msg)
+        shared = (1 / n_control) / np.sqrt((1 / n[a] + 1 / n_control) * (1 / n[b] + 1 / n_control))
+        moments = _moments(effect.loc[both, [a, b]], error.loc[both, [a, b]], float(shared))
+        picks = draw.integers(0, len(moments), (n_bootstrap, len(moments)))
+        # An undefined one says that an effect may be nothing but error: anything is possible.
+        many = _correlation(moments[picks].sum(axis=1))
+        low = np.nanquantile(np.where(np.isnan(many), -1.0, many), tail)
+        high = np.nanquantile(np.where(np.isnan(many), 1.0, many), 1 - tail)
+        x, y = effect.loc[both, a].to_numpy(), effect.loc[both, b].to_numpy()
+        observed = float(x @ y / np.sqrt((x @ x) * (y @ y)))
+        best = float(_correlation(moments.sum(axis=0)[None])[0])
+        found.append(
+            (a, b, best, float(low), float(high), observed, float(shared), int(both.sum()))
+        )
+    return pd.DataFrame(
+        found,
+        columns=[
+            "target", "other", "correlation", "ci_low", "ci_high", "correlation_observed",
+            "correlation_by_controls", "n_genes",
+        ],
+    )  # fmt: skip
+
+
+def _one_contrast(table: pd.DataFrame, contrast: str | None) -> pd.DataFrame:
+    missing = [name for name in _NEEDED if name not in table]
+    if missing:
+        msg = (
+            f"The table has no column {missing[0]!r}; those of tl.perturbation_response are "
+            f"needed: {', '.join(_NEEDED)}."
+        )
+        raise MissingKeyError(msg)
+    have = list(dict.fromkeys(table["contrast"]))
+    if contrast is None and len(have) == 1:
+        contrast = have[0]
+    if contrast not in have:
+        msg = (
+            f"The table holds the contrasts {', '.join(map(str, have)) or 'of no row'}; name one "
+            "of them with contrast=."
+        )
+        raise DesignError(msg)
+    table = table[table["contrast"] == contrast]
+    repeated = table.duplicated(["target", "gene"])
+    if repeated.any():
+        first = table[repeated].iloc[0]
+        msg = (
+            f"The table holds gene {first['gene']!r} of {first['target']!r} more than once; one "
+            "row each is needed. Compare the tables of several runs one by one."
+        )
+        raise DesignError(msg)
+    return table
+
+
+def _with_genes(table: pd.DataFrame, genes: Sequence[str] | None) -> pd.DataFrame:
+    if genes is None:
+        return table
+    chosen = table["gene"].isin(names_of(genes))
+    if not chosen.any():
+        msg = "None of the genes is in the table; name them as in its column 'gene'."
+        raise DesignError(msg)
+    return table[chosen]
+
+
+def _moments(effect: pd.DataFrame, error: pd.DataFrame, shared: float) -> Any:
+    """Return for each gene the products of the true effects, as far as they can be told."""
+    (a, b), (s, r) = effect.to_numpy().T, error.to_numpy().T
+    return np.column_stack([a * b - shared * s * r, a**2 - s**2, b**2 - r**2])
+
+
+def _correlation(sums: Any) -> Any:
+    known = (sums[:, 1] > 0) & (sums[:, 2] > 0)
+    scale = np.sqrt(np.where(known, sums[:, 1] * sums[:, 2], np.nan))
+    return np.clip(sums[:, 0] / scale, -1.0, 1.0)

@@ -1,0 +1,222 @@
+"""Cells of a pooled knock-out experiment grouped by guide, replicate and condition."""
+
+from __future__ import annotations
+
+import logging
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any, Final
+
+import numpy as np
+import pandas as pd
+
+from nkscore import schema
+from nkscore._samples._cells import passed_qc
+from nkscore.errors import DesignError, MissingKeyError
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from anndata import AnnData
+
+_LOG = logging.getLogger("nkscore")
+#: Name of the only arm, or the only replicate, where no column tells them apart.
+ALL: Final = "all"
+#: What counts as one independent unit.
+UNITS: Final = ("guide", "replicate", "guide_replicate")
+
+
+@dataclass(frozen=True, slots=True)
+class GuideCells:
+    """``table``: one row per guide × replicate × arm; ``codes``: its number for each cell, or -1.
+
+    The table has the columns ``target``, ``guide``, ``replicate``, ``arm`` and ``n_cells``; targets
+    and guides in the order of their names.
+    """
+
+    table: pd.DataFrame
+    codes: np.ndarray[Any, np.dtype[np.int64]]
+    control: str
+
+
+def guide_cells(
+    adata: AnnData,
+    *,
+    perturbation: str,
+    guide: str,
+    control: str,
+    replicate: str | None,
+    condition: str | None,
+    arms: Sequence[str],
+    compartment: str | None,
+    min_cells: int,
+    together: bool = False,
+) -> GuideCells:
+    """Group the cells that have a guide.
+
+    Cells that failed QC, of other arms or compartments are left out; so are guides with fewer than
+    ``min_cells`` cells in an arm (``together``: in all arms), over its replicates, with a log line.
+    """
+    control = as_text(control)
+    named = {"target": perturbation, "guide": guide, "replicate": replicate, "arm": condition}
+    obs = _columns(adata, named)
+    inside = obs.notna().all(axis=1).to_numpy()
+    usable = _usable(adata, compartment)
+    inside = inside & usable
+    _require_replicates(obs[usable], replicate)
+    if condition is not None:
+        for arm in arms:
+            _require_level(obs.loc[inside, "arm"], condition, arm)
+        inside = inside & obs["arm"].isin(list(arms)).to_numpy()
+    if not inside.any():
+        msg = (
+            f"No cell has a guide: obs[{perturbation!r}] is empty for all cells that were asked "
+            "for. Run pp.assign_guides, and check compartment= and obs['qc_pass']."
+        )
+        raise DesignError(msg)
+    _require_level(obs.loc[inside, "target"], perturbation, control)
+    _check_guides(obs[inside])
+    inside = inside & _large_enough(obs, inside, min_cells, together=together)
+    _require_targets(obs.loc[inside, "target"], control, min_cells)
+    keys = ["target", "guide", "replicate", "arm"]
+    kept = obs.loc[inside, keys]
+    table = kept.value_counts().rename("n_cells").reset_index()
+    table = table.sort_values(keys, ignore_index=True)
+    number = pd.Series(np.arange(len(table)), index=pd.MultiIndex.from_frame(table[keys]))
+    codes = np.full(adata.n_obs, -1, dtype=np.int64)
+    codes[inside] = number.loc[pd.MultiIndex.from_frame(kept)].to_numpy()
+    return GuideCells(table, codes, control)
+
+
+def _columns(adata: AnnData, named: dict[str, str | None]) -> pd.DataFrame:
+    """Return the columns as text, missing where they are missing."""
+    schema.require(
+        adata, "obs", [n for k, n in named.items() if n and k in {"target", "guide"}],
+        "pp.assign_guides",
+    )  # fmt: skip
+    for option in ("replicate", "arm"):
+        column = named[option]
+        if column is not None and column not in adata.obs:
+            known = ", ".join(map(str, adata.obs.columns[:20]))
+            named_by = "condition" if option == "arm" else option
+            msg = (
+                f"adata.obs has no {column!r} (it holds: {known}). Name the column that tells "
+                f"{named_by}s apart with {named_by}=, or give {named_by}=None."
+            )
+            raise MissingKeyError(msg)
+    columns = {}
+    for name, column in named.items():
+        if column is None:
+            columns[name] = pd.Series(ALL, index=adata.obs.index, dtype=object)
+            continue
+        code, levels = pd.factorize(adata.obs[column])
+        # The last entry is for code -1, what is missing.
+        text = np.array([*map(as_text, levels), None], dtype=object)
+        columns[name] = pd.Series(text[code], index=adata.obs.index)
+    return pd.DataFrame(columns).reset_index(drop=True)
+
+
+def as_text(value: Any) -> str:
+    """Return how a level is written: 24 and 24.0 hours are one."""
+    whole = isinstance(value, (float, np.floating)) and float(value).is_integer()
+    return str(int(value)) if whole else str(value)
+
+
+def _usable(adata: AnnData, compartment: str | None) -> Any:
+    usable = passed_qc(adata)
+    if compartment is not None:
+        schema.require(adata, "obs", [schema.COMPARTMENT], "pp.compartments")
+        usable = usable & (adata.obs[schema.COMPARTMENT] == compartment).to_numpy()
+    return usable
+
+
+def _require_level(values: pd.Series, column: str, level: str) -> None:
+    have = sorted(set(values))
+    if level not in have:
+        shown = ", ".join(have[:10]) + (", ..." if len(have) > 10 else "")
+        msg = (
+            f"No cell with a guide has {level!r} in obs[{column!r}] (it holds: "
+            f"{shown or 'nothing'}). Name what to compare with as it is called there."
+        )
+        raise DesignError(msg)
+
+
+def _require_replicates(obs: pd.DataFrame, replicate: str | None) -> None:
+    """Refuse an arm whose cells all lack a replicate, as monocultures lack an NK donor."""
+    guided = obs[obs[["target", "guide", "arm"]].notna().all(axis=1).to_numpy()]
+    known = guided["replicate"].notna().groupby(guided["arm"].to_numpy()).any()
+    if len(known) and not known.all():
+        arm = known.index[~known.to_numpy()][0]
+        where = "" if arm == ALL else f" of {arm!r}"
+        msg = (
+            f"obs[{replicate!r}] is missing for all cells{where} that have a guide, so that none "
+            "is left. Name a column that is filled in every arm with replicate= (as 'sample'), or "
+            "give replicate=None."
+        )
+        raise DesignError(msg)
+
+
+def _check_guides(obs: pd.DataFrame) -> None:
+    pairs = obs[["guide", "target"]].drop_duplicates()
+    repeated = pairs["guide"].duplicated()
+    if repeated.any():
+        name = pairs.loc[repeated, "guide"].iloc[0]
+        targets = ", ".join(sorted(pairs.loc[pairs["guide"] == name, "target"]))
+        msg = (
+            f"Guide {name!r} has several targets ({targets}); each guide belongs to one. Give "
+            "every guide a name of its own in the library and run pp.assign_guides again."
+        )
+        raise DesignError(msg)
+
+
+def _large_enough(obs: pd.DataFrame, inside: Any, min_cells: int, *, together: bool) -> Any:
+    """Return which cells belong to a guide with enough cells in every arm."""
+    here = obs[inside]
+    sizes = pd.crosstab(here["guide"], here["arm"])
+    small = (sizes.sum(axis=1) if together else sizes.min(axis=1)) < min_cells
+    if small.any():
+        names = sizes.index[small]
+        shown = ", ".join(names[:10]) + (", ..." if len(names) > 10 else "")
+        _LOG.warning(
+            "%d of %d guides have fewer than %d cells and are left out: %s",
+            len(names), len(sizes), min_cells, shown,
+        )  # fmt: skip
+    return obs["guide"].isin(sizes.index[~small]).to_numpy()
+
+
+def _require_targets(target: pd.Series, control: str, min_cells: int) -> None:
+    left = set(target)
+    if control not in left or len(left) < 2:
+        lost = f"no guide of {control!r}" if control not in left else "no targeting guide"
+        msg = (
+            f"After leaving out guides with fewer than {min_cells} cells, {lost} remains. Lower "
+            "min_cells, or pool guides or replicates."
+        )
+        raise DesignError(msg)
+
+
+def check_unit(table: pd.DataFrame, unit: str, control: str) -> None:
+    """Raise :class:`DesignError` where no target has two units of the kind asked for."""
+    if unit not in UNITS:
+        msg = f"Unknown unit {unit!r}. Known: {', '.join(UNITS)}."
+        raise ValueError(msg)
+    n_guides = table.groupby("target")["guide"].nunique()
+    n_replicates = table.groupby("arm")["replicate"].nunique()
+    if unit == "guide" and n_guides.max() < 2:
+        msg = (
+            f"Every target ({len(n_guides) - 1} and the controls) has one guide, so that nothing "
+            "says how much guides of a target differ. Use unit='replicate', whose result then "
+            "holds for these guides only, off-target effects included."
+        )
+        raise DesignError(msg)
+    if unit == "replicate" and n_replicates.min() < 2:
+        msg = (
+            "There is one replicate, so that nothing says how much replicates differ. Name "
+            "their column with replicate=, or use unit='guide' (guides of a target as replicates)."
+        )
+        raise DesignError(msg)
+    few = sorted(set(n_guides.index[n_guides < 2]) - {control})
+    if unit == "guide" and few:
+        _LOG.warning(
+            "One guide only: %s. How much guides differ is taken from the other targets, and an "
+            "off-target effect of that guide cannot be told from the target's.", ", ".join(few),
+        )  # fmt: skip

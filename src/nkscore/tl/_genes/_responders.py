@@ -1,0 +1,257 @@
+"""Which cells of each knock-out show its effect."""
+
+from __future__ import annotations
+
+import logging
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import pandas as pd
+from scipy import sparse
+
+from nkscore import schema
+from nkscore._checks import check_whole
+from nkscore._samples._sums import log_moment_sums
+from nkscore.errors import DesignError, WrongScaleError
+from nkscore.stats import responder_mixture, welch_test
+from nkscore.tl._genes._perturbed_cells import guide_cells
+
+if TYPE_CHECKING:
+    from anndata import AnnData
+
+_LOG = logging.getLogger("nkscore")
+CLASSES = ("responder", "non-responder", schema.UNASSIGNED, "control")
+
+
+def responders(
+    adata: AnnData,
+    *,
+    perturbation: str = "perturbation",
+    guide: str = "guide",
+    control: str = schema.NON_TARGETING,
+    replicate: str | None = schema.SAMPLE,
+    use_rep: str | None = None,
+    n_neighbors: int = 20,
+    min_genes: int = 5,
+    min_log2_fc: float = 0.25,
+    min_separation: float = 2.0,
+    min_cells: int = 10,
+    compartment: str | None = None,
+    key_added: str = "responder",
+) -> None:
+    """Call which cells of each knock-out respond, and which look like controls.
+
+    Some guides do not cut, and some cuts do no harm: such cells dilute an effect. A cell is held
+    against control cells of its replicate (or its nearest controls), projected on the direction of
+    its target's effect, and told apart by a mixture (:func:`nkscore.stats.responder_mixture`). The
+    classes are those of mixscape (``KO``, ``NP`` and ``NT``) and ``unassigned`` where an effect is
+    too weak to tell one cell from another.
+
+    Reads ``layers["counts"]``, ``X`` (log-normalized), the columns named below and
+    ``obsm[use_rep]``. To test a target use ``tl.perturbation_response`` on all its cells: chosen by
+    their effect, cells have one.
+
+    Parameters
+    ----------
+    adata
+        Cells × genes.
+    perturbation, guide, control, replicate, min_cells, compartment
+        As in ``tl.perturbation_response``. Cells are compared within replicates.
+    use_rep
+        Embedding such as ``"X_pca"`` in which each cell's ``n_neighbors`` nearest controls of its
+        replicate are found; takes out cell cycle and other states. By default each cell is compared
+        with all controls of its replicate.
+    n_neighbors
+        Number of nearest controls.
+    min_genes
+        A target that changes fewer genes (Bonferroni 0.05 between cells) has no responders.
+    min_log2_fc
+        Smallest change of such a gene.
+    min_separation
+        Distance of responders from controls along the effect, in standard deviations of controls,
+        below which the cells of a target are ``unassigned``. At 2 one cell in six is on the wrong
+        side of the middle.
+    key_added
+        Name of the columns.
+
+    Returns
+    -------
+    None
+        Writes ``obs[key_added]`` (categorical: ``responder``, ``non-responder``, ``unassigned``,
+        ``control``; missing without a guide), ``obs[key_added + "_probability"]`` (float64; missing
+        for controls and cells without a guide) and ``uns["nkscore"][key_added]`` with a table of
+        targets: ``n_genes``, ``n_cells``, ``share`` (of the mixture, 0 where none was fitted) and
+        ``separation`` (missing where none was).
+
+    Raises
+    ------
+    MissingKeyError
+        If a column or embedding is absent.
+    DesignError
+        If there are no controls, or a replicate has none.
+    WrongScaleError
+        If ``X`` is not log-normalized, or the embedding not finite.
+    ValueError
+        If ``key_added`` is a column that is read, or ``n_neighbors`` below 1.
+
+    Examples
+    --------
+    >>> import nkscore as nk
+    >>> adata = nk.datasets.simulate_coculture(n_cells_per_sample=20, rng=0)
+    >>> nk.pp.normalize(adata)
+    >>> adata.obs["guide"] = [f"{'JAK1' if i % 2 else 'NT'}g1" for i in range(adata.n_obs)]
+    >>> adata.obs["perturbation"] = ["JAK1" if i % 2 else "non-targeting"
+    ...                              for i in range(adata.n_obs)]
+    >>> nk.tl.responders(adata, replicate="lane")
+    >>> sorted(adata.obs["responder"].unique())
+    ['control', 'non-responder']
+    """
+    _refuse_overwriting(key_added, [perturbation, guide, replicate])
+    schema.check_input(adata)
+    schema.check_log_scale(adata.X)
+    cells = guide_cells(
+        adata, perturbation=perturbation, guide=guide, control=control, replicate=replicate,
+        condition=None, arms=(), compartment=compartment, min_cells=min_cells,
+    )  # fmt: skip
+    rows = np.flatnonzero(cells.codes >= 0)
+    target = cells.table["target"].to_numpy(dtype=object)[cells.codes[rows]]
+    batch = cells.table["replicate"].to_numpy(dtype=object)[cells.codes[rows]]
+    pool = target == cells.control
+    expression = sparse.csr_matrix(adata.X)[rows]
+    like = _controls_of(adata, rows, batch, pool, use_rep=use_rep, n_neighbors=n_neighbors)
+    names = sorted(set(target) - {cells.control})
+    changed = _changed_genes(adata, rows, target, cells.control, min_log2_fc=min_log2_fc)
+    probability = np.full(rows.size, np.nan)
+    unclear = np.zeros(rows.size, dtype=bool)
+    found: list[tuple[Any, ...]] = []
+    for name in names:
+        own = target == name
+        genes = changed[name]
+        probability[own] = 0.0
+        share, separation = 0.0, np.nan
+        if genes.size >= min_genes:
+            fit = responder_mixture(*_apart(expression[:, genes], like, own, pool))
+            probability[own], share, separation = fit.probability, fit.share, fit.separation
+            unclear[own] = separation < min_separation
+        found.append((name, int(genes.size), int(own.sum()), share, separation))
+    _log_unclear(sorted(set(target[unclear])), min_separation)
+    _write(adata, rows, pool, probability, unclear, key=key_added)
+    options = {
+        "perturbation": perturbation, "guide": guide, "control": control, "replicate": replicate,
+        "use_rep": use_rep, "n_neighbors": n_neighbors, "min_genes": min_genes,
+        "min_log2_fc": min_log2_fc, "min_separation": min_separation, "min_cells": min_cells,
+        "compartment": compartment,
+    }  # fmt: skip
+    table = pd.DataFrame(found, columns=["target", "n_genes", "n_cells", "share", "separation"])
+    schema.record(adata, key_added, function="tl.responders", options=options, targets=table)
+
+
+def _refuse_overwriting(key: str, read: list[str | None]) -> None:
+    if key in read:
+        msg = f"key_added={key!r} would write over the column that is read. Choose another."
+        raise ValueError(msg)
+
+
+def _controls_of(
+    adata: AnnData, rows: Any, batch: Any, pool: Any, *, use_rep: str | None, n_neighbors: int
+) -> Any:
+    """Return cells × controls: the weight of each control in what a cell is compared with.
+
+    Without an embedding, replicates × controls and each cell's replicate, which is the same for
+    fewer numbers.
+    """
+    check_whole(1, n_neighbors=n_neighbors)
+    code, names = pd.factorize(batch)
+    n_controls = np.bincount(code[pool], minlength=len(names))
+    if n_controls.min() < 2:
+        few = int(n_controls.argmin())
+        msg = (
+            f"Replicate {names[few]!r} has {n_controls[few]} control cells; cells are compared "
+            "with controls of their replicate. Leave it out, or give replicate=None."
+        )
+        raise DesignError(msg)
+    if use_rep is None:
+        member = (code[pool][None, :] == np.arange(len(names))[:, None]).astype(np.float64)
+        return member / n_controls[:, None], code
+    schema.require(adata, "obsm", [use_rep], "tl.embed")
+    space = np.asarray(adata.obsm[use_rep])[rows]
+    if not np.isfinite(space).all():
+        msg = (
+            f"obsm[{use_rep!r}] is missing or infinite in some cells with a guide. Compute it anew."
+        )
+        raise WrongScaleError(msg)
+    place = np.cumsum(pool) - 1
+    parts = []
+    for name in range(len(names)):
+        here = np.flatnonzero(code == name)
+        own = here[pool[here]]
+        near = own[_nearest(space[own], space[here], n_neighbors)]
+        weight = np.where(near == here[:, None], 0.0, 1.0)
+        # One more is asked for, as a control is its own nearest; for other cells it is too many.
+        weight[weight.all(axis=1) & (near.shape[1] > n_neighbors), -1] = 0.0
+        weight /= weight.sum(axis=1, keepdims=True)
+        index = np.repeat(here, near.shape[1]), place[near].ravel()
+        parts.append(sparse.coo_matrix((weight.ravel(), index), shape=(rows.size, pool.sum())))
+    weights = sum((part.tocsr() for part in parts[1:]), parts[0].tocsr())
+    return weights, None
+
+
+def _nearest(controls: Any, cells: Any, n: int) -> Any:
+    from sklearn.neighbors import (
+        NearestNeighbors,
+    )
+
+    found = NearestNeighbors(n_neighbors=min(n + 1, len(controls))).fit(controls)
+    return found.kneighbors(cells, return_distance=False)
+
+
+def _changed_genes(
+    adata: AnnData, rows: Any, target: Any, control: str, *, min_log2_fc: float
+) -> dict[str, Any]:
+    names = [control, *sorted(set(target) - {control})]
+    codes = np.full(adata.n_obs, -1, dtype=np.int64)
+    codes[rows] = pd.Index(names).get_indexer(pd.Index(target))
+    moments = log_moment_sums(adata.layers[schema.COUNTS], codes, len(names))
+    size = np.bincount(codes[rows], minlength=len(names))
+    changed = {}
+    for i, name in enumerate(names[1:], start=1):
+        test = welch_test(moments[i], moments[0], n=(int(size[i]), int(size[0])))
+        p = np.where(np.isfinite(test.p_value), test.p_value, 1.0)
+        certain = p * p.size < 0.05
+        changed[name] = np.flatnonzero(certain & (np.abs(test.log2_fc) >= min_log2_fc))
+    return changed
+
+
+def _apart(expression: Any, like: Any, own: Any, pool: Any) -> tuple[Any, Any]:
+    """Return what sets the cells of a target, and the controls, apart from their like."""
+    weights, code = like
+    controls = expression[pool].toarray().astype(np.float64)
+    knockout = expression[own].toarray()
+    if code is None:
+        return knockout - weights[own] @ controls, controls - weights[pool] @ controls
+    mean = weights @ controls
+    # A control is part of the mean that it is held against.
+    n = (weights > 0).sum(axis=1)[code[pool], None]
+    return knockout - mean[code[own]], (controls - mean[code[pool]]) * (n / (n - 1))
+
+
+def _log_unclear(names: list[str], least: float) -> None:
+    if names:
+        _LOG.warning(
+            "Effects too weak to tell one cell from another (less than %g standard deviations of "
+            "controls), left unassigned: %s", least, ", ".join(names),
+        )  # fmt: skip
+
+
+def _write(
+    adata: AnnData, rows: Any, pool: Any, probability: Any, unclear: Any, *, key: str
+) -> None:
+    kind = np.where(probability > 0.5, CLASSES[0], CLASSES[1]).astype(object)
+    kind[unclear] = CLASSES[2]
+    kind[pool] = CLASSES[3]
+    classes = np.full(adata.n_obs, None, dtype=object)
+    classes[rows] = kind
+    adata.obs[key] = schema.categorical(classes, CLASSES)
+    whole = np.full(adata.n_obs, np.nan)
+    whole[rows] = probability
+    adata.obs[f"{key}_probability"] = whole

@@ -1,0 +1,3 @@
+"""Sensitivity and features of lines."""
+
+from __future__ import annotations

@@ -1,0 +1,3 @@
+"""What the interaction changed."""
+
+from __future__ import annotations

@@ -1,0 +1,185 @@
+"""Counts of samples beside the ambient counts that are expected in them."""
+
+from __future__ import annotations
+
+import logging
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from nkscore import schema
+from nkscore._samples._cells import passed_qc
+from nkscore._samples._samples import Samples, compartment_samples, labels
+from nkscore.stats import ambient_share, group_sums, relative_error
+
+if TYPE_CHECKING:
+    from anndata import AnnData
+
+    Floats = np.ndarray[Any, np.dtype[np.float64]]
+
+_LOG = logging.getLogger("nkscore")
+_MOST_GENES = 200
+_FEWEST_GENES = 10
+_FOLD = 10.0
+#: A soup made of the lane's cells is off by about so much, however well its genes agree.
+_LEAST_ERROR = 0.05
+#: Share of tumor RNA below which a lane is one of NK cells alone.
+_HARDLY_ANY = 0.05
+
+
+@dataclass(frozen=True, slots=True)
+class AmbientCounts:
+    """Samples × genes: counts, expected ambient counts; the latter's relative error."""
+
+    counts: Floats
+    expected: Floats
+    error: float
+
+
+def ambient_counts(
+    adata: AnnData, samples: Samples, *, compartment: str = schema.TUMOR_CELLS
+) -> AmbientCounts:
+    """Return the counts of samples of one compartment and the ambient counts expected in each.
+
+    Co-cultures of tumor cells take the share that ``pp.ambient`` measured; those of NK cells are
+    measured here, by genes that NK cells alone (the samples that are not ``treated``) lack. For
+    samples of one kind of cells that share their lane with others, the share is measured by genes
+    of those others that the co-cultures show to be silent in it.
+    """
+    record = schema.recorded(adata, "pp.ambient", "pp.ambient")["samples"]
+    counts = group_sums(adata.layers[schema.COUNTS], samples.codes, len(samples.table))
+    lanes = labels(samples.table, schema.LANE)
+    soups = _soups(adata, sorted({str(lane) for lane in lanes}))
+    soup = np.array([soups[str(lane)] for lane in lanes])
+    if compartment == schema.NK:
+        # NK cells are one kind of cells, whichever line they met.
+        lines = np.full(len(samples.table), compartment, dtype=object)
+        treated = samples.table["treated"].to_numpy(dtype=bool)
+        share = _shares_of_nk(counts, soup, treated, clean=_without_tumor(adata, lanes))
+    else:
+        known = dict(zip(record["sample"].astype(str), record["ambient_share"], strict=True))
+        lines = labels(samples.table, schema.TUMOR)
+        names = labels(samples.table, schema.SAMPLE)
+        share = np.array([known.get(str(name), np.nan) for name in names], dtype=float)
+    measured = np.isfinite(share)
+    total = counts.sum(axis=1)
+    expected = np.where(measured[:, None], (total * np.nan_to_num(share))[:, None] * soup, 0.0)
+    error = _error(counts, expected, measured=measured, lines=lines)
+    for i in np.flatnonzero(~measured):
+        same = measured & (lines == lines[i])
+        share[i] = _share_beside(
+            (counts[i], soup[i]), counts[same].sum(axis=0), expected[same].sum(axis=0), error=error
+        )
+        expected[i] = total[i] * share[i] * soup[i]
+    return AmbientCounts(counts, expected, error)
+
+
+def _shares_of_nk(counts: Floats, soup: Floats, treated: Any, *, clean: Any) -> Floats:
+    """Return the ambient share of the co-cultures, NaN for NK cells alone (0: not to be told)."""
+    reference = clean & ~treated
+    if not reference.any():
+        _LOG.warning(
+            "Ambient tumor RNA in NK cells cannot be told, as all NK cells alone share their lanes "
+            "with tumor cells. What floats in those lanes floats in both arms; nothing is taken out"
+        )
+        return np.zeros(len(counts))
+    alone = counts[reference].sum(axis=0)
+    share = np.where(treated, 0.0, np.nan)
+    for i in np.flatnonzero(treated):
+        nothing = np.zeros_like(alone)
+        share[i] = _share_beside((counts[i], soup[i]), alone, nothing, error=_LEAST_ERROR)
+    return share
+
+
+def _without_tumor(adata: AnnData, lanes: Any) -> Any:
+    """Return for each sample whether its lane holds next to no RNA of tumor cells."""
+    number = {lane: i for i, lane in enumerate(sorted({str(lane) for lane in lanes}))}
+    codes = np.array([number.get(str(name), -1) for name in adata.obs[schema.LANE]])
+    is_tumor = (adata.obs[schema.COMPARTMENT] == schema.TUMOR_CELLS).to_numpy()
+    counts = adata.layers[schema.COUNTS]
+    every, tumor = (
+        group_sums(counts, c, len(number)).sum(axis=1)
+        for c in (codes, np.where(is_tumor, codes, -1))
+    )
+    clean = tumor <= _HARDLY_ANY * every
+    return np.array([clean[number[str(lane)]] for lane in lanes], dtype=bool)
+
+
+def _soups(adata: AnnData, lanes: list[str]) -> dict[str, Floats]:
+    """Return the profiles of ``pp.ambient``, and the sum of the cells of further lanes."""
+    given = adata.varm["ambient_soup"]
+    soups = {lane: given[lane].to_numpy(dtype=float) for lane in lanes if lane in given}
+    rest = [lane for lane in lanes if lane not in soups]
+    if rest:
+        number = {name: i for i, name in enumerate(rest)}
+        codes = np.array([number.get(str(name), -1) for name in adata.obs[schema.LANE]])
+        codes[~passed_qc(adata)] = -1
+        sums = group_sums(adata.layers[schema.COUNTS], codes, len(rest))
+        soups |= {name: sums[i] / max(sums[i].sum(), 1.0) for name, i in number.items()}
+    return soups
+
+
+def _error(counts: Floats, expected: Floats, *, measured: Any, lines: Any) -> float:
+    """Return how far genes that a line alone lacks stray from what is expected of them."""
+    seen, awaited = [], []
+    for line in sorted({str(x) for x in lines[measured]}):
+        here = np.array([str(x) == line for x in lines])
+        alone = counts[here & ~measured].sum(axis=0)
+        y, a = counts[here & measured], expected[here & measured]
+        # One count more than seen is the most that the line's own share may be.
+        ceiling = (alone + 1) / max(alone.sum(), 1.0) * y.sum(axis=1)[:, None]
+        use = (a >= 10) & (ceiling < a / _FOLD)
+        seen.append(y[use])
+        awaited.append(a[use])
+    if not seen:
+        return _LEAST_ERROR
+    return relative_error(np.concatenate(seen), np.concatenate(awaited), least=_LEAST_ERROR)
+
+
+def _share_beside(
+    sample: tuple[Floats, Floats], counts: Floats, expected: Floats, *, error: float
+) -> float:
+    """Return the ambient share of a sample by genes of its soup that its cells lack.
+
+    ``counts``, less those ``expected`` to be ambient, are of the same kind of cells elsewhere.
+    """
+    y, soup = sample
+    own_total = float((counts - expected).sum())
+    if own_total <= 0:
+        return 0.0
+    own = np.maximum(counts - expected, 0.0)
+    doubt = 2 * np.sqrt(counts + (error * expected) ** 2) + 1
+    ceiling = (own + doubt) / own_total
+    order = np.argsort(-soup, kind="stable")
+    genes = np.sort(order[(soup >= _FOLD * ceiling)[order]][:_MOST_GENES])
+    if genes.size < _FEWEST_GENES:
+        return 0.0
+    fit = ambient_share(
+        y[genes], float(y.sum()), soup[genes], alone=own[genes], total_alone=own_total
+    )
+    return fit.share
+
+
+def ambient_share_of_genes(adata: AnnData, lines: Any, genes: Any) -> Floats:
+    """Return the ambient share of each gene's counts in its line's co-cultures, row by row.
+
+    NaN where ``pp.ambient`` was not run, or nothing was counted.
+    """
+    share = np.full(len(genes), np.nan)
+    if "pp.ambient" not in adata.uns.get(schema.RECORD, {}):
+        return share
+    samples = compartment_samples(
+        adata, schema.TUMOR_CELLS, columns=[schema.LANE, schema.TUMOR], min_cells=1
+    )
+    known = schema.recorded(adata, "pp.ambient", "pp.ambient")["samples"]["sample"].astype(str)
+    samples = samples.keep(samples.table[schema.SAMPLE].astype(str).isin(set(known)))
+    found = ambient_counts(adata, samples)
+    of_sample, wanted = labels(samples.table, schema.TUMOR), np.asarray(lines).astype(str)
+    at = adata.var_names.get_indexer(genes)
+    for line in set(wanted):
+        here, rows = of_sample == line, np.flatnonzero((wanted == line) & (at >= 0))
+        with np.errstate(divide="ignore", invalid="ignore"):
+            of_genes = found.expected[here].sum(axis=0) / found.counts[here].sum(axis=0)
+        share[rows] = np.minimum(of_genes, 1.0)[at[rows]]
+    return share

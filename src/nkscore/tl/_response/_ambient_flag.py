@@ -1,0 +1,206 @@
+"""Which apparently induced genes may be RNA floating in the lane."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+from scipy.stats import norm
+
+from nkscore import schema, signatures
+from nkscore._checks import check_shares, names_of
+from nkscore._samples._samples import Samples, arms, compartment_samples, labels
+from nkscore.errors import DesignError, MissingKeyError
+from nkscore.stats import adjusted_p, remaining_effect
+from nkscore.tl._response._ambient_counts import AmbientCounts, ambient_counts
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable
+
+    import pandas as pd
+    from anndata import AnnData
+
+_CALLED = 0.05
+_LN2 = float(np.log(2))
+_MEASURED = ("ambient_share", "log2_fc_adjusted", "p_value_adjusted")
+
+
+def flag_ambient(
+    responses: pd.DataFrame,
+    *,
+    adata: AnnData | None = None,
+    compartment: str = schema.TUMOR_CELLS,
+    nk_genes: str | Iterable[str] | None = None,
+    treated: str = schema.COCULTURE,
+    control: str | None = None,
+    min_cells: int = 10,
+    alpha: float = 0.01,
+    least_lost: float = 0.25,
+) -> pd.DataFrame:
+    """Mark genes of a response that ambient RNA may explain.
+
+    Tumor cells in co-culture carry floating transcripts of all cells in their lane, so genes of NK
+    cells look induced in every line. With ``adata`` the expected ambient counts (from
+    :func:`nkscore.pp.ambient`) are taken out of the sums of each sample, in both arms, and the
+    effect is tested again with the error of that expectation: a gene is suspect when its effect
+    does not stand without them. NK cells in turn carry RNA of the tumor cells around them. Without
+    counts, as for published tables of tumor cells, raised genes that NK cells alone express are
+    marked.
+
+    Reads ``layers["counts"]``, ``varm["ambient_soup"]``, ``uns["nkscore"]["pp.ambient"]`` and the
+    columns ``sample``, ``lane``, ``tumor``, ``condition``, ``compartment`` and ``qc_pass`` of
+    ``obs``.
+
+    Parameters
+    ----------
+    responses
+        Table with columns ``gene`` and ``log2_fc`` (or Seurat's ``avg_log2FC``); with ``adata``
+        also ``tumor``, ``se`` and ``p_value``, as :func:`nkscore.tl.interaction_response` returns.
+    adata
+        Cells × genes, from which the responses were computed, after ``pp.ambient``.
+    compartment
+        Of the table: ``"tumor"``, or ``"nk"`` (with ``adata`` only).
+    nk_genes
+        NK-exclusive genes to mark without counts; by default ``NK_EXCLUSIVE`` and ``NK_SHARED`` of
+        the catalogue (the latter are genes that some tumors express too).
+    treated, control
+        Conditions that the table compares; ``control`` is by default the monoculture of the
+        compartment.
+    min_cells
+        Samples with fewer cells of the compartment are left out, as in the response.
+    alpha
+        An effect still stands if ``p_value_adjusted`` is below this, 0 to 1.
+    least_lost
+        A gene is suspect only if this share of its evidence (the p-value as a normal deviate) is
+        gone, 0 to 1, so that weak effects are not marked for being weak.
+
+    Returns
+    -------
+    A copy of the table with the boolean column ``ambient_suspect`` and, with ``adata``,
+    ``ambient_share`` (expected ambient counts over counts in the treated samples of the line, 0 to
+    1, NaN where none was counted), ``log2_fc_adjusted`` (what remains of the effect) and
+    ``p_value_adjusted`` (two-sided, for what remains; never below ``p_value``). Suspect are genes
+    with a ``p_value`` below 0.05 whose remaining effect does not stand, or turns round. A flag is
+    a reason to look, not proof; a gene that is not tested (NaN) is not marked.
+
+    Raises
+    ------
+    MissingKeyError
+        If a column is absent, or ``pp.ambient`` was not run on ``adata``.
+    DesignError
+        If no line of the table has samples of both conditions.
+    GeneCoverageError
+        If gene names of ``adata`` are repeated.
+    ValueError
+        If ``compartment`` is neither, or ``"nk"`` without ``adata``; if a number is out of its
+        range.
+
+    Notes
+    -----
+    The ambient share of monocultures is measured too where they share a lane with other lines: by
+    genes of those lines that the line's own co-cultures show to be silent in it. The deviation of
+    the soup from the profile of ``pp.ambient`` is estimated from genes that the line alone lacks
+    (5 % at least). Published tables get a flag only: nothing in them says how much is ambient.
+    In NK cells the share is measured by genes of the soup that NK cells of lanes without tumor
+    cells lack. Where all NK cells alone share their lanes with tumor cells, ambient tumor RNA is in
+    both arms, and nothing is taken out.
+
+    Examples
+    --------
+    >>> import pandas as pd
+    >>> import nkscore as nk
+    >>> table = pd.DataFrame({"gene": ["GNLY", "HLA-B"], "log2_fc": [1.2, 0.5]})
+    >>> nk.tl.flag_ambient(table)["ambient_suspect"].tolist()
+    [True, False]
+    """
+    check_shares(alpha=alpha, least_lost=least_lost)
+    if compartment not in (schema.NK, schema.TUMOR_CELLS) or (
+        compartment == schema.NK and adata is None
+    ):
+        msg = (
+            f"compartment is {compartment!r}{'' if adata is not None else ' without adata'}; "
+            "'tumor', or 'nk' with adata, is needed: no list tells ambient tumor RNA in NK cells."
+        )
+        raise ValueError(msg)
+    effect = next((c for c in ("log2_fc", "avg_log2FC") if c in responses), None)
+    needed = {"gene"} | ({"tumor", "se", "p_value"} if adata is not None else set())
+    if effect is None or not needed <= set(responses.columns):
+        msg = (
+            f"The table has columns {', '.join(map(str, responses.columns))}; "
+            f"{', '.join(sorted(needed))} and 'log2_fc' (or Seurat's 'avg_log2FC') are needed. "
+            "Rename yours."
+        )
+        raise MissingKeyError(msg)
+    if adata is None:
+        return responses.assign(ambient_suspect=_listed(responses, effect, nk_genes))
+    schema.check_var_names(adata)
+    samples = compartment_samples(
+        adata,
+        compartment,
+        columns=[schema.LANE, schema.TUMOR, schema.CONDITION],
+        min_cells=min_cells,
+    )
+    alone = schema.NK_MONO if compartment == schema.NK else schema.TUMOR_MONO
+    samples = arms(samples, treated=treated, control=control or alone, by=schema.TUMOR)
+    gene = adata.var_names.get_indexer(responses["gene"])
+    found = ambient_counts(adata, samples, compartment=compartment)
+    measured = _measured(responses, found, samples, gene=gene)
+    before = responses[effect].to_numpy(dtype=float)
+    after, p = measured["log2_fc_adjusted"], measured["p_value_adjusted"]
+    raw = responses["p_value"].to_numpy(dtype=float)
+    with np.errstate(invalid="ignore"):
+        falls = (p >= alpha) | (np.sign(after) == -np.sign(before))
+        lost = norm.isf(p / 2) <= (1 - least_lost) * norm.isf(np.maximum(raw, 1e-300) / 2)
+        suspect = (raw < _CALLED) & falls & lost
+    return responses.assign(**measured, ambient_suspect=suspect)
+
+
+def _listed(responses: pd.DataFrame, effect: str, nk_genes: str | Iterable[str] | None) -> Any:
+    if nk_genes is None:
+        nk_genes = [*signatures.get("NK_EXCLUSIVE").up, *signatures.get("NK_SHARED").up]
+    suspect = responses["gene"].isin(names_of(nk_genes)).to_numpy(dtype=bool)
+    return suspect & (responses[effect] > 0).to_numpy(dtype=bool)
+
+
+def _measured(
+    responses: pd.DataFrame, ambient: AmbientCounts, samples: Samples, *, gene: Any
+) -> dict[str, Any]:
+    """Return the three measured columns, NaN for lines and genes that the data lack."""
+    columns = {name: np.full(len(responses), np.nan) for name in _MEASURED}
+    table_lines = responses[schema.TUMOR].astype(str).to_numpy()
+    lines, treated = labels(samples.table, schema.TUMOR), samples.table["treated"].to_numpy()
+    sampled = {str(line) for line in lines if line is not None}
+    shared = sorted(set(table_lines) & sampled)
+    if not shared:
+        msg = (
+            f"The table is about {', '.join(sorted(set(table_lines))) or 'no line'}; adata has "
+            f"samples of both conditions for {', '.join(sorted(sampled))}. Give "
+            "the object from which the responses were computed."
+        )
+        raise DesignError(msg)
+    of_all = np.array([line is None for line in lines]) & ~treated
+    for line in shared:
+        here, rows = (lines == line) | of_all, np.flatnonzero((table_lines == line) & (gene >= 0))
+        counts, floating = ambient.counts[here], ambient.expected[here]
+        of_line = responses.iloc[rows]
+        variance = np.ones(counts.shape[1])
+        variance[gene[rows]] = (of_line["se"].to_numpy(dtype=float) * _LN2) ** 2
+        left = remaining_effect(
+            counts,
+            floating,
+            treated[here],
+            log_variance=np.nan_to_num(variance, nan=1.0),
+            error=ambient.error,
+        )
+        at = gene[rows]
+        with np.errstate(divide="ignore", invalid="ignore"):
+            share = floating[treated[here]].sum(axis=0) / counts[treated[here]].sum(axis=0)
+        effect = "log2_fc" if "log2_fc" in responses else "avg_log2FC"
+        columns["ambient_share"][rows] = np.minimum(share, 1.0)[at]
+        columns["log2_fc_adjusted"][rows] = of_line[effect].to_numpy(float) + left.shift[at]
+        columns["p_value_adjusted"][rows] = adjusted_p(
+            of_line["p_value"].to_numpy(dtype=float),
+            left.evidence[at],
+            left.evidence_before[at],
+        )
+    return columns

@@ -1,0 +1,300 @@
+"""Which receptors and ligands NK and tumor cells show each other, and what co-culture changes."""
+
+from __future__ import annotations
+
+import logging
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import pandas as pd
+from scipy import stats as scipy_stats
+
+from nkscore import schema
+from nkscore._checks import check_confidence, check_whole, seed_of
+from nkscore.errors import DesignError
+from nkscore.stats import fit_response
+from nkscore.tl._response._ambient_counts import ambient_share_of_genes
+from nkscore.tl._response._communication_liana import liana_pairs
+from nkscore.tl._response._communication_pairs import (
+    ambient_genes,
+    chosen_pairs,
+    in_log2,
+    levels,
+    line_differences,
+    lowest,
+    well_table,
+)
+from nkscore.tl._response._response_inputs import ResponseInputs, response_inputs
+
+if TYPE_CHECKING:
+    from anndata import AnnData
+
+_LOG = logging.getLogger("nkscore")
+_ALL = "all"
+_MOSTLY_AMBIENT = 0.5
+
+
+def communication(
+    adata: AnnData,
+    *,
+    pairs: pd.DataFrame | None = None,
+    state: str | None = None,
+    engine: str = "model",
+    level: str = "line",
+    treated: str = schema.COCULTURE,
+    by: str = schema.TUMOR,
+    replicate: str = schema.NK_DONOR,
+    min_cells: int = 10,
+    min_count: int = 10,
+    n_permutations: int = 999,
+    confidence: float = 0.95,
+    rng: int | np.random.Generator | None = 0,
+) -> pd.DataFrame:
+    """Score receptor-ligand pairs between NK and tumor cells and test what co-culture changes.
+
+    The score of a pair in a sample is the log2 of the product of both genes' counts per million:
+    the NK gene (its rarest subunit) in the sample's NK cells, the tumor gene in its tumor cells.
+    Its change against both monocultures is the sum of the changes of the two genes, each from the
+    joint model of :func:`nkscore.tl.interaction_response` with samples as replicates.
+
+    Reads ``layers["counts"]``, ``obs["compartment"]``, ``obs["condition"]``, the columns named by
+    the options and, where ``pp.ambient`` was run, what it wrote.
+
+    Parameters
+    ----------
+    adata
+        Cells × genes.
+    pairs
+        Columns ``nk_gene``, ``tumor_gene`` and, as far as known, ``nk_partners``, ``class``,
+        ``sender``; by default :func:`nkscore.signatures.ligand_receptor` without doubtful pairs.
+    state
+        Column of ``obs`` with NK states, each of which is scored on its own; ``None``: all NK cells
+        together.
+    engine
+        ``"model"``, or ``"liana"``: CellPhoneDB's permutation test as in LIANA+, per sample of the
+        treated condition, which takes cells for replicates.
+    level
+        ``"line"`` or ``"sample"`` (scores of each sample, no tests).
+    treated
+        Condition in which both kinds of cells are together.
+    by, replicate
+        Columns of lines and of replicates (donors).
+    min_cells
+        Samples with fewer NK or tumor cells are left out on that side.
+    min_count
+        As in :func:`nkscore.tl.interaction_response`: genes below are not tested.
+    n_permutations, rng
+        Number of LIANA's permutations and their seed, which is the same in all samples.
+    confidence
+        Coverage of the intervals, 0 to 1.
+
+    Returns
+    -------
+    With ``level="line"`` one row per line × NK state × pair of which both genes were tested:
+    ``tumor``, ``nk_state`` (``all`` if not split), ``nk_gene``, ``nk_partners``, ``tumor_gene``,
+    ``class``, ``sender``, ``limiting_gene`` (rarest NK subunit), ``score`` (mean over samples),
+    ``log2_fc`` (change of the product), ``se``, ``ci_low``, ``ci_high``, ``t``, ``p_value``,
+    ``q_value`` (Benjamini-Hochberg over the table), ``log2_fc_nk``, ``log2_fc_tumor`` (its
+    two parts), ``line_difference`` (score minus the mean of the other lines) with
+    ``p_value_line`` and ``q_value_line`` (within line and state; NaN for one line),
+    ``ambient_share`` of the tumor gene (NaN without ``pp.ambient``), ``ambient_suspect`` and
+    ``n_samples``. With ``level="sample"`` one row per sample × NK state × pair: ``sample``,
+    ``tumor``, ``nk_donor``, the pair, ``nk_log2_cpm``, ``tumor_log2_cpm``, ``score``. With LIANA:
+    ``sample``, ``tumor``, ``nk_state``, the pair, ``score`` (``lr_means``), ``p_value`` =
+    (b + 1) / (m + 1), never 0, ``q_value`` within the sample.
+
+    Raises
+    ------
+    DesignError
+        If a compartment or an arm is empty, no replicate exists, no state has enough cells, or no
+        sample has enough of both kinds.
+    MissingKeyError
+        If a column is absent.
+    GeneCoverageError
+        If no pair has all its genes in the data.
+    ValueError
+        If ``engine`` or ``level`` is unknown, or a number out of its range.
+    ImportError
+        If LIANA is asked for and not installed.
+
+    Notes
+    -----
+    NK and tumor cells are fitted in separate models, taken for independent. A tumor gene that is
+    mostly ambient (half of its counts), or that NK cells alone express where ``pp.ambient`` was not
+    run, makes the pair suspect: NK cells may be talking to themselves. Expression of RNA is not
+    binding: surface protein, shedding and peptide loading are not seen.
+
+    Examples
+    --------
+    >>> import nkscore as nk
+    >>> adata = nk.datasets.simulate_coculture(n_cells_per_sample=40, rng=0)
+    >>> nk.datasets.use_truth(adata)
+    >>> table = nk.tl.communication(adata)
+    >>> bool((table["p_value"] > 0).all())
+    True
+    """
+    if engine not in ("model", "liana") or level not in ("line", "sample"):
+        msg = f"engine={engine!r}, level={level!r}; known: 'model' or 'liana', 'line' or 'sample'."
+        raise ValueError(msg)
+    check_confidence(confidence)
+    check_whole(1, n_permutations=n_permutations)
+    schema.check_input(adata)
+    table = chosen_pairs(pairs, list(adata.var_names))
+    if engine == "liana":
+        return liana_pairs(
+            adata, table, treated=treated, by=by, state=state, min_cells=min_cells,
+            n_permutations=n_permutations, seed=seed_of(rng),
+        )  # fmt: skip
+    options: dict[str, Any] = {
+        "treated": treated, "control": None, "by": by, "replicate": replicate,
+        "condition": schema.CONDITION, "covariates": (), "min_cells": min_cells,
+    }  # fmt: skip
+    tumor = response_inputs(adata, schema.TUMOR_CELLS, **options)
+    of_tumor = levels(tumor), None if level == "sample" else _fitted(tumor, min_count)
+    parts = []
+    for name, nk in _by_state(adata, state, options).items():
+        described = well_table(tumor, [by, replicate])
+        wells = _wells(described, table, levels(nk), of_tumor[0], genes=adata.var_names)
+        if wells.empty:
+            _LOG.warning("NK state %s: no sample has enough of both kinds of cells", name)
+        elif level == "sample":
+            parts.append(wells.assign(nk_state=name))
+        else:
+            made = _lines(wells, table, (_fitted(nk, min_count), of_tumor[1]), by=by,
+                          replicate=replicate, genes=adata.var_names)  # fmt: skip
+            parts.append(_with_tests(made, confidence).assign(nk_state=name))
+    if not parts:
+        msg = (
+            f"No sample of condition {treated!r} has {min_cells} NK and {min_cells} tumor cells. "
+            "Check obs['compartment'] and obs['condition'], or lower min_cells."
+        )
+        raise DesignError(msg)
+    made = pd.concat(parts, ignore_index=True).rename(columns={by: schema.TUMOR})
+    if level == "sample":
+        return _front(made, ["sample", schema.TUMOR, replicate, "nk_state"])
+    made = _flagged(made.assign(q_value=_adjusted(made["p_value"])), adata)
+    order = ["tumor", "nk_state", "p_value", "nk_gene", "tumor_gene"]
+    return _front(made.sort_values(order, ignore_index=True), ["tumor", "nk_state"])
+
+
+def _front(table: pd.DataFrame, columns: list[str]) -> pd.DataFrame:
+    return table[[*columns, *[c for c in table if c not in columns]]]
+
+
+def _by_state(
+    adata: AnnData, state: str | None, options: dict[str, Any]
+) -> dict[str, ResponseInputs]:
+    if state is None:
+        return {_ALL: response_inputs(adata, schema.NK, **options)}
+    schema.require(adata, "obs", [state], "tl.nk_states")
+    values = adata.obs[state].astype(object)
+    names = sorted({str(v) for v in values.dropna().unique()} - {schema.UNASSIGNED})
+    found = {}
+    for name in names:
+        cells = (
+            (values.astype(str) == name) & (adata.obs[schema.COMPARTMENT] == schema.NK)
+        ).to_numpy(bool)
+        try:
+            found[name] = response_inputs(adata[cells], schema.NK, **options)
+        except DesignError as error:
+            _LOG.warning("NK state %s is left out: %s", name, error)
+    if not found:
+        msg = (
+            f"None of the NK states {', '.join(names) or '(no state is called)'} has enough cells "
+            "in both conditions. Lower min_cells, or leave state out."
+        )
+        raise DesignError(msg)
+    return found
+
+
+def _wells(
+    described: pd.DataFrame, table: pd.DataFrame, own: pd.DataFrame, other: pd.DataFrame, *,
+    genes: Any,
+) -> pd.DataFrame:  # fmt: skip
+    """Return one row per well with both kinds of cells × pair, from levels on either side."""
+    shared = [well for well in own.index if well in other.index]
+    if not shared:
+        return pd.DataFrame()
+    nk_side, limiting = lowest(own.loc[shared], table, genes)
+    tumor_side = other.loc[shared][genes.get_indexer(table["tumor_gene"])].to_numpy()
+    n_pairs = len(table)
+    long = described.loc[np.repeat(shared, n_pairs)].rename_axis("sample").reset_index()
+    repeated = pd.concat([table.assign(limiting_gene=limiting)] * len(shared), ignore_index=True)
+    long = pd.concat([long, repeated], axis=1)
+    long["nk_log2_cpm"], long["tumor_log2_cpm"] = nk_side.ravel(), tumor_side.ravel()
+    return long.assign(score=long["nk_log2_cpm"] + long["tumor_log2_cpm"])
+
+
+def _lines(
+    wells: pd.DataFrame, table: pd.DataFrame, fitted: tuple[Any, Any], *, by: str, replicate: str,
+    genes: Any,
+) -> pd.DataFrame:  # fmt: skip
+    """Return one row per line × pair: mean score, change with its error, difference of lines."""
+    nk, tumor = fitted
+    n_pairs = len(table)
+    score = wells["score"].to_numpy().reshape(-1, n_pairs)
+    samples = wells.iloc[::n_pairs].reset_index(drop=True)
+    tests = line_differences(score, samples, by=by, replicate=replicate)
+    limiting = wells["limiting_gene"].to_numpy()[:n_pairs]
+    line = samples[by].astype(str).to_numpy()
+    parts = []
+    for name in sorted(set(line)):
+        at_nk = pd.MultiIndex.from_product([[name], genes.get_indexer(limiting)])
+        at_tumor = pd.MultiIndex.from_product([[name], genes.get_indexer(table["tumor_gene"])])
+        a, b = nk.reindex(at_nk).to_numpy(), tumor.reindex(at_tumor).to_numpy()
+        part = table.assign(limiting_gene=limiting, score=score[line == name].mean(axis=0))
+        part.insert(0, "tumor", name)
+        variance = a[:, 1] ** 2, b[:, 1] ** 2
+        part["log2_fc"], part["se"] = a[:, 0] + b[:, 0], np.sqrt(variance[0] + variance[1])
+        # Welch and Satterthwaite: the error has two sources, each with its own certainty.
+        part["df"] = part["se"] ** 4 / (variance[0] ** 2 / a[:, 2] + variance[1] ** 2 / b[:, 2])
+        part["log2_fc_nk"], part["log2_fc_tumor"] = a[:, 0], b[:, 0]
+        test = tests.get(name)
+        part["line_difference"] = np.nan if test is None else test.effect
+        part["p_value_line"] = np.nan if test is None else test.p_value
+        part["n_samples"] = int((line == name).sum())
+        parts.append(part)
+    made = pd.concat(parts, ignore_index=True)
+    return made[np.isfinite(made["se"])].reset_index(drop=True)
+
+
+def _fitted(inputs: ResponseInputs, least: int) -> pd.DataFrame:
+    """Fit as :func:`nkscore.tl.interaction_response` does."""
+    return in_log2(
+        fit_response(
+            inputs.sums.sums, inputs.design, min_count=least,
+            overdispersion=inputs.overdispersion(),
+        )
+    )  # fmt: skip
+
+
+def _with_tests(table: pd.DataFrame, confidence: float) -> pd.DataFrame:
+    df = table.pop("df").to_numpy(dtype=float)
+    t = (table["log2_fc"] / table["se"]).to_numpy(dtype=float)
+    p = np.maximum(2 * scipy_stats.t.sf(np.abs(t), df), np.finfo(float).tiny)
+    margin = scipy_stats.t.ppf(0.5 + confidence / 2, df) * table["se"]
+    at = table.columns.get_loc("log2_fc_nk")
+    columns = {
+        "ci_low": table["log2_fc"] - margin, "ci_high": table["log2_fc"] + margin, "t": t,
+        "p_value": p, "q_value": np.nan,
+    }  # fmt: skip
+    for i, (name, values) in enumerate(columns.items()):
+        table.insert(at + i, name, values)
+    at = table.columns.get_loc("p_value_line")
+    q = table.groupby("tumor")["p_value_line"].transform(_adjusted)
+    table.insert(at + 1, "q_value_line", q)
+    return table
+
+
+def _adjusted(p: pd.Series) -> pd.Series:
+    q, known = pd.Series(np.nan, index=p.index), p.notna()
+    if known.any():
+        q[known] = scipy_stats.false_discovery_control(p[known].to_numpy(dtype=float))
+    return q
+
+
+def _flagged(table: pd.DataFrame, adata: AnnData) -> pd.DataFrame:
+    share = ambient_share_of_genes(adata, table["tumor"], table["tumor_gene"])
+    listed = table["tumor_gene"].isin(ambient_genes()).to_numpy()
+    suspect = np.where(np.isfinite(share), share >= _MOSTLY_AMBIENT, listed)
+    return table.assign(ambient_share=share, ambient_suspect=suspect.astype(bool))

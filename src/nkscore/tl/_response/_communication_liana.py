@@ -1,0 +1,120 @@
+"""Receptor-ligand pairs by LIANA+, sample by sample."""
+
+from __future__ import annotations
+
+import logging
+import warnings
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import pandas as pd
+from scipy import stats as scipy_stats
+
+from nkscore import schema
+from nkscore._samples._cells import passed_qc
+from nkscore.errors import DesignError
+from nkscore.tl._response._communication_pairs import KEPT, subunits
+
+if TYPE_CHECKING:
+    from anndata import AnnData
+
+_LOG = logging.getLogger("nkscore")
+
+
+def liana_pairs(
+    adata: AnnData, table: pd.DataFrame, *, treated: str, by: str, state: str | None,
+    min_cells: int, n_permutations: int, seed: int,
+) -> pd.DataFrame:  # fmt: skip
+    """Return CellPhoneDB scores of each sample; p-values count the observed one too."""
+    needed = [schema.SAMPLE, schema.CONDITION, schema.COMPARTMENT, by]
+    schema.require(adata, "obs", [*needed, *([state] if state else [])], "pp.compartments")
+    obs = adata.obs
+    inside = (obs[schema.CONDITION] == treated) & obs[schema.SAMPLE].notna() & passed_qc(adata)
+    inside &= obs[schema.COMPARTMENT].isin([schema.NK, schema.TUMOR_CELLS])
+    parts = []
+    for sample in sorted(obs.loc[inside, schema.SAMPLE].astype(str).unique()):
+        cells = (inside & (obs[schema.SAMPLE].astype(str) == sample)).to_numpy(dtype=bool)
+        part = _one_sample(
+            adata[cells], table, state=state, min_cells=min_cells, m=n_permutations, seed=seed
+        )
+        if part is None:
+            _LOG.warning("%s: fewer than %d NK or tumor cells, left out", sample, min_cells)
+            continue
+        part.insert(0, "sample", sample)
+        part.insert(1, "tumor", str(obs.loc[cells, by].iloc[0]))
+        parts.append(part)
+    if not parts:
+        msg = (
+            f"No sample of condition {treated!r} has {min_cells} NK and {min_cells} tumor cells. "
+            "Check obs['compartment'] and obs['condition'], or lower min_cells."
+        )
+        raise DesignError(msg)
+    order = ["sample", "nk_state", "p_value", "nk_gene", "tumor_gene"]
+    return pd.concat(parts, ignore_index=True).sort_values(order, ignore_index=True)
+
+
+def _one_sample(
+    cells: AnnData, table: pd.DataFrame, *, state: str | None, min_cells: int, m: int, seed: int
+) -> pd.DataFrame | None:
+    is_nk = (cells.obs[schema.COMPARTMENT] == schema.NK).to_numpy()
+    group = np.where(is_nk, "nk|all", "tumor").astype(object)
+    if state:
+        names = cells.obs[state].astype(object).where(cells.obs[state].notna(), schema.UNASSIGNED)
+        group[is_nk] = [f"nk|{name}" for name in names[is_nk]]
+    counts = pd.Series(group).value_counts()
+    usable = [g for g, n in counts.items() if n >= min_cells and g != f"nk|{schema.UNASSIGNED}"]
+    if "tumor" not in usable or len(usable) < 2:
+        return None
+    keep = np.isin(group.astype(str), usable)
+    # Sorted, so that the permutations do not depend on the order in which cells are stored.
+    order = np.argsort(cells.obs_names[keep].to_numpy(dtype=str), kind="stable")
+    found = _cellphonedb(cells[keep][order], group[keep][order], table, m=m, seed=seed)
+    found = found[found["source"].str.startswith("nk|") & (found["target"] == "tumor")]
+    made = table.assign(
+        ligand=["_".join(subunits(r.nk_gene, r.nk_partners)) for r in table.itertuples()]
+    ).merge(
+        found, left_on=["ligand", "tumor_gene"], right_on=["ligand_complex", "receptor_complex"]
+    )
+    p = (made["cellphone_pvals"].to_numpy(dtype=float) * m + 1) / (m + 1)
+    made = made.assign(
+        nk_state=made["source"].str.removeprefix("nk|"),
+        score=made["lr_means"],
+        p_value=p,
+        q_value=scipy_stats.false_discovery_control(p) if len(p) else p,
+    )
+    return made[["nk_state", *KEPT, "score", "p_value", "q_value"]]
+
+
+def _cellphonedb(cells: AnnData, group: Any, table: pd.DataFrame, *, m: int, seed: int) -> Any:
+    try:
+        import liana  # type: ignore[import-untyped, import-not-found, unused-ignore]
+    except ImportError as error:
+        msg = "engine='liana' needs LIANA+. Install it: pip install 'nkscore[communication]'."
+        raise ImportError(msg) from error
+    import anndata
+    from scipy import sparse
+
+    counts = cells.layers[schema.COUNTS].astype(np.float32)
+    total = np.asarray(counts.sum(axis=1)).ravel()
+    scaled = sparse.csr_matrix(sparse.diags(1e4 / np.maximum(total, 1.0)) @ counts)
+    # LIANA's time grows with the genes; those of no pair change nothing.
+    units = {u for r in table.itertuples() for u in subunits(r.nk_gene, r.nk_partners)}
+    used = np.flatnonzero(cells.var_names.isin(list(units | set(table["tumor_gene"]))))
+    shell = anndata.AnnData(
+        X=sparse.csr_matrix(scaled[:, used].log1p(), dtype=np.float32),
+        obs=pd.DataFrame({"group": pd.Categorical(group)}, index=cells.obs_names.astype(str)),
+        var=pd.DataFrame(index=cells.var_names[used]),
+    )
+    # LIANA takes the sender for the ligand; a pair counts the same either way.
+    resource = pd.DataFrame(
+        {
+            "ligand": ["_".join(subunits(r.nk_gene, r.nk_partners)) for r in table.itertuples()],
+            "receptor": table["tumor_gene"].to_numpy(),
+        }
+    ).drop_duplicates()
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        return liana.mt.cellphonedb(
+            shell, groupby="group", resource=resource, use_raw=False, expr_prop=0.0, min_cells=1,
+            n_perms=m, seed=seed, inplace=False, verbose=False,
+        )  # fmt: skip

@@ -1,0 +1,135 @@
+"""Receptor-ligand pairs of NK and tumor cells: who expresses them, and how much per sample."""
+
+from __future__ import annotations
+
+import re
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import pandas as pd
+
+from nkscore import schema, signatures
+from nkscore._samples._samples import WELL, labels
+from nkscore.errors import GeneCoverageError, MissingKeyError
+from nkscore.stats import fit_linear, log_cpm, moderated_test, tmm_factors
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from nkscore.tl._response._response_inputs import ResponseInputs
+
+    Floats = np.ndarray[Any, np.dtype[np.float64]]
+
+KEPT = ("nk_gene", "nk_partners", "tumor_gene", "class", "sender")
+
+
+def chosen_pairs(pairs: pd.DataFrame | None, genes: Sequence[str]) -> pd.DataFrame:
+    """Return the pairs whose genes, subunits included, are all in the data."""
+    if pairs is None:
+        known = signatures.ligand_receptor()
+        pairs = known[~known["doubtful"].to_numpy(dtype=bool)]
+    missing = [c for c in ("nk_gene", "tumor_gene") if c not in pairs]
+    if missing:
+        msg = (
+            f"pairs has columns {', '.join(map(str, pairs.columns))}; {', '.join(missing)} are "
+            "needed, as in signatures.ligand_receptor(). Rename yours."
+        )
+        raise MissingKeyError(msg)
+    table = pairs.assign(**{c: "" for c in KEPT if c not in pairs})[list(KEPT)]
+    table = table.fillna("")
+    complexes = [
+        (*sorted(subunits(r.nk_gene, r.nk_partners)), r.tumor_gene) for r in table.itertuples()
+    ]
+    # One complex may be listed once for each of its subunits.
+    table = table[~pd.Series(complexes, index=table.index).duplicated()]
+    present = set(genes)
+    inside = [
+        {*subunits(row.nk_gene, row.nk_partners), row.tumor_gene} <= present
+        for row in table.itertuples()
+    ]
+    if not any(inside):
+        msg = (
+            f"None of {len(table)} pairs has all its genes in the data ({len(present)} genes). "
+            "Check that adata.var_names are gene symbols."
+        )
+        raise GeneCoverageError(msg)
+    return table[inside].reset_index(drop=True)
+
+
+def subunits(gene: str, partners: str) -> list[str]:
+    """Return all genes that the NK cell needs."""
+    return [gene, *(p.strip() for p in re.split("[,;]", partners) if p.strip())]
+
+
+def levels(inputs: ResponseInputs) -> pd.DataFrame:
+    """Return log2 counts per million of the treated samples, wells × genes (by position)."""
+    counts, treated = inputs.sums.sums, inputs.design.treated
+    library = counts.sum(axis=1)
+    expressed = counts.sum(axis=0) > 0
+    size = library * tmm_factors(counts[:, expressed], library)
+    wells = inputs.samples.table[WELL].astype(str)[treated]
+    return pd.DataFrame(log_cpm(counts[treated], size[treated]), index=wells.to_numpy())
+
+
+def lowest(values: pd.DataFrame, table: pd.DataFrame, genes: pd.Index) -> tuple[Floats, list[str]]:
+    """Return wells × pairs of the lowest NK subunit, and its name."""
+    columns, names = [], []
+    for row in table.itertuples():
+        units = subunits(row.nk_gene, row.nk_partners)
+        at = genes.get_indexer(units)
+        limiting = int(np.argmin(values[at].to_numpy().mean(axis=0)))
+        columns.append(values[at[limiting]].to_numpy())
+        names.append(units[limiting])
+    return np.column_stack(columns), names
+
+
+def line_differences(
+    score: Floats, samples: pd.DataFrame, *, by: str, replicate: str
+) -> dict[str, Any]:
+    """Test for each line whether its scores differ from the mean of the other lines.
+
+    Samples × pairs. Donors are matched where they connect all lines; where each line has donors of
+    its own, donors are plain replicates. Lines without a residual degree of freedom give nothing.
+    """
+    line, donor = labels(samples, by), labels(samples, replicate)
+    names = sorted({str(x) for x in line})
+    tests: dict[str, Any] = {}
+    if len(names) < 2:
+        return tests
+    donors = sorted({str(d) for d in donor})
+    blocks = [
+        (donor.astype(str) == d).astype(float) - (donor.astype(str) == donors[0])
+        for d in donors[1:]
+    ]
+    lines = np.column_stack([(line == name).astype(float) for name in names])
+    if np.linalg.matrix_rank(np.column_stack([lines, *blocks])) < len(names) + len(blocks):
+        blocks = []
+    for name in names:
+        others = [other for other in names if other != name]
+        here = (line == name).astype(float)
+        columns = [np.ones(len(line)), here - 1 / len(names)]
+        columns += [(line == o).astype(float) - (line == others[-1]) for o in others[:-1]]
+        design = np.column_stack([*columns, *blocks])
+        if len(line) - np.linalg.matrix_rank(design) < 1:
+            continue
+        fit = fit_linear(np.ascontiguousarray(score.T), design, np.ones(score.T.shape))
+        tests[name] = moderated_test(fit, 1)
+    return tests
+
+
+def ambient_genes() -> set[str]:
+    """Return genes whose RNA in tumor cells is that of NK cells, as far as lists can tell."""
+    return {*signatures.get("NK_EXCLUSIVE").up, *signatures.get("NK_SHARED").up}
+
+
+def in_log2(table: pd.DataFrame) -> pd.DataFrame:
+    """Return the columns of a fitted response that a pair needs, by group and gene."""
+    kept = ["group", "gene", "log2_fc", "se", "df_total", "p_value"]
+    return table[kept].set_index(["group", "gene"])
+
+
+def well_table(inputs: ResponseInputs, columns: Sequence[str]) -> pd.DataFrame:
+    """Return the treated samples' columns by well."""
+    table = inputs.samples.table[inputs.design.treated]
+    wanted = [c for c in dict.fromkeys(columns) if c != schema.SAMPLE]
+    return table[wanted].set_axis(table[WELL].astype(str).to_numpy())

@@ -1,0 +1,232 @@
+"""Genes that respond in lines in general."""
+
+from __future__ import annotations
+
+import logging
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import pandas as pd
+from scipy import stats as scipy_stats
+
+from nkscore._checks import check_confidence, check_shares, check_whole
+from nkscore.errors import DesignError
+from nkscore.stats import (
+    FEWEST_GENES,
+    error_correlation,
+    pool_with_shared_variance,
+    random_effects,
+)
+from nkscore.tl._response._response_table import error_df, response_matrices, with_errors
+
+if TYPE_CHECKING:
+    from nkscore.tl._response._response_table import ResponseTable
+
+_LOG = logging.getLogger("nkscore")
+
+
+def core_response(
+    responses: pd.DataFrame,
+    *,
+    method: str = "random_effects",
+    min_lines: int = 2,
+    min_up: int | None = None,
+    q_threshold: float = 0.05,
+    log2_fc_threshold: float = 0.25,
+    between: str = "shared",
+    correlation: float | str = "estimate",
+    confidence: float = 0.95,
+) -> pd.DataFrame:
+    """Combine the responses of lines into one per gene, and tell which genes are core.
+
+    Parameters
+    ----------
+    responses
+        One row per line × gene, with columns ``tumor``, ``gene``, ``log2_fc``, ``se`` and
+        ``q_value_line`` (else ``q_value``), as :func:`nkscore.tl.interaction_response` returns.
+        Seurat's and limma's names are understood too; their fold changes are not on one scale (see
+        Notes).
+    method
+        ``"random_effects"``: the lines at hand are a sample of all lines, and a core gene is one
+        whose mean over all lines exceeds zero. ``"counting"``: a gene is core if it passes in many
+        lines; needs no standard errors.
+    min_lines
+        Genes tested in fewer lines are listed but not judged. A row counts as tested if it has an
+        effect and, for ``random_effects``, a standard error above 0.
+    min_up
+        For ``counting``: lines in which a core gene must pass; by default more than 12 of 26, as
+        in the reference study, scaled to the number of lines of the table.
+    q_threshold, log2_fc_threshold
+        A gene passes in a line (``n_up``) with q (within the line) below and log2 fold change above
+        these; a pooled effect is held to the same.
+    between
+        Where the variance between lines comes from: ``"shared"``, from the gene's own spread and
+        from how often which variance occurs among all genes (below 100 genes as ``"own"``), or
+        ``"own"``, from the gene alone with Hartung and Knapp's interval, which finds hardly
+        anything with fewer than about ten lines.
+    correlation
+        Of the errors of two lines, 0 to 1, as arises where lines share monoculture NK cells or
+        donors; ``"estimate"`` finds it from the genes that hardly changed.
+    confidence
+        Coverage of the intervals, 0 to 1.
+
+    Returns
+    -------
+    One row per gene, core genes first, with columns ``gene``, ``core`` (bool; raised genes only),
+    ``log2_fc`` (mean over lines), ``se``, ``ci_low``, ``ci_high``, ``p_value``,
+    ``q_value`` (Benjamini-Hochberg over judged genes), ``tau2`` (variance of the effect between
+    lines, of the gene alone), ``i2`` (share of the spread that is not error), ``heterogeneity_p``,
+    ``prediction_low``, ``prediction_high`` (where the effect in a further line is to be expected;
+    needs three lines), ``n_lines`` (tested), ``n_up``, ``n_down``, ``error_correlation``. With
+    ``counting``: ``gene``, ``core``, ``log2_fc`` (mean), ``n_lines``, ``n_up``, ``n_down``,
+    ``min_up``.
+
+    Raises
+    ------
+    DesignError
+        If the table has no rows, fewer lines than ``min_lines``, or two rows of one line and gene.
+    MissingKeyError
+        If a column is absent.
+    WrongScaleError
+        If a column that should hold numbers holds other text.
+    ValueError
+        If ``method``, ``between`` or ``correlation`` is unknown, or a number out of its range.
+
+    Notes
+    -----
+    Formulas and sources in ``docs/core_response.md``. The counting rule is that of Dufva et
+    al. 2023, doi 10.1016/j.immuni.2023.11.008, whose fold changes are differences of log2(mean + 1)
+    of normalized counts per cell: 0.25 there is more than 0.25 here for weakly expressed genes.
+
+    Examples
+    --------
+    >>> import nkscore as nk
+    >>> adata = nk.datasets.simulate_coculture(n_cells_per_sample=40, rng=0)
+    >>> nk.datasets.use_truth(adata)
+    >>> core = nk.tl.core_response(nk.tl.interaction_response(adata, "tumor"))
+    >>> bool(core.set_index("gene").loc["STAT1", "ci_low"] > 0)
+    True
+    """
+    if method not in ("random_effects", "counting"):
+        msg = f"method is {method!r}; known: 'random_effects', 'counting'."
+        raise ValueError(msg)
+    if between not in ("shared", "own"):
+        msg = f"between is {between!r}; known: 'shared', 'own'."
+        raise ValueError(msg)
+    check_confidence(confidence)
+    check_shares(q_threshold=q_threshold)
+    check_whole(1, min_lines=min_lines, **({} if min_up is None else {"min_up": min_up}))
+    counting = method == "counting"
+    columns = ["log2_fc", "q_value_line"] if counting else ["log2_fc", "se"]
+    table = response_matrices(responses, columns, [] if counting else ["q_value_line", "p_value"])
+    if len(table.lines) < min_lines:
+        msg = (
+            f"The table holds {len(table.lines)} line(s), {', '.join(map(repr, table.lines))}; "
+            f"at least {min_lines} are needed, since a core response is what lines share. Add "
+            "lines, or read one line's response from its own table."
+        )
+        raise DesignError(msg)
+    effect = table.matrices["log2_fc"]
+    passes = {"q_threshold": q_threshold, "log2_fc_threshold": log2_fc_threshold}
+    if counting:
+        result = _count(table, min_lines=min_lines, min_up=min_up, **passes)
+        order = ["core", "n_up", "log2_fc", "gene"]
+    else:
+        effect, se = with_errors(table)
+        rho = _correlation(effect, se, correlation)
+        result = _pool(
+            table, (effect, se), min_lines=min_lines, between=between,
+            correlation=rho, confidence=confidence,
+        )  # fmt: skip
+        result["core"] = (
+            (result["q_value"] < q_threshold) & (result["log2_fc"] > log2_fc_threshold)
+        ).to_numpy(dtype=bool)
+        result = result.assign(
+            n_lines=np.isfinite(effect).sum(axis=1), **_passing(table, **passes),
+            error_correlation=rho,
+        )  # fmt: skip
+        order = ["core", "p_value", "log2_fc", "gene"]
+    ascending = [False, order[1] == "p_value", False, True]
+    return result.sort_values(order, ascending=ascending, ignore_index=True)
+
+
+def _passing(
+    table: ResponseTable, *, q_threshold: float, log2_fc_threshold: float
+) -> dict[str, Any]:
+    """Return in how many lines each gene is raised or lowered."""
+    if "q_value_line" not in table.matrices:
+        _LOG.warning("The table has no q-value: n_up and n_down are not counted")
+        return {"n_up": np.nan, "n_down": np.nan}
+    effect, called = table.matrices["log2_fc"], table.matrices["q_value_line"] < q_threshold
+    return {
+        "n_up": (called & (effect > log2_fc_threshold)).sum(axis=1),
+        "n_down": (called & (effect < -log2_fc_threshold)).sum(axis=1),
+    }
+
+
+def _count(
+    table: ResponseTable, *, min_lines: int, min_up: int | None, **passes: float
+) -> pd.DataFrame:
+    effect = table.matrices["log2_fc"]
+    known = np.isfinite(effect)
+    n_lines = known.sum(axis=1)
+    needed = 12 * len(table.lines) // 26 + 1 if min_up is None else min_up
+    counted = _passing(table, **passes)
+    mean = np.where(known, effect, 0).sum(axis=1) / np.maximum(n_lines, 1)
+    return pd.DataFrame(
+        {
+            "gene": table.genes,
+            "core": (counted["n_up"] >= needed) & (n_lines >= min_lines),
+            "log2_fc": np.where(n_lines > 0, mean, np.nan),
+            "n_lines": n_lines,
+            **counted,
+            "min_up": needed,
+        }
+    )
+
+
+def _correlation(effect: Any, se: Any, correlation: float | str) -> float:
+    if correlation == "estimate":
+        return error_correlation(effect / se)
+    if not isinstance(correlation, (int, float, np.floating)) or not 0 <= correlation < 1:
+        msg = f"correlation is {correlation!r}; 'estimate' or a number from 0 to below 1 is needed."
+        raise ValueError(msg)
+    return float(correlation)
+
+
+def _pool(
+    table: ResponseTable, measured: tuple[Any, Any], *, min_lines: int, between: str, **how: Any
+) -> pd.DataFrame:
+    known = np.isfinite(measured[0])
+    few = known.sum(axis=1) < max(min_lines, 2)
+    if between == "shared" and (~few).sum() < FEWEST_GENES:
+        _LOG.warning("%d genes: each one's variance between lines is its own", (~few).sum())
+        between = "own"
+    if between == "own":
+        pooled = random_effects(*measured, **how)
+    else:
+        df = np.where(known, error_df(table), 0).sum(axis=1)
+        pooled = pool_with_shared_variance(*measured, df=df, **how)
+    result = pd.DataFrame(
+        {
+            "gene": table.genes,
+            "core": False,
+            "log2_fc": pooled.effect,
+            "se": pooled.standard_error,
+            "ci_low": pooled.ci_low,
+            "ci_high": pooled.ci_high,
+            "p_value": pooled.p_value,
+            "q_value": np.nan,
+            "tau2": pooled.tau2,
+            "i2": pooled.i2,
+            "heterogeneity_p": pooled.heterogeneity_p,
+            "prediction_low": pooled.prediction_low,
+            "prediction_high": pooled.prediction_high,
+        }
+    )
+    result.loc[few, result.columns[3:]] = np.nan
+    judged = result["p_value"].notna()
+    if judged.any():
+        q = scipy_stats.false_discovery_control(result.loc[judged, "p_value"])
+        result.loc[judged, "q_value"] = q
+    return result

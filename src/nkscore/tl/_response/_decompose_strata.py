@@ -1,0 +1,151 @@
+"""Shares of strata and means within them, by sample, and samples matched between arms."""
+
+from __future__ import annotations
+
+import logging
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import pandas as pd
+
+from nkscore import schema
+from nkscore._samples._samples import Samples, labels
+from nkscore.errors import DesignError, WrongScaleError
+
+if TYPE_CHECKING:
+    from anndata import AnnData
+
+_LOG = logging.getLogger("nkscore")
+
+
+@dataclass(frozen=True, slots=True)
+class Arm:
+    """Units × strata: share and share × mean; covariance of both from the finite cell number."""
+
+    share: Any
+    mass: Any
+    noise: Any
+    names: list[str]
+
+    def rows(self, index: Any) -> Arm:
+        return Arm(self.share[index], self.mass[index], self.noise[index], self.names)
+
+
+def strata_of(adata: AnnData, names: list[str]) -> tuple[Any, list[str]]:
+    """Return the stratum of each cell as a number, -1 where it is missing, and the names."""
+    schema.require(adata, "obs", names, "the function that calls these strata")
+    if not names:
+        msg = "No strata are named; at least one column of obs is needed, such as 'tumor_state'."
+        raise DesignError(msg)
+    text = pd.Series("", index=np.arange(adata.n_obs), dtype=object)
+    missing = np.zeros(adata.n_obs, dtype=bool)
+    for i, name in enumerate(names):
+        values = adata.obs[name]
+        missing |= values.isna().to_numpy()
+        text = text + (" | " if i else "") + values.astype(str).to_numpy(dtype=object)
+    levels = sorted(set(text[~missing]))
+    codes = pd.Categorical(text.where(~missing), categories=levels).codes.astype(np.int64)
+    return codes, levels
+
+
+def with_stratum(samples: Samples, stratum: Any, min_cells: int) -> Samples:
+    """Leave out cells without a stratum, and samples that then have too few."""
+    lost = int(((samples.codes >= 0) & (stratum < 0)).sum())
+    if not lost:
+        return samples
+    _LOG.warning("%d cells have no stratum and are left out", lost)
+    codes = np.where(stratum >= 0, samples.codes, -1)
+    n_cells = np.bincount(codes[codes >= 0], minlength=len(samples.table))
+    enough = n_cells >= max(1, min_cells)
+    if not enough.any():
+        msg = (
+            f"No sample has {min_cells} cells with a stratum. Call strata in more cells, or lower "
+            "min_cells."
+        )
+        raise DesignError(msg)
+    if not enough.all():
+        names = ", ".join(samples.table.loc[~enough, schema.SAMPLE].head(10))
+        _LOG.warning("Fewer than %d cells with a stratum, left out: %s", min_cells, names)
+    return Samples(samples.table.assign(n_cells=n_cells), codes).keep(enough)
+
+
+def moments_of(values: Any, samples: Samples, stratum: Any, n_strata: int) -> Arm:
+    """Shares, masses and their covariances of every sample."""
+    inside = samples.codes >= 0
+    y = values[inside]
+    if not np.isfinite(y).all():
+        msg = (
+            f"The score is NaN or infinite in {int((~np.isfinite(y)).sum())} of {y.size} cells; "
+            "one finite number per cell is needed. Score these cells, or leave them out first."
+        )
+        raise WrongScaleError(msg)
+    n_samples = len(samples.table)
+    flat = samples.codes[inside] * n_strata + stratum[inside]
+    sums = [
+        np.bincount(flat, weights=w, minlength=n_samples * n_strata).reshape(-1, n_strata)
+        for w in (np.ones_like(y), y, y**2)
+    ]
+    n = sums[0].sum(axis=1, keepdims=True)
+    p, t, u = (s / n for s in sums)
+    second = np.zeros((n_samples, 2 * n_strata, 2 * n_strata))
+    k = np.arange(n_strata)
+    second[:, k, k], second[:, k + n_strata, k + n_strata] = p, u
+    second[:, k, k + n_strata] = second[:, k + n_strata, k] = t
+    mean = np.concatenate([p, t], axis=1)
+    # Unbiased, so that what samples differ by beyond it is not overstated.
+    covariance = (second - mean[:, :, None] * mean[:, None, :]) / np.maximum(n - 1, 1)[:, :, None]
+    return Arm(p, t, covariance, [])
+
+
+def matched_lines(
+    samples: Samples, moments: Arm, by: str, replicate: str
+) -> dict[str, tuple[Arm, Arm, bool]]:
+    """Return the units of either arm of each line, matched where replicates are."""
+    group = labels(samples.table, by)
+    is_treated = samples.table["treated"].to_numpy()
+    donor = labels(samples.table, replicate)
+    name = labels(samples.table, schema.SAMPLE)
+    shared = all(g is None for g in group[~is_treated])
+    lines = {}
+    for line in sorted({str(g) for g in group[is_treated]}):
+        here = np.array([g == line for g in group])
+        members = (~is_treated & (here | shared), is_treated & here)
+        both = set.intersection(*(set(donor[m]) - {None} for m in members))
+        paired = len(both) >= 2
+        units = []
+        for member in members:
+            rows = np.flatnonzero(member)
+            if paired:
+                rows = np.array([r for r in rows if donor[r] in both])
+            ids = [str(name[r]) if donor[r] is None else str(donor[r]) for r in rows]
+            units.append(_averaged(moments.rows(rows), ids))
+            if len(rows) < member.sum():
+                left = ", ".join(str(name[r]) for r in np.flatnonzero(member) if r not in rows)
+                _LOG.warning("%s: replicates of one arm only, left out: %s", line, left)
+        lines[line] = (units[0], units[1], paired)
+    return lines
+
+
+def _averaged(rows: Arm, ids: list[str]) -> Arm:
+    names = sorted(set(ids))
+    mean = np.array([[float(i == n) for i in ids] for n in names])
+    mean /= mean.sum(axis=1, keepdims=True)
+    noise = np.einsum("us,sij->uij", mean**2, rows.noise)
+    return Arm(mean @ rows.share, mean @ rows.mass, noise, names)
+
+
+def require_replicates(lines: dict[str, tuple[Arm, Arm, bool]]) -> None:
+    """Raise :class:`DesignError` if no line has a second unit in either arm."""
+    alone = [n for n, (a, b, _) in lines.items() if max(len(a.names), len(b.names)) < 2]
+    if not alone:
+        return
+    if len(alone) == len(lines):
+        msg = (
+            f"Every line ({', '.join(alone[:5])}) has one sample per arm: nothing says how much "
+            "samples differ, so no interval is possible. Add NK donors or wells (two in one arm "
+            "are the least, three in both are better), or call with interval='none' for the "
+            "numbers alone."
+        )
+        raise DesignError(msg)
+    _LOG.warning("One sample per arm, no interval: %s", ", ".join(alone))

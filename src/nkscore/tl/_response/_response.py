@@ -1,0 +1,291 @@
+"""What the interaction changed in expression: samples as replicates, variance shared by lines."""
+
+from __future__ import annotations
+
+import logging
+import warnings
+from typing import TYPE_CHECKING, Any, Literal
+
+import numpy as np
+import pandas as pd
+from scipy import stats as scipy_stats
+
+from nkscore import schema
+from nkscore._checks import check_confidence
+from nkscore._samples._samples import labels
+from nkscore._samples._sums import log_moment_sums
+from nkscore.errors import DesignError, NkscoreWarning
+from nkscore.stats import expressed_genes, fit_deseq2, fit_response, log_cpm, welch_test
+from nkscore.tl._response._response_inputs import ResponseInputs, response_inputs
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from anndata import AnnData
+
+_LOG = logging.getLogger("nkscore")
+_METHODS = ("voom", "welch_t", "pydeseq2")
+
+
+def interaction_response(
+    adata: AnnData,
+    compartment: str | None = schema.TUMOR_CELLS,
+    *,
+    treated: str | float = schema.COCULTURE,
+    control: str | float | None = None,
+    by: str = schema.TUMOR,
+    replicate: str = schema.NK_DONOR,
+    condition: str = schema.CONDITION,
+    covariates: Sequence[str] = (),
+    method: Literal["voom", "welch_t", "pydeseq2"] = "voom",
+    min_log2_fc: float = 0.0,
+    min_cells: int = 10,
+    min_count: int = 10,
+    variance_trend: bool = True,
+    robust: bool = True,
+    line_variance: bool = True,
+    overdispersion: bool = True,
+    confidence: float = 0.95,
+) -> pd.DataFrame:
+    """Test each gene of each line for a change between two conditions.
+
+    Counts are summed per sample; all lines enter one linear model on log2 counts per million with
+    voom weights, so that lines with a single monoculture share the variance of the others. Samples
+    (donors, wells) are the replicates, never cells. Any column of ``obs`` can hold the arms: times,
+    media, knock-outs.
+
+    Reads ``layers["counts"]``, ``obs["sample"]``, ``obs["compartment"]``, ``obs["qc_pass"]`` and
+    the columns named by the options.
+
+    Parameters
+    ----------
+    adata
+        Cells × genes.
+    compartment
+        ``"tumor"``, ``"nk"``, another level of ``obs["compartment"]``, or ``None`` for all cells.
+    treated, control
+        Levels of ``obs[condition]``; ``control`` is by default the monoculture of the compartment.
+        Numbers are compared as numbers (24 is 24.0 hours).
+    by
+        Column whose levels get an effect of their own (lines). Controls without a level, as
+        monoculture NK cells, are shared by all. Where it varies within samples (cell types), each
+        sample is divided.
+    replicate
+        Column of the replicates. Where they occur in both arms of a line they are matched.
+    condition
+        Column that holds the arms. Where it varies within samples (guides of pooled knock-outs),
+        each sample is divided; ``replicate="sample"`` then compares cells of the same well.
+    covariates
+        Further columns of ``obs``, constant within samples, for example ``["lane"]`` of samples
+        that were each measured in one lane.
+    method
+        ``"voom"``; ``"pydeseq2"`` fits the same sums by negative binomial regression; ``"welch_t"``
+        is the test of the reference study between cells, exactly as Seurat 4 does it: it takes the
+        cells of one donor for independent, so that its p-values are far too small, and is there to
+        compare with published tables.
+    min_log2_fc
+        Smallest change worth a call: tests whether the change is larger (``treat`` of limma), not
+        whether there is any; for example ``np.log2(1.2)``. Not for ``"welch_t"``.
+    min_cells
+        Samples with fewer cells are left out.
+    min_count
+        A gene is tested in a line if it has about this many counts (relative to the median sample)
+        in as many samples as the line's smaller arm has, and 1.5 × as many in all its samples. A
+        gene without a count in a line is never tested there.
+    variance_trend
+        Whether the shared variance may depend on mean expression (limma's ``eBayes(trend=TRUE)``);
+        without it, voom's weights alone carry the trend, and highly expressed genes get p-values
+        that are too small where samples differ biologically.
+    robust
+        Whether genes that vary far more between samples than others of their expression keep
+        their own variance (limma's ``eBayes(robust=TRUE)``).
+    line_variance
+        Whether a gene may vary more between samples of one line than of others. The variance in a
+        line is then shrunken toward the one that the other lines and genes make one expect, by as
+        much as lines agree in the data; without it, all lines have that of limma's model. Lines
+        that share their controls (NK cells) have one variance in either case.
+    overdispersion
+        Whether genes whose counts vary more between cells of a sample than those of other genes of
+        their expression are expected to vary more between samples, too, by as much as the data
+        show. Genes of rare cell states sum up from few cells, and would otherwise be called by
+        chance. For ``"voom"``.
+    confidence
+        Coverage of the intervals, 0 to 1.
+
+    Returns
+    -------
+    One row per tested line × gene, sorted by line and p-value, with columns ``tumor`` (the level of
+    ``by``), ``gene``, ``log2_fc``, ``se``, ``ci_low``, ``ci_high``, ``t``, ``p_value``, ``q_value``
+    (Benjamini-Hochberg over the whole table: what is called at 0.05 is false in 5 % on average over
+    all lines), ``q_value_line`` (within the line), ``mean_log2_cpm``, ``pct_treated``,
+    ``pct_control`` (percent of cells with a count), ``n_cells_treated``, ``n_cells_control``,
+    ``n_samples_treated``, ``n_samples_control``, ``df_residual`` (of the gene), ``donor_aware``
+    (false for ``"welch_t"``), ``lineage`` where ``obs`` has it, and ``p_value_bonferroni`` for
+    ``"welch_t"`` (Seurat's ``p_val_adj``: p-value × all genes). ``attrs["design"]`` says in words
+    what the samples can answer.
+
+    Raises
+    ------
+    DesignError
+        If the samples cannot answer: an arm is empty, no replicate anywhere, donors that coincide
+        with the treatment, a constant covariate.
+    ValueError
+        If ``method`` is unknown or a number is out of its range.
+    MissingKeyError
+        If a column or the counts are absent.
+    WrongScaleError
+        If ``layers["counts"]`` is not counts.
+
+    Notes
+    -----
+    Law et al. 2014, doi 10.1186/gb-2014-15-2-r29; Smyth 2004, doi 10.2202/1544-6115.1027. A line
+    in which a gene is not tested does not lend its zeros to the shared variance; nor does an arm or
+    replicate without a count, whose zeros agree by construction (edgeR's ``voomLmFit``).
+
+    Warns with :class:`nkscore.errors.NkscoreWarning` for ``"welch_t"``.
+
+    Examples
+    --------
+    >>> import nkscore as nk
+    >>> adata = nk.datasets.simulate_coculture(n_cells_per_sample=30, rng=0)
+    >>> nk.datasets.use_truth(adata)
+    >>> table = nk.tl.interaction_response(adata, "tumor")
+    >>> bool((table.loc[table["gene"] == "STAT1", "log2_fc"] > 0).all())
+    True
+    """
+    if method not in _METHODS:
+        msg = f"Unknown method {method!r}. Known: {', '.join(_METHODS)}."
+        raise ValueError(msg)
+    _check_numbers(confidence=confidence, min_log2_fc=min_log2_fc, min_count=min_count)
+    schema.require(adata, "layers", [schema.COUNTS], "io.read_coculture")
+    schema.check_var_names(adata)
+    inputs = response_inputs(
+        adata, compartment, treated=treated, control=control, by=by, replicate=replicate,
+        condition=condition, covariates=covariates, min_cells=min_cells,
+    )  # fmt: skip
+    arms = _Arms(inputs, by)
+    if method == "voom":
+        table = fit_response(
+            inputs.sums.sums, inputs.design, min_count=min_count, min_log2_fc=min_log2_fc,
+            variance_trend=variance_trend, robust=robust, line_variance=line_variance,
+            overdispersion=inputs.overdispersion() if overdispersion else None,
+        )  # fmt: skip
+    elif method == "pydeseq2":
+        table = fit_deseq2(
+            inputs.sums.sums, inputs.design, tested=_tested(inputs, min_count),
+            min_log2_fc=min_log2_fc,
+        )  # fmt: skip
+    else:
+        table = _between_cells(adata, inputs, arms, tested=_tested(inputs, min_count))
+    table = _with_cells(_with_interval(table, confidence), arms)
+    table["donor_aware"] = method != "welch_t"
+    table["gene"] = adata.var_names.astype(str)[table["gene"].to_numpy()]
+    table = _with_lineage(table.rename(columns={"group": "tumor"}), adata, by)
+    table = table.sort_values(["tumor", "p_value", "gene"]).reset_index(drop=True)
+    table.attrs["design"] = " ".join(inputs.remarks)
+    return table
+
+
+def _check_numbers(*, confidence: float, min_log2_fc: float, min_count: float) -> None:
+    check_confidence(confidence)
+    for name, value in (("min_log2_fc", min_log2_fc), ("min_count", min_count)):
+        if not 0 <= value < np.inf:
+            msg = f"{name} is {value!r}; a number from 0 up is needed."
+            raise ValueError(msg)
+
+
+class _Arms:
+    """Cells of each arm of each line, together."""
+
+    def __init__(self, inputs: ResponseInputs, by: str) -> None:
+        treated, group = inputs.design.treated, labels(inputs.samples.table, by)
+        names = [(bool(t), g) for t, g in zip(treated, group, strict=True)]
+        self.keys = sorted(set(names), key=str)
+        self.of_sample = np.array([self.keys.index(name) for name in names])
+        member = np.eye(len(self.keys))[self.of_sample].T
+        self.n_cells = (member @ inputs.samples.table["n_cells"].to_numpy(float)).astype(int)
+        self.detected = member @ inputs.sums.cells
+        self.codes = np.where(inputs.samples.codes >= 0, self.of_sample[inputs.samples.codes], -1)
+
+    def number(self, name: str, *, treated: bool) -> int:
+        """Return the arm of a line; controls of no line belong to all."""
+        key = (treated, name)
+        return self.keys.index(key if key in self.keys else (treated, None))
+
+
+def _tested(inputs: ResponseInputs, min_count: int) -> dict[str, Any]:
+    counts = inputs.sums.sums
+    tested = expressed_genes(counts, inputs.design, library=counts.sum(axis=1), min_count=min_count)
+    if not any(mask.any() for mask in tested.values()):
+        msg = "No gene has enough counts in any line. Lower min_count or pool more cells."
+        raise DesignError(msg)
+    return tested
+
+
+def _between_cells(
+    adata: AnnData, inputs: ResponseInputs, arms: _Arms, *, tested: dict[str, Any]
+) -> pd.DataFrame:
+    warnings.warn(
+        "method='welch_t' takes cells for replicates: its p-values do not hold for other donors "
+        "or wells. Use it to compare with published tables only.",
+        NkscoreWarning, stacklevel=3,
+    )  # fmt: skip
+    design, counts = inputs.design, inputs.sums.sums
+    moments = log_moment_sums(adata.layers[schema.COUNTS], arms.codes, len(arms.keys))
+    level = log_cpm(counts, counts.sum(axis=1))
+    parts = []
+    for name, rows in design.members.items():
+        pair = [arms.number(name, treated=side) for side in (True, False)]
+        sizes = (int(arms.n_cells[pair[0]]), int(arms.n_cells[pair[1]]))
+        if min(sizes) < 2:
+            continue
+        test = welch_test(moments[pair[0]], moments[pair[1]], n=sizes)
+        part = pd.DataFrame(
+            {
+                "group": name,
+                "gene": np.arange(adata.n_vars),
+                "log2_fc": test.log2_fc,
+                "se": test.se,
+                "t": test.t,
+                "p_value": test.p_value,
+                "mean_log2_cpm": level[rows].mean(axis=0),
+                "n_samples_treated": int(design.treated[rows].sum()),
+                "n_samples_control": int((~design.treated[rows]).sum()),
+                "df_residual": test.df,
+                "df_total": np.inf,
+                "p_value_bonferroni": np.minimum(test.p_value * adata.n_vars, 1.0),
+            }
+        )
+        parts.append(part[tested[name] & np.isfinite(test.p_value)])
+    return pd.concat(parts, ignore_index=True)
+
+
+def _with_interval(table: pd.DataFrame, confidence: float) -> pd.DataFrame:
+    """Add the interval and the q-values."""
+    margin = scipy_stats.t.ppf(0.5 + confidence / 2, table.pop("df_total")) * table["se"]
+    table.insert(4, "ci_low", table["log2_fc"] - margin)
+    table.insert(5, "ci_high", table["log2_fc"] + margin)
+    p = table["p_value"]
+    table.insert(8, "q_value", scipy_stats.false_discovery_control(p) if len(p) else p)
+    within = p.groupby(table["group"], sort=False).transform(scipy_stats.false_discovery_control)
+    table.insert(9, "q_value_line", within)
+    return table
+
+
+def _with_cells(table: pd.DataFrame, arms: _Arms) -> pd.DataFrame:
+    """Add percent of cells with a count and numbers of cells."""
+    gene = table["gene"].to_numpy()
+    for side, name in ((True, "treated"), (False, "control")):
+        number = {line: arms.number(line, treated=side) for line in table["group"].unique()}
+        row = table["group"].map(number).to_numpy(dtype=int)
+        table[f"pct_{name}"] = 100 * arms.detected[row, gene] / arms.n_cells[row]
+        table[f"n_cells_{name}"] = arms.n_cells[row]
+    return table
+
+
+def _with_lineage(table: pd.DataFrame, adata: AnnData, by: str) -> pd.DataFrame:
+    if by == schema.TUMOR and schema.LINEAGE in adata.obs:
+        known = adata.obs[[by, schema.LINEAGE]].dropna().astype(str).drop_duplicates(by)
+        lineage = dict(zip(known[by], known[schema.LINEAGE], strict=True))
+        table["lineage"] = table["tumor"].map(lineage)
+    return table

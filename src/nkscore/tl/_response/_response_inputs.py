@@ -1,0 +1,155 @@
+"""Samples, model and sums of counts of a comparison of two arms."""
+
+from __future__ import annotations
+
+import logging
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from nkscore import schema
+from nkscore._samples._samples import (
+    WELL,
+    Samples,
+    arms,
+    compartment_samples,
+    control_of,
+    labels,
+)
+from nkscore._samples._sums import count_sums
+from nkscore.stats import response_design
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from anndata import AnnData
+
+    from nkscore.stats import Design, GroupSums
+
+_LOG = logging.getLogger("nkscore")
+
+
+@dataclass(frozen=True, slots=True)
+class ResponseInputs:
+    """What a response is computed from; ``sums`` and ``design`` have a row per sample.
+
+    ``remarks`` say in words what the samples can and cannot answer.
+    """
+
+    samples: Samples
+    design: Design
+    sums: GroupSums
+    remarks: tuple[str, ...]
+
+    def overdispersion(self) -> Any:
+        """Return the variance between cells of a sample over their mean, one value per gene."""
+        return self.sums.overdispersion(self.samples.table["n_cells"].to_numpy())
+
+
+def response_inputs(
+    adata: AnnData,
+    compartment: str | None,
+    *,
+    treated: Any,
+    control: Any,
+    by: str,
+    replicate: str,
+    condition: str,
+    covariates: Sequence[str],
+    min_cells: int,
+) -> ResponseInputs:
+    """Collect the samples of both arms, the model that fits them, and their counts."""
+    control = control_of(compartment, condition=condition, control=control)
+    columns = list(dict.fromkeys([by, replicate, condition, *covariates]))
+    samples = compartment_samples(
+        adata, compartment, columns=columns, min_cells=min_cells, split=(by, condition)
+    )
+    _name_samples_without(condition, samples)
+    samples = arms(samples, treated=treated, control=control, by=by, column=condition)
+    design = response_design(
+        samples.table["treated"].to_numpy(),
+        labels(samples.table, by),
+        labels(samples.table, WELL if replicate == schema.SAMPLE else replicate),
+        covariates={name: list(samples.table[name]) for name in covariates},
+    )
+    unmatched = _replicates_apart(samples, replicate)
+    if unmatched:
+        _LOG.warning(unmatched)
+    if design.confounded:
+        _LOG.warning("Treatment cannot be told apart, left out: %s", ", ".join(design.confounded))
+    matrix = adata.layers[schema.COUNTS]
+    sums = count_sums(
+        matrix, samples.codes, len(samples.table), where=f"layers[{schema.COUNTS!r}]", squares=True
+    )
+    remarks = [*_remarks(adata, samples, design), *([unmatched] if unmatched else [])]
+    return ResponseInputs(samples, design, sums, tuple(remarks))
+
+
+def _name_samples_without(condition: str, samples: Samples) -> None:
+    known = [value is not None for value in labels(samples.table, condition)]
+    names = labels(samples.table, schema.SAMPLE)[np.logical_not(known)]
+    if names.size:
+        _LOG.warning(
+            "%d samples without obs[%r], left out: %s", names.size, condition,
+            ", ".join(map(str, names[:10])),
+        )  # fmt: skip
+
+
+def _replicates_apart(samples: Samples, replicate: str) -> str:
+    """Return what to say where both arms name their replicates and have none in common."""
+    if replicate == schema.SAMPLE:
+        return ""
+    treated = samples.table["treated"].to_numpy()
+    names = labels(samples.table, replicate)
+    arms_of = [set(names[side]) - {None} for side in (treated, ~treated)]
+    if not all(arms_of) or arms_of[0] & arms_of[1]:
+        return ""
+    fewest = min(map(len, arms_of))
+    known = (
+        "one arm has a single one, so that what is particular to it cannot be told from the "
+        "treatment"
+        if fewest == 1
+        else "what differs between them adds to the error"
+    )
+    return f"No level of {replicate!r} is in both arms: {known}."
+
+
+def _remarks(adata: AnnData, samples: Samples, design: Design) -> tuple[str, ...]:
+    """Say what the samples can answer."""
+    treated = design.treated
+    arms = (
+        f"{len(design.effects)} effects from {int(treated.sum())} treated and "
+        f"{int((~treated).sum())} control samples; {design.matrix.shape[1]} coefficients, "
+        f"{design.df_residual} residual degrees of freedom."
+    )
+    matched = "are compared with themselves" if design.blocked else "are not matched between arms"
+    said = [arms, f"Replicates {matched}."]
+    single = [n for n, rows in design.members.items() if _smaller_arm(treated[rows]) < 2]
+    if single:
+        said.append(
+            f"One sample in an arm: {', '.join(single)}. How much such samples vary is taken from "
+            "the other samples of the model."
+        )
+    if design.confounded:
+        said.append(f"Not estimable: {', '.join(design.confounded)}.")
+    if _lanes_apart(adata, samples):
+        said.append(
+            "No lane holds samples of both arms: what differs between lanes cannot be told from "
+            "the treatment."
+        )
+        _LOG.info(said[-1])
+    return tuple(said)
+
+
+def _smaller_arm(treated: Any) -> int:
+    return min(int(treated.sum()), int((~treated).sum()))
+
+
+def _lanes_apart(adata: AnnData, samples: Samples) -> bool:
+    if schema.LANE not in adata.obs:
+        return False
+    lanes = adata.obs[schema.LANE].astype(str).to_numpy(dtype=object)
+    cells = samples.codes >= 0
+    arm = samples.table["treated"].to_numpy()[samples.codes[cells]]
+    return not set(np.unique(lanes[cells][arm])) & set(np.unique(lanes[cells][~arm]))

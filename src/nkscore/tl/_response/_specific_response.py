@@ -1,0 +1,232 @@
+"""Genes that respond otherwise in one line, or in one lineage, than in the others."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import pandas as pd
+from scipy import stats as scipy_stats
+
+from nkscore._checks import check_shares
+from nkscore.errors import DesignError, MissingKeyError
+from nkscore.stats import (
+    adaptive_shrinkage,
+    between_variance,
+    fit_linear,
+    squeeze_variances,
+)
+from nkscore.tl._response._response_table import error_df, response_matrices, with_errors
+
+if TYPE_CHECKING:
+    from nkscore.tl._response._response_table import ResponseTable
+
+
+def specific_response(
+    responses: pd.DataFrame,
+    *,
+    by: str = "tumor",
+    lfsr_threshold: float = 0.05,
+    null_weight: float = 10.0,
+) -> pd.DataFrame:
+    """Find genes whose response in one line, or lineage, departs from that of the others.
+
+    Each gene's departure from the mean of the other lines is shrunk toward zero as far as all
+    departures of that line ask for.
+
+    Parameters
+    ----------
+    responses
+        One row per line × gene, with columns ``tumor``, ``gene``, ``log2_fc``, ``se`` and, if
+        there, ``p_value`` (from which the degrees of freedom of the errors follow) and
+        ``lineage``.
+    by
+        ``"tumor"``: each line against the other lines. ``"lineage"``: the mean of a lineage's
+        lines against the other lineages, lines being the replicates.
+    lfsr_threshold
+        Genes below it are ``specific``.
+    null_weight
+        Pseudocounts of departures that are exactly zero, at least 1; ashr's default.
+
+    Returns
+    -------
+    One row per line (or lineage) × gene tested there and in at least one other, sorted by line and
+    ``lfsr``, with columns ``tumor`` or ``lineage``, ``gene``, ``log2_fc`` (in the line),
+    ``log2_fc_others`` (mean of the others), ``difference``, ``se``, ``df``, ``shrunken``
+    (posterior mean of the difference), ``shrunken_sd``, ``lfsr`` (local false sign rate: the
+    probability that the difference is zero or of the other sign), ``s_value`` (expected share of
+    wrong signs among genes of this or a smaller ``lfsr`` in the line), ``specific`` (bool),
+    ``n_lines`` (in the group), ``n_others`` (other lines or lineages).
+
+    Raises
+    ------
+    DesignError
+        If the table has no rows, there is one line only, or no lineage has two lines (or, of any
+        gene, two tested lines).
+    MissingKeyError
+        If a column is absent.
+    WrongScaleError
+        If a column that should hold numbers holds other text.
+    ValueError
+        If ``by`` is unknown, or a number out of its range.
+
+    Notes
+    -----
+    The others are pooled with a variance between them, so that a gene that is specific to another
+    line widens the comparison instead of shifting it. Errors that lines share make the result
+    cautious, never bold. Stephens 2017, doi 10.1093/biostatistics/kxw041.
+
+    Examples
+    --------
+    >>> import nkscore as nk
+    >>> adata = nk.datasets.simulate_coculture(n_cells_per_sample=40, rng=0)
+    >>> nk.datasets.use_truth(adata)
+    >>> specific = nk.tl.specific_response(nk.tl.interaction_response(adata, "tumor"))
+    >>> bool((specific["lfsr"] <= 1).all())
+    True
+    """
+    if by not in ("tumor", "lineage"):
+        msg = f"by is {by!r}; known: 'tumor', 'lineage'."
+        raise ValueError(msg)
+    check_shares(lfsr_threshold=lfsr_threshold)
+    if not 1 <= null_weight < np.inf:
+        msg = f"null_weight is {null_weight!r}; a number of at least 1 is needed, as 10."
+        raise ValueError(msg)
+    table = response_matrices(responses, ["log2_fc", "se"], ["p_value"])
+    effect, se = with_errors(table)
+    variance, df, names = se**2, error_df(table), table.lines
+    n_lines = np.isfinite(effect).astype(int)
+    if by == "lineage":
+        effect, variance, df, names, n_lines = _lineages(table, effect, variance)
+    if len(names) < 2:
+        msg = (
+            f"The table holds one {by} only ({names[0]}); specific is what others do not share. "
+            f"Add the responses of at least one other {by}."
+        )
+        raise DesignError(msg)
+    parts = []
+    for j, name in enumerate(names):
+        part = _against_others(effect, variance, df, j, one_estimate=by == "lineage")
+        part.insert(0, "gene", table.genes)
+        part.insert(0, by, name)
+        part["n_lines"] = n_lines[:, j]
+        part = part[np.isfinite(part["difference"])]
+        parts.append(_shrink(part, null_weight))
+    result = pd.concat([p for p in parts if len(p)] or parts[:1], ignore_index=True)
+    result["specific"] = result["lfsr"] < lfsr_threshold
+    order = [
+        by, "gene", "log2_fc", "log2_fc_others", "difference", "se", "df", "shrunken",
+        "shrunken_sd", "lfsr", "s_value", "specific", "n_lines", "n_others",
+    ]  # fmt: skip
+    return result[order].sort_values([by, "lfsr", "gene"], ignore_index=True)
+
+
+def _lineages(
+    table: ResponseTable, effect: Any, variance: Any
+) -> tuple[Any, Any, Any, list[str], Any]:
+    """Return each lineage's mean effect, its variance and degrees of freedom.
+
+    Lines vary around the mean of their lineage by one variance per gene, whose estimate is shared
+    between genes as residual variances are in limma.
+    """
+    if table.lineage is None or not any(table.lineage):
+        msg = "The table has no column 'lineage' with values. Add the lineage of each line."
+        raise MissingKeyError(msg)
+    keep = [i for i, lineage in enumerate(table.lineage) if lineage]
+    names = sorted({table.lineage[i] for i in keep})
+    group = np.array([names.index(table.lineage[i]) for i in keep])
+    effect, variance = effect[:, keep], variance[:, keep]
+    if len(names) == len(keep):
+        msg = (
+            f"Each of the {len(names)} lineages has one line, so nothing says how much lines of a "
+            "lineage differ. Add a second line to a lineage, or compare lines (by='tumor')."
+        )
+        raise DesignError(msg)
+    known = np.isfinite(effect)
+    member = np.eye(len(names))[group]
+    n_lines = known @ member
+    tau2 = between_variance(effect, variance, group)
+    if not np.isfinite(tau2).any():
+        msg = (
+            "No gene was tested, with its error, in two lines of a lineage, so nothing says how "
+            "much lines of a lineage differ. Compare lines (by='tumor')."
+        )
+        raise DesignError(msg)
+    weight = known / (np.where(known, variance, 1.0) + np.nanmedian(tau2))
+    fit = fit_linear(np.where(known, effect, 0.0), member, weight)
+    # A gene alone says little about how much its lines differ, and all genes together more.
+    spread, _, df_prior = squeeze_variances(fit.variance, fit.df_residual)
+    spread = np.where(np.isfinite(spread), spread, np.nanmean(spread))
+    freedom = np.minimum(fit.df_residual + df_prior, fit.df_residual.sum())
+    total = np.where(n_lines > 0, weight @ member, np.nan)
+    sampling = (weight**2 * np.where(known, variance, 0.0)) @ member / total**2
+    error = np.maximum(spread[:, None] / total, sampling)
+    mean = (weight * np.where(known, effect, 0.0)) @ member / total
+    return mean, error, np.tile(freedom[:, None], len(names)), names, n_lines.astype(int)
+
+
+def _against_others(
+    effect: Any, variance: Any, df: Any, j: int, *, one_estimate: bool
+) -> pd.DataFrame:
+    """Contrast column ``j`` with the random-effects mean of the others.
+
+    ``one_estimate``: whether the errors of all columns come from one estimate of the gene.
+    """
+    others = np.delete(np.arange(effect.shape[1]), j)
+    y, v = effect[:, others], variance[:, others]
+    known = np.isfinite(y)
+    n = known.sum(axis=1)
+    tau2 = np.nan_to_num(between_variance(y, v))
+    v, y = np.where(known, v, 1.0), np.where(known, y, 0.0)
+    weight = known / (v + tau2[:, None])
+    total = np.where(n > 0, weight.sum(axis=1), np.nan)
+    mean = (weight * y).sum(axis=1) / total
+    sampling = (weight**2 * v).sum(axis=1) / total**2
+    spread = (weight * (y - mean[:, None]) ** 2).sum(axis=1) / np.maximum(n - 1, 1)
+    between = np.where(n > 1, np.maximum(spread, 1.0), 1.0) / total - sampling
+    # Rounding leaves specks where the others agree.
+    between = np.where(between > 1e-9 * sampling, between, 0.0)
+    own_df = np.broadcast_to(df, effect.shape)[:, j]
+    variance_j = variance[:, j]
+    whole = variance_j + sampling + between
+    uncertain = variance_j + sampling if one_estimate else variance_j
+    part = uncertain**2 / own_df + between**2 / np.maximum(n - 1, 1)
+    with np.errstate(divide="ignore", invalid="ignore"):
+        freedom = np.where(part > 0, whole**2 / part, np.inf)
+    return pd.DataFrame(
+        {
+            "log2_fc": effect[:, j],
+            "log2_fc_others": mean,
+            "difference": effect[:, j] - mean,
+            "se": np.sqrt(whole),
+            "df": freedom,
+            "n_others": n,
+        }
+    )
+
+
+def _shrink(part: pd.DataFrame, null_weight: float) -> pd.DataFrame:
+    if part.empty:
+        return part.assign(shrunken=np.nan, shrunken_sd=np.nan, lfsr=np.nan, s_value=np.nan)
+    difference, se = part["difference"].to_numpy(), part["se"].to_numpy()
+    shrunk = adaptive_shrinkage(
+        difference, _normal_error(difference, se, part["df"].to_numpy()), null_weight=null_weight
+    )
+    order = np.argsort(shrunk.lfsr, kind="stable")
+    s_value = np.empty(len(part))
+    s_value[order] = np.cumsum(shrunk.lfsr[order]) / np.arange(1, len(part) + 1)
+    return part.assign(
+        shrunken=shrunk.mean, shrunken_sd=shrunk.sd, lfsr=shrunk.lfsr, s_value=s_value
+    )
+
+
+def _normal_error(difference: Any, se: Any, df: Any) -> Any:
+    """Return the errors by which normal tests give the p-values that t-tests give."""
+    t = np.abs(difference) / se
+    with np.errstate(divide="ignore", invalid="ignore"):
+        log_p = np.where(np.isinf(df), scipy_stats.norm.logsf(t), scipy_stats.t.logsf(t, df))
+        z = -scipy_stats.norm.ppf(np.exp(log_p))
+        # Close to zero both are; far out the tail probability underflows.
+        ratio = np.where((t > 1e-3) & (log_p > -600) & (z > 0), t / z, 1.0)
+        ratio = np.where(log_p <= -600, t / np.sqrt(-2 * log_p), ratio)
+    return se * np.maximum(ratio, 1.0)

@@ -1,0 +1,3 @@
+"""Scores of gene sets."""
+
+from __future__ import annotations

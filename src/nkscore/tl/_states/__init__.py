@@ -1,0 +1,3 @@
+"""States of cells."""
+
+from __future__ import annotations

@@ -1,0 +1,254 @@
+"""Why cells were called as they were."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import pandas as pd
+
+from nkscore import schema
+from nkscore.errors import DesignError, MissingKeyError
+from nkscore.signatures._programs import packaged_programs, reference_genes
+from nkscore.stats.programs._program_counts import gene_levels
+from nkscore.tl._states._nk_fit import exposure
+from nkscore.tl._states._tumor_programs import match_programs, tumor_cells
+
+if TYPE_CHECKING:
+    from anndata import AnnData
+
+_STEPS = {
+    "nk": ("tl.nk_states", schema.NK_STATE),
+    "tumor": ("tl.tumor_states", schema.TUMOR_STATE),
+}
+_COLUMNS = ["state", "gene", "n_cells", "count", "expected", "expected_in_state", "log_odds"]
+
+
+def explain_state(
+    adata: AnnData, cells: Any, *, compartment: str = "nk", states: Any = None
+) -> pd.DataFrame:
+    """Return which genes spoke for and against each state in a cell or a group of cells.
+
+    Reads ``layers["counts"]``, ``uns["nkscore"]["tl.nk_states"]`` (or ``tl.tumor_states``) and
+    the column of ``obs`` by which those fitted usual levels.
+
+    Parameters
+    ----------
+    adata
+        Cells × genes with called states.
+    cells
+        The name of a cell, several names, or a boolean mask. Cells outside the compartment are
+        left out.
+    compartment
+        ``"nk"`` or ``"tumor"``.
+    states
+        States to explain; all that were found in the data by default.
+
+    Returns
+    -------
+    DataFrame with one row per state and gene, most telling genes first: ``state``, ``gene``,
+    ``n_cells``, ``count`` (mean per cell), ``expected`` (mean count of such cells without the
+    state, from their depth and donor), ``expected_in_state``, ``log_odds`` (mean natural-log
+    ratio of the probability of the count with and without the state; positive speaks for it).
+
+    Raises
+    ------
+    MissingKeyError
+        If states were not called, or a cell, a gene or a state is not there.
+    DesignError
+        If none of the cells lies in the compartment.
+    ValueError
+        If ``compartment`` is neither ``nk`` nor ``tumor``.
+
+    Notes
+    -----
+    The sum of ``log_odds`` over the genes of a state is the evidence of the cell itself; the call
+    also weighs how common the state is (in the donor, the batch), and that cells show a state more
+    or less. Tumor programs are called on the weighted sum of their genes' counts: each gene gets
+    the part of that evidence that its own count and its own expected count make up (``expected``
+    is that of the line, without the small differences between batches).
+
+    Examples
+    --------
+    >>> import nkscore as nk
+    >>> adata = nk.datasets.simulate_coculture(n_cells_per_sample=80, rng=0)
+    >>> nk.datasets.use_truth(adata)
+    >>> nk.tl.nk_states(adata)
+    >>> called = adata.obs_names[adata.obs["nk_state"] == "type_i_ifn"]
+    >>> why = nk.tl.explain_state(adata, called)
+    >>> totals = why.groupby("state")["log_odds"].sum()
+    >>> totals.idxmax()
+    'type_i_ifn'
+    """
+    if compartment not in _STEPS:
+        msg = f"compartment is {compartment!r}; 'nk' or 'tumor' is needed."
+        raise ValueError(msg)
+    step, label = _STEPS[compartment]
+    book = schema.recorded(adata, step, step)
+    rows = _positions(adata, cells, label)
+    explain = _explain_nk if compartment == "nk" else _explain_tumor
+    found = pd.DataFrame(explain(adata, rows, book, states), columns=_COLUMNS)
+    order = found["log_odds"].abs().sort_values(ascending=False, kind="stable").index
+    return found.loc[order].reset_index(drop=True)
+
+
+def _positions(adata: AnnData, cells: Any, label: str) -> Any:
+    schema.require(adata, "obs", [label], f"tl.{label}s")
+    if isinstance(cells, str):
+        cells = [cells]
+    cells = np.asarray(cells)
+    if cells.dtype == bool:
+        if cells.size != adata.n_obs:
+            msg = f"The mask has {cells.size} entries for {adata.n_obs} cells; give one for each."
+            raise ValueError(msg)
+        rows = np.flatnonzero(cells)
+    else:
+        rows = adata.obs_names.get_indexer(cells.astype(str))
+        if (rows < 0).any():
+            lost = cells[rows < 0]
+            msg = (
+                f"{len(lost)} of the cells are not in adata.obs_names, for example {lost[0]!r}. "
+                "Name cells of this object, or pass a boolean mask."
+            )
+            raise MissingKeyError(msg)
+    rows = rows[adata.obs[label].notna().to_numpy()[rows]]
+    if not rows.size:
+        msg = (
+            f"None of these cells has a value in obs[{label!r}]: they lie in another compartment "
+            "or failed QC. Name cells of the compartment that is to be explained."
+        )
+        raise DesignError(msg)
+    return rows
+
+
+def _chosen(states: Any, found: Any) -> list[str]:
+    """Return the states to explain, which must be among those found in the data."""
+    there = list(dict.fromkeys(str(name) for name in found))
+    if states is None:
+        return there
+    wanted = [states] if isinstance(states, str) else list(map(str, states))
+    lost = [name for name in wanted if name not in there]
+    if lost:
+        msg = (
+            f"{', '.join(lost)}: no such state was found in the data (found: "
+            f"{', '.join(there) or 'none'}). Name one of these."
+        )
+        raise MissingKeyError(msg)
+    return wanted
+
+
+def _needed(book: Any, key: str, step: str) -> pd.DataFrame:
+    if key not in book:
+        msg = f"What {step} recorded does not say how it called. Run {step} of this version again."
+        raise MissingKeyError(msg)
+    return pd.DataFrame(book[key])
+
+
+def _counts(adata: AnnData, rows: Any, genes: Any, step: str) -> Any:
+    """Return the counts of some cells in the genes of the calls, as floats."""
+    columns = adata.var_names.get_indexer(genes)
+    if (columns < 0).any():
+        lost = np.asarray(genes)[columns < 0]
+        msg = (
+            f"{len(lost)} genes of the called states are not in the data any more, for example "
+            f"{lost[0]}. Explain calls on the genes they were made from, or run {step} again."
+        )
+        raise MissingKeyError(msg)
+    counts = adata.layers[schema.COUNTS][:, columns][rows]
+    return np.asarray(counts.todense() if hasattr(counts, "todense") else counts, dtype=float)
+
+
+def _names(adata: AnnData, rows: Any, column: str) -> Any:
+    schema.require(adata, "obs", [column], "io.read_coculture")
+    values = adata.obs[column].iloc[rows]
+    return np.where(values.isna(), "", values.astype(str).to_numpy(dtype=object))
+
+
+def _explain_nk(adata: AnnData, rows: Any, book: Any, states: Any) -> list[Any]:
+    table = _needed(book, "explain", "tl.nk_states")
+    table = table.assign(**{c: table[c].astype(str) for c in ("state", "gene", "group")})
+    table = table[table["state"].isin(_chosen(states, table["state"]))]
+    column = str(book.get("explain_group", "None"))
+    group = np.full(rows.size, "", dtype=object)
+    if column != "None":
+        group = _names(adata, rows, column)
+    genes = pd.unique(table["gene"])
+    dense = _counts(adata, rows, genes, "tl.nk_states")
+    depth = exposure(adata)[rows]
+    place = {gene: i for i, gene in enumerate(genes)}
+    parts: dict[tuple[str, str], Any] = {}
+    for row in table.itertuples(index=False):
+        inside = group == row.group
+        if not inside.any():
+            continue
+        x = dense[inside, place[row.gene]]
+        usual = np.maximum(depth[inside] * row.rate, 1e-9)
+        raised = usual * np.exp(row.log_fold)
+        odds = x * row.log_fold - (x + 1 / row.dispersion) * (
+            np.log1p(raised * row.dispersion) - np.log1p(usual * row.dispersion)
+        )
+        sums = parts.setdefault((row.state, row.gene), np.zeros(5))
+        weight = getattr(row, "weight", 1.0)
+        sums += [x.size, x.sum(), usual.sum(), raised.sum(), weight * odds.sum()]
+    return [
+        (state, gene, int(n), *(np.array(rest) / n)) for (state, gene), (n, *rest) in parts.items()
+    ]
+
+
+def _explain_tumor(adata: AnnData, rows: Any, book: Any, states: Any) -> list[Any]:
+    step = "tl.tumor_states"
+    levels, genes, rates = (_needed(book, key, step) for key in ("levels", "genes", "rates"))
+    by = str(book["options"]["by"])
+    called = np.isin(_names(adata, rows, by), levels["line"].astype(str))
+    if not called.any():
+        msg = "These cells are of lines with too few tumor cells: their programs were not called."
+        raise DesignError(msg)
+    rows = rows[called]
+    cells = tumor_cells(adata, by, None, min_cells=1)
+    all_depths = _reference_depth(adata, cells.rows, book, rates.index)
+    usual_cells = gene_levels(adata.layers[schema.COUNTS], cells.rows, cells.line, all_depths)
+    here = np.searchsorted(cells.rows, rows)
+    line, depth = cells.line[here], all_depths[here]
+    found = levels.loc[levels["supported"].astype(bool), "program"].astype(str)
+    records: list[Any] = []
+    for name in _chosen(states, found):
+        members = genes.loc[genes["program"].astype(str) == name, "gene"].astype(str).to_numpy()
+        x = _counts(adata, rows, members, step)
+        weight = _weights(usual_cells, adata.var_names.get_indexer(members))[line]
+        rate = rates[[cells.names[i].replace("/", "|") for i in line]].loc[members].to_numpy().T
+        fit = levels[levels["program"].astype(str) == name].set_index("line")
+        fit = fit.loc[[cells.names[i] for i in line]]
+        usual = rate * (depth / 1e4 * fit["usual_level"].to_numpy())[:, None]
+        fold, dispersion = float(fit["fold"].iloc[0]), fit["dispersion"].to_numpy() + 1 / depth
+        odds = _parts_of_sum(weight * x, weight * usual, fold, dispersion[:, None])
+        means = zip(*(part.mean(axis=0) for part in (x, usual, fold * usual, odds)), strict=True)
+        records += [(name, gene, rows.size, *m) for gene, m in zip(members, means, strict=True)]
+    return records
+
+
+def _weights(levels: Any, columns: Any) -> Any:
+    """Return how much each gene counts in the sum of its program: lines × genes."""
+    rate = levels.rate[:, columns]
+    weight = 1 / (1 + levels.spread[:, columns] * rate * levels.depth[:, None])
+    once, twice = (weight * rate).sum(axis=1), (weight**2 * rate).sum(axis=1)
+    return weight * (once / np.maximum(twice, 1e-300))[:, None]
+
+
+def _parts_of_sum(x: Any, usual: Any, fold: float, dispersion: Any) -> Any:
+    """Split the log odds of each cell's summed count, for ``fold`` times the usual, over genes."""
+    total = np.maximum(usual.sum(axis=1, keepdims=True), 1e-9)
+    spread = np.log1p(fold * total * dispersion) - np.log1p(total * dispersion)
+    return x * (np.log(fold) - spread) - usual / total * spread / dispersion
+
+
+def _reference_depth(adata: AnnData, rows: Any, book: Any, called: Any) -> Any:
+    """Return counts in the genes of no program, by which depth was measured for the calls."""
+    packaged = packaged_programs()
+    chosen = {n: packaged[n] for n in map(str, book["options"]["programs"]) if n in packaged}
+    used = set(map(str, called))
+    if chosen:
+        columns = match_programs(adata.var_names, chosen, needed=set()).columns
+        used |= {str(adata.var_names[c]) for part in columns.values() for c in part}
+    steady = reference_genes(adata.var_names, pd.Index(sorted(used)))
+    total = adata.layers[schema.COUNTS][rows] @ np.asarray(steady, dtype=float)
+    return np.maximum(np.asarray(total).ravel(), 1.0)

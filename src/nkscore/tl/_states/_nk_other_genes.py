@@ -1,0 +1,95 @@
+"""What genes beyond the markers say of the state of each cell."""
+
+from __future__ import annotations
+
+import logging
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import pandas as pd
+from scipy import sparse
+
+from nkscore import schema
+from nkscore.stats.markers._companion_genes import (
+    companion_evidence,
+    companion_weight,
+    learn_companions,
+)
+
+if TYPE_CHECKING:
+    from anndata import AnnData
+
+#: Cells that are learned from; more would only find weaker genes.
+_MOST_CELLS = 10_000
+#: Cells that are read at once.
+_ROWS = 5_000
+_LOG = logging.getLogger("nkscore")
+
+
+@dataclass(frozen=True)
+class OtherGenes:
+    """Genes that follow the states: columns of the data, folds of each class, what they say.
+
+    ``log_fold`` (classes × genes) is relative to no state; ``rate`` is donors × genes.
+    ``evidence`` is cells × classes; classes are the states that are there, and none.
+    """
+
+    genes: np.ndarray[Any, np.dtype[np.int64]]
+    log_fold: np.ndarray[Any, np.dtype[np.float64]]
+    rate: np.ndarray[Any, np.dtype[np.float64]]
+    dispersion: np.ndarray[Any, np.dtype[np.float64]]
+    weight: float
+    evidence: np.ndarray[Any, np.dtype[np.float64]]
+
+
+def other_genes(
+    adata: AnnData, cells: Any, candidates: Any, *, posterior: Any, depth: Any, donor: Any
+) -> OtherGenes | None:
+    """Learn which of the candidate genes follow the posterior, and what they say of each cell."""
+    group = _samples(adata, cells, donor)
+    ranked = np.argsort(depth, kind="stable")
+    rows = np.sort(ranked[:: -(-ranked.size // _MOST_CELLS)])
+    counts = adata.layers[schema.COUNTS]
+    seen = sparse.csr_matrix(counts[cells[rows]])
+    seen.sum_duplicates()
+    found = learn_companions(
+        seen[:, candidates], depth[rows], group[rows],
+        posterior=posterior[rows], n_groups=int(group.max()) + 1,
+    )  # fmt: skip
+    if found is None:
+        return None
+    genes = candidates[found.genes]
+
+    def take(rows: Any) -> Any:
+        part = sparse.csr_matrix(counts[cells[rows]])
+        part.sum_duplicates()
+        return part[:, genes]
+
+    evidence = companion_evidence(found, take, depth, group)
+    weight = companion_weight(evidence, posterior, donor)
+    _LOG.info("%d other genes follow the NK states; weight %.2f", genes.size, weight)
+    if not weight:
+        return None
+    log_fold = found.log_fold.mean(axis=0)
+    folds = np.exp(log_fold)
+    member = sparse.csc_matrix((np.ones(depth.size), (donor, np.arange(depth.size))))
+    total = sum(
+        member[:, part] @ take(np.arange(depth.size)[part])
+        for part in (slice(at, at + _ROWS) for at in range(0, depth.size, _ROWS))
+    )
+    expected = member @ (depth[:, None] * posterior)
+    rate = (total.toarray() + 0.5) / np.maximum(expected @ folds, 1e-12) * folds[-1]
+    return OtherGenes(
+        genes, log_fold - log_fold[-1], rate, found.dispersion.mean(axis=0), weight,
+        weight * evidence,
+    )  # fmt: skip
+
+
+def _samples(adata: AnnData, cells: Any, donor: Any) -> Any:
+    """Return the number of each cell's sample: what wells differ in is no sign of a state."""
+    if schema.SAMPLE not in adata.obs:
+        return donor
+    sample = pd.factorize(adata.obs[schema.SAMPLE].iloc[cells].astype(str), sort=True)[0]
+    together = sample.astype(np.int64) * (int(donor.max()) + 1) + donor
+    return np.unique(together, return_inverse=True)[1].astype(np.int64)

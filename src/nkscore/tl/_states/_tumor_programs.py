@@ -1,0 +1,262 @@
+"""Tumor cells, the programs to call in them, and the programs' counts."""
+
+from __future__ import annotations
+
+import logging
+from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import pandas as pd
+
+from nkscore import schema, stats
+from nkscore._samples._cells import passed_qc
+from nkscore.errors import DesignError, GeneCoverageError, MissingKeyError
+from nkscore.signatures import Signature, dormancy_components, match
+from nkscore.signatures._programs import (
+    found_genes,
+    get_program,
+    program_groups,
+    reference_genes,
+)
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator, Mapping
+
+    from anndata import AnnData
+
+    from nkscore.signatures import TumorProgram
+
+_LOG = logging.getLogger("nkscore")
+#: Programs that decide the primary label, first come first served.
+ORDER = ("low_myc_dormant_like", "cycling", "ifn_gamma_response")
+DORMANT = "low_myc_dormant_like"
+_DEFAULT_GROUPS = ("core", "response", "stress")
+_MIN_COVERAGE = 0.5
+#: Median reference count of a cell below which its depth is not known.
+_FEWEST_REFERENCE_COUNTS = 20
+#: Share of a program's counts in the co-cultures of a line that may be ambient RNA of NK cells.
+_MOST_AMBIENT = 0.1
+#: Marks the sets of the dormancy index among those of the programs.
+_PART = "dormancy: "
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class TumorCells:
+    """``rows`` of the cells in the data, their ``line`` (a code of ``names``) and ``batch``."""
+
+    rows: Any
+    line: Any
+    names: list[str]
+    batch: Any
+    usual: Any
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class ProgramGenes:
+    """Columns of the genes of each program and, if they are there, of each dormancy component."""
+
+    columns: dict[str, Any]
+    has_components: bool
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class TumorCounts:
+    """Summed counts of each set of genes and what the reference counts let expect."""
+
+    genes: ProgramGenes
+    levels: stats.GeneLevels
+    reference: Any
+    summed: Any
+    expected: Any
+    cells: TumorCells
+
+    @property
+    def line(self) -> Any:
+        """Line of each cell."""
+        return self.cells.line
+
+    @property
+    def usual(self) -> Any:
+        """Whether each cell grew alone."""
+        return self.cells.usual
+
+    def of(self, name: str, kind: Any = None) -> stats.ProgramCounts:
+        """Return the counts of one set; cells of one ``kind`` are compared with each other."""
+        which = list(self.genes.columns).index(name)
+        batch = self.cells.batch
+        if kind is not None:
+            batch = np.unique(2 * batch + kind, return_inverse=True)[1].astype(np.int64)
+        return stats.ProgramCounts(
+            self.summed[:, which], self.expected[:, which] * self.reference, 1 / self.reference,
+            self.cells.line, batch, self.cells.usual,
+        )  # fmt: skip
+
+    def parts(self) -> Iterator[tuple[str, stats.ProgramCounts]]:
+        """Yield the counts of the components of the dormancy index."""
+        for name in self.genes.columns:
+            if name.startswith(_PART):
+                yield name.removeprefix(_PART), self.of(name)
+
+
+def choose_programs(programs: Any, order: Any) -> tuple[dict[str, TumorProgram], list[str]]:
+    """Return the programs by name, and those that decide the label."""
+    if programs is None:
+        programs = _DEFAULT_GROUPS
+    if isinstance(programs, str):
+        programs = (programs,)
+    groups = program_groups()
+    own = hasattr(programs, "items")
+    if own:
+        chosen = {n: get_program(p) if isinstance(p, str) else p for n, p in programs.items()}
+    else:
+        names = [n for entry in programs for n in groups.get(entry, (entry,))]
+        chosen = {name: get_program(name) for name in names}
+    usual = [name for name in ORDER if name in chosen]
+    labels = list(order) if order is not None else list(chosen) if own or not usual else usual
+    unknown = [name for name in labels if name not in chosen]
+    if unknown or not chosen:
+        msg = (
+            f"order names {', '.join(unknown) or 'nothing'}, but the programs called are "
+            f"{', '.join(chosen) or 'none'}. Name programs that are called."
+        )
+        raise MissingKeyError(msg)
+    return chosen, labels
+
+
+def other_programs(chosen: Mapping[str, TumorProgram]) -> dict[str, TumorProgram]:
+    """Return the programs that chosen ones are compared within or ruled out by, unless chosen."""
+    others = [n for p in chosen.values() for n in (*p.excluded_by, p.within) if n]
+    return {name: get_program(name) for name in others if name not in chosen}
+
+
+def match_programs(
+    var_names: pd.Index[str], chosen: Mapping[str, TumorProgram], *, needed: set[str]
+) -> ProgramGenes:
+    """Find the genes of the programs; those not ``needed`` are left out if too few are found."""
+    sets = {
+        name: Signature(name, program.members())
+        for name, program in {**other_programs(chosen), **chosen}.items()
+    }
+    if DORMANT in chosen:
+        sets |= _component_sets()
+    poor, kept = [], {}
+    for name, entry in sets.items():
+        there = found_genes(var_names, entry) if name not in needed else entry.genes
+        if len(there) < _MIN_COVERAGE * len(entry):
+            poor.append(name)
+        else:
+            # Absent genes are worth a warning where they were asked for, else the coverage tells.
+            kept[name] = Signature(name, there)
+    named = [name for name in poor if name in chosen]
+    if named:
+        _LOG.warning("Too few genes in the data, not called: %s", ", ".join(named))
+    complete = DORMANT in chosen and not any(name.startswith(_PART) for name in poor)
+    if not complete:
+        kept = {name: entry for name, entry in kept.items() if not name.startswith(_PART)}
+    return ProgramGenes(match(var_names, kept, min_coverage=_MIN_COVERAGE).up, complete)
+
+
+def _component_sets() -> dict[str, Signature]:
+    sets = {}
+    for name, part in dormancy_components().items():
+        if name == "dormant_like":
+            continue
+        if part.down:
+            sets[f"{_PART}{name}_down"] = Signature(f"{name}_down", part.down)
+        sets[f"{_PART}{name}{'_up' if part.down else ''}"] = Signature(name, part.up)
+    return sets
+
+
+def tumor_cells(adata: AnnData, by: str, batch: str | None, *, min_cells: int) -> TumorCells:
+    """Return the tumor cells of lines that have enough of them."""
+    inside = (adata.obs[schema.COMPARTMENT] == schema.TUMOR_CELLS).to_numpy()
+    inside = inside & adata.obs[by].notna().to_numpy() & passed_qc(adata)
+    lines = adata.obs[by].astype(str).to_numpy()
+    sizes = pd.Series(lines[inside]).value_counts()
+    large = sizes.index[sizes >= min_cells]
+    small = sorted(set(sizes.index) - set(large))
+    if small:
+        _LOG.warning("Fewer than %d tumor cells, unassigned: %s", min_cells, ", ".join(small))
+    rows = np.flatnonzero(inside & np.isin(lines, list(large)))
+    if rows.size == 0:
+        msg = (
+            f"No {by} has {min_cells} tumor cells that passed QC. Check obs['compartment'] and "
+            f"obs[{by!r}], or lower min_cells."
+        )
+        raise DesignError(msg)
+    names, line = np.unique(lines[rows], return_inverse=True)
+    group = lines[rows]
+    if batch is not None and batch in adata.obs:
+        group = group + "\t" + adata.obs[batch].astype(str).to_numpy()[rows]
+    code = np.unique(group, return_inverse=True)[1]
+    usual = np.zeros(rows.size, dtype=bool)
+    if schema.CONDITION in adata.obs:
+        usual = (adata.obs[schema.CONDITION] == schema.TUMOR_MONO).to_numpy(dtype=bool)[rows]
+    return TumorCells(
+        rows, line.astype(np.int64), [str(n) for n in names], code.astype(np.int64), usual
+    )
+
+
+def leave_out_ambient(
+    adata: AnnData, cells: TumorCells, genes: ProgramGenes, programs: Mapping[str, TumorProgram]
+) -> ProgramGenes:
+    """Take genes that ambient NK RNA brings into co-cultures out of programs that contact induces.
+
+    They are more frequent in co-cultures than in monocultures though no cell answered. The worst
+    genes go first, until what is left is little; at least half of a program's genes stay. Without
+    ``pp.ambient`` nothing is taken out.
+    """
+    if "pp.ambient" not in adata.uns.get(schema.RECORD, {}) or "ambient_nk" not in adata.varm:
+        return genes
+    ambient, seen = _ambient_nk_counts(adata, cells)
+    columns = dict(genes.columns)
+    for name in [n for n, program in programs.items() if program.induced and n in columns]:
+        found = np.asarray(columns[name])
+        share = (ambient[:, found] / np.maximum(seen[:, found], 1.0)).max(axis=0)
+        found = found[np.argsort(share, kind="stable")]
+        total = np.cumsum(seen[:, found], axis=1)
+        excess = (np.cumsum(ambient[:, found], axis=1) - _MOST_AMBIENT * total).max(axis=0)
+        n_kept = max(int(np.flatnonzero(excess <= 0).max(initial=-1)) + 1, (found.size + 1) // 2)
+        if n_kept < found.size:
+            _LOG.info("%s: %d genes left out, ambient NK RNA", name, found.size - n_kept)
+        columns[name] = np.sort(found[:n_kept])
+    return replace(genes, columns=columns)
+
+
+def _ambient_nk_counts(adata: AnnData, cells: TumorCells) -> tuple[Any, Any]:
+    """Return lines × genes: expected ambient counts from NK cells in co-cultures, all counts."""
+    table = schema.recorded(adata, "pp.ambient", "pp.ambient")["samples"]
+    number = {str(name): i for i, name in enumerate(table["sample"])}
+    codes = np.full(adata.n_obs, -1)
+    names = adata.obs[schema.SAMPLE].astype(str).to_numpy()[cells.rows]
+    codes[cells.rows] = [number.get(name, -1) for name in names]
+    counts = stats.group_sums(adata.layers[schema.COUNTS], codes, len(table))
+    profiles = adata.varm["ambient_nk"]
+    soup = np.array([profiles[str(lane)].to_numpy(dtype=float) for lane in table["lane"]])
+    total = counts.sum(axis=1) * table["ambient_share"].to_numpy(dtype=float)
+    line = np.unique(table["tumor"].astype(str), return_inverse=True)[1]
+    member = np.eye(int(line.max()) + 1)[:, line]
+    return member @ (total[:, None] * soup), member @ counts
+
+
+def count_programs(adata: AnnData, cells: TumorCells, genes: ProgramGenes) -> TumorCounts:
+    """Sum the counts of each set of genes in each cell."""
+    counts = adata.layers[schema.COUNTS]
+    used = np.unique(np.concatenate(list(genes.columns.values())))
+    steady = reference_genes(adata.var_names, adata.var_names[used])
+    reference = stats.reference_counts(counts, cells.rows, steady)
+    if np.median(reference) < _FEWEST_REFERENCE_COUNTS:
+        msg = (
+            f"The median tumor cell has {np.median(reference):g} counts in the {int(steady.sum())} "
+            "genes that belong to no program, by which depth is measured; "
+            f"{_FEWEST_REFERENCE_COUNTS} are needed. Use all genes, not a panel or the highly "
+            "variable ones."
+        )
+        raise GeneCoverageError(msg)
+    reference = np.maximum(reference, 1.0)
+    levels = stats.gene_levels(counts, cells.rows, cells.line, reference)
+    summed, expected = stats.program_counts(
+        counts, cells.rows, cells.line, levels, list(genes.columns.values())
+    )
+    return TumorCounts(genes, levels, reference, summed, expected, cells)

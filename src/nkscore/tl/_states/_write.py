@@ -1,0 +1,98 @@
+"""Write state calls, and drop what earlier calls of the same compartment left behind."""
+
+from __future__ import annotations
+
+import logging
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import pandas as pd
+
+from nkscore import schema
+from nkscore._colors import palette
+from nkscore._samples._cells import spread
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Sequence
+
+    from anndata import AnnData
+
+MAPPING = "tl.map_reference"
+UMAP = "X_umap_reference"
+_LOG = logging.getLogger("nkscore")
+#: Compartment → column of its state, and the function that calls it.
+SLOTS = {
+    schema.NK: (schema.NK_STATE, "tl.nk_states"),
+    schema.TUMOR_CELLS: (schema.TUMOR_STATE, "tl.tumor_states"),
+}
+#: Options that calls had when they could also map.
+BY_MAPPING = {
+    "reference": "Use tl.map_reference(adata, reference), which takes states from labelled cells.",
+    "labels": "Use tl.map_reference(adata, reference, labels=...).",
+}
+#: Compartment → what only a mapping writes beside the state.
+_OF_MAPPING = {schema.NK: ("distance",), schema.TUMOR_CELLS: ("distance", "margin")}
+
+
+def write_states(
+    adata: AnnData,
+    compartment: str,
+    cells: Any,
+    states: Sequence[str],
+    *,
+    call: Any,
+    confidence: Any,
+    margin: Any = None,
+    everywhere: bool = False,
+) -> None:
+    """Write label, confidence, margin and colors of the cells' states.
+
+    ``call`` holds positions in ``states``, and their number for ``unassigned``. The other cells of
+    the compartment are ``unassigned`` where ``everywhere``, and missing otherwise.
+    """
+    slot, _ = SLOTS[compartment]
+    names = [*states, schema.UNASSIGNED]
+    label = np.full(adata.n_obs, None, dtype=object)
+    if everywhere:
+        label[(adata.obs[schema.COMPARTMENT] == compartment).to_numpy()] = schema.UNASSIGNED
+    label[cells] = np.array(names, dtype=object)[call]
+    adata.obs[slot] = schema.categorical(label, names)
+    adata.obs[f"{slot}_confidence"] = spread(confidence, cells, adata.n_obs)
+    if margin is not None:
+        adata.obs[f"{slot}_margin"] = spread(margin, cells, adata.n_obs)
+    colors = palette(slot, names)
+    adata.uns[f"{slot}_colors"] = [colors[name] for name in names]
+    counted = adata.obs[slot].value_counts()
+    kind = slot.replace("_", " ").replace("nk", "NK").capitalize() + "s"
+    _LOG.info("%s: %s", kind, ", ".join(f"{n} {name}" for name, n in counted.items()))
+
+
+def write_table(adata: AnnData, key: str, values: Any, cells: Any, columns: Iterable[str]) -> None:
+    """Write one row per cell to ``obsm``, NaN outside ``cells``."""
+    frame = spread(np.asarray(values, dtype=float), cells, adata.n_obs)
+    # h5ad takes no slash in names of columns.
+    names = [name.replace("/", "|") for name in columns]
+    adata.obsm[key] = pd.DataFrame(frame, index=adata.obs_names, columns=names)
+
+
+def forget_mapping(adata: AnnData, compartment: str) -> None:
+    """Drop what a mapping wrote and a call does not write anew."""
+    slot, _ = SLOTS[compartment]
+    for column in (f"{slot}_{name}" for name in _OF_MAPPING[compartment]):
+        if column in adata.obs:
+            del adata.obs[column]
+    if compartment == schema.TUMOR_CELLS:
+        adata.obsm.pop(f"{slot}_posterior", None)
+    book = dict(adata.uns.get(schema.RECORD, {}))
+    if book.get(MAPPING, {}).get("options", {}).get("compartment") == compartment:
+        adata.obsm.pop(UMAP, None)
+        del book[MAPPING]
+        adata.uns[schema.RECORD] = book
+
+
+def forget_calls(adata: AnnData, compartment: str) -> None:
+    """Drop the record of calls that a mapping replaces, which would explain the wrong ones."""
+    _, step = SLOTS[compartment]
+    book = dict(adata.uns.get(schema.RECORD, {}))
+    if book.pop(step, None) is not None:
+        adata.uns[schema.RECORD] = book
