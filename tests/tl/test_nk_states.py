@@ -6,9 +6,9 @@ import pytest
 from scipy import sparse
 
 import nkscore as nk
-from nkscore.tl._states._nk_states import decide
 from nkscore.datasets._genes import program_table
 from nkscore.errors import DesignError, GeneCoverageError, MissingKeyError, NkscoreWarning
+from nkscore.tl._states._nk_states import decide
 
 STATES = ["resting", "adaptive", "activated", "type_i_ifn", "cytokine"]
 

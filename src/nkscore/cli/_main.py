@@ -230,7 +230,3 @@ def _write_config(path: Path, *, force: bool) -> int:
 def _complete(options: argparse.Namespace) -> int:
     print(_completion.script(options.shell, _parser()), end="")
     return 0
-
-
-if __name__ == "__main__":
-    sys.exit(main())
