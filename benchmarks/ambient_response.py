@@ -70,10 +70,15 @@ def experiment(share: float, seed: int, options: argparse.Namespace) -> pd.DataF
 
 def simulate(ambient: float | dict[str, float], seed: int, options: argparse.Namespace) -> AnnData:
     return nk.datasets.simulate_coculture(
-        n_donors=options.donors, n_cells_per_sample=options.cells, n_genes=options.genes,
-        n_mono_replicates=options.monocultures, ambient=ambient, doublets=0.0, selection=0.0,
+        n_donors=options.donors,
+        n_cells_per_sample=options.cells,
+        n_genes=options.genes,
+        n_mono_replicates=options.monocultures,
+        ambient=ambient,
+        doublets=0.0,
+        selection=0.0,
         rng=seed,
-    )  # fmt: skip
+    )
 
 
 def apart(adata: AnnData, seed: int, options: argparse.Namespace) -> None:
@@ -141,8 +146,9 @@ def main() -> None:
     for share, row in table.iterrows():
         for kind in ("floating", "induced", "unclear", "chance"):
             n = row[kind]
-            parts = [f"{100 * row[f'{kind}_{how}'] / max(n, 1):.1f} %" for how in
-                     ("flagged", "by_share")]  # fmt: skip
+            parts = [
+                f"{100 * row[f'{kind}_{how}'] / max(n, 1):.1f} %" for how in ("flagged", "by_share")
+            ]
             print(f"| {share:.0%} | {kind} | {n:.0f} | {' | '.join(parts)} |")
 
 

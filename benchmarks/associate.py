@@ -73,8 +73,10 @@ def main() -> None:
             p = made.set_index("feature")["p_value"]
             peer = pd.Series({str(name): value for name, value in expected.items()})
             gap = float((p - peer.reindex(p.index)).abs().max())
-            print(f"| {kind} | {family} | {len(p)} | {ours:.2f} | {theirs:.2f} "
-                  f"| {theirs / ours:.0f} | {gap:.1e} |")  # fmt: skip
+            print(
+                f"| {kind} | {family} | {len(p)} | {ours:.2f} | {theirs:.2f} "
+                f"| {theirs / ours:.0f} | {gap:.1e} |"
+            )
 
 
 if __name__ == "__main__":

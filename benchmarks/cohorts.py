@@ -69,9 +69,11 @@ def survival() -> None:
             gap = max(gap, abs(peer.params[0] - made.loc[name, "log_hr"]))
             spent["lifelines"] += _lifelines(x, follow, event)
         times = {name: seconds * n / len(some) for name, seconds in spent.items()}
-        print(f"| {model} | {n:,} | {ours:.1f} s | {times['statsmodels']:.0f} s "
-              f"| {times['statsmodels'] / ours:.0f} | {times['lifelines']:.0f} s "
-              f"| {times['lifelines'] / ours:.0f} | {gap:.0e} |")  # fmt: skip
+        print(
+            f"| {model} | {n:,} | {ours:.1f} s | {times['statsmodels']:.0f} s "
+            f"| {times['statsmodels'] / ours:.0f} | {times['lifelines']:.0f} s "
+            f"| {times['lifelines'] / ours:.0f} | {gap:.0e} |"
+        )
 
 
 def _lifelines(x, follow, event) -> float:
@@ -110,8 +112,10 @@ def calibration() -> None:
     both = nk.tl.cohort_survival(scores, follow, event, adjust_for=covariates)
     runs |= {f"Cox, {model}": part for model, part in both.groupby("model")}
     for name, made in runs.items():
-        print(f"| {name} | {made['feature'].nunique():,} | {(made['p_value'] < 0.05).mean():.3f} "
-              f"| {(made['q_value'] < 0.05).sum()} |")  # fmt: skip
+        print(
+            f"| {name} | {made['feature'].nunique():,} | {(made['p_value'] < 0.05).mean():.3f} "
+            f"| {(made['q_value'] < 0.05).sum()} |"
+        )
     print(f"| proportional hazards | 5,000 | {(both['ph_p_value'] < 0.05).mean():.3f} | |")
 
 
@@ -125,12 +129,16 @@ def donors() -> None:
     parts = scores.index.str.split(" | ", regex=False)
     donor, arm = (pd.Series(parts.str[i], index=scores.index, name="arm") for i in (0, 1))
     made = nk.tl.cohort_differences(scores, arm, patient=donor)
-    print(f"\n{donor.nunique()} donors, {len(made)} sets, {(made['q_value'] < 0.05).sum()} with "
-          "q < 0.05 (pairs)\n")  # fmt: skip
+    print(
+        f"\n{donor.nunique()} donors, {len(made)} sets, {(made['q_value'] < 0.05).sum()} with "
+        "q < 0.05 (pairs)\n"
+    )
     print("| set | stim less ctrl | 95 % | p | q |\n| --- | --- | --- | --- | --- |")
     for row in made.head(14).itertuples():
-        print(f"| {row.feature} | {row.effect:.3f} | {row.ci_low:.3f} to {row.ci_high:.3f} "
-              f"| {row.p_value:.4f} | {row.q_value:.3f} |")  # fmt: skip
+        print(
+            f"| {row.feature} | {row.effect:.3f} | {row.ci_low:.3f} to {row.ci_high:.3f} "
+            f"| {row.p_value:.4f} | {row.q_value:.3f} |"
+        )
 
 
 def main() -> None:

@@ -60,10 +60,16 @@ def experiment(
                 share = raised * np.exp(rng.normal(0, 0.35, 5))
             counts = rng.multinomial(int(rng.integers(50, 400)), share / share.sum())
             rows += [
-                {"sample": f"{line}_{donor}", "tumor": line, "nk_donor": f"d{donor}",
-                 "condition": "coculture" if line else "nk_mono", "state": f"s{i}", "n_cells": n}
+                {
+                    "sample": f"{line}_{donor}",
+                    "tumor": line,
+                    "nk_donor": f"d{donor}",
+                    "condition": "coculture" if line else "nk_mono",
+                    "state": f"s{i}",
+                    "n_cells": n,
+                }
                 for i, n in enumerate(counts)
-            ]  # fmt: skip
+            ]
     return pd.DataFrame(rows)
 
 
@@ -112,10 +118,13 @@ def main() -> None:
         together = pd.concat(tables)
         p, state = together["p_value"], together["state"]
         cells = [
-            (p < 0.05).mean(), (p < 0.01).mean(), stats.kstest(p, "uniform").statistic,
-            (p[state == "s0"] < 0.05).mean(), (p[state == "s4"] < 0.05).mean(),
+            (p < 0.05).mean(),
+            (p < 0.01).mean(),
+            stats.kstest(p, "uniform").statistic,
+            (p[state == "s0"] < 0.05).mean(),
+            (p[state == "s4"] < 0.05).mean(),
             np.mean([(t["q_value"] < 0.05).any() for t in tables]),
-        ]  # fmt: skip
+        ]
         print(f"| {kind} | {' | '.join(f'{x:.3f}' for x in cells)} |")
 
 

@@ -81,8 +81,10 @@ def main() -> None:
     options = parser.parse_args()
     rng = np.random.default_rng(options.seed)
     sizes = (3, 6, 26)
-    print("| lines | null | variance | p < 0.05 | p < 0.001 | of the tenth: p < 0.05 | p < 0.001 |"
-          " q < 0.05 of 10,000 |\n|---|---|---|---|---|---|---|---|")  # fmt: skip
+    print(
+        "| lines | null | variance | p < 0.05 | p < 0.001 | of the tenth: p < 0.05 | p < 0.001 |"
+        " q < 0.05 of 10,000 |\n|---|---|---|---|---|---|---|---|"
+    )
     for n_lines in sizes:
         print(*null_rows(rng, n_lines), sep="\n", flush=True)
     print("\n| lines | variance | FDR | power |\n|---|---|---|---|")

@@ -68,12 +68,16 @@ def experiment(rng, n_donors, design, cells, *, null=False):
             parts.append(
                 pd.DataFrame(
                     {
-                        "sample": f"{condition}{i}", "condition": condition, "nk_donor": donor,
-                        "tumor": "line", "compartment": "tumor", "state": state.astype(str),
+                        "sample": f"{condition}{i}",
+                        "condition": condition,
+                        "nk_donor": donor,
+                        "tumor": "line",
+                        "compartment": "tumor",
+                        "state": state.astype(str),
                         "value": score,
                     }
                 )
-            )  # fmt: skip
+            )
     obs = pd.concat(parts, ignore_index=True)
     obs.index = obs.index.astype(str)
     counts = sparse.csr_matrix((len(obs), 1), dtype=np.int32)
@@ -106,14 +110,17 @@ def measure(n_experiments, n_donors, design, cells, *, n_resamples, null=False):
         bootstrap = hits[c, "bootstrap"]
         rows.append(
             {
-                "donors": n_donors, "design": design, "cells": f"{cells[0]}–{cells[1]}",
-                "component": c, "truth": round(true[c], 3),
+                "donors": n_donors,
+                "design": design,
+                "cells": f"{cells[0]}–{cells[1]}",
+                "component": c,
+                "truth": round(true[c], 3),
                 "bias, % of total": round(100 * np.mean(errors[c]) / scale, 1),
                 "SD, % of total": round(100 * np.std(errors[c]) / scale, 1),
                 "coverage t": round(100 * np.mean(hits[c, "t"]), 1),
                 "coverage bootstrap": round(100 * np.mean(bootstrap), 1) if bootstrap else "–",
             }
-        )  # fmt: skip
+        )
     return rows
 
 
@@ -131,10 +138,14 @@ def main():
                     rows += [
                         {"planted": "nothing" if null else "both"} | row
                         for row in measure(
-                            options.experiments, n_donors, design, cells, null=null,
+                            options.experiments,
+                            n_donors,
+                            design,
+                            cells,
+                            null=null,
                             n_resamples=0 if null else options.resamples,
                         )
-                    ]  # fmt: skip
+                    ]
     table = pd.DataFrame(rows)
     print("| " + " | ".join(table.columns) + " |\n|" + "---|" * table.shape[1])
     for row in table.itertuples(index=False):

@@ -99,10 +99,14 @@ def scores(call, confidence, truth, tags):
     precision, recall, f1 = np.array(per_tag).T
     double = truth == "doublet"
     row = {
-        "mean F1": f1.mean(), "worst F1": f1.min(), "precision": precision.mean(),
-        "recall": recall.mean(), "doublet recall": (call == "doublet")[double].mean(),
-        "negative": (call == "negative").mean(), "ECE": np.nan,
-    }  # fmt: skip
+        "mean F1": f1.mean(),
+        "worst F1": f1.min(),
+        "precision": precision.mean(),
+        "recall": recall.mean(),
+        "doublet recall": (call == "doublet")[double].mean(),
+        "negative": (call == "negative").mean(),
+        "ECE": np.nan,
+    }
     if confidence is not None:
         row["ECE"] = calibration_error(confidence, call == truth)
     return row, pd.DataFrame({"precision": precision, "recall": recall, "F1": f1}, index=tags)
@@ -198,7 +202,9 @@ def figure(fits, file):
     import matplotlib.pyplot as plt
 
     shown = [m for m in ("mixture", "hashsolo", "GMM-Demux") if ("batch 1", m) in fits]
-    color = dict(zip(("mixture", "hashsolo", "GMM-Demux"), ("#0B5FA5", "#D55E00", "#777777"), strict=True))  # fmt: skip  # noqa: E501
+    color = dict(
+        zip(("mixture", "hashsolo", "GMM-Demux"), ("#0B5FA5", "#D55E00", "#777777"), strict=True)
+    )
     figure, axes = plt.subplots(1, 2, figsize=(7.2, 3.5), sharey=True, layout="constrained")
     for ax, capture in zip(axes, CAPTURES, strict=True):
         ax.plot([0, 1], [0, 1], color="#B5B5B5", lw=1, zorder=0)
@@ -209,9 +215,13 @@ def figure(fits, file):
             error = calibration_error(confidence, call == truth)
             ax.plot(table["confidence"], table["right"], color=color[method], lw=1.2, zorder=1)
             ax.scatter(
-                table["confidence"], table["right"], s=4 + 120 * table["n"] / table["n"].sum(),
-                color=color[method], label=f"{method} (ECE {error:.3f})", zorder=2,
-            )  # fmt: skip
+                table["confidence"],
+                table["right"],
+                s=4 + 120 * table["n"] / table["n"].sum(),
+                color=color[method],
+                label=f"{method} (ECE {error:.3f})",
+                zorder=2,
+            )
         ax.set(title=capture, xlabel="confidence of the call", xlim=(0.2, 1.02), ylim=(0, 1.02))
         legend = ax.legend(frameon=False, fontsize=8, loc="upper left")
         for handle in legend.legend_handles:

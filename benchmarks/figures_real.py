@@ -243,9 +243,15 @@ def _called(adata: anndata.AnnData) -> anndata.AnnData:
     """Call the hashtags of one lane in which each tag is a sample."""
     tags = [str(tag) for tag in adata.obsm["hashtags"].columns]
     sheet = pd.DataFrame(
-        {"path": "counts.h5ad", "lane": adata.obs["lane"].iloc[0], "hashtag": tags,
-         "sample": tags, "tumor": "unknown", "condition": "tumor_mono"}
-    )  # fmt: skip
+        {
+            "path": "counts.h5ad",
+            "lane": adata.obs["lane"].iloc[0],
+            "hashtag": tags,
+            "sample": tags,
+            "tumor": "unknown",
+            "condition": "tumor_mono",
+        }
+    )
     read = nk.io.read_sample_sheet(sheet, check_files=False)
     adata.uns["nkscore"] = {"sample_sheet": read}
     nk.pp.demultiplex(adata)
@@ -296,10 +302,11 @@ def screens() -> Figures:
 def published() -> Figures:
     """Target cells of the reference study: two lines, tests between cells."""
     tables = [
-        pd.read_csv(DATA / "dufva2023_target_de" / f"{line}_expandedNK_vs_untreated.tsv.gz",
-                    sep="\t").assign(tumor=line)
+        pd.read_csv(
+            DATA / "dufva2023_target_de" / f"{line}_expandedNK_vs_untreated.tsv.gz", sep="\t"
+        ).assign(tumor=line)
         for line in ("697", "RCHACV")
-    ]  # fmt: skip
+    ]
     names = {"avg_log2FC": "log2_fc", "p_val": "p_value", "p_val_adj": "q_value"}
     table = nk.tl.flag_ambient(pd.concat(tables, ignore_index=True).rename(columns=names))
     core = nk.signatures.get("DUFVA2023_CORE_NK_RESPONSE")
@@ -319,9 +326,11 @@ def composition() -> Figures:
     long = long.rename(columns={"cell_group": "state", "Freq": "n_cells", "type": "tumor"})
     total = long.groupby("sample")["n_cells"].transform("sum")
     table = long.assign(
-        fraction=long["n_cells"] / total, n_total=total, condition="coculture",
+        fraction=long["n_cells"] / total,
+        n_total=total,
+        condition="coculture",
         nk_donor=long["sample"],
-    )  # fmt: skip
+    )
     shift = nk.tl.state_shift(
         long, treated="cancer", control="healthy", by=None, replicate="sample", condition="tumor"
     ).assign(tumor="Cancer against healthy")
@@ -339,9 +348,13 @@ def persisters() -> Figures:
         DATA / "dhimolea2021_persister_de" / "dhimolea2021_deseq_11contrasts.csv.gz"
     )
     names = {
-        "contrast": "tumor", "Symbol": "gene", "log2FoldChange": "log2_fc", "pvalue": "p_value",
-        "padj": "q_value", "lfcSE": "se",
-    }  # fmt: skip
+        "contrast": "tumor",
+        "Symbol": "gene",
+        "log2FoldChange": "log2_fc",
+        "pvalue": "p_value",
+        "padj": "q_value",
+        "lfcSE": "se",
+    }
     table = table.rename(columns=names).dropna(subset=["gene", "log2_fc", "p_value", "q_value"])
     table = table.sort_values("p_value").drop_duplicates(["tumor", "gene"])
     table["tumor"] = table["tumor"].str.split("_VS_").str[0]
@@ -354,10 +367,16 @@ def persisters() -> Figures:
 
 
 SETS: dict[str, Callable[[], Figures]] = {
-    "kang": kang, "mixture": mixture, "ambient": ambient, "tags": tags,
-    "perturbations": perturbations, "screens": screens, "published": published,
-    "composition": composition, "persisters": persisters,
-}  # fmt: skip
+    "kang": kang,
+    "mixture": mixture,
+    "ambient": ambient,
+    "tags": tags,
+    "perturbations": perturbations,
+    "screens": screens,
+    "published": published,
+    "composition": composition,
+    "persisters": persisters,
+}
 
 
 def main() -> None:

@@ -159,8 +159,30 @@ def damage(raw, rng):
 
 def damage_text(raw, rng):
     """Return text with single fields changed: what people and spreadsheets do."""
-    odd = [",", ";", "\t", '"', "\n", "\r", "\0", "-1", "1e400", "NaN", "inf", "0.5", " ", "\ufeff",
-           "É", "99999999999999999999", "-", "1:4", "NA", "\u2028", "\ud7ff", "#"]  # fmt: skip
+    odd = [
+        ",",
+        ";",
+        "\t",
+        '"',
+        "\n",
+        "\r",
+        "\0",
+        "-1",
+        "1e400",
+        "NaN",
+        "inf",
+        "0.5",
+        " ",
+        "\ufeff",
+        "É",
+        "99999999999999999999",
+        "-",
+        "1:4",
+        "NA",
+        "\u2028",
+        "\ud7ff",
+        "#",
+    ]
     text = raw.decode("utf-8", "replace")
     for _ in range(rng.integers(1, 6)):
         start = int(rng.integers(len(text) + 1))
@@ -175,10 +197,17 @@ def random_sheet():
     from hypothesis import strategies as st
 
     value = st.one_of(
-        st.none(), st.text(max_size=12), st.floats(), st.integers(), st.booleans(),
+        st.none(),
+        st.text(max_size=12),
+        st.floats(),
+        st.integers(),
+        st.booleans(),
         st.sampled_from(["coculture", "tumor_mono", "nk_mono", "a.h5", "obsm:x", "d1", "24"]),
-        st.datetimes(), st.binary(max_size=4), st.decimals(), st.tuples(st.integers()),
-    )  # fmt: skip
+        st.datetimes(),
+        st.binary(max_size=4),
+        st.decimals(),
+        st.tuples(st.integers()),
+    )
     rows = [line.split(",")[:9] for line in SHEET.splitlines()]
 
     @st.composite
@@ -265,8 +294,9 @@ def sheets_by_hypothesis(examples, seed):
     tried = collections.Counter()
 
     @with_seed(seed)
-    @settings(max_examples=examples, deadline=None, database=None,
-              suppress_health_check=list(HealthCheck))  # fmt: skip
+    @settings(
+        max_examples=examples, deadline=None, database=None, suppress_health_check=list(HealthCheck)
+    )
     @given(random_sheet())
     def check(frame):
         tried["sheets"] += 1
@@ -287,12 +317,20 @@ def parent(options):
     ends, bad = collections.Counter(), []
     while time.monotonic() < stop - 2:
         left = stop - time.monotonic()
-        command = [sys.executable, __file__, "--child", f"{first},{left}", "--only",
-                   ",".join(kinds), "--seed", str(options.seed)]  # fmt: skip
+        command = [
+            sys.executable,
+            __file__,
+            "--child",
+            f"{first},{left}",
+            "--only",
+            ",".join(kinds),
+            "--seed",
+            str(options.seed),
+        ]
         environment = {**os.environ, "PYTHONFAULTHANDLER": "1"}
         run = subprocess.Popen(  # noqa: S603
-            command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True,
-                               env=environment)  # fmt: skip
+            command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, env=environment
+        )
         at, done, seen = None, False, 0
         for line in run.stdout:
             message = json.loads(line)

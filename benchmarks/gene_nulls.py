@@ -42,9 +42,14 @@ def knockouts(seed: int) -> Iterator[Found]:
         ("replicate", 0.05),
     ):
         adata = simulate(
-            n_cells=3000, n_genes=200, n_targets=4, n_changed=0, guides_of=(3, 6), seed=seed,
+            n_cells=3000,
+            n_genes=200,
+            n_targets=4,
+            n_changed=0,
+            guides_of=(3, 6),
+            seed=seed,
             guide_sd=guide_sd,
-        )  # fmt: skip
+        )
         alike = "differ" if guide_sd else "alike"
         table = nk.tl.perturbation_response(
             adata, replicate="nk_donor", condition="condition", unit=unit
@@ -103,12 +108,17 @@ def screens(seed: int) -> Iterator[Found]:
         enriched, depleted = stats.norm.sf(z), stats.norm.cdf(z)
         made[name] = pd.DataFrame(
             {
-                "gene": [f"G{i}" for i in range(2000)], "log2_fc": guides.mean(axis=1), "se": 0.25,
-                "p_value": np.minimum(2 * np.minimum(enriched, depleted), 1), "q_value": 1.0,
-                "p_depleted": depleted, "q_depleted": 1.0,
-                "p_enriched": enriched, "q_enriched": 1.0,
+                "gene": [f"G{i}" for i in range(2000)],
+                "log2_fc": guides.mean(axis=1),
+                "se": 0.25,
+                "p_value": np.minimum(2 * np.minimum(enriched, depleted), 1),
+                "q_value": 1.0,
+                "p_depleted": depleted,
+                "q_depleted": 1.0,
+                "p_enriched": enriched,
+                "q_enriched": 1.0,
             }
-        )  # fmt: skip
+        )
     kinds = {"a": "loss", "b": "loss", "c": "gain", "d": "gain"}
     hits = nk.tl.screen_hits(made, perturbation=kinds)
     yield "screen_hits", "two-sided (default)", hits
@@ -194,9 +204,10 @@ def cytokines(seed: int) -> Iterator[Found]:
             "tumor": np.repeat([f"L{i}" for i in range(60)], 10 * 8),
             "analyte": np.tile(np.repeat([f"a{i}" for i in range(10)], 8), 60),
             "condition": np.tile(["coculture", "tumor_mono"], 60 * 10 * 4),
-            "concentration": 20 * rng.lognormal(0, 0.3, 60 * 10 * 8), "flag": "",
+            "concentration": 20 * rng.lognormal(0, 0.3, 60 * 10 * 8),
+            "flag": "",
         }
-    )  # fmt: skip
+    )
     yield "cytokine_response", "four wells against four", nk.tl.cytokine_response(wells)
 
 
@@ -236,13 +247,15 @@ def summarized(found: list[Found]) -> pd.DataFrame:
         error = np.std(per_set, ddof=1) / np.sqrt(len(per_set))
         rows.append(
             {
-                "function": f"`tl.{name[0]}`", "test": name[1], "p-values": f"{p.size:,}",
+                "function": f"`tl.{name[0]}`",
+                "test": name[1],
+                "p-values": f"{p.size:,}",
                 "p < 0.05 (± error)": f"{100 * (p < 0.05).mean():.1f} ± {100 * error:.1f} %",
                 "p < 0.01": f"{100 * (p < 0.01).mean():.2f} %",
                 "any q < 0.05": f"{sum(called)} of {len(called)}" if called else "",
                 "distance": f"{stats.kstest(p, 'uniform').statistic:.3f}",
             }
-        )  # fmt: skip
+        )
     return pd.DataFrame(rows)
 
 
@@ -256,8 +269,15 @@ def main() -> None:
     logging.getLogger("nkscore").setLevel(logging.ERROR)
     found: list[Found] = []
     parts: tuple[Callable[[int], Iterator[Found]], ...] = (
-        knockouts, scores, abundance, screens, panels, cohorts, survival, cytokines,
-    )  # fmt: skip
+        knockouts,
+        scores,
+        abundance,
+        screens,
+        panels,
+        cohorts,
+        survival,
+        cytokines,
+    )
     for part in parts:
         for seed in range(asked.first_seed, asked.first_seed + asked.sets):
             found += list(part(seed))

@@ -93,10 +93,17 @@ def with_nkscore(folder, kind):
 
     suffix = ".h5" if kind == "h5" else ""
     rows = [
-        {"lane": lane, "path": f"{lane}{suffix}", "hashtag": f"HTO_{tag}",
-         "sample": f"{lane}_{tag}", "tumor": "K562", "condition": "tumor_mono"}
-        for lane in LANES for tag in range(TAGS)
-    ]  # fmt: skip
+        {
+            "lane": lane,
+            "path": f"{lane}{suffix}",
+            "hashtag": f"HTO_{tag}",
+            "sample": f"{lane}_{tag}",
+            "tumor": "K562",
+            "condition": "tumor_mono",
+        }
+        for lane in LANES
+        for tag in range(TAGS)
+    ]
     return nk.io.read_coculture(pd.DataFrame(rows), base=folder, progress=False)
 
 

@@ -38,20 +38,64 @@ STEP = 0.25
 N_GENES = 12_000
 #: Published with another name than the expression data carry: current symbol -> symbol in data.
 RENAMED = {
-    "AARS1": "AARS", "ADSS1": "ADSSL1", "ATP5MJ": "C14orf2", "ATP5MK": "USMG5", "CARS1": "CARS",
-    "CYRIA": "FAM49A", "CYRIB": "FAM49B", "EPRS1": "EPRS", "GARS1": "GARS", "GBA1": "GBA",
-    "IARS1": "IARS", "KARS1": "KARS", "MARS1": "MARS", "NARS1": "NARS", "RARS1": "RARS",
-    "SARS1": "SARS", "TARS1": "TARS", "WARS1": "WARS", "YARS1": "YARS", "PHB1": "PHB",
-    "STING1": "TMEM173", "RIGI": "DDX58", "MACROH2A1": "H2AFY", "MACROH2A2": "H2AFY2",
-    "H2AZ1": "H2AFZ", "H2AZ2": "H2AFV", "H2AX": "H2AFX", "H2AJ": "H2AFJ", "H1-0": "H1F0",
-    "H1-10": "H1FX", "H1-2": "HIST1H1C", "H1-3": "HIST1H1D", "H1-4": "HIST1H1E",
-    "H1-5": "HIST1H1B", "H3-3A": "H3F3A", "H3-3B": "H3F3B", "H4C3": "HIST1H4C",
-    "H2BC12": "HIST1H2BK", "H2BC21": "HIST2H2BE", "H2AC6": "HIST1H2AC", "TASL": "CXorf21",
-    "MARCHF1": "MARCH1", "MARCHF7": "MARCH7", "NHERF1": "SLC9A3R1", "POLR1F": "TWISTNB",
-    "POLR1H": "ZNRD1", "PRP4K": "PRPF4B", "SKIC3": "TTC37", "TMT1B": "METTL7B",
-    "MATCAP1": "KIAA0895L", "NTAQ1": "WDYHV1", "MIX23": "CCDC58", "IRAG2": "LRMP",
-    "BMAL1": "ARNTL", "FHIP1B": "FAM160A2", "GFUS": "TSTA3", "HYCC2": "FAM126B",
-}  # fmt: skip
+    "AARS1": "AARS",
+    "ADSS1": "ADSSL1",
+    "ATP5MJ": "C14orf2",
+    "ATP5MK": "USMG5",
+    "CARS1": "CARS",
+    "CYRIA": "FAM49A",
+    "CYRIB": "FAM49B",
+    "EPRS1": "EPRS",
+    "GARS1": "GARS",
+    "GBA1": "GBA",
+    "IARS1": "IARS",
+    "KARS1": "KARS",
+    "MARS1": "MARS",
+    "NARS1": "NARS",
+    "RARS1": "RARS",
+    "SARS1": "SARS",
+    "TARS1": "TARS",
+    "WARS1": "WARS",
+    "YARS1": "YARS",
+    "PHB1": "PHB",
+    "STING1": "TMEM173",
+    "RIGI": "DDX58",
+    "MACROH2A1": "H2AFY",
+    "MACROH2A2": "H2AFY2",
+    "H2AZ1": "H2AFZ",
+    "H2AZ2": "H2AFV",
+    "H2AX": "H2AFX",
+    "H2AJ": "H2AFJ",
+    "H1-0": "H1F0",
+    "H1-10": "H1FX",
+    "H1-2": "HIST1H1C",
+    "H1-3": "HIST1H1D",
+    "H1-4": "HIST1H1E",
+    "H1-5": "HIST1H1B",
+    "H3-3A": "H3F3A",
+    "H3-3B": "H3F3B",
+    "H4C3": "HIST1H4C",
+    "H2BC12": "HIST1H2BK",
+    "H2BC21": "HIST2H2BE",
+    "H2AC6": "HIST1H2AC",
+    "TASL": "CXorf21",
+    "MARCHF1": "MARCH1",
+    "MARCHF7": "MARCH7",
+    "NHERF1": "SLC9A3R1",
+    "POLR1F": "TWISTNB",
+    "POLR1H": "ZNRD1",
+    "PRP4K": "PRPF4B",
+    "SKIC3": "TTC37",
+    "TMT1B": "METTL7B",
+    "MATCAP1": "KIAA0895L",
+    "NTAQ1": "WDYHV1",
+    "MIX23": "CCDC58",
+    "IRAG2": "LRMP",
+    "BMAL1": "ARNTL",
+    "FHIP1B": "FAM160A2",
+    "GFUS": "TSTA3",
+    "HYCC2": "FAM126B",
+}
 
 
 def symbols_wanted(shared: Path) -> dict[str, int]:
@@ -194,8 +238,9 @@ def main(shared: Path) -> None:
     genes = pd.Index(sorted([*rank, *ranked[: max(0, N_GENES - len(rank))]]))
     frame = pd.DataFrame({"gene": genes, "class": classify(genes, rank)})
     for column, values, absent in (
-        ("tumor", tumor, ABSENT_IN_TUMOR), ("nk", nk, ABSENT_IN_NK),
-    ):  # fmt: skip
+        ("tumor", tumor, ABSENT_IN_TUMOR),
+        ("nk", nk, ABSENT_IN_NK),
+    ):
         raw = np.log2(np.array([level(values, g) for g in genes]) + 2.0**FLOOR)
         raw[np.isin(genes, list(absent))] = FLOOR
         raw = np.minimum(raw, CEILING)

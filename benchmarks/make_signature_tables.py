@@ -30,9 +30,14 @@ LONGEST_UNLICENSED = 150
 
 #: Sets whose source gives one list for genes that go up and genes that go down.
 DIRECTION_LOST = {
-    "KIM2012_DORMANCY", "REN2022_DORMANCY", "RUTH2021_DORMANCY", "CHENG2014_DORMANCY",
-    "MONTAGNER2020_DORMANCY", "CANCERSEA_QUIESCENCE", "FOLTZ_EML_CLASSIFIER",
-}  # fmt: skip
+    "KIM2012_DORMANCY",
+    "REN2022_DORMANCY",
+    "RUTH2021_DORMANCY",
+    "CHENG2014_DORMANCY",
+    "MONTAGNER2020_DORMANCY",
+    "CANCERSEA_QUIESCENCE",
+    "FOLTZ_EML_CLASSIFIER",
+}
 #: Sets that mark poor cells, or hold next to nothing.
 WEAK = {"NETSKAR2024_TINK_G5_WEAK", "BLOOD2024_MM_NK_C6", "YANG2019_BM_6_TERMINAL"}
 DUPLICATES = {"CURSONS_NATURAL_KILLER_CELLS_MSIGDB": "CURSONS2019_NK_IDENTITY"}
@@ -440,20 +445,23 @@ def read_pairs() -> pd.DataFrame:
     table = table[table["verified"] == "yes"]
     doubtful = (table["nk_gene"] == "KLRK1") & (table["tumor_gene"] == "HLA-E")
     sources = table["sources"].str.replace(r"\s*\([^)]*\)", "", regex=True)
-    return pd.DataFrame({
-        "nk_gene": table["nk_gene"],
-        "nk_partners": table["nk_partner_subunits"],
-        "tumor_gene": table["tumor_gene"],
-        "class": table["class"],
-        "sender": table["signal"].str.extract(r"^(tumor|nk|homophilic)")[0]
-        .replace({"homophilic": "both"}),
-        "plotted_in_dufva2023": table["dufva_top_pair"] == "yes",
-        "crispr_hit_in_dufva2023": table["tumor_gene_dufva_crispr_hit"] == "yes",
-        "doubtful": doubtful,
-        "n_resources": table["n_resources"],
-        "sources": sources.str.replace("Dufva2023", "Dufva 2023"),
-        "pmids": table["evidence"].map(pmids),
-    })  # fmt: skip
+    return pd.DataFrame(
+        {
+            "nk_gene": table["nk_gene"],
+            "nk_partners": table["nk_partner_subunits"],
+            "tumor_gene": table["tumor_gene"],
+            "class": table["class"],
+            "sender": table["signal"]
+            .str.extract(r"^(tumor|nk|homophilic)")[0]
+            .replace({"homophilic": "both"}),
+            "plotted_in_dufva2023": table["dufva_top_pair"] == "yes",
+            "crispr_hit_in_dufva2023": table["tumor_gene_dufva_crispr_hit"] == "yes",
+            "doubtful": doubtful,
+            "n_resources": table["n_resources"],
+            "sources": sources.str.replace("Dufva2023", "Dufva 2023"),
+            "pmids": table["evidence"].map(pmids),
+        }
+    )
 
 
 #: Start of the note of a gene of the study's Figure 4 → class of gene.
@@ -491,18 +499,21 @@ def read_hits() -> pd.DataFrame:
     expected = effect.str.contains("expected")
     gain = effect.str.contains("GOF")
     where = table["where_read"].str.replace(r" \([^)]*\)", "", regex=True)
-    return pd.DataFrame({
-        "gene": table["gene"],
-        "category": _categories(table),
-        "study": table["study"],
-        "model": table["model"].str.replace("tumour", "tumor"),
-        "perturbation": gain.map({True: "gain", False: "loss"}),
-        "effect": effect.str.extract(r"^(protects|sensiti[sz]es|unknown)")[0]
-        .replace({"sensitises": "sensitizes"}),
-        "effect_read": ~expected & ~effect.str.startswith("unknown"),
-        "doi": table["doi_or_pmid"].str.replace(" / ", "; "),
-        "where_read": where.str.replace("search corpus pages", "abstract"),
-    })  # fmt: skip
+    return pd.DataFrame(
+        {
+            "gene": table["gene"],
+            "category": _categories(table),
+            "study": table["study"],
+            "model": table["model"].str.replace("tumour", "tumor"),
+            "perturbation": gain.map({True: "gain", False: "loss"}),
+            "effect": effect.str.extract(r"^(protects|sensiti[sz]es|unknown)")[0].replace(
+                {"sensitises": "sensitizes"}
+            ),
+            "effect_read": ~expected & ~effect.str.startswith("unknown"),
+            "doi": table["doi_or_pmid"].str.replace(" / ", "; "),
+            "where_read": where.str.replace("search corpus pages", "abstract"),
+        }
+    )
 
 
 def write(frame: pd.DataFrame, name: str) -> None:

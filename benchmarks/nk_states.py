@@ -144,25 +144,36 @@ def measure(adata: ad.AnnData, sets: dict[str, list[str]]) -> tuple[dict[str, fl
         cells = np.ones(truth.size, bool) if cells is None else cells
         if not cells.any():
             return np.nan
-        return float(f1_score(truth[cells], call[cells], labels=labels, average="macro",
-                              zero_division=0))  # fmt: skip
+        return float(
+            f1_score(truth[cells], call[cells], labels=labels, average="macro", zero_division=0)
+        )
 
     with_none = np.column_stack([posterior, 1 - posterior.sum(axis=1)])
     every = np.array([*posterior.columns, "none"])[with_none.argmax(axis=1)]
-    cells = pd.DataFrame({"confidence": with_none.max(axis=1), "right": every == truth,
-                          "called": called, "truth": truth, "nk_state": state})  # fmt: skip
+    cells = pd.DataFrame(
+        {
+            "confidence": with_none.max(axis=1),
+            "right": every == truth,
+            "called": called,
+            "truth": truth,
+            "nk_state": state,
+        }
+    )
     simple = naive(adata, sets)
     found = adata.uns["nkscore"]["tl.nk_states"]["evidence"].set_index("state")["present"]
     return {
-        "naive F1": f1(simple), "highest posterior F1": f1(best), "called": called.mean(),
+        "naive F1": f1(simple),
+        "highest posterior F1": f1(best),
+        "called": called.mean(),
         "precision": (state == truth)[called].mean() if called.any() else np.nan,
-        "recall": (state == truth).mean(), "F1 of called": f1(state, called),
+        "recall": (state == truth).mean(),
+        "F1 of called": f1(state, called),
         "naive F1 of the same cells": f1(simple, called),
         "F1, unassigned is wrong": f1(state),
         "calibration error, all": calibration_error(cells),
         "calibration error, called": calibration_error(cells[cells["called"]]),
         "planted states not found": int((~found[labels]).sum()),
-    }, cells  # fmt: skip
+    }, cells
 
 
 def calibration_error(cells: pd.DataFrame) -> float:
@@ -180,9 +191,10 @@ def truth() -> None:
         for seed in SEEDS:
             for source in ("simulator", "second generator"):
                 data = (
-                    simulated(seed, median_umi=depth) if source == "simulator"
+                    simulated(seed, median_umi=depth)
+                    if source == "simulator"
                     else random_states(Plan(depth=depth), seed)
-                )  # fmt: skip
+                )
                 row, each = measure(*data)
                 rows.append({"source": source, "depth": depth, "seed": seed, **row})
                 keep("truth", rows)
@@ -217,8 +229,11 @@ def figure() -> None:
         nk.pl.reliability(nk.tl.calibration(ad.AnnData(obs=part), "truth"), ax=ax)
         title = f"{source}\n{'500 and 800' if low else '1,500 to 6,000'} UMI"
         ax.set_title(title, fontsize=10)
-    curves = {"F1 of called": "called cells", "naive F1": "naive, all cells",
-              "naive F1 of the same cells": "naive, the same cells"}  # fmt: skip
+    curves = {
+        "F1 of called": "called cells",
+        "naive F1": "naive, all cells",
+        "naive F1 of the same cells": "naive, the same cells",
+    }
     for ax, source in zip(axes[1], sources, strict=False):
         part = table[table["source"] == source].melt("depth", list(curves), "method", "macro-F1")
         part["method"] = part["method"].map(curves)
@@ -254,12 +269,24 @@ def null() -> None:
                     nk.tl.nk_states(adata, vocabulary=sets)
                     lost = [n for n in sets if not (adata.obs["truth"] == n).any()]
                     false = adata.obs["nk_state"].value_counts(normalize=True)[lost]
-                    rows += [{"source": source, "planted": what, "depth": depth, "seed": seed,
-                              "state": n, "called": x} for n, x in false.items()]  # fmt: skip
+                    rows += [
+                        {
+                            "source": source,
+                            "planted": what,
+                            "depth": depth,
+                            "seed": seed,
+                            "state": n,
+                            "called": x,
+                        }
+                        for n, x in false.items()
+                    ]
                 keep("null", rows)
     table = pd.DataFrame(rows).groupby(["source", "planted"])["called"]
-    show(table.agg(states="size", mean="mean", largest="max",
-                   above_1_percent=lambda x: (x > 0.01).sum()).reset_index())  # fmt: skip
+    show(
+        table.agg(
+            states="size", mean="mean", largest="max", above_1_percent=lambda x: (x > 0.01).sum()
+        ).reset_index()
+    )
 
 
 def vars_of(plan: Plan) -> dict[str, object]:
@@ -287,12 +314,16 @@ def thin() -> None:
                 counts.eliminate_zeros()
                 nk.tl.nk_states(other, vocabulary=sets)
                 after = other.obs["nk_state"].astype(str)
-                rows.append({
-                    "source": source, "seed": seed, "share of counts": share,
-                    "lost": (after == "unassigned")[was].mean(),
-                    "changed": ((after != before) & (after != "unassigned"))[was].mean(),
-                    "changed, naive": (naive(other, sets) != simple).mean(),
-                })  # fmt: skip
+                rows.append(
+                    {
+                        "source": source,
+                        "seed": seed,
+                        "share of counts": share,
+                        "lost": (after == "unassigned")[was].mean(),
+                        "changed": ((after != before) & (after != "unassigned"))[was].mean(),
+                        "changed, naive": (naive(other, sets) != simple).mean(),
+                    }
+                )
     table = pd.DataFrame(rows).sort_values(["source", "seed"], ignore_index=True)
     show(table)
     keep("thin", table)
@@ -310,8 +341,15 @@ def real() -> None:
         inside = adata.obs["compartment"] == "nk"
         for condition, part in adata.obs[inside].groupby("condition", observed=True):
             found = (part["nk_state"] == "type_i_ifn").sum()
-            rows.append({"cells": kind, "condition": condition, "type_i_ifn": found,
-                         "of": len(part), "share": found / max(len(part), 1)})  # fmt: skip
+            rows.append(
+                {
+                    "cells": kind,
+                    "condition": condition,
+                    "type_i_ifn": found,
+                    "of": len(part),
+                    "share": found / max(len(part), 1),
+                }
+            )
     show(pd.DataFrame(rows))
     adata = ad.read_h5ad(SHARED / "zheng_sorted_pbmc" / "mudan_sorted_2140x8863_counts.h5ad")
     adata.layers["counts"] = adata.X.copy()
@@ -341,11 +379,21 @@ def cost() -> None:
     nk.tl.nk_states(adata, vocabulary=sets)
     wall, cpu = time.perf_counter() - wall, time.process_time() - cpu
     after = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
-    show(pd.DataFrame([{
-        "cells": adata.n_obs, "states": len(sets), "seconds": wall, "CPU seconds": cpu,
-        "matrix MB": size, "peak above MB": after - before,
-        "called": (adata.obs["nk_state"] != "unassigned").mean(),
-    }]))  # fmt: skip
+    show(
+        pd.DataFrame(
+            [
+                {
+                    "cells": adata.n_obs,
+                    "states": len(sets),
+                    "seconds": wall,
+                    "CPU seconds": cpu,
+                    "matrix MB": size,
+                    "peak above MB": after - before,
+                    "called": (adata.obs["nk_state"] != "unassigned").mean(),
+                }
+            ]
+        )
+    )
 
 
 def show(table: pd.DataFrame) -> None:

@@ -120,9 +120,12 @@ def options_of() -> argparse.Namespace:
     parser.add_argument("--first-seed", type=int, default=0)
     parser.add_argument("--responses", action="store_true", help="skip states and their shifts")
     parser.add_argument(
-        "--between-cells", type=int, default=0, metavar="N",
+        "--between-cells",
+        type=int,
+        default=0,
+        metavar="N",
         help="method='welch_t' beside, for the first N seeds",
-    )  # fmt: skip
+    )
     parser.add_argument("--donors", type=int, default=3)
     parser.add_argument("--cells", type=int, default=150, help="droplets per well")
     parser.add_argument("--genes", type=int, default=6000)
@@ -141,13 +144,15 @@ def main() -> None:
     runs = {seed: run_chain(seed, options) for seed in tqdm(seeds, desc="seeds")}
     rows = [
         {"seed": seed, "test": name, **summary_row(table)}
-        for seed, tables in runs.items() for name, table in tables.items()
-    ]  # fmt: skip
+        for seed, tables in runs.items()
+        for name, table in tables.items()
+    ]
     per_seed = pd.DataFrame(rows)
     together = {
         name: pd.concat([tables[name] for tables in runs.values() if name in tables])
-        for name in TITLES if name in runs[options.first_seed]
-    }  # fmt: skip
+        for name in TITLES
+        if name in runs[options.first_seed]
+    }
     summary = pd.DataFrame([{"test": n, **summary_row(t)} for n, t in together.items()])
     by_test = per_seed.groupby("test")["false_calls"]
     for name, number in (

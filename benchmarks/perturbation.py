@@ -42,9 +42,15 @@ print(time.process_time() - start)
 
 
 def simulate(
-    *, n_cells: int = 20_000, n_genes: int = 2_000, n_targets: int = 25, n_changed: int = 40,
-    guides_of: tuple[int, int] = (4, 8), guide_sd: float = 0.05, seed: int = 0,
-) -> anndata.AnnData:  # fmt: skip
+    *,
+    n_cells: int = 20_000,
+    n_genes: int = 2_000,
+    n_targets: int = 25,
+    n_changed: int = 40,
+    guides_of: tuple[int, int] = (4, 8),
+    guide_sd: float = 0.05,
+    seed: int = 0,
+) -> anndata.AnnData:
     """Simulate knock-outs that change some genes, of which NK cells change some further."""
     rng = np.random.default_rng(seed)
     names = [(f"T{t:02d}", f"T{t:02d}g{g}") for t in range(n_targets) for g in range(guides_of[0])]
@@ -125,8 +131,11 @@ def peer(adata: anndata.AnnData, python: str, storage: str) -> float:
         try:
             run = subprocess.run(  # noqa: S603
                 [python, "-c", PEER, str(path), storage],
-                capture_output=True, text=True, check=False, timeout=1200,
-            )  # fmt: skip
+                capture_output=True,
+                text=True,
+                check=False,
+                timeout=1200,
+            )
         except subprocess.TimeoutExpired:
             return np.nan
     said = run.stdout.split()

@@ -101,8 +101,9 @@ def main() -> None:
         name = "interaction_response" if tool == "response" else tool
         print(
             f"| {name} | {options.cells:,} | {seconds:.2f} | {seconds / first:.1f} | "
-            f"{added:.0f} | {total:.0f} |", flush=True,
-        )  # fmt: skip
+            f"{added:.0f} | {total:.0f} |",
+            flush=True,
+        )
     print(f"\nOne matrix of the sums: {size:.0f} MiB; nkscore returns two (sums, cells).")
 
 

@@ -147,9 +147,13 @@ def by_plain(reference: ad.AnnData, query: ad.AnnData) -> pd.DataFrame:
 
 
 def mapped(
-    engine: str, reference: ad.AnnData, query: ad.AnnData, *, compartment: str = "nk",
+    engine: str,
+    reference: ad.AnnData,
+    query: ad.AnnData,
+    *,
+    compartment: str = "nk",
     batch: str | None = None,
-) -> tuple[pd.DataFrame, np.ndarray, float]:  # fmt: skip
+) -> tuple[pd.DataFrame, np.ndarray, float]:
     """Return probabilities, calls and CPU seconds."""
     start = time.process_time()
     peers = {"celltypist": by_celltypist, "ingest": by_ingest, "plain": by_plain}
@@ -183,11 +187,13 @@ def judged(share: pd.DataFrame, call: np.ndarray, truth: np.ndarray) -> dict[str
         for k in np.unique(truth)
     ]
     return {
-        "accuracy": (best == truth).mean(), "macro-F1": np.mean(f1),
-        "ECE": calibration_error(confidence, best == truth), "called": called.mean(),
+        "accuracy": (best == truth).mean(),
+        "macro-F1": np.mean(f1),
+        "ECE": calibration_error(confidence, best == truth),
+        "called": called.mean(),
         "precision": (call == truth)[called].mean() if called.any() else np.nan,
         "confidence": confidence.mean(),
-    }  # fmt: skip
+    }
 
 
 def show(rows: list[dict], keys: list[str]) -> None:
@@ -216,8 +222,9 @@ def truth(seeds: tuple[int, ...]) -> None:
                     share, call, seconds = mapped(engine, reference, query, compartment=part)
                     rows.append(
                         {"cells": part, "UMI": name, "engine": engine, "seed": seed}
-                        | judged(share, call, answers) | {"CPU s": seconds}
-                    )  # fmt: skip
+                        | judged(share, call, answers)
+                        | {"CPU s": seconds}
+                    )
                     print(rows[-1], file=sys.stderr, flush=True)
     show(rows, ["cells", "UMI", "engine"])
 
@@ -248,12 +255,15 @@ def _changes(
     right = after.idxmax(axis=1).to_numpy(dtype=str) == answers
     rank = pd.Series(counts).corr(pd.Series(confidence), method="spearman")
     return {
-        "called before": was.mean(), "lost": (second == "unassigned")[was].mean(),
+        "called before": was.mean(),
+        "lost": (second == "unassigned")[was].mean(),
         "changed": ((second != first) & (second != "unassigned"))[was].mean(),
         "accuracy before": (before.idxmax(axis=1).to_numpy(dtype=str) == answers).mean(),
-        "accuracy": right.mean(), "confidence": confidence.mean(),
-        "ECE": calibration_error(confidence, right), "rho of confidence and depth": rank,
-    }  # fmt: skip
+        "accuracy": right.mean(),
+        "confidence": confidence.mean(),
+        "ECE": calibration_error(confidence, right),
+        "rho of confidence and depth": rank,
+    }
 
 
 def open_set(seeds: tuple[int, ...]) -> None:
@@ -290,12 +300,14 @@ def _unknown(
         open_ = call == "unassigned"
         rows.append(
             {
-                "setting": setting, "engine": engine, "unknown cells": float(unknown.sum()),
+                "setting": setting,
+                "engine": engine,
+                "unknown cells": float(unknown.sum()),
                 "unassigned of unknown": open_[unknown].mean(),
                 "unassigned of known": open_[~unknown].mean(),
                 "precision of all calls": (call == answers)[~open_].mean(),
             }
-        )  # fmt: skip
+        )
     return rows
 
 
@@ -340,8 +352,9 @@ def real(_: tuple[int, ...]) -> None:
                 share, call, seconds = mapped(engine, reference, shallow, batch=batch)
                 rows.append(
                     {"pair": name, "counts": f"{kept:.0%}", "engine": engine}
-                    | judged(share, call, answers) | {"CPU s": seconds}
-                )  # fmt: skip
+                    | judged(share, call, answers)
+                    | {"CPU s": seconds}
+                )
                 print(rows[-1], file=sys.stderr, flush=True)
     show(rows, ["pair", "counts", "engine"])
 
@@ -395,10 +408,13 @@ def cost(seeds: tuple[int, ...]) -> None:
         child.join()
         rows.append(
             {
-                "engine": engine, "cells": f"{many.n_obs:,}", "CPU s": seconds, "wall s": wall,
+                "engine": engine,
+                "cells": f"{many.n_obs:,}",
+                "CPU s": seconds,
+                "wall s": wall,
                 "memory / counts": grown / size,
             }
-        )  # fmt: skip
+        )
     print(f"counts: {size / 2**20:.0f} MB, {many.n_vars:,} genes\n")
     show(rows, ["engine", "cells"])
 

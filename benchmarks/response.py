@@ -114,21 +114,34 @@ def _print_planted(design: str, name: Any, row: Any) -> None:
         share = f"{100 * false / calls:.1f} % ({100 * low:.1f} to {100 * high:.1f})"
     print(
         f"| {design} | {name} | {calls} | {row['true']:.0f} | {row['planted']:.0f} | {share} | "
-        f"{100 * row['true'] / row['planted']:.2f} % | {row['cpu']:.1f} |", flush=True,
-    )  # fmt: skip
+        f"{100 * row['true'] / row['planted']:.2f} % | {row['cpu']:.1f} |",
+        flush=True,
+    )
 
 
 def _one_planted(seed: int, design_options: dict[str, int]) -> list[dict[str, Any]]:
     adata = nk.datasets.simulate_coculture(
-        n_cells_per_sample=100, n_genes=4000, ambient=0.0, doublets=0.0, selection=0.0, rng=seed,
+        n_cells_per_sample=100,
+        n_genes=4000,
+        ambient=0.0,
+        doublets=0.0,
+        selection=0.0,
+        rng=seed,
         **design_options,
-    )  # fmt: skip
+    )
     nk.datasets.use_truth(adata)
     truth = adata.uns["truth"]["response"]
     inputs = response_inputs(
-        adata, "tumor", treated="coculture", control=None, by="tumor", replicate="nk_donor",
-        condition="condition", covariates=(), min_cells=10,
-    )  # fmt: skip
+        adata,
+        "tumor",
+        treated="coculture",
+        control=None,
+        by="tumor",
+        replicate="nk_donor",
+        condition="condition",
+        covariates=(),
+        min_cells=10,
+    )
     sums, design, scatter = inputs.sums.sums, inputs.design, inputs.overdispersion()
     tested = expressed_genes(sums, design, library=sums.sum(axis=1), min_count=10)
     fits = {
@@ -149,10 +162,13 @@ def _one_planted(seed: int, design_options: dict[str, int]) -> list[dict[str, An
         call = stats.false_discovery_control(both["p_value"]) < 0.05
         rows.append(
             {
-                "method": name, "calls": call.sum(), "true": (call & real).sum(),
-                "planted": real.sum(), "cpu": cpu,
+                "method": name,
+                "calls": call.sum(),
+                "true": (call & real).sum(),
+                "planted": real.sum(),
+                "cpu": cpu,
             }
-        )  # fmt: skip
+        )
     return rows
 
 
@@ -169,9 +185,15 @@ def _response(adata: ad.AnnData, arm: Any, choices: dict[str, Any]) -> pd.DataFr
     """Compare cells where ``arm`` is true with the others."""
     adata.obs["arm"] = np.where(arm, "a", "b")
     return nk.tl.interaction_response(
-        adata, None, treated="a", control="b", by="cell_type", replicate="donor", condition="arm",
+        adata,
+        None,
+        treated="a",
+        control="b",
+        by="cell_type",
+        replicate="donor",
+        condition="arm",
         **choices,
-    )  # fmt: skip
+    )
 
 
 def donors(options: argparse.Namespace) -> None:
@@ -214,9 +236,14 @@ def _halves(names: list[str]) -> list[list[str]]:
 
 
 def _report(
-    name: str, label: str, adata: ad.AnnData, arms: list[Any], choices: dict[str, Any],
-    *, only: pd.DataFrame | None = None,
-) -> None:  # fmt: skip
+    name: str,
+    label: str,
+    adata: ad.AnnData,
+    arms: list[Any],
+    choices: dict[str, Any],
+    *,
+    only: pd.DataFrame | None = None,
+) -> None:
     p_values: list[Any] = []
     calls: list[str] = []
     found, found_rest = 0, 0
@@ -240,8 +267,9 @@ def _report(
     print(
         f"| {name} | {label} | {found} of {n} | {found_rest} of {n} | {100 * np.mean(p < 0.05):.1f}"
         f" % | {100 * np.mean(p < 0.001):.2f} % | {distance:.3f} | {len(calls)}: "
-        f"{', '.join(f'{gene} {times}' for gene, times in most.items())} |", flush=True,
-    )  # fmt: skip
+        f"{', '.join(f'{gene} {times}' for gene, times in most.items())} |",
+        flush=True,
+    )
 
 
 def _directions(kang: ad.AnnData, names: Any, stimulated: Any, everyone: list[str]) -> None:

@@ -91,8 +91,10 @@ def normalized(counts):
 def gene_lists(n_genes: int, n_sets: int) -> dict[str, list[str]]:
     rng = np.random.default_rng(1)
     sizes = np.linspace(20, 200, n_sets).astype(int)
-    return {f"s{i}": [f"g{g}" for g in rng.choice(n_genes, n, replace=False)]
-            for i, n in enumerate(sizes)}  # fmt: skip
+    return {
+        f"s{i}": [f"g{g}" for g in rng.choice(n_genes, n, replace=False)]
+        for i, n in enumerate(sizes)
+    }
 
 
 def load(folder: Path, what: str):
@@ -197,9 +199,16 @@ def worker(name: str, folder: Path, repeats: int) -> None:
             walls.append(time.perf_counter() - start)
             after = os.times()
             cpus.append(sum(after[:4]) - sum(cpu[:4]))
-    print(json.dumps({
-        "first": first, "wall": walls, "cpu": cpus, "memory": memory.high - memory.before,
-    }))  # fmt: skip
+    print(
+        json.dumps(
+            {
+                "first": first,
+                "wall": walls,
+                "cpu": cpus,
+                "memory": memory.high - memory.before,
+            }
+        )
+    )
 
 
 def measure(name: str, folder: Path, options) -> dict:
@@ -210,15 +219,27 @@ def measure(name: str, folder: Path, options) -> dict:
         str(options.threads),
     )
     command = [
-        python, "-W", "ignore", __file__, "--worker", name, "--folder", str(folder),
-        "--repeats", str(options.peer_repeats if slow else options.repeats),
-    ]  # fmt: skip
+        python,
+        "-W",
+        "ignore",
+        __file__,
+        "--worker",
+        name,
+        "--folder",
+        str(folder),
+        "--repeats",
+        str(options.peer_repeats if slow else options.repeats),
+    ]
     print(f"  {name} ...", file=sys.stderr, flush=True)
     try:
         done = subprocess.run(  # noqa: S603 (our own command)
-            command, env=os.environ | threads, capture_output=True, text=True, check=False,
+            command,
+            env=os.environ | threads,
+            capture_output=True,
+            text=True,
+            check=False,
             timeout=options.timeout,
-        )  # fmt: skip
+        )
     except subprocess.TimeoutExpired:
         return {"error": f"took more than {options.timeout:.0f} s"}
     if done.returncode:
@@ -313,8 +334,10 @@ def report(results: dict, medians: dict, options) -> None:
     for name, m in middle.items():
         peer = middle.get(JOBS[name][1] or "")
         ratio = f"{peer['wall'] / m['wall']:.1f}, {peer['cpu'] / m['cpu']:.1f}" if peer else ""
-        print(f"| {name} | {m['calls']} | {m['wall']:.3f} | {m['cpu']:.3f} | {m['first']:.2f} "
-              f"| {m['memory']:.0f} | {ratio} |")  # fmt: skip
+        print(
+            f"| {name} | {m['calls']} | {m['wall']:.3f} | {m['cpu']:.3f} | {m['first']:.2f} "
+            f"| {m['memory']:.0f} | {ratio} |"
+        )
 
 
 def exponents(medians: dict[str, list[float]], cells: list[int]) -> None:

@@ -124,10 +124,13 @@ def figure(shared: Path, path: Path) -> None:
     flat[0].loglog(x, x, color="black", linewidth=0.6)
     flat[1].semilogx(x, np.exp(-x), color="black", linewidth=0.6, label="Poisson")
     labels = [
-        ("mean", "variance"), ("mean", "cells without the gene"), ("rank of the gene", "mean"),
-        ("counts per cell", "genes per cell"), (f"genes per cell at {DEPTH} counts", "density"),
+        ("mean", "variance"),
+        ("mean", "cells without the gene"),
+        ("rank of the gene", "mean"),
+        ("counts per cell", "genes per cell"),
+        (f"genes per cell at {DEPTH} counts", "density"),
         ("mean", "variance / mean"),
-    ]  # fmt: skip
+    ]
     for ax, (horizontal, vertical) in zip(flat, labels, strict=True):
         ax.set_xlabel(horizontal)
         ax.set_ylabel(vertical)

@@ -142,9 +142,11 @@ def measured(command: list[str], threads: int) -> dict[str, float]:
             sys.exit(f"{command[:4]} ended with {child.returncode}")
         out.seek(0)
         return {
-            "wall": wall, "cpu": used.ru_utime + used.ru_stime, "peak": memory.peak / 1024,
+            "wall": wall,
+            "cpu": used.ru_utime + used.ru_stime,
+            "peak": memory.peak / 1024,
             "said": out.read(),
-        }  # fmt: skip
+        }
 
 
 class Highest:
@@ -175,9 +177,19 @@ class Highest:
 def own(data: Path, sets: str, out: Path) -> list[str]:
     program = "import sys; from nkscore.cli import main; sys.exit(main(sys.argv[1:]))"
     return [
-        sys.executable, "-c", program, "score", str(data), "--signatures", sets, "--layer", "X",
-        "--out", str(out), "--force",
-    ]  # fmt: skip
+        sys.executable,
+        "-c",
+        program,
+        "score",
+        str(data),
+        "--signatures",
+        sets,
+        "--layer",
+        "X",
+        "--out",
+        str(out),
+        "--force",
+    ]
 
 
 def expected(pool, sets: dict[str, list[str]]):
@@ -217,9 +229,13 @@ def scale(options) -> None:
             here = str(Path(__file__).parent)
             for _ in range(options.rounds):
                 program = PLAIN.format(here=here)
-                reads.append(json.loads(
-                    measured([sys.executable, "-c", program, str(data)], options.threads)["said"]
-                ))  # fmt: skip
+                reads.append(
+                    json.loads(
+                        measured([sys.executable, "-c", program, str(data)], options.threads)[
+                            "said"
+                        ]
+                    )
+                )
                 scores.append(measured(own(data, str(gmt), out), options.threads))
             table = pd.read_parquet(out)
             equal = all(
@@ -237,9 +253,12 @@ def report(data: Path, reads: list, scores: list, *, equal: bool) -> None:
     files = [p for p in data.rglob("*") if p.is_file()] if data.is_dir() else [data]
     size = sum(p.stat().st_size for p in files) / 1e9
     for read, score in zip(reads, scores, strict=True):
-        print(f"| {kind} | {n_cells} | {size:.1f} | {read['wall']:.2f} ({read['cpu']:.1f}) "
-              f"| {score['wall']:.2f} ({score['cpu']:.1f}) | {score['wall'] / read['wall']:.2f} "
-              f"| {score['peak']:.0f} | {equal} |", flush=True)  # fmt: skip
+        print(
+            f"| {kind} | {n_cells} | {size:.1f} | {read['wall']:.2f} ({read['cpu']:.1f}) "
+            f"| {score['wall']:.2f} ({score['cpu']:.1f}) | {score['wall'] / read['wall']:.2f} "
+            f"| {score['peak']:.0f} | {equal} |",
+            flush=True,
+        )
 
 
 def command(options) -> None:
@@ -274,8 +293,10 @@ def command(options) -> None:
             print(f"| {n_cells} | {job} | {middle[job]:.2f} | {cpu:.2f} | {peak:.0f} |")
         reads = [json.loads(t["said"])["wall"] for t in times["plain read"]]
         floor = middle["its imports"] + 1.5 * float(np.median(reads))
-        print(f"\nplain read without imports {np.median(reads):.2f} s; imports + 1.5 × reading "
-              f"{floor:.2f} s; nkscore needs {middle['nkscore score']:.2f} s")  # fmt: skip
+        print(
+            f"\nplain read without imports {np.median(reads):.2f} s; imports + 1.5 × reading "
+            f"{floor:.2f} s; nkscore needs {middle['nkscore score']:.2f} s"
+        )
         if options.peers_python:
             print(f"pyUCell / nkscore: {middle['pyUCell'] / middle['nkscore score']:.1f} ×")
         data.unlink()
@@ -286,16 +307,19 @@ def main() -> None:
     parser.add_argument("what", choices=["scale", "command"])
     parser.add_argument("--cells", type=int, nargs="+", default=[50_000])
     parser.add_argument("--pool", type=int, default=10_000, help="simulated cells to draw from")
-    parser.add_argument("--kinds", nargs="+", default=["h5ad", "zarr"],
-                        help="h5ad, h5ad_gzip, zarr")  # fmt: skip
+    parser.add_argument(
+        "--kinds", nargs="+", default=["h5ad", "zarr"], help="h5ad, h5ad_gzip, zarr"
+    )
     parser.add_argument("--folder", type=Path, default=Path("streaming-files"))
     parser.add_argument("--threads", type=int, default=2)
     parser.add_argument("--rounds", type=int, default=3)
     parser.add_argument("--peers-python", help="Python with anndata and pyucell")
     parser.add_argument("--keep", action="store_true", help="keep the files of cells")
     options = parser.parse_args()
-    print(f"{time.strftime('%Y-%m-%d %H:%M')}, {options.threads} threads, load average "
-          f"{os.getloadavg()[0]:.1f}\n")  # fmt: skip
+    print(
+        f"{time.strftime('%Y-%m-%d %H:%M')}, {options.threads} threads, load average "
+        f"{os.getloadavg()[0]:.1f}\n"
+    )
     {"scale": scale, "command": command}[options.what](options)
 
 

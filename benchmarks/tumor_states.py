@@ -79,17 +79,27 @@ def simple_cells(plan: Plan, seed: int) -> ad.AnnData:
     depth = plan.depth * rng.lognormal(0, plan.depth_spread, plan.n_cells)
     depth *= np.where(low, plan.depth_ratio, 1.0)
     counts = rng.poisson(depth[:, None] * mean * rng.gamma(5, 1 / 5, mean.shape))
-    obs = pd.DataFrame({
-        "tumor": np.array(["A", "B"])[line], "compartment": "tumor",
-        "condition": np.where(rng.random(plan.n_cells) < 0.5, "tumor_mono", "coculture"),
-        "low": low, "divides": divides, "depth": depth,
-    })  # fmt: skip
+    obs = pd.DataFrame(
+        {
+            "tumor": np.array(["A", "B"])[line],
+            "compartment": "tumor",
+            "condition": np.where(rng.random(plan.n_cells) < 0.5, "tumor_mono", "coculture"),
+            "low": low,
+            "divides": divides,
+            "depth": depth,
+        }
+    )
     obs.index = [f"c{i}" for i in range(plan.n_cells)]
     adata = ad.AnnData(obs=obs, var=pd.DataFrame(index=names))
     adata.layers["counts"] = sparse.csr_matrix(counts.astype(np.int32))
     adata.uns["planted"] = {
-        "profile": profile, "line": line, "hit": hit, "boost": boost, "soup": soup, "myc": is_myc,
-    }  # fmt: skip
+        "profile": profile,
+        "line": line,
+        "hit": hit,
+        "boost": boost,
+        "soup": soup,
+        "myc": is_myc,
+    }
     return adata
 
 
@@ -122,8 +132,13 @@ def limit() -> None:
 
 
 def _limit() -> Iterator[dict[str, object]]:
-    for label in ("fold 0.5", "fold 0.65, 3,000 UMI", "fold 0.65, 500 UMI", "fold 0.8",
-                  "shallow dormant (× 0.4)"):  # fmt: skip
+    for label in (
+        "fold 0.5",
+        "fold 0.65, 3,000 UMI",
+        "fold 0.65, 500 UMI",
+        "fold 0.8",
+        "shallow dormant (× 0.4)",
+    ):
         plan = TRUTH_PLANS[label]
         adata = simple_cells(plan, SEEDS[0])
         p, low = best_possible(adata, plan), adata.obs["low"].to_numpy()
@@ -134,8 +149,12 @@ def _limit() -> Iterator[dict[str, object]]:
             )
             for kept in (0.5, 0.25)
         }
-        yield {"setting": label, "AUROC": auroc(low, p), "recall": float(on[low].mean()),
-               "precision": float(low[on].mean())} | changed  # fmt: skip
+        yield {
+            "setting": label,
+            "AUROC": auroc(low, p),
+            "recall": float(on[low].mean()),
+            "precision": float(low[on].mean()),
+        } | changed
 
 
 def our_cells(seed: int, **options: object) -> ad.AnnData:
@@ -197,10 +216,13 @@ def _planted() -> Iterator[dict[str, object]]:
             low, p = data.obs["low"].to_numpy()[judged], p[judged]
             on = p >= 0.8
             yield {
-                "data": label, "planted": f"× {fold}", "AUROC": auroc(low, p),
-                "ECE": calibration_error(low, p), "recall": float(on[low].mean()),
+                "data": label,
+                "planted": f"× {fold}",
+                "AUROC": auroc(low, p),
+                "ECE": calibration_error(low, p),
+                "recall": float(on[low].mean()),
                 "precision": float(low[on].mean()) if on.any() else np.nan,
-            }  # fmt: skip
+            }
 
 
 def called(adata: ad.AnnData, **options: object) -> ad.AnnData:
@@ -230,9 +252,11 @@ def naive_scores(adata: ad.AnnData) -> pd.DataFrame:
         nk.pp.normalize(adata)
         out = {}
         for label, method in (
-            ("score_genes", "module_score"), ("AUCell", "aucell"), ("UCell", "rank_auc"),
+            ("score_genes", "module_score"),
+            ("AUCell", "aucell"),
+            ("UCell", "rank_auc"),
             ("weighted mean", "weighted_mean"),
-        ):  # fmt: skip
+        ):
             nk.tl.score(adata, sets, method=method, min_coverage=0.2)
             out[label] = -adata.obsm["scores"]["myc"].to_numpy()
     return pd.DataFrame(out, index=adata.obs_names)
@@ -341,10 +365,15 @@ def null() -> None:
             p = called(adata, programs=["core", "response", "stress"]).obsm["tumor_programs"]
             on = (p >= 0.8).mean().drop(["cycling", "cycling_s", "cycling_g2m", "quiescent_g0"])
             open_ = ((p > 0.2) & (p < 0.8)).mean()
-            rows.append({
-                "data": f"{kind}, {umi:,} UMI", "low MYC on": on[LOW], "low MYC open": open_[LOW],
-                "most of any program on": on.max(), "which": on.idxmax() if on.max() else "none",
-            })  # fmt: skip
+            rows.append(
+                {
+                    "data": f"{kind}, {umi:,} UMI",
+                    "low MYC on": on[LOW],
+                    "low MYC open": open_[LOW],
+                    "most of any program on": on.max(),
+                    "which": on.idxmax() if on.max() else "none",
+                }
+            )
     markdown(rows)
 
 
@@ -379,12 +408,13 @@ def _depth() -> Iterator[dict[str, object]]:
             q = after.obsm["tumor_programs"][LOW].to_numpy()
             index = [a.obsm["dormancy"]["index"].to_numpy()[judged] for a in (full, after)]
             row: dict[str, object] = {
-                "data": label, "counts kept": f"{kept:.0%}",
+                "data": label,
+                "counts kept": f"{kept:.0%}",
                 "on": float(on[judged].mean()),
                 "call changed": float((on != (q >= 0.8))[judged].mean()),
                 "on to off or back": float(turned(p, q)[judged].mean()),
                 "index shift (SD)": shift(*index),
-            }  # fmt: skip
+            }
             thin_naive = naive_scores(thin)
             for name in ("score_genes", "AUCell", "UCell"):
                 cut = np.quantile(naive[name], 1 - share)
@@ -417,8 +447,10 @@ def direction() -> None:
     genes = table["Symbol"].dropna().unique()
     random = {f"random {i}": list(rng.choice(genes, 175, replace=False)) for i in range(40)}
     found = nk.tl.score_contrast(table, random, n_permutations=399, **names).dropna()
-    print(f"Random sets of 175 genes: {(found['p_value'] <= 0.05).mean():.1%} of {len(found)} "
-          "scores at p <= 0.05\n")  # fmt: skip
+    print(
+        f"Random sets of 175 genes: {(found['p_value'] <= 0.05).mean():.1%} of {len(found)} "
+        "scores at p <= 0.05\n"
+    )
 
 
 def stable() -> None:
@@ -446,11 +478,14 @@ def stable() -> None:
         shared = adata.obs_names.intersection(data.obs_names)
         p, q = (x.obsm["tumor_programs"].loc[shared, LOW] for x in (full, after))
         states = [x.obs["tumor_state"].astype(str)[shared] for x in (full, after)]
-        rows.append({
-            "change": label, "on changed": float(((p >= 0.8) != (q >= 0.8)).mean()),
-            "on to off or back": float(turned(p.to_numpy(), q.to_numpy()).mean()),
-            "label changed": float((states[0] != states[1]).mean()),
-        })  # fmt: skip
+        rows.append(
+            {
+                "change": label,
+                "on changed": float(((p >= 0.8) != (q >= 0.8)).mean()),
+                "on to off or back": float(turned(p.to_numpy(), q.to_numpy()).mean()),
+                "label changed": float((states[0] != states[1]).mean()),
+            }
+        )
     markdown(rows)
 
 
@@ -467,7 +502,7 @@ def figures() -> None:
         "1,000 UMI": our_cells(SEEDS[0], median_umi=1000),
         "second generator, 3,000 UMI": simple_cells(Plan(), SEEDS[0]),
         "second generator, 500 UMI": simple_cells(Plan(depth=500), SEEDS[0]),
-    }  # fmt: skip
+    }
     axes[0].plot([0, 1], [0, 1], color="#BFBFBF", lw=1)
     for (label, adata), color in zip(
         settings.items(), nk.pl.palette("", settings).values(), strict=True
@@ -478,23 +513,29 @@ def figures() -> None:
         shown = frame.size() >= 8
         means = frame.mean()[shown]
         axes[0].plot(means["p"], means["low"], "o-", ms=4, lw=1, color=color, label=label)
-    axes[0].set(xlabel="Probability stated", ylabel="Share that is low in MYC",
-                title="Reliability")  # fmt: skip
+    axes[0].set(xlabel="Probability stated", ylabel="Share that is low in MYC", title="Reliability")
     axes[0].legend(frameon=False, fontsize=7)
     adata = settings["4,000 UMI"]
     shares = (1.0, 0.5, 0.25)
     thin = [adata if s == 1 else thinned(adata, s) for s in shares]
     ours = [called(a, programs=LOW, order=[LOW]).obsm["dormancy"]["index"].to_numpy() for a in thin]
     plain = [naive_scores(a)["UCell"].to_numpy() for a in thin]
-    for ax, values, title in ((axes[1], ours, "Index of dormancy"),
-                              (axes[2], plain, "UCell of MYC targets, turned")):  # fmt: skip
+    for ax, values, title in (
+        (axes[1], ours, "Index of dormancy"),
+        (axes[2], plain, "UCell of MYC targets, turned"),
+    ):
         scaled = [(v - np.median(values[0])) / values[0].std() for v in values]
         parts = ax.violinplot(scaled, showmedians=True, showextrema=False)
         for body in parts["bodies"]:
             body.set(facecolor="#0B5FA5", alpha=0.6)
         ax.axhline(0, color="#BFBFBF", lw=1, zorder=0)
-        ax.set(xticks=[1, 2, 3], xticklabels=["all", "50 %", "25 %"], title=title,
-               xlabel="Counts kept", ylabel="SD from the median at full depth")  # fmt: skip
+        ax.set(
+            xticks=[1, 2, 3],
+            xticklabels=["all", "50 %", "25 %"],
+            title=title,
+            xlabel="Counts kept",
+            ylabel="SD from the median at full depth",
+        )
     figure.savefig(STATIC / "tumor_states.png", dpi=150)
     from PIL import Image
 
@@ -511,8 +552,9 @@ def cost() -> None:
     order = rng.integers(0, small.n_obs, 100_000)
     adata = ad.AnnData(
         obs=small.obs.iloc[order].reset_index(drop=True).rename(index=str),
-        var=small.var, layers={"counts": small.layers["counts"][order]},
-    )  # fmt: skip
+        var=small.var,
+        layers={"counts": small.layers["counts"][order]},
+    )
     counts = adata.layers["counts"]
     size = (counts.data.nbytes + counts.indices.nbytes + counts.indptr.nbytes) / 2**30
     before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 2**20
@@ -520,10 +562,18 @@ def cost() -> None:
     nk.tl.tumor_states(adata)
     seconds, cpu = time.perf_counter() - start, time.process_time() - cpu
     peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 2**20
-    markdown([{
-        "cells": adata.n_obs, "stored counts": counts.nnz, "seconds": seconds, "CPU seconds": cpu,
-        "matrix (GiB)": size, "peak beyond what was there (GiB)": peak - before,
-    }])  # fmt: skip
+    markdown(
+        [
+            {
+                "cells": adata.n_obs,
+                "stored counts": counts.nnz,
+                "seconds": seconds,
+                "CPU seconds": cpu,
+                "matrix (GiB)": size,
+                "peak beyond what was there (GiB)": peak - before,
+            }
+        ]
+    )
 
 
 def main(parts: list[str]) -> None:

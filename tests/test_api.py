@@ -73,8 +73,15 @@ def test_the_first_parameter_is_the_data(name):
 
 #: Two ways to do one thing, guesses, and names of randomness other than ``rng`` and ``seed``.
 _BANNED = {
-    "copy", "inplace", "use_raw", "random_state", "random_seed", "n_jobs", "verbose", "rng_seed",
-}  # fmt: skip
+    "copy",
+    "inplace",
+    "use_raw",
+    "random_state",
+    "random_seed",
+    "n_jobs",
+    "verbose",
+    "rng_seed",
+}
 
 
 @pytest.mark.parametrize("name", FUNCTIONS)
@@ -168,15 +175,31 @@ def test_errors_are_described(name):
 @pytest.mark.parametrize("name", FUNCTIONS)
 def test_described_errors_exist(name):
     described = re.findall(r"^(\w+)$", _sections(name).get("Raises", ""), re.MULTILINE)
-    known = {*nk.errors.__all__, "ValueError", "TypeError", "FileNotFoundError", "FileExistsError",
-             "ImportError", "KeyError"}  # fmt: skip
+    known = {
+        *nk.errors.__all__,
+        "ValueError",
+        "TypeError",
+        "FileNotFoundError",
+        "FileExistsError",
+        "ImportError",
+        "KeyError",
+    }
     assert set(described) <= known
 
 
 _ORDER = [
-    "", "Parameters", "Attributes", "Returns", "Yields", "Raises", "Warns", "See Also", "Notes",
-    "References", "Examples",
-]  # fmt: skip
+    "",
+    "Parameters",
+    "Attributes",
+    "Returns",
+    "Yields",
+    "Raises",
+    "Warns",
+    "See Also",
+    "Notes",
+    "References",
+    "Examples",
+]
 
 
 @pytest.mark.parametrize("name", FUNCTIONS)

@@ -49,9 +49,15 @@ def test_demo_leaves_everything(finished):
     code, out = finished
     assert code == 0
     assert {p.name for p in out.iterdir()} == {
-        "adata.h5ad", "config.toml", "figures", "lanes", "report.html", "run.log", "summary.md",
+        "adata.h5ad",
+        "config.toml",
+        "figures",
+        "lanes",
+        "report.html",
+        "run.log",
+        "summary.md",
         "tables",
-    }  # fmt: skip
+    }
     log = (out / "run.log").read_text(encoding="utf-8")
     assert "Kept " in log
     assert "was not" not in log
@@ -132,8 +138,9 @@ def test_killed_in_the_middle_and_resumed(finished, quick, tmp_path, capsys, mon
     command += ["--config", str(quick)]
     process = subprocess.Popen(
         [sys.executable, "-m", "nkscore.cli", *command],
-        stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL,
-    )  # fmt: skip
+        stdout=subprocess.DEVNULL,
+        stderr=subprocess.DEVNULL,
+    )
     while process.poll() is None and not list(folder.glob("cells-*.h5")):
         time.sleep(0.01)
     process.kill()
@@ -216,12 +223,14 @@ def test_two_runs_into_one_folder(finished, tmp_path, capsys):
 def test_tables_keep_their_types_between_runs(tmp_path):
     table = pd.DataFrame(
         {
-            "tumor": pd.Series(["A", None, "B"], dtype=object), "n": [1, 2, 3],
-            "x": [0.1, float("nan"), 1e-300], "flag": [True, False, True],
+            "tumor": pd.Series(["A", None, "B"], dtype=object),
+            "n": [1, 2, 3],
+            "x": [0.1, float("nan"), 1e-300],
+            "flag": [True, False, True],
             "state": pd.Categorical(["a", "b", None], categories=["b", "a", "c"]),
         },
         index=[5, 6, 7],
-    )  # fmt: skip
+    )
     running = _workflow_parts.Job(tmp_path, checkpoints=True)
     running.save_table("t", "k", table)
     again = running.load_table("t", "k")

@@ -92,15 +92,23 @@ STEPS: dict[str, Step] = {
     "pp.qc": Step(
         run=nk.pp.qc,
         writes={
-            "obs/total_counts", "obs/n_genes_by_counts", "obs/pct_counts_mt", "obs/pct_counts_ribo",
-            "obs/qc_pass", "obs/qc_reason", "uns/nkscore/pp.qc",
+            "obs/total_counts",
+            "obs/n_genes_by_counts",
+            "obs/pct_counts_mt",
+            "obs/pct_counts_ribo",
+            "obs/qc_pass",
+            "obs/qc_reason",
+            "uns/nkscore/pp.qc",
         },
     ),
     "pp.demultiplex": Step(
         run=nk.pp.demultiplex,
         writes={
-            "obs/hashtag", "obs/hashtag_class", "obs/hashtag_confidence",
-            "uns/nkscore/pp.demultiplex", *SAMPLE,
+            "obs/hashtag",
+            "obs/hashtag_class",
+            "obs/hashtag_confidence",
+            "uns/nkscore/pp.demultiplex",
+            *SAMPLE,
         },
         reads_counts=False,
         reads_genes=False,
@@ -108,7 +116,9 @@ STEPS: dict[str, Step] = {
     "pp.compartments": Step(
         run=nk.pp.compartments,
         writes={
-            "obs/compartment", "obs/compartment_confidence", "obs/nk_rna_share",
+            "obs/compartment",
+            "obs/compartment_confidence",
+            "obs/nk_rna_share",
             "uns/nkscore/pp.compartments",
         },
         one_cell=_NO_CLUSTERS,
@@ -117,7 +127,9 @@ STEPS: dict[str, Step] = {
     "pp.compartments, by markers": Step(
         run=lambda adata: nk.pp.compartments(adata, evidence="markers"),
         writes={
-            "obs/compartment", "obs/compartment_confidence", "obs/nk_rna_share",
+            "obs/compartment",
+            "obs/compartment_confidence",
+            "obs/nk_rna_share",
             "uns/nkscore/pp.compartments",
         },
         one_cell=_NO_CLUSTERS,
@@ -127,8 +139,11 @@ STEPS: dict[str, Step] = {
         run=nk.pp.assign_guides,
         prepare=_with_guides,
         writes={
-            "obs/perturbation", "obs/guide", "obs/guide_class",
-            "obs/guide_confidence", "uns/nkscore/pp.assign_guides",
+            "obs/perturbation",
+            "obs/guide",
+            "obs/guide_class",
+            "obs/guide_confidence",
+            "uns/nkscore/pp.assign_guides",
         },
     ),
     "pp.doublet_scores": Step(
@@ -158,8 +173,12 @@ STEPS: dict[str, Step] = {
     "tl.nk_states": Step(
         run=nk.tl.nk_states,
         writes={
-            "obs/nk_state", "obs/nk_state_confidence", "obs/nk_state_margin",
-            "obsm/nk_state_posterior", "uns/nk_state_colors", "uns/nkscore/tl.nk_states",
+            "obs/nk_state",
+            "obs/nk_state_confidence",
+            "obs/nk_state_margin",
+            "obsm/nk_state_posterior",
+            "uns/nk_state_colors",
+            "uns/nkscore/tl.nk_states",
         },
         one_cell=_NO_NK,
         no_cells=_NO_NK,
@@ -167,8 +186,12 @@ STEPS: dict[str, Step] = {
     "tl.tumor_states": Step(
         run=nk.tl.tumor_states,
         writes={
-            "obs/tumor_state", "obs/tumor_state_confidence", "obsm/tumor_programs",
-            "obsm/tumor_program_scores", "obsm/dormancy", "uns/tumor_state_colors",
+            "obs/tumor_state",
+            "obs/tumor_state_confidence",
+            "obsm/tumor_programs",
+            "obsm/tumor_program_scores",
+            "obsm/dormancy",
+            "uns/tumor_state_colors",
             "uns/nkscore/tl.tumor_states",
         },
         one_cell=_NO_TUMOR,
@@ -177,9 +200,14 @@ STEPS: dict[str, Step] = {
     "tl.map_reference": Step(
         run=lambda adata: nk.tl.map_reference(adata, _labelled_reference(), labels="label"),
         writes={
-            "obs/nk_state", "obs/nk_state_confidence", "obs/nk_state_margin",
-            "obs/nk_state_distance", "obsm/nk_state_posterior", "obsm/X_umap_reference",
-            "uns/nk_state_colors", "uns/nkscore/tl.map_reference",
+            "obs/nk_state",
+            "obs/nk_state_confidence",
+            "obs/nk_state_margin",
+            "obs/nk_state_distance",
+            "obsm/nk_state_posterior",
+            "obsm/X_umap_reference",
+            "uns/nk_state_colors",
+            "uns/nkscore/tl.map_reference",
         },
         one_cell=_NO_NK,
         no_cells=_NO_NK,
@@ -194,14 +222,22 @@ STEPS: dict[str, Step] = {
     "tl.embed": Step(
         run=nk.tl.embed,
         writes={
-            "var/highly_variable", "obsm/X_pca", "obsm/X_umap", "varm/PCs", "obsp/distances",
-            "obsp/connectivities", "uns/pca", "uns/neighbors", "uns/umap", "uns/nkscore/tl.embed",
+            "var/highly_variable",
+            "obsm/X_pca",
+            "obsm/X_umap",
+            "varm/PCs",
+            "obsp/distances",
+            "obsp/connectivities",
+            "uns/pca",
+            "uns/neighbors",
+            "uns/umap",
+            "uns/nkscore/tl.embed",
         },
         reads_counts=False,
         one_cell=_NO_MAP,
         no_cells=_NO_MAP,
     ),
-}  # fmt: skip
+}
 BY_COUNTS = [name for name, step in STEPS.items() if step.reads_counts]
 #: Graphs of neighbors depend on the order of their nodes.
 GRAPHS = {"tl.embed", "pp.compartments, by markers", "pp.doublet_scores"}
@@ -415,9 +451,11 @@ def test_results_have_the_declared_types(results, name):
 
 DTYPES = (np.int32, np.int64, np.uint16, np.float32, np.float64)
 CONTAINERS = {
-    "csr": sparse.csr_matrix, "csc": sparse.csc_matrix, "dense": lambda m: m.toarray(),
+    "csr": sparse.csr_matrix,
+    "csc": sparse.csc_matrix,
+    "dense": lambda m: m.toarray(),
     "csr_array": sparse.csr_array,
-}  # fmt: skip
+}
 
 
 @pytest.mark.parametrize("name", BY_COUNTS)

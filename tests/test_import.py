@@ -17,17 +17,33 @@ def _python(code, **environment):
     """Run code in a new interpreter and return what it prints."""
     done = subprocess.run(
         [sys.executable, "-c", code],
-        capture_output=True, text=True, check=False, env=os.environ | environment, timeout=120,
-    )  # fmt: skip
+        capture_output=True,
+        text=True,
+        check=False,
+        env=os.environ | environment,
+        timeout=120,
+    )
     assert done.returncode == 0, done.stderr
     return done.stdout.strip()
 
 
 #: Everything that takes time to load or asks for a display.
 _HEAVY = {
-    "scanpy", "matplotlib", "numba", "anndata", "pandas", "numpy", "scipy", "igraph", "leidenalg",
-    "umap", "sklearn", "statsmodels", "h5py", "tqdm",
-}  # fmt: skip
+    "scanpy",
+    "matplotlib",
+    "numba",
+    "anndata",
+    "pandas",
+    "numpy",
+    "scipy",
+    "igraph",
+    "leidenalg",
+    "umap",
+    "sklearn",
+    "statsmodels",
+    "h5py",
+    "tqdm",
+}
 
 
 def _loaded(code):

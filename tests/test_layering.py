@@ -161,9 +161,12 @@ def _imports_at_the_top(path):
 @pytest.mark.parametrize("path", FILES, ids=str)
 def test_slow_libraries_are_imported_where_used(path):
     allowed = {
-        "_compile": {"numba"}, "scoring": {"numba"}, "datasets": {"numba"}, "pl": {"matplotlib"},
+        "_compile": {"numba"},
+        "scoring": {"numba"},
+        "datasets": {"numba"},
+        "pl": {"matplotlib"},
         "io": {"anndata"},
-    }  # fmt: skip
+    }
     assert _imports_at_the_top(path) & _HEAVY <= allowed.get(_part(path), set())
 
 

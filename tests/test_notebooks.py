@@ -145,8 +145,10 @@ def test_published_figures_load_a_merged_object(form, tmp_path, monkeypatch):
     assert wells["sample"].is_unique
     # Two lines with two donors; each line and each donor alone in both batches; no blood NK cells.
     assert wells["condition"].value_counts().to_dict() == {
-        "coculture": 4, "tumor_mono": 4, "nk_mono": 4,
-    }  # fmt: skip
+        "coculture": 4,
+        "tumor_mono": 4,
+        "nk_mono": 4,
+    }
     alone = wells[wells["condition"] == "tumor_mono"]
     assert sorted(alone["lane"]) == ["Batch1_targets"] * 2 + ["Batch5_targets"] * 2
     assert set(obs["nk_donor"].dropna().astype(str)) == {"NK1", "NK2"}

@@ -31,8 +31,14 @@ def complete(adata):
 
 def test_stages_in_the_order_of_the_chain():
     assert schema.STAGES == (
-        "loaded", "qc", "demultiplexed", "compartments", "normalized", "nk_states", "tumor_states",
-    )  # fmt: skip
+        "loaded",
+        "qc",
+        "demultiplexed",
+        "compartments",
+        "normalized",
+        "nk_states",
+        "tumor_states",
+    )
     assert set(schema.STAGES) == set(schema._STAGE_REQUIRES)
 
 
@@ -154,10 +160,16 @@ def test_checks_change_nothing(complete):
 
 
 _OPTIONS = {
-    "none": None, "pair": (1, 2.5), "names": {"b", "a"}, "deep": {"x/y": (None, np.int64(3))},
-    "flag": True, "number": np.float32(0.5), "empty": {}, "text": "α β",
+    "none": None,
+    "pair": (1, 2.5),
+    "names": {"b", "a"},
+    "deep": {"x/y": (None, np.int64(3))},
+    "flag": True,
+    "number": np.float32(0.5),
+    "empty": {},
+    "text": "α β",
     "nobody": set(),
-}  # fmt: skip
+}
 
 
 def test_records_survive_h5ad(adata, tmp_path):
@@ -167,10 +179,16 @@ def test_records_survive_h5ad(adata, tmp_path):
     made = adata.uns["nkscore"]["pp.qc"]
     assert made["version"] == __version__
     assert made["options"] == {
-        "none": "None", "pair": [1, 2.5], "names": ["a", "b"], "deep": {"x|y": ["None", 3]},
-        "flag": True, "number": 0.5, "empty": {}, "text": "α β",
+        "none": "None",
+        "pair": [1, 2.5],
+        "names": ["a", "b"],
+        "deep": {"x|y": ["None", 3]},
+        "flag": True,
+        "number": 0.5,
+        "empty": {},
+        "text": "α β",
         "nobody": "None",
-    }  # fmt: skip
+    }
     adata.uns["nkscore"]["pp.qc"]["options"]["deep"] = {"x|y": "None"}
     adata.write_h5ad(tmp_path / "a.h5ad")
     again = read_h5ad(tmp_path / "a.h5ad").uns["nkscore"]

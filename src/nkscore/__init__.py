@@ -20,8 +20,17 @@ from nkscore._version import __version__
 _NAMESPACES = ("datasets", "errors", "io", "pl", "pp", "schema", "signatures", "tl")
 
 __all__ = [
-    "__version__", "datasets", "errors", "io", "pl", "pp", "report", "schema", "signatures", "tl",
-]  # fmt: skip
+    "__version__",
+    "datasets",
+    "errors",
+    "io",
+    "pl",
+    "pp",
+    "report",
+    "schema",
+    "signatures",
+    "tl",
+]
 
 if TYPE_CHECKING:
     from nkscore import datasets, errors, io, pl, pp, schema, signatures, tl

@@ -88,11 +88,33 @@ _PALETTES: Final[Mapping[str, Mapping[str, str]]] = {
 }
 # Levels without a color of their own take these in turn; neighbors differ in hue and lightness.
 _SPARE: Final = (
-    "#0B5FA5", "#E69F00", "#117A55", "#C63D1E", "#6BB5E3", "#D890C0", "#5B2A3C", "#A8C69F",
-    "#8E4A9E", "#33485F", "#C9B98A", "#E58FB0", "#8F9A3C", "#D8785A", "#4FB3B0", "#5A3E8C",
-    "#F0CF65", "#2F6B3A", "#9E2A4B", "#9DB4E0", "#6E6259", "#D9A0DC", "#1F8FA8", "#B8802B",
-    "#A3D977", "#7A2F6B",
-)  # fmt: skip
+    "#0B5FA5",
+    "#E69F00",
+    "#117A55",
+    "#C63D1E",
+    "#6BB5E3",
+    "#D890C0",
+    "#5B2A3C",
+    "#A8C69F",
+    "#8E4A9E",
+    "#33485F",
+    "#C9B98A",
+    "#E58FB0",
+    "#8F9A3C",
+    "#D8785A",
+    "#4FB3B0",
+    "#5A3E8C",
+    "#F0CF65",
+    "#2F6B3A",
+    "#9E2A4B",
+    "#9DB4E0",
+    "#6E6259",
+    "#D9A0DC",
+    "#1F8FA8",
+    "#B8802B",
+    "#A3D977",
+    "#7A2F6B",
+)
 #: Cells that a column says nothing about, such as tumor cells in ``nk_state``.
 OUTSIDE: Final = "outside"
 _MISSING_NAMES: Final = frozenset({"unassigned", "nan", "NaN", "None", "<NA>", "", OUTSIDE})

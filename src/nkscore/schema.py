@@ -50,8 +50,15 @@ TUMOR_STATE_CONFIDENCE: Final = "tumor_state_confidence"
 
 #: Columns of one biological sample, in the order of the sample sheet.
 SAMPLE_COLUMNS: Final = (
-    SAMPLE, TUMOR, LINEAGE, NK_DONOR, NK_SOURCE, CONDITION, TIME_H, ET_RATIO,
-)  # fmt: skip
+    SAMPLE,
+    TUMOR,
+    LINEAGE,
+    NK_DONOR,
+    NK_SOURCE,
+    CONDITION,
+    TIME_H,
+    ET_RATIO,
+)
 NUMERIC_SAMPLE_COLUMNS: Final = (TIME_H, ET_RATIO)
 
 TUMOR_MONO: Final = "tumor_mono"

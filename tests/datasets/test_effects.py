@@ -9,10 +9,17 @@ import pytest
 import nkscore as nk
 
 PURE = {
-    "tumors": ["697", "GDM1"], "n_donors": 2, "ambient": 0.0, "doublets": 0.0, "negatives": 0.0,
-    "low_quality": 0.0, "donor_effect": 0.0, "sample_effect": 0.0, "lane_effect": 0.0,
+    "tumors": ["697", "GDM1"],
+    "n_donors": 2,
+    "ambient": 0.0,
+    "doublets": 0.0,
+    "negatives": 0.0,
+    "low_quality": 0.0,
+    "donor_effect": 0.0,
+    "sample_effect": 0.0,
+    "lane_effect": 0.0,
     "selection": 0.0,
-}  # fmt: skip
+}
 #: Core response genes with enough counts for plain means of a few hundred cells.
 CORE = ["B2M", "HLA-A", "HLA-B", "HLA-C", "PSMB8", "PSMB9", "PSME1", "PSME2"]
 
@@ -85,9 +92,11 @@ def test_responses_go_one_at_a_time(pure, off):
 
 def test_strengths_per_line_and_donor():
     adata = nk.datasets.simulate_coculture(
-        **PURE, n_cells_per_sample=2, ifn_response={"697": 2.0, "GDM1": 0.0},
+        **PURE,
+        n_cells_per_sample=2,
+        ifn_response={"697": 2.0, "GDM1": 0.0},
         donor_response={"NK1": 1.0, "NK2": 0.5},
-    )  # fmt: skip
+    )
     samples = adata.uns["truth"]["samples"].set_index("sample")["ifn_strength"]
     assert samples["697_NK1"] == 2.0
     assert samples["697_NK2"] == 1.0
@@ -201,9 +210,15 @@ def test_killing_alone_and_induction_alone():
 
 def test_null_switches_the_interaction_off():
     adata = nk.datasets.simulate_coculture(
-        tumors=["697", "GDM1"], n_donors=2, n_cells_per_sample=150, null="all", rng=2,
-        donor_effect=0.0, sample_effect=0.0, lane_effect=0.0,
-    )  # fmt: skip
+        tumors=["697", "GDM1"],
+        n_donors=2,
+        n_cells_per_sample=150,
+        null="all",
+        rng=2,
+        donor_effect=0.0,
+        sample_effect=0.0,
+        lane_effect=0.0,
+    )
     samples = adata.uns["truth"]["samples"]
     assert samples[["ifn_strength", "line_strength"]].eq(0).all().all()
     np.testing.assert_allclose(samples["low_myc_after"].dropna(), 0.15)
@@ -247,9 +262,14 @@ def test_ambient_shares_are_as_chosen():
 
 def test_doublets_and_negatives():
     adata = nk.datasets.simulate_coculture(
-        tumors=["697", "GDM1"], n_donors=2, n_cells_per_sample=400, doublets=0.2, negatives=0.1,
-        n_genes=4_500, rng=8,
-    )  # fmt: skip
+        tumors=["697", "GDM1"],
+        n_donors=2,
+        n_cells_per_sample=400,
+        doublets=0.2,
+        negatives=0.1,
+        n_genes=4_500,
+        rng=8,
+    )
     obs = adata.obs
     assert obs["truth_doublet"].mean() == pytest.approx(0.2, abs=0.03)
     assert (obs["truth_hashtag_class"] == "negative").mean() == pytest.approx(0.08, abs=0.02)
@@ -301,9 +321,13 @@ def test_sheet_agrees_with_truth(small):
 
 def test_switching_one_effect_leaves_the_other_draws_alone(small):
     other = nk.datasets.simulate_coculture(
-        tumors=["697", "GDM1"], n_donors=2, n_cells_per_sample=60, rng=1, ambient=0.0,
+        tumors=["697", "GDM1"],
+        n_donors=2,
+        n_cells_per_sample=60,
+        rng=1,
+        ambient=0.0,
         ifn_response=0.0,
-    )  # fmt: skip
+    )
     keep = ["truth_sample", "truth_nk_state", "truth_tumor_state", "truth_phase", "truth_doublet"]
     pd.testing.assert_frame_equal(other.obs[keep], small.obs[keep])
     pd.testing.assert_frame_equal(other.obsm["hashtags"], small.obsm["hashtags"])

@@ -18,9 +18,11 @@ TINY = {"tumors": ["697", "GDM1"], "n_donors": 1, "n_cells_per_sample": 12}
 def digest(adata):
     counts = adata.layers["counts"]
     parts = (
-        counts.data.astype("<i4"), counts.indices.astype("<i4"), counts.indptr.astype("<i8"),
+        counts.data.astype("<i4"),
+        counts.indices.astype("<i4"),
+        counts.indptr.astype("<i8"),
         adata.obsm["hashtags"].to_numpy().astype("<i4"),
-    )  # fmt: skip
+    )
     names = "\n".join([*adata.obs_names, *adata.var_names])
     return hashlib.sha256(b"".join(p.tobytes() for p in parts) + names.encode()).hexdigest()
 
@@ -55,11 +57,16 @@ def test_default_design_is_that_of_the_six_lines():
     sheet = adata.uns["nkscore"]["sample_sheet"]
     assert len(sheet) == 27
     assert sheet.groupby("lane").size().to_dict() == {
-        "Lane_NK1": 7, "Lane_NK2": 7, "Lane_NK3": 7, "Lane_targets": 6,
-    }  # fmt: skip
+        "Lane_NK1": 7,
+        "Lane_NK2": 7,
+        "Lane_NK3": 7,
+        "Lane_targets": 6,
+    }
     assert sheet["condition"].value_counts().to_dict() == {
-        "coculture": 18, "tumor_mono": 6, "nk_mono": 3,
-    }  # fmt: skip
+        "coculture": 18,
+        "tumor_mono": 6,
+        "nk_mono": 3,
+    }
     assert sheet.index.tolist() == [str(i) for i in range(27)]
     assert (sheet.loc[sheet["condition"] == "nk_mono", "tumor"] == "").all()
     assert sheet["et_ratio"].notna().sum() == 18
@@ -73,8 +80,11 @@ def test_all_26_lines_need_more_lanes_and_keep_to_14_hashtags():
     sheet = adata.uns["nkscore"]["sample_sheet"]
     sizes = sheet.groupby("lane").size()
     assert sizes.to_dict() == {
-        "Lane_NK1_1": 14, "Lane_NK1_2": 13, "Lane_targets_1": 13, "Lane_targets_2": 13,
-    }  # fmt: skip
+        "Lane_NK1_1": 14,
+        "Lane_NK1_2": 13,
+        "Lane_targets_1": 13,
+        "Lane_targets_2": 13,
+    }
     assert not sheet.duplicated(["lane", "hashtag"]).any()
     assert sheet["sample"].is_unique
     assert adata.n_vars == 4_500
@@ -125,9 +135,12 @@ def test_h5ad_round_trip(small, tmp_path):
     pd.testing.assert_frame_equal(back.obs, small.obs, check_index_type=False)
     for key in ("samples", "lanes", "response", "ambient_profile"):
         pd.testing.assert_frame_equal(
-            back.uns["truth"][key], small.uns["truth"][key], check_index_type=False,
-            check_dtype=False, check_column_type=False,
-        )  # fmt: skip
+            back.uns["truth"][key],
+            small.uns["truth"][key],
+            check_index_type=False,
+            check_dtype=False,
+            check_column_type=False,
+        )
     book = back.uns["nkscore"]
     assert book["datasets.simulate_coculture"]["options"]["median_umi"] == 4000
     assert book["datasets.simulate_coculture"]["seed"] == 1
@@ -137,9 +150,12 @@ def test_h5ad_round_trip(small, tmp_path):
 
 def test_mappings_are_recorded_and_survive(tmp_path):
     adata = nk.datasets.simulate_coculture(
-        **TINY, ifn_response={"697": 0.5}, ambient={"Lane_NK1": 0.2}, donor_response={"NK1": 2.0},
+        **TINY,
+        ifn_response={"697": 0.5},
+        ambient={"Lane_NK1": 0.2},
+        donor_response={"NK1": 2.0},
         nk_states={"alone": {"resting": 1.0}},
-    )  # fmt: skip
+    )
     adata.write_h5ad(tmp_path / "x.h5ad")
     options = ad.read_h5ad(tmp_path / "x.h5ad").uns["nkscore"]["datasets.simulate_coculture"]
     assert options["options"]["ambient"] == {"Lane_NK1": 0.2}

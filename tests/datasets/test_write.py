@@ -37,9 +37,19 @@ def read_mtx(path):
 def test_sheet_names_the_files(small, written):
     sheet = pd.read_csv(written, keep_default_na=False)
     assert sheet.columns.tolist() == [
-        "lane", "path", "hashtag_path", "hashtag", "sample", "tumor", "lineage", "nk_donor",
-        "nk_source", "condition", "time_h", "et_ratio",
-    ]  # fmt: skip
+        "lane",
+        "path",
+        "hashtag_path",
+        "hashtag",
+        "sample",
+        "tumor",
+        "lineage",
+        "nk_donor",
+        "nk_source",
+        "condition",
+        "time_h",
+        "et_ratio",
+    ]
     assert len(sheet) == len(small.uns["nkscore"]["sample_sheet"])
     paths = sheet.groupby("lane")[["path", "hashtag_path"]].first()
     assert paths.loc["Lane_NK1"].tolist() == ["Lane_NK1.h5", ""]
@@ -101,13 +111,18 @@ def test_reader_gives_back_the_same_cells(small, written):
     assert back.var_names.tolist() == small.var_names.tolist()
     assert (back.layers["counts"] != small.layers["counts"]).nnz == 0
     pd.testing.assert_frame_equal(
-        back.obsm["hashtags"], small.obsm["hashtags"], check_index_type=False,
+        back.obsm["hashtags"],
+        small.obsm["hashtags"],
+        check_index_type=False,
         check_column_type=False,
-    )  # fmt: skip
+    )
     pd.testing.assert_frame_equal(
-        back.uns["nkscore"]["sample_sheet"], small.uns["nkscore"]["sample_sheet"],
-        check_dtype=False, check_index_type=False, check_column_type=False,
-    )  # fmt: skip
+        back.uns["nkscore"]["sample_sheet"],
+        small.uns["nkscore"]["sample_sheet"],
+        check_dtype=False,
+        check_index_type=False,
+        check_column_type=False,
+    )
 
 
 def test_only_present_lanes_are_written(small, tmp_path):
@@ -115,8 +130,10 @@ def test_only_present_lanes_are_written(small, tmp_path):
     sheet = nk.datasets.write_lanes(part, tmp_path, formats=["h5"])
     assert set(pd.read_csv(sheet)["lane"]) == {"Lane_NK2"}
     assert sorted(p.name for p in tmp_path.iterdir()) == [
-        "Lane_NK2.h5", "sample_sheet.csv", "truth.csv.gz",
-    ]  # fmt: skip
+        "Lane_NK2.h5",
+        "sample_sheet.csv",
+        "truth.csv.gz",
+    ]
 
 
 def test_full_folder_is_refused(small, tmp_path):

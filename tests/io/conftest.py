@@ -146,21 +146,57 @@ def write_sheet(path, rows):
 
 def hashed_rows(path="lane_a.h5", **other):
     return [
-        {"lane": "A", "path": path, "hashtag": "HTO_1", "sample": "K562_mono", "tumor": "K562",
-         "lineage": "CML", "nk_donor": "", "nk_source": "", "condition": "tumor_mono",
-         "time_h": "24", "et_ratio": "", **other},
-        {"lane": "A", "path": path, "hashtag": "HTO_2", "sample": "K562_co", "tumor": "K562",
-         "lineage": "CML", "nk_donor": "d1", "nk_source": "expanded", "condition": "coculture",
-         "time_h": "24", "et_ratio": "0.5", **other},
-    ]  # fmt: skip
+        {
+            "lane": "A",
+            "path": path,
+            "hashtag": "HTO_1",
+            "sample": "K562_mono",
+            "tumor": "K562",
+            "lineage": "CML",
+            "nk_donor": "",
+            "nk_source": "",
+            "condition": "tumor_mono",
+            "time_h": "24",
+            "et_ratio": "",
+            **other,
+        },
+        {
+            "lane": "A",
+            "path": path,
+            "hashtag": "HTO_2",
+            "sample": "K562_co",
+            "tumor": "K562",
+            "lineage": "CML",
+            "nk_donor": "d1",
+            "nk_source": "expanded",
+            "condition": "coculture",
+            "time_h": "24",
+            "et_ratio": "0.5",
+            **other,
+        },
+    ]
 
 
 @pytest.fixture(scope="session")
 def lanes():
     """Writers and the numbers that they write."""
-    names = ("GENES", "IDS", "BARCODES", "COUNTS", "TAGS", "TAG_COUNTS", "table", "mtx_text",
-             "write_text", "write_h5_v3", "write_h5_v2", "write_mtx", "write_h5ad", "write_sheet",
-             "hashed_rows")  # fmt: skip
+    names = (
+        "GENES",
+        "IDS",
+        "BARCODES",
+        "COUNTS",
+        "TAGS",
+        "TAG_COUNTS",
+        "table",
+        "mtx_text",
+        "write_text",
+        "write_h5_v3",
+        "write_h5_v2",
+        "write_mtx",
+        "write_h5ad",
+        "write_sheet",
+        "hashed_rows",
+    )
     return SimpleNamespace(**{name: globals()[name] for name in names})
 
 

@@ -66,10 +66,17 @@ def test_truncated_text_matrix(lanes, tmp_path):
 
 @pytest.mark.parametrize(
     ("old", "new"),
-    [("1 1 1\n", "0 1 1\n"), ("1 1 1\n", "6 1 1\n"), ("1 1 1\n", "1 1\n"), ("1 1 1\n", "1 1 x\n"),
-     ("1 1 1\n", "1 1 1 1\n"), ("1 1 1\n", "4294967297 1 1\n"), ("%%Matrix", "Matrix"),
-     ("5 4 8", "5 4")],
-)  # fmt: skip
+    [
+        ("1 1 1\n", "0 1 1\n"),
+        ("1 1 1\n", "6 1 1\n"),
+        ("1 1 1\n", "1 1\n"),
+        ("1 1 1\n", "1 1 x\n"),
+        ("1 1 1\n", "1 1 1 1\n"),
+        ("1 1 1\n", "4294967297 1 1\n"),
+        ("%%Matrix", "Matrix"),
+        ("5 4 8", "5 4"),
+    ],
+)
 def test_nonsense_in_a_matrix(lanes, tmp_path, old, new):
     file = lanes.write_mtx(tmp_path / "a", packed=False) / "matrix.mtx"
     text = file.read_text()
@@ -80,10 +87,15 @@ def test_nonsense_in_a_matrix(lanes, tmp_path, old, new):
 
 @pytest.mark.parametrize(
     ("key", "value"),
-    [("indices", [0, 2, 4, 1, 0, 3, 3, 5]), ("indices", [0, 2, 4, 1, 0, 3, 3, -1]),
-     ("indptr", [0, 3, 4, 6, 9]), ("indptr", [0, 4, 3, 6, 8]), ("indptr", [1, 3, 4, 6, 8]),
-     ("data", [1, 2, 3])],
-)  # fmt: skip
+    [
+        ("indices", [0, 2, 4, 1, 0, 3, 3, 5]),
+        ("indices", [0, 2, 4, 1, 0, 3, 3, -1]),
+        ("indptr", [0, 3, 4, 6, 9]),
+        ("indptr", [0, 4, 3, 6, 8]),
+        ("indptr", [1, 3, 4, 6, 8]),
+        ("data", [1, 2, 3]),
+    ],
+)
 def test_h5_whose_arrays_do_not_fit(lanes, tmp_path, key, value):
     # scipy would trust these numbers and read outside of its memory.
     file = lanes.write_h5_v3(tmp_path / "a.h5", **{key: np.array(value)})
@@ -112,10 +124,15 @@ def test_h5_without_a_part(lanes, tmp_path):
 
 @pytest.mark.parametrize(
     ("content", "match"),
-    [(b"", "is empty"), (b"<!DOCTYPE html>", "web page.*download failed"),
-     (b"\x1f\x8b\x08", "gunzip"), (b"PK\x03\x04", "zip archive"),
-     (b"version https://git-lfs.github.com/spec/v1", "git lfs pull"), (b"hello", "not an HDF5")],
-)  # fmt: skip
+    [
+        (b"", "is empty"),
+        (b"<!DOCTYPE html>", "web page.*download failed"),
+        (b"\x1f\x8b\x08", "gunzip"),
+        (b"PK\x03\x04", "zip archive"),
+        (b"version https://git-lfs.github.com/spec/v1", "git lfs pull"),
+        (b"hello", "not an HDF5"),
+    ],
+)
 def test_file_that_only_pretends_to_be_h5(tmp_path, content, match):
     file = tmp_path / "a.h5"
     file.write_bytes(content)
@@ -124,9 +141,12 @@ def test_file_that_only_pretends_to_be_h5(tmp_path, content, match):
 
 @pytest.mark.parametrize(
     ("key", "match"),
-    [("barcode_idx", "molecule_info"), ("assays", "h5Seurat"),
-     ("other", "unknown kind .it holds: other")],
-)  # fmt: skip
+    [
+        ("barcode_idx", "molecule_info"),
+        ("assays", "h5Seurat"),
+        ("other", "unknown kind .it holds: other"),
+    ],
+)
 def test_hdf5_of_other_tools(tmp_path, key, match):
     import h5py
 
@@ -210,9 +230,13 @@ def test_probe_matrix(lanes, tmp_path):
 
 @pytest.mark.parametrize(
     ("change", "match"),
-    [(np.log1p, r"fractions \(for example 0\.69.*log-normalized"), (np.negative, "negative values"),
-     (lambda x: np.where(x == 3, np.nan, x), "NaN"), (lambda x: x * 1e9, "no UMI count can be")],
-)  # fmt: skip
+    [
+        (np.log1p, r"fractions \(for example 0\.69.*log-normalized"),
+        (np.negative, "negative values"),
+        (lambda x: np.where(x == 3, np.nan, x), "NaN"),
+        (lambda x: x * 1e9, "no UMI count can be"),
+    ],
+)
 def test_h5ad_without_counts(lanes, tmp_path, change, match):
     x = change(lanes.COUNTS[:, :4].astype(float))
     file = lanes.write_h5ad(tmp_path / "a.h5ad", x=x)
@@ -253,11 +277,13 @@ def test_fractions_in_an_mtx_folder(lanes, tmp_path):
 
 @pytest.mark.parametrize(
     ("names", "match"),
-    [(["Gapdh", "Nkg7", "Actb", "mt-Nd1", "H2-K1"], "mouse.*for example Gapdh.*human genome"),
-     (["gapdh", "nkl.1", "actb1", "tp53", "b2m"], "mouse or another animal"),
-     ([f"ENSG0000000000{i}" for i in range(1, 6)], "Ensembl ids only.*second column"),
-     (["10", "11", "12", "13", "14"], "named by numbers.*Entrez")],
-)  # fmt: skip
+    [
+        (["Gapdh", "Nkg7", "Actb", "mt-Nd1", "H2-K1"], "mouse.*for example Gapdh.*human genome"),
+        (["gapdh", "nkl.1", "actb1", "tp53", "b2m"], "mouse or another animal"),
+        ([f"ENSG0000000000{i}" for i in range(1, 6)], "Ensembl ids only.*second column"),
+        (["10", "11", "12", "13", "14"], "named by numbers.*Entrez"),
+    ],
+)
 def test_names_that_are_no_human_symbols(lanes, tmp_path, names, match):
     features = lanes.table(genes=names, ids=names)
     file = lanes.write_h5_v3(tmp_path / "a.h5", features=features)

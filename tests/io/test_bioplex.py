@@ -17,8 +17,8 @@ ROWS = [
     "Type,Well,Description,Hu IFN-g (21),Hu TNF-a (36)",
     "X1,A1,NK,OOR <,*3.5",
     "X2,A2,K562 NK,80,12",
-    'X3,A3,K562,8,OOR >',
-]  # fmt: skip
+    "X3,A3,K562,8,OOR >",
+]
 
 
 def _write(tmp_path, rows=ROWS, name="plate.csv"):

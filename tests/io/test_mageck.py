@@ -84,7 +84,7 @@ def test_gzipped_counts(tmp_path):
         ("sgRNA\tGene\tNK\ng\tA\t-2\n", WrongScaleError, r"guide 'g', sample 'NK': -2"),
         ("sgRNA\tGene\tNK\ng\tA\t1\ng\tA\t2\n", GeneCoverageError, "first of guide 'g'"),
     ],
-)  # fmt: skip
+)
 def test_bad_files(tmp_path, text, error, match):
     with pytest.raises(error, match=match):
         io.read_mageck(_write(tmp_path, text))

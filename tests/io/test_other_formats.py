@@ -196,18 +196,32 @@ def test_table_of_hashtags_is_told_by_its_barcodes(lanes, tmp_path):
 
 @pytest.mark.parametrize(
     ("text", "error", "match"),
-    [("", LaneError, r"a\.csv is empty"),
-     (",NKG7,CD34\n", LaneError, "holds a header and no counts"),
-     (",NKG7,CD34\nc1,1,2,3,4\n", LaneError, "header has 3 cells and its first row 5"),
-     (",x,y\np,1,2\nq,3,4\n", LaneError, r"cannot be told whether its rows \(p, q, ...\)"),
-     (",NKG7,CD34\nc1,1,x\n", WrongScaleError, r"row 'c1', column 'CD34': 'x' is no count"),
-     (",NKG7,CD34\nc1,1,2\nc2,,2\n", WrongScaleError, r"row 'c2', column 'NKG7': an empty cell is"),
-     (",NKG7,CD34\nc1,1,2\nc2,NA,2\n", WrongScaleError, r"row 'c2', column 'NKG7': 'NA' is no c"),
-     (",NKG7,CD34\nc1,1,2\nc2,1,-2\n", WrongScaleError, r"negative.*in row 'c2', column 'CD34'"),
-     (",NKG7,CD34\nc1,1,2.5\n", WrongScaleError, r"fractions.*in row 'c1', column 'CD34'"),
-     (",NKG7,CD34\nc1,1,2\nc1,3,4\n", LaneError, r"barcodes occur more than once .1, for example"),
-     (",ENSG00000000001,ENSG00000000002\nc1,1,2\n", GeneCoverageError, "named by Ensembl ids")],
-)  # fmt: skip
+    [
+        ("", LaneError, r"a\.csv is empty"),
+        (",NKG7,CD34\n", LaneError, "holds a header and no counts"),
+        (",NKG7,CD34\nc1,1,2,3,4\n", LaneError, "header has 3 cells and its first row 5"),
+        (",x,y\np,1,2\nq,3,4\n", LaneError, r"cannot be told whether its rows \(p, q, ...\)"),
+        (",NKG7,CD34\nc1,1,x\n", WrongScaleError, r"row 'c1', column 'CD34': 'x' is no count"),
+        (
+            ",NKG7,CD34\nc1,1,2\nc2,,2\n",
+            WrongScaleError,
+            r"row 'c2', column 'NKG7': an empty cell is",
+        ),
+        (
+            ",NKG7,CD34\nc1,1,2\nc2,NA,2\n",
+            WrongScaleError,
+            r"row 'c2', column 'NKG7': 'NA' is no c",
+        ),
+        (",NKG7,CD34\nc1,1,2\nc2,1,-2\n", WrongScaleError, r"negative.*in row 'c2', column 'CD34'"),
+        (",NKG7,CD34\nc1,1,2.5\n", WrongScaleError, r"fractions.*in row 'c1', column 'CD34'"),
+        (
+            ",NKG7,CD34\nc1,1,2\nc1,3,4\n",
+            LaneError,
+            r"barcodes occur more than once .1, for example",
+        ),
+        (",ENSG00000000001,ENSG00000000002\nc1,1,2\n", GeneCoverageError, "named by Ensembl ids"),
+    ],
+)
 def test_bad_tables(tmp_path, text, error, match):
     (tmp_path / "a.csv").write_text(text)
     with pytest.raises(error, match=match) as caught:

@@ -42,15 +42,16 @@ def assay(lanes, rds, *, counts=None, names=NAMES):
 def meta(lanes, rds):
     return rds.data_frame(
         {
-            "hash.ID": rds.factor(["K562", "K562-NK2", "Doublet", None], ["Doublet", "K562",
-                                                                         "K562-NK2"]),
+            "hash.ID": rds.factor(
+                ["K562", "K562-NK2", "Doublet", None], ["Doublet", "K562", "K562-NK2"]
+            ),
             "n": np.array([1, rds.NA_INT, 3, 4], dtype=np.int32),
             "share": np.array([0.5, np.nan, 0.25, 1.0]),
             "singlet": np.array([True, True, False, True]),
             "text": ["a", None, "b", "ü"],
         },
         lanes.BARCODES,
-    )  # fmt: skip
+    )
 
 
 def seurat(lanes, rds, *, log=True, **slots):
@@ -60,9 +61,15 @@ def seurat(lanes, rds, *, log=True, **slots):
     commands = {"FindVariableFeatures.RNA": command} if log else rds.PlainList()
     return rds.S4(
         "Seurat",
-        {"assays": assays, "meta.data": meta(lanes, rds), "active.assay": "RNA",
-         "misc": rds.PlainList(), "commands": commands} | slots,
-    )  # fmt: skip
+        {
+            "assays": assays,
+            "meta.data": meta(lanes, rds),
+            "active.assay": "RNA",
+            "misc": rds.PlainList(),
+            "commands": commands,
+        }
+        | slots,
+    )
 
 
 def check(adata, lanes):
@@ -168,9 +175,12 @@ def assay5(lanes, rds, layers):
         features[name] = [NAMES[column] for column in columns]
     return rds.S4(
         "Assay5",
-        {"layers": matrices, "cells": rds.log_map(lanes.BARCODES, cells),
-         "features": rds.log_map(NAMES, features)},
-    )  # fmt: skip
+        {
+            "layers": matrices,
+            "cells": rds.log_map(lanes.BARCODES, cells),
+            "features": rds.log_map(NAMES, features),
+        },
+    )
 
 
 def test_seurat_5_as_its_classes_are_defined(lanes, rds, tmp_path, library):
@@ -207,9 +217,12 @@ def experiment(lanes, rds, *, genes=NAMES, rows=None, counts=True):
     columns = {"well": ["A1", "A2", "A1", "B1"]}
     return rds.S4(
         "SingleCellExperiment",
-        {"assays": rds.S4("SimpleAssays", {"data": simple}), "rowRanges": rds.S4("R", ranges),
-         "colData": rds.S4("DFrame", {"listData": columns, "rownames": lanes.BARCODES})},
-    )  # fmt: skip
+        {
+            "assays": rds.S4("SimpleAssays", {"data": simple}),
+            "rowRanges": rds.S4("R", ranges),
+            "colData": rds.S4("DFrame", {"listData": columns, "rownames": lanes.BARCODES}),
+        },
+    )
 
 
 def test_single_cell_experiment(lanes, rds, tmp_path, library):
@@ -278,11 +291,15 @@ def test_other_r_objects(lanes, rds, tmp_path, library):
 @needs
 @pytest.mark.parametrize(
     ("content", "match"),
-    [(b"", "is empty"), (b"PK\x03\x04", "holds no R object"), (b"<html>", "web page"),
-     (gzip.compress(b"RDX3\nX\n", mtime=0), r"workspace .\.RData.*saveRDS"),
-     (gzip.compress(b"hello", mtime=0), "holds no R object .it begins with b'hel"),
-     (gzip.compress(b"X\n" + bytes(100), mtime=0)[:-9], "cannot be read: it is truncated")],
-)  # fmt: skip
+    [
+        (b"", "is empty"),
+        (b"PK\x03\x04", "holds no R object"),
+        (b"<html>", "web page"),
+        (gzip.compress(b"RDX3\nX\n", mtime=0), r"workspace .\.RData.*saveRDS"),
+        (gzip.compress(b"hello", mtime=0), "holds no R object .it begins with b'hel"),
+        (gzip.compress(b"X\n" + bytes(100), mtime=0)[:-9], "cannot be read: it is truncated"),
+    ],
+)
 def test_files_that_only_pretend(tmp_path, content, match):
     (tmp_path / "a.rds").write_bytes(content)
     with pytest.raises(LaneError, match=match):

@@ -222,8 +222,14 @@ def test_min_counts_drops_barcodes(lanes, tmp_path):
 
 def test_guides_and_other_feature_types(lanes, tmp_path, caplog):
     features = lanes.table(with_tags=True)
-    features["type"] = [*["Gene Expression"] * 3, "Peaks", "Peaks", "CRISPR Guide Capture",
-                        "CRISPR Guide Capture", "Antibody Capture"]  # fmt: skip
+    features["type"] = [
+        *["Gene Expression"] * 3,
+        "Peaks",
+        "Peaks",
+        "CRISPR Guide Capture",
+        "CRISPR Guide Capture",
+        "Antibody Capture",
+    ]
     features["name"] = ["NKG7", "CD34", "GNLY", "chr1:1-9", "chr2:1-9", "sgNC", "sgNC", "HLA-A/B"]
     file = lanes.write_h5_v3(tmp_path / "a.h5", features=features, with_tags=True)
     with caplog.at_level("INFO", logger="nkscore"):

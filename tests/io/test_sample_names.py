@@ -68,7 +68,7 @@ FORMS = [
     ("D1_CTRL", None, None, None, "tumor_mono", None, 0, None, None),
     ("D1_NK_0.625", None, "d", None, "coculture", None, 0.625, None, None),
     ("D1_NK_5", None, "d", None, "coculture", None, 5, None, None),
-]  # fmt: skip
+]
 
 
 @pytest.mark.parametrize("form", FORMS, ids=[form[0] for form in FORMS])
@@ -76,9 +76,14 @@ def test_forms_of_the_reference(form):
     name, tumor, donor, source, condition, time_h, et_ratio, medium, replicate = form
     row = nk.io.parse_sample_names([name], nk_donor="d").iloc[0]
     expected = {
-        "sample": name, "tumor": tumor, "nk_donor": donor, "nk_source": source,
-        "condition": condition, "medium_from": medium, "replicate": replicate,
-    }  # fmt: skip
+        "sample": name,
+        "tumor": tumor,
+        "nk_donor": donor,
+        "nk_source": source,
+        "condition": condition,
+        "medium_from": medium,
+        "replicate": replicate,
+    }
     got = {key: None if pd.isna(row[key]) else row[key] for key in expected}
     assert got == expected
     for column, value in (("time_h", time_h), ("et_ratio", et_ratio)):

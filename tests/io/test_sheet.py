@@ -46,9 +46,18 @@ lane_a.h5,HTO_2,K562_co,K562,d1,coculture,24,0.5,A2
 
 def check(table):
     assert list(table.columns) == [
-        "lane", "hashtag", "sample", "tumor", "lineage", "nk_donor", "nk_source", "condition",
-        "time_h", "et_ratio", "well",
-    ]  # fmt: skip
+        "lane",
+        "hashtag",
+        "sample",
+        "tumor",
+        "lineage",
+        "nk_donor",
+        "nk_source",
+        "condition",
+        "time_h",
+        "et_ratio",
+        "well",
+    ]
     assert table["lane"].tolist() == ["lane_a", "lane_a"]
     assert table["hashtag"].tolist() == ["HTO_1", "HTO_2"]
     assert table["nk_donor"].tolist() == ["", "d1"]
@@ -102,18 +111,25 @@ def test_lanes_are_named_by_their_files(rows, tmp_path):
 
 @pytest.mark.parametrize(
     ("content", "match"),
-    [(b"", "is empty"), (b"# only\n\n", "is empty"), (b"PK\x03\x04xx", "workbook.*CSV"),
-     (b"path,sample,condition\na,\xe4,b\n", "row 2: the text is not UTF-8.*CSV UTF-8"),
-     (b"path,sample,condition\n", "a header but no samples"),
-     (b"path,sample,condition\na,b,c,d\n", "row 2: has more cells than the header"),
-     (b"path,sample,condition\na;b;c\n", "row 2: is one single cell, split by ';'.*same delimiter"),
-     (b"path,sample,condition,\na,b,c,d\n", "row 2: has a value in a column without a name"),
-     (b"path,sample,condition,sample\na,b,c,d\n", "'sample': occurs more than once"),
-     (b"path,sample,condition,qc_pass\na,b,c,d\n", "'qc_pass': is a name that nkscore writes"),
-     (b"path,sample,condition,a/b\na,b,c,d\n", "'a/b': holds a '/'"),
-     (b"path,condition\na,b\n", "'sample': is missing .columns found: path, condition"),
-     (b"path,samples,condition\na,b,c\n", "'sample': is missing.*Rename 'samples'\\?")],
-)  # fmt: skip
+    [
+        (b"", "is empty"),
+        (b"# only\n\n", "is empty"),
+        (b"PK\x03\x04xx", "workbook.*CSV"),
+        (b"path,sample,condition\na,\xe4,b\n", "row 2: the text is not UTF-8.*CSV UTF-8"),
+        (b"path,sample,condition\n", "a header but no samples"),
+        (b"path,sample,condition\na,b,c,d\n", "row 2: has more cells than the header"),
+        (
+            b"path,sample,condition\na;b;c\n",
+            "row 2: is one single cell, split by ';'.*same delimiter",
+        ),
+        (b"path,sample,condition,\na,b,c,d\n", "row 2: has a value in a column without a name"),
+        (b"path,sample,condition,sample\na,b,c,d\n", "'sample': occurs more than once"),
+        (b"path,sample,condition,qc_pass\na,b,c,d\n", "'qc_pass': is a name that nkscore writes"),
+        (b"path,sample,condition,a/b\na,b,c,d\n", "'a/b': holds a '/'"),
+        (b"path,condition\na,b\n", "'sample': is missing .columns found: path, condition"),
+        (b"path,samples,condition\na,b,c\n", "'sample': is missing.*Rename 'samples'\\?"),
+    ],
+)
 def test_files_that_are_no_sheet(tmp_path, content, match):
     path = tmp_path / "sheet.csv"
     path.write_bytes(content)
@@ -152,8 +168,10 @@ def test_empty_cells(rows, tmp_path):
     rows[1].update(path="NA")
     lines = problems(rows, tmp_path)
     assert [line.split(": ")[0] for line in lines] == [
-        "row 2, column 'sample'", "row 2, column 'condition'", "row 3, column 'path'",
-    ]  # fmt: skip
+        "row 2, column 'sample'",
+        "row 2, column 'condition'",
+        "row 3, column 'path'",
+    ]
     assert all("is empty. Give" in line for line in lines)
 
 
@@ -178,13 +196,21 @@ def test_unknown_condition(rows, tmp_path):
 
 @pytest.mark.parametrize(
     ("condition", "tumor", "nk_donor", "column", "match"),
-    [("tumor_mono", "", "", "tumor", "is empty, but a sample of condition 'tumor_mono' needs it"),
-     ("nk_mono", "", "", "nk_donor", "is empty, but a sample of condition 'nk_mono' needs it"),
-     ("coculture", "", "d1", "tumor", "is empty, but a sample of condition 'coculture'"),
-     ("coculture", "K562", "", "nk_donor", "is empty, but a sample of condition 'coculture'"),
-     ("tumor_mono", "K562", "d1", "nk_donor", "is 'd1', but condition 'tumor_mono' has no such"),
-     ("nk_mono", "K562", "d1", "tumor", "is 'K562', but condition 'nk_mono' has no such cells")],
-)  # fmt: skip
+    [
+        (
+            "tumor_mono",
+            "",
+            "",
+            "tumor",
+            "is empty, but a sample of condition 'tumor_mono' needs it",
+        ),
+        ("nk_mono", "", "", "nk_donor", "is empty, but a sample of condition 'nk_mono' needs it"),
+        ("coculture", "", "d1", "tumor", "is empty, but a sample of condition 'coculture'"),
+        ("coculture", "K562", "", "nk_donor", "is empty, but a sample of condition 'coculture'"),
+        ("tumor_mono", "K562", "d1", "nk_donor", "is 'd1', but condition 'tumor_mono' has no such"),
+        ("nk_mono", "K562", "d1", "tumor", "is 'K562', but condition 'nk_mono' has no such cells"),
+    ],
+)
 def test_condition_contradicts_the_cells(rows, tmp_path, condition, tumor, nk_donor, column, match):
     rows[1].update(condition=condition, tumor=tumor, nk_donor=nk_donor)
     (line,) = problems(rows, tmp_path)
@@ -199,11 +225,16 @@ def test_conditioned_medium_needs_neither(rows, tmp_path):
 
 @pytest.mark.parametrize(
     ("column", "value", "match"),
-    [("time_h", "1 day", "'1 day' is not a number. Write hours"), ("time_h", "-2", "is negative"),
-     ("et_ratio", "4:1", "'4:1' is not a number. .*4 for 4:1"), ("et_ratio", "-0.5", "is negative"),
-     ("et_ratio", "0,5", "is not a number"), ("time_h", "inf", "is infinite"),
-     ("et_ratio", "1_16", "'1_16' is not a number. .*0.25 for 1:4")],
-)  # fmt: skip
+    [
+        ("time_h", "1 day", "'1 day' is not a number. Write hours"),
+        ("time_h", "-2", "is negative"),
+        ("et_ratio", "4:1", "'4:1' is not a number. .*4 for 4:1"),
+        ("et_ratio", "-0.5", "is negative"),
+        ("et_ratio", "0,5", "is not a number"),
+        ("time_h", "inf", "is infinite"),
+        ("et_ratio", "1_16", "'1_16' is not a number. .*0.25 for 1:4"),
+    ],
+)
 def test_numbers(rows, tmp_path, column, value, match):
     rows[0][column] = value
     (line,) = problems(rows, tmp_path)
@@ -269,9 +300,10 @@ def test_hashtag_matrix_without_hashtag(rows, tmp_path):
 
 def test_all_missing_files_are_listed(lanes, rows, tmp_path):
     lanes.write_h5_v3(tmp_path / "lane_a.h5")
-    rows += [dict(rows[1], lane="B", path="lane_b.h5", sample="B", hashtag=""),
-             dict(rows[1], lane="C", path="sub\\c.h5", sample="C",
-                  hashtag_path="tags")]  # fmt: skip
+    rows += [
+        dict(rows[1], lane="B", path="lane_b.h5", sample="B", hashtag=""),
+        dict(rows[1], lane="C", path="sub\\c.h5", sample="C", hashtag_path="tags"),
+    ]
     lanes.write_h5_v3(tmp_path / "sub" / "c.h5")
     lanes.write_sheet(tmp_path / "s.csv", rows)
     with pytest.raises(SampleSheetError) as caught:

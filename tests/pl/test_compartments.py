@@ -14,9 +14,7 @@ def test_bars_hold_the_fractions_of_each_sample(cells):
     assert [tick.get_text() for tick in ax.get_yticklabels()] == ["s2", "s10", "(no sample)"]
     widths = np.array([bar.get_width() for bar in ax.patches]).reshape(4, 3)
     # Rows: nk, tumor, mixed, unassigned; columns: samples.
-    np.testing.assert_allclose(
-        widths, [[0, 1 / 2, 0], [1, 1 / 3, 0], [0, 1 / 6, 0], [0, 0, 1]]
-    )  # fmt: skip
+    np.testing.assert_allclose(widths, [[0, 1 / 2, 0], [1, 1 / 3, 0], [0, 1 / 6, 0], [0, 0, 1]])
     lefts = np.array([bar.get_x() for bar in ax.patches]).reshape(4, 3)
     np.testing.assert_allclose(lefts[1:], np.cumsum(widths, axis=0)[:-1])
     assert to_hex(ax.patches[0].get_facecolor()) == pl.palette("compartment")["nk"].lower()

@@ -126,8 +126,10 @@ def test_tumor_states_and_categories(fractions):
     )
     ax = pl.state_fractions(table, palette_of="tumor_state")
     assert _legends(ax)["State"] == ["Zz", "Baseline", "Aa"] or _legends(ax)["State"] == [
-        "zz", "Baseline", "aa",
-    ]  # fmt: skip
+        "zz",
+        "Baseline",
+        "aa",
+    ]
     assert _ticks(ax) == ["697", "K562"]
 
 

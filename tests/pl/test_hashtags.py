@@ -28,12 +28,16 @@ def test_most_certain_cells_come_first(cells):
 
 def test_strip_and_legend_show_the_classes(cells):
     ax = pl.hashtags(cells)
-    strip = [(round(bar.get_x() + 0.5), round(bar.get_width()), to_hex(bar.get_facecolor()))
-             for bar in ax.patches]  # fmt: skip
+    strip = [
+        (round(bar.get_x() + 0.5), round(bar.get_width()), to_hex(bar.get_facecolor()))
+        for bar in ax.patches
+    ]
     colors = {name: hue.lower() for name, hue in pl.palette("hashtag_class").items()}
     assert strip == [
-        (0, 9, colors["singlet"]), (9, 1, colors["doublet"]), (10, 2, colors["negative"]),
-    ]  # fmt: skip
+        (0, 9, colors["singlet"]),
+        (9, 1, colors["doublet"]),
+        (10, 2, colors["negative"]),
+    ]
     words = [text.get_text() for text in ax.get_legend().get_texts()]
     assert words == ["Singlet (9)", "Doublet (1)", "Negative (2)"]
 

@@ -30,9 +30,13 @@ RENEW = "NKSCORE_RENEW_PICTURES"
 #: of one lineage 0.5, one lost ring 3.7, a legend moved by two points 14 to 43.
 TOLERANCE = 0.1
 LINES = {
-    "697": "B-ALL", "RI1": "B-ALL", "GDM1": "AML", "K562": "CML", "JURKAT": "T-ALL",
+    "697": "B-ALL",
+    "RI1": "B-ALL",
+    "GDM1": "AML",
+    "K562": "CML",
+    "JURKAT": "T-ALL",
     "ALLSIL": "T-ALL",
-}  # fmt: skip
+}
 GENES = ("B2M", "HLA-E", "PSMB9", "STAT1", "MYC", "GNLY", "ISG15", "ACTB")
 STATES = ("resting", "adaptive", "activated", "type_i_ifn", "cytokine")
 
@@ -59,9 +63,14 @@ def _over_lines(**columns):
     z = wave(len(table), step=1.7, low=-5, high=7)
     q_value = 10.0 ** -np.abs(z * 1.6)
     return table.assign(
-        log2_fc=z / 3, log_odds_ratio=z / 4, t=z, p_value=q_value / 3, q_value=q_value,
-        ci_low=z / 3 - 0.5, ci_high=z / 3 + 0.5,
-    )  # fmt: skip
+        log2_fc=z / 3,
+        log_odds_ratio=z / 4,
+        t=z,
+        p_value=q_value / 3,
+        q_value=q_value,
+        ci_low=z / 3 - 0.5,
+        ci_high=z / 3 + 0.5,
+    )
 
 
 def _response():
@@ -76,9 +85,13 @@ def _response():
 def _changes():
     change = wave(len(LINES) - 1, step=1.1, low=-0.1, high=0.3)
     return pd.DataFrame(
-        {"tumor": list(LINES)[1:], "change": change, "ci_low": change - 0.08,
-         "ci_high": change + 0.08}
-    )  # fmt: skip
+        {
+            "tumor": list(LINES)[1:],
+            "change": change,
+            "ci_low": change - 0.08,
+            "ci_high": change + 0.08,
+        }
+    )
 
 
 def _many_genes():
@@ -86,13 +99,19 @@ def _many_genes():
     p_value = 10.0 ** -(np.abs(x) * wave(400, step=0.7, low=0.1, high=3))
     return pd.DataFrame(
         {
-            "tumor": "K562", "gene": [f"G{i}" for i in range(400)], "log2_fc": x,
-            "p_value": p_value, "q_value": np.minimum(p_value * 8, 1),
-            "ambient_suspect": np.arange(400) % 20 == 0, "n_samples_treated": 3,
-            "n_samples_control": 3, "role": "lost", "screen": "Screen",
+            "tumor": "K562",
+            "gene": [f"G{i}" for i in range(400)],
+            "log2_fc": x,
+            "p_value": p_value,
+            "q_value": np.minimum(p_value * 8, 1),
+            "ambient_suspect": np.arange(400) % 20 == 0,
+            "n_samples_treated": 3,
+            "n_samples_control": 3,
+            "role": "lost",
+            "screen": "Screen",
             "is_control": np.arange(400) % 9 == 0,
         }
-    )  # fmt: skip
+    )
 
 
 def _cells():
@@ -110,20 +129,24 @@ def _cells():
             "nk_state": pd.Categorical(state, STATES),
             "tumor": np.where(alone, None, line),
             "lineage": [LINES[name] for name in line],
-            "condition": np.where(alone, "nk_mono", np.where(rank % 3 == 0, "tumor_mono",
-                                                             "coculture")),
+            "condition": np.where(
+                alone, "nk_mono", np.where(rank % 3 == 0, "tumor_mono", "coculture")
+            ),
             "compartment": np.where(rank % 11 == 0, "mixed", "nk"),
-            "sample": line, "lane": np.where(rank < 300, "L1", "L2"),
+            "sample": line,
+            "lane": np.where(rank < 300, "L1", "L2"),
             "total_counts": 10 ** wave(count, step=0.9, low=2.5, high=4.5),
             "n_genes_by_counts": 10 ** wave(count, step=0.8, low=2.2, high=3.6),
             "pct_counts_mt": wave(count, step=1.1, low=1, high=25),
             "pct_counts_ribo": wave(count, step=1.2, low=5, high=40),
         },
         index=[f"c{i}" for i in range(count)],
-    )  # fmt: skip
+    )
     obs["qc_pass"] = (obs["total_counts"] > 500) & (obs["pct_counts_mt"] < 20)
-    limits = {lane: {"total_counts": [500.0, np.inf], "pct_counts_mt": ["None", 20.0]}
-              for lane in ("L1", "L2")}  # fmt: skip
+    limits = {
+        lane: {"total_counts": [500.0, np.inf], "pct_counts_mt": ["None", 20.0]}
+        for lane in ("L1", "L2")
+    }
     scores = pd.DataFrame({"CORE": places[:, 0]}, index=obs.index)
     adata = AnnData(np.ones((count, 1), dtype=np.float32), obs=obs)
     adata.obsm["X_umap"], adata.obsm["scores"] = places, scores
@@ -142,10 +165,14 @@ def _tagged():
     names = [f"c{i}" for i in range(count)]
     hashtag = np.where(kind == "singlet", np.array(tags, dtype=object)[own], None)
     obs = pd.DataFrame(
-        {"lane": "L1", "hashtag_class": kind, "hashtag": hashtag,
-         "hashtag_confidence": wave(count, low=0.7, high=1)},
+        {
+            "lane": "L1",
+            "hashtag_class": kind,
+            "hashtag": hashtag,
+            "hashtag_confidence": wave(count, low=0.7, high=1),
+        },
         index=names,
-    )  # fmt: skip
+    )
     table = pd.DataFrame(counts.round().astype(int), index=names, columns=tags)
     return AnnData(np.ones((count, 1), dtype=np.float32), obs=obs, obsm={"hashtags": table})
 
@@ -179,20 +206,28 @@ def _markers():
     rows = [(state, gene) for gene in GENES for state in STATES]
     z = wave(len(rows), step=1.7, low=-2.6, high=2.6)
     return pd.DataFrame(rows, columns=["group", "gene"]).assign(
-        mean=np.exp(z / 2), z_score=np.where(np.arange(len(z)) == 7, np.nan, z),
-        fraction=wave(len(z), step=0.9), block=["I"] * 20 + ["II"] * 20,
-    )  # fmt: skip
+        mean=np.exp(z / 2),
+        z_score=np.where(np.arange(len(z)) == 7, np.nan, z),
+        fraction=wave(len(z), step=0.9),
+        block=["I"] * 20 + ["II"] * 20,
+    )
 
 
 def _core():
     effect = np.sort(wave(8, low=-0.6, high=1.6))[::-1]
     return pd.DataFrame(
         {
-            "gene": GENES, "log2_fc": effect, "ci_low": effect - 0.3, "ci_high": effect + 0.3,
-            "prediction_low": effect - 0.8, "prediction_high": effect + 0.8,
-            "core": effect > 0.4, "n_lines": 6, "n_up": [6, 6, 5, 4, 3, 2, 1, 0],
+            "gene": GENES,
+            "log2_fc": effect,
+            "ci_low": effect - 0.3,
+            "ci_high": effect + 0.3,
+            "prediction_low": effect - 0.8,
+            "prediction_high": effect + 0.8,
+            "core": effect > 0.4,
+            "n_lines": 6,
+            "n_up": [6, 6, 5, 4, 3, 2, 1, 0],
         }
-    )  # fmt: skip
+    )
 
 
 def _parts():
@@ -200,9 +235,11 @@ def _parts():
         (line, LINES[line], component, stratum)
         for line in LINES
         for component, stratum in (
-            ("selection", "all"), ("induction", "all"), ("total", "all"),
+            ("selection", "all"),
+            ("induction", "all"),
+            ("total", "all"),
         )
-    ]  # fmt: skip
+    ]
     table = pd.DataFrame(rows, columns=["tumor", "lineage", "component", "stratum"])
     change = wave(len(table), step=1.1, low=-0.3, high=0.8)
     return table.assign(change=change, ci_low=change - 0.1, ci_high=change + 0.1)
@@ -213,9 +250,13 @@ def _by_lineage():
     lineage = ["AML"] * 6 + ["B-ALL"] * 6 + ["MM"] * 4 + ["CML"] * 2
     change = wave(18, step=0.6, high=0.5) + np.repeat([0.1, 1.2, 0.5, 0.9], [6, 6, 4, 2])
     tests = pd.DataFrame(
-        {"lineage": ["AML", "AML"], "other": ["B-ALL", "MM"], "q_value": [1e-4, 0.03],
-         "p_overall": 2e-5}
-    )  # fmt: skip
+        {
+            "lineage": ["AML", "AML"],
+            "other": ["B-ALL", "MM"],
+            "q_value": [1e-4, 0.03],
+            "p_overall": 2e-5,
+        }
+    )
     return pd.DataFrame({"tumor": names, "lineage": lineage, "change": change}), tests
 
 
@@ -246,28 +287,43 @@ def _bins():
     low = np.arange(0.5, 1, 0.1)
     observed = np.array([0.42, 0.6, 0.71, 0.9, 0.97])
     return pd.DataFrame(
-        {"bin_low": low, "bin_high": low + 0.1, "confidence": low + 0.05, "observed": observed,
-         "ci_low": observed - 0.05, "ci_high": np.minimum(observed + 0.05, 1),
-         "n_cells": [20, 30, 60, 150, 740]}
-    )  # fmt: skip
+        {
+            "bin_low": low,
+            "bin_high": low + 0.1,
+            "confidence": low + 0.05,
+            "observed": observed,
+            "ci_low": observed - 0.05,
+            "ci_high": np.minimum(observed + 0.05, 1),
+            "n_cells": [20, 30, 60, 150, 740],
+        }
+    )
 
 
 def _ambient():
     share = wave(8, low=0.02, high=0.12)
     return pd.DataFrame(
-        {"sample": [f"sample{i}" for i in range(8)], "lane": ["L1"] * 4 + ["L2"] * 4,
-         "ambient_share": share, "ci_low": share * 0.8, "ci_high": share * 1.2,
-         "nk_share": share * 0.4, "evidence": ["monoculture"] * 6 + ["list"] * 2}
-    )  # fmt: skip
+        {
+            "sample": [f"sample{i}" for i in range(8)],
+            "lane": ["L1"] * 4 + ["L2"] * 4,
+            "ambient_share": share,
+            "ci_low": share * 0.8,
+            "ci_high": share * 1.2,
+            "nk_share": share * 0.4,
+            "evidence": ["monoculture"] * 6 + ["list"] * 2,
+        }
+    )
 
 
 def _modules():
     genes = [f"G{i}" for i in range(40)]
     modules = pd.DataFrame(
-        {"gene": genes, "module": np.repeat([1, 2, 3, 4], 10),
-         "label": np.repeat(["Interferon gamma response", "MYC targets", "", "Hypoxia"], 10),
-         "variance": wave(40)}
-    )  # fmt: skip
+        {
+            "gene": genes,
+            "module": np.repeat([1, 2, 3, 4], 10),
+            "label": np.repeat(["Interferon gamma response", "MYC targets", "", "Hypoxia"], 10),
+            "variance": wave(40),
+        }
+    )
     return _over_lines(gene=genes), modules
 
 
@@ -287,8 +343,9 @@ FIGURES = {
     "communication_dots": lambda: pl.communication_dots(_pairs()),
     "compartments": lambda: pl.compartments(_cells()),
     "confusion": lambda: pl.confusion(
-        pd.DataFrame([[90, 10, 0], [3, 40, 7]], index=["nk", "tumor"],
-                     columns=["nk", "tumor", "mixed"])
+        pd.DataFrame(
+            [[90, 10, 0], [3, 40, 7]], index=["nk", "tumor"], columns=["nk", "tumor", "mixed"]
+        )
     ),
     "core_response": lambda: pl.core_response(_core()),
     "decomposition": lambda: pl.decomposition(_parts()),
@@ -320,7 +377,7 @@ FIGURES = {
         _over("time_h", (0, 3, 6, 24), "tumor", LINES), value="accuracy"
     ),
     "volcano": lambda: pl.volcano(_many_genes(), highlight=["G71", "G217", "G9"]),
-}  # fmt: skip
+}
 
 
 def _write(drawn, path):
@@ -358,18 +415,23 @@ TABLES = {
     "reliability": (pl.reliability, _bins, {}, "observed"),
     "response_dots": (pl.response_dots, _response, {}, "log2_fc"),
     "response_heatmap": (
-        pl.response_heatmap, lambda: _modules()[0], {"modules": _modules()[1]}, "log2_fc",
+        pl.response_heatmap,
+        lambda: _modules()[0],
+        {"modules": _modules()[1]},
+        "log2_fc",
     ),
     "screen_dots": (pl.screen_dots, _screens, {}, "log2_fc"),
     "screen_scatter": (pl.screen_scatter, _screen, {}, "log2_fc"),
     "state_fractions": (pl.state_fractions, _fractions, {}, "fraction"),
     "state_shift": (pl.state_shift, lambda: _over_lines(state=STATES), {}, "log_odds_ratio"),
     "time_course": (
-        pl.time_course, lambda: _over("time_h", (0, 6), "tumor", LINES), {"value": "accuracy"},
+        pl.time_course,
+        lambda: _over("time_h", (0, 6), "tumor", LINES),
+        {"value": "accuracy"},
         "accuracy",
     ),
     "volcano": (pl.volcano, _many_genes, {}, "log2_fc"),
-}  # fmt: skip
+}
 
 
 @pytest.mark.parametrize("name", TABLES)
@@ -414,9 +476,15 @@ def test_states_beyond_the_colors_are_summed():
     states = [f"s{i:02d}" for i in range(30)]
     share = np.linspace(1, 3, 30) / np.linspace(1, 3, 30).sum()
     table = pd.DataFrame(
-        {"sample": "a", "tumor": "K562", "nk_donor": "NK1", "condition": "coculture",
-         "state": states, "fraction": share}
-    )  # fmt: skip
+        {
+            "sample": "a",
+            "tumor": "K562",
+            "nk_donor": "NK1",
+            "condition": "coculture",
+            "state": states,
+            "fraction": share,
+        }
+    )
     ax = pl.state_fractions(table, rank_by=["s00"])
     heights = [bar.get_height() for bar in ax.patches]
     assert len(heights) == 18

@@ -116,9 +116,13 @@ def test_communication_by_state(pairs):
 
 def test_enrichment_prints_readable_names():
     table = pd.DataFrame(
-        {"tumor": "K562", "set": ["HALLMARK_TNFA_SIGNALING_VIA_NFKB", "OWN_SET"], "t": [3.0, -9.0],
-         "q_value": [0.01, 1e-8]}
-    )  # fmt: skip
+        {
+            "tumor": "K562",
+            "set": ["HALLMARK_TNFA_SIGNALING_VIA_NFKB", "OWN_SET"],
+            "t": [3.0, -9.0],
+            "q_value": [0.01, 1e-8],
+        }
+    )
     ax = pl.enrichment_dots(table)
     assert _ticks(ax)[1] == ["OWN_SET", "TNFα signaling via NF-κB"]
     assert _ticks(pl.enrichment_dots(table, sets=["HALLMARK_TNFA_SIGNALING_VIA_NFKB"]))[1] == [
@@ -180,9 +184,13 @@ def test_screen_p_of_zero_stays_finite_and_errors(hits):
 def modules():
     genes = [f"G{i}" for i in range(40)]
     return pd.DataFrame(
-        {"gene": genes, "module": np.repeat([1, 2], 20), "label": ["unnamed"] * 20
-         + ["HALLMARK_INTERFERON_GAMMA_RESPONSE"] * 20, "variance": np.linspace(1, 2, 40)}
-    )  # fmt: skip
+        {
+            "gene": genes,
+            "module": np.repeat([1, 2], 20),
+            "label": ["unnamed"] * 20 + ["HALLMARK_INTERFERON_GAMMA_RESPONSE"] * 20,
+            "variance": np.linspace(1, 2, 40),
+        }
+    )
 
 
 def _responses(modules, n_lines):
@@ -197,8 +205,11 @@ def _responses(modules, n_lines):
 def test_heatmap_holds_the_values_in_order_of_the_modules(modules):
     table = _responses(modules, 5)
     figure = pl.response_heatmap(table, modules=modules, tumors=["L3", "L0", "L1"])
-    grid = next(a for a in figure.axes if a.collections and a.get_xticklabels()
-                and a.get_xticklabels()[0].get_text() == "L3")  # fmt: skip
+    grid = next(
+        a
+        for a in figure.axes
+        if a.collections and a.get_xticklabels() and a.get_xticklabels()[0].get_text() == "L3"
+    )
     values = np.asarray(grid.collections[0].get_array()).reshape(40, 3)
     wide = table.pivot_table(index="gene", columns="tumor", values="log2_fc")
     np.testing.assert_allclose(values, wide.loc[modules["gene"], ["L3", "L0", "L1"]])
@@ -224,16 +235,20 @@ def test_heatmap_marks_what_was_not_tested(modules):
     table = _responses(modules, 3).iloc[1:]
     figure = pl.response_heatmap(table, modules=modules, tumors=["L0", "L1", "L2"], label=["G5"])
     grids = [ax for ax in figure.axes if ax.collections]
-    masks = [np.ma.getmaskarray(ax.collections[0].get_array()) for ax in grids
-             if ax.collections[0].get_array() is not None]  # fmt: skip
+    masks = [
+        np.ma.getmaskarray(ax.collections[0].get_array())
+        for ax in grids
+        if ax.collections[0].get_array() is not None
+    ]
     assert sum(mask.sum() for mask in masks) == 1
     assert "G5" in [t.get_text() for ax in figure.axes for t in ax.texts]
 
 
 def test_heatmap_errors(modules):
     with pytest.raises(ValueError, match="share no gene"):
-        pl.response_heatmap(_responses(modules, 2).assign(gene="x", tumor=range(80)),
-                            modules=modules)  # fmt: skip
+        pl.response_heatmap(
+            _responses(modules, 2).assign(gene="x", tumor=range(80)), modules=modules
+        )
     with pytest.raises(ValueError, match="Unknown genes 'X'"):
         pl.response_heatmap(_responses(modules, 2), modules=modules, label=["X"])
 

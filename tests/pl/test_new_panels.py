@@ -94,11 +94,18 @@ def test_density_errors():
 @pytest.fixture
 def core():
     return pd.DataFrame(
-        {"gene": ["B2M", "CD74", "ACTB"], "core": [True, False, False],
-         "log2_fc": [1.0, 0.5, np.nan], "ci_low": [0.8, -0.1, np.nan],
-         "ci_high": [1.2, 1.1, np.nan], "prediction_low": [0.4, -np.inf, np.nan],
-         "prediction_high": [1.6, np.inf, np.nan], "n_lines": [26, 20, 1], "n_up": [25, 4, 0]}
-    )  # fmt: skip
+        {
+            "gene": ["B2M", "CD74", "ACTB"],
+            "core": [True, False, False],
+            "log2_fc": [1.0, 0.5, np.nan],
+            "ci_low": [0.8, -0.1, np.nan],
+            "ci_high": [1.2, 1.1, np.nan],
+            "prediction_low": [0.4, -np.inf, np.nan],
+            "prediction_high": [1.6, np.inf, np.nan],
+            "n_lines": [26, 20, 1],
+            "n_up": [25, 4, 0],
+        }
+    )
 
 
 def test_core_response_draws_both_intervals(core):
@@ -125,9 +132,15 @@ def test_core_response_without_predictions_and_errors(core):
 
 def test_ambient_in_percent():
     table = pd.DataFrame(
-        {"sample": ["b", "a"], "ambient_share": [0.05, 0.1], "ci_low": [0.04, 0.08],
-         "ci_high": [0.06, 0.12], "nk_share": [0.02, 0.03], "evidence": ["monoculture", "list"]}
-    )  # fmt: skip
+        {
+            "sample": ["b", "a"],
+            "ambient_share": [0.05, 0.1],
+            "ci_low": [0.04, 0.08],
+            "ci_high": [0.06, 0.12],
+            "nk_share": [0.02, 0.03],
+            "evidence": ["monoculture", "list"],
+        }
+    )
     ax = pl.ambient(table)
     assert [tick.get_text() for tick in ax.get_yticklabels()] == ["a", "b"]
     np.testing.assert_allclose([bar.get_width() for bar in ax.patches], [3, 2])
@@ -138,11 +151,16 @@ def test_ambient_in_percent():
 @pytest.fixture
 def parts():
     return pd.DataFrame(
-        {"tumor": np.repeat(["K562", "697"], 4), "lineage": np.repeat(["CML", "B-ALL"], 4),
-         "component": ["total", "induction", "selection", "selection"] * 2,
-         "stratum": ["all", "all", "all", "clone1"] * 2,
-         "change": [0.2, 0.3, -0.1, -0.1, 0.5, 0.1, 0.4, 0.4], "ci_low": 0.0, "ci_high": 0.5}
-    )  # fmt: skip
+        {
+            "tumor": np.repeat(["K562", "697"], 4),
+            "lineage": np.repeat(["CML", "B-ALL"], 4),
+            "component": ["total", "induction", "selection", "selection"] * 2,
+            "stratum": ["all", "all", "all", "clone1"] * 2,
+            "change": [0.2, 0.3, -0.1, -0.1, 0.5, 0.1, 0.4, 0.4],
+            "ci_low": 0.0,
+            "ci_high": 0.5,
+        }
+    )
 
 
 def test_decomposition_bars_and_totals(parts):
@@ -165,9 +183,12 @@ def test_decomposition_errors(parts):
 
 def test_time_course_joins_means_of_donors():
     table = pd.DataFrame(
-        {"tumor": ["K562"] * 4 + ["697"] * 2, "time_h": [0, 0, 24, 24, 0, 24],
-         "fraction": [0.0, 0.2, 0.6, 0.8, 0.1, 0.1]}
-    )  # fmt: skip
+        {
+            "tumor": ["K562"] * 4 + ["697"] * 2,
+            "time_h": [0, 0, 24, 24, 0, 24],
+            "fraction": [0.0, 0.2, 0.6, 0.8, 0.1, 0.1],
+        }
+    )
     ax = pl.time_course(table, value="fraction")
     drawn = {line.get_label(): line.get_ydata() for line in ax.lines}
     np.testing.assert_allclose(drawn["K562"], [0.1, 0.7])
@@ -191,9 +212,14 @@ def test_sixty_lines_over_time_keep_a_short_legend():
 
 def test_depth_is_logarithmic_with_intervals():
     table = pd.DataFrame(
-        {"method": "ucell", "depth": [500, 5000], "accuracy": [0.7, 0.9], "ci_low": [0.6, 0.8],
-         "ci_high": [0.8, 1.0]}
-    )  # fmt: skip
+        {
+            "method": "ucell",
+            "depth": [500, 5000],
+            "accuracy": [0.7, 0.9],
+            "ci_low": [0.6, 0.8],
+            "ci_high": [0.8, 1.0],
+        }
+    )
     ax = pl.depth(table)
     assert [tick.get_text() for tick in ax.get_xticklabels()] == ["500", "5,000"]
     assert len(ax.collections) == 1
@@ -203,9 +229,14 @@ def test_depth_is_logarithmic_with_intervals():
 
 def test_reliability_places_and_errors():
     table = pd.DataFrame(
-        {"bin_low": [0.5, 0.9], "bin_high": [0.6, 1.0], "confidence": [0.55, 0.95],
-         "observed": [0.45, 1.0], "n_cells": [20, 80]}
-    )  # fmt: skip
+        {
+            "bin_low": [0.5, 0.9],
+            "bin_high": [0.6, 1.0],
+            "confidence": [0.55, 0.95],
+            "observed": [0.45, 1.0],
+            "n_cells": [20, 80],
+        }
+    )
     ax = pl.reliability(table)
     np.testing.assert_allclose(ax.lines[-1].get_xydata(), [[0.55, 0.45], [0.95, 1.0]])
     np.testing.assert_allclose([bar.get_height() for bar in ax.patches], [0.2, 0.8])
@@ -227,8 +258,9 @@ def test_boxes_only_of_four_lines_and_brackets_only_of_small_q():
     assert ax.get_title(loc="left") == "overall p = 0.004"
     weak = pl.box_by_group(table, value="change", tests=tests.assign(q_value=0.5))
     assert not weak.texts
-    points = np.concatenate([c.get_offsets()[:, 1] for c in ax.collections
-                             if len(c.get_offsets()) > 1])  # fmt: skip
+    points = np.concatenate(
+        [c.get_offsets()[:, 1] for c in ax.collections if len(c.get_offsets()) > 1]
+    )
     np.testing.assert_allclose(sorted(points), [0, 1, 3, 4, 5, 6])
 
 

@@ -25,8 +25,9 @@ def test_panels_limits_and_verdict(cells):
 def test_each_lane_has_its_row_its_limits_and_its_cells(cells):
     cells.obs["lane"] = ["L10"] * 5 + ["L2"] * 7
     cells.uns["nkscore"]["pp.qc"]["limits"] = {
-        "L2": {"pct_counts_mt": [0.0, 10.0]}, "L10": {"pct_counts_mt": [0.0, 12.0]},
-    }  # fmt: skip
+        "L2": {"pct_counts_mt": [0.0, 10.0]},
+        "L10": {"pct_counts_mt": [0.0, 12.0]},
+    }
     figure = pl.qc(cells)
     assert [tick.get_text() for tick in figure.axes[0].get_yticklabels()] == ["L2", "L10"]
     assert _dotted(figure.axes[2]) == [0.0, 10.0, 0.0, 12.0]

@@ -110,15 +110,23 @@ def test_signature_takes_at_most_half_of_the_labels():
     n = 40
     p_value = np.logspace(-30, -5, n)
     table = pd.DataFrame(
-        {"tumor": "K562", "gene": [f"g{i}" for i in range(n)], "log2_fc": np.linspace(1, 3, n),
-         "p_value": p_value, "q_value": p_value}
-    )  # fmt: skip
+        {
+            "tumor": "K562",
+            "gene": [f"g{i}" for i in range(n)],
+            "log2_fc": np.linspace(1, 3, n),
+            "p_value": p_value,
+            "q_value": p_value,
+        }
+    )
     signature = [f"g{i}" for i in range(20, 40)]
     words = _words(pl.volcano(table, highlight=signature, label=4))
     assert set(words) == {"g20", "g21", "g0", "g1"}
     assert set(_words(pl.volcano(table.tail(20), highlight=signature, label=4))) == {
-        "g20", "g21", "g22", "g23",
-    }  # fmt: skip
+        "g20",
+        "g21",
+        "g22",
+        "g23",
+    }
 
 
 @pytest.fixture
@@ -128,9 +136,14 @@ def crowded():
     effect = np.concatenate([rng.normal(1, 0.3, 100), rng.normal(0, 0.3, 8900)])
     p_value = np.concatenate([10 ** -rng.gamma(8, 0.8, 100), rng.uniform(0.001, 1, 8900)])
     return pd.DataFrame(
-        {"tumor": "GDM1", "gene": [f"GENE{i}" for i in range(9000)], "log2_fc": effect,
-         "p_value": p_value, "q_value": np.minimum(p_value * 50, 1)}
-    )  # fmt: skip
+        {
+            "tumor": "GDM1",
+            "gene": [f"GENE{i}" for i in range(9000)],
+            "log2_fc": effect,
+            "p_value": p_value,
+            "q_value": np.minimum(p_value * 50, 1),
+        }
+    )
 
 
 def test_labels_do_not_overlap_and_stay_inside(crowded):

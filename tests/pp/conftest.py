@@ -53,12 +53,19 @@ def hashed_cells():
 def sheet_of(wells):
     rows = [
         {
-            "lane": lane, "hashtag": tag, "sample": f"{lane}_{tag}", "tumor": "K562",
-            "lineage": "CML", "nk_donor": "", "nk_source": "", "condition": "tumor_mono",
-            "time_h": 24.0, "et_ratio": float("nan"),
+            "lane": lane,
+            "hashtag": tag,
+            "sample": f"{lane}_{tag}",
+            "tumor": "K562",
+            "lineage": "CML",
+            "nk_donor": "",
+            "nk_source": "",
+            "condition": "tumor_mono",
+            "time_h": 24.0,
+            "et_ratio": float("nan"),
         }
         for lane, tag in wells
-    ]  # fmt: skip
+    ]
     return pd.DataFrame(rows).set_axis([str(i) for i in range(len(rows))], axis=0)
 
 

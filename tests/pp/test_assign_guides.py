@@ -53,8 +53,11 @@ def test_planted_guides_are_called():
     expected = pd.Series(guide).str.replace(r"g\d$", "", regex=True).replace("NT", "non-targeting")
     assert (target[single & truth] == expected.to_numpy()[single & truth]).mean() > 0.98
     assert set(adata.obs["perturbation"].cat.categories) == {
-        "JAK1", "STAT1", "RFXAP", "non-targeting",
-    }  # fmt: skip
+        "JAK1",
+        "STAT1",
+        "RFXAP",
+        "non-targeting",
+    }
 
 
 def test_confidence_means_what_it_says():
@@ -108,8 +111,15 @@ def test_rules_by_hand():
     )
     pp.assign_guides(adata, method="rules")
     assert adata.obs["guide_class"].tolist() == [
-        "single", "single", "multiple", "single", "none", "multiple", "none", "none",
-    ]  # fmt: skip
+        "single",
+        "single",
+        "multiple",
+        "single",
+        "none",
+        "multiple",
+        "none",
+        "none",
+    ]
     assert adata.obs["guide"].tolist()[:2] == ["JAK1g1", "JAK1g1"]
     assert adata.obs["guide_confidence"].isna().all()
 

@@ -44,9 +44,13 @@ def test_monocultures_separate_single_cells(called):
 
 def test_nothing_is_called_mixed_where_there_are_no_doublets():
     adata = nk.datasets.simulate_coculture(
-        tumors=["697", "JURKAT"], n_donors=1, n_cells_per_sample=150, n_genes=4000, doublets=0.0,
+        tumors=["697", "JURKAT"],
+        n_donors=1,
+        n_cells_per_sample=150,
+        n_genes=4000,
+        doublets=0.0,
         rng=3,
-    )  # fmt: skip
+    )
     nk.datasets.use_truth(adata)
     truth = adata.obs["compartment"].astype(str)
     made = call(adata)
@@ -232,9 +236,11 @@ def test_order_of_cells_and_genes_does_not_matter(called, demultiplexed, axis, t
         called.obs["compartment"].astype(str).tolist()
     )
     np.testing.assert_allclose(
-        back["compartment_confidence"], called.obs["compartment_confidence"],
-        atol=tolerance, rtol=0,
-    )  # fmt: skip
+        back["compartment_confidence"],
+        called.obs["compartment_confidence"],
+        atol=tolerance,
+        rtol=0,
+    )
 
 
 @pytest.mark.parametrize("evidence", ["monocultures", "markers"])
@@ -248,8 +254,12 @@ def test_rerun_gives_the_same(demultiplexed, evidence):
 
 def test_writes_what_it_says_and_leaves_the_rest(called, demultiplexed):
     assert list(called.obs["compartment"].cat.categories) == [
-        "nk", "tumor", "other", "mixed", "unassigned",
-    ]  # fmt: skip
+        "nk",
+        "tumor",
+        "other",
+        "mixed",
+        "unassigned",
+    ]
     assert called.obs["compartment_confidence"].dtype == np.float64
     new = set(called.obs) - set(demultiplexed.obs)
     assert new == {"compartment", "compartment_confidence", "nk_rna_share"}

@@ -208,8 +208,10 @@ def test_columns_of_the_sheet_are_filled_for_singlets_alone(demultiplexed):
         assert isinstance(obs[column].dtype, pd.CategoricalDtype)
         assert list(obs[column].cat.categories) == sorted(set(sheet[column]) - {""})
         wanted = by_sample[column].reindex(obs["sample"][singlet].astype(str)).replace({"": None})
-        assert obs[column][singlet].astype(object).where(obs[column][singlet].notna(), None).tolist(
-        ) == wanted.tolist()  # fmt: skip
+        assert (
+            obs[column][singlet].astype(object).where(obs[column][singlet].notna(), None).tolist()
+            == wanted.tolist()
+        )
         assert obs[column][~singlet].isna().all()
     assert obs["sample"][singlet].notna().all()
     assert obs["hashtag"][~singlet].isna().all()

@@ -44,8 +44,10 @@ def capture(request, real, hashed_cells):
 
 
 def f1(call, truth, tags):
-    return [2 * ((call == t) & (truth == t)).sum() / ((call == t).sum() + (truth == t).sum())
-            for t in tags]  # fmt: skip
+    return [
+        2 * ((call == t) & (truth == t)).sum() / ((call == t).sum() + (truth == t).sum())
+        for t in tags
+    ]
 
 
 def calls(adata):
@@ -107,9 +109,14 @@ def test_every_method_on_dead_tags_empty_droplets_and_absent_tags(hashed_cells, 
     # T3 is no tag of lane two at all.
     table = adata.uns["nkscore"]["pp.demultiplex"]["tags"]
     assert table[["lane", "tag"]].to_numpy().tolist() == [
-        ["one", "T0"], ["one", "T1"], ["one", "T2"], ["one", "T3"],
-        ["two", "T0"], ["two", "T1"], ["two", "T2"],
-    ]  # fmt: skip
+        ["one", "T0"],
+        ["one", "T1"],
+        ["one", "T2"],
+        ["one", "T3"],
+        ["two", "T0"],
+        ["two", "T1"],
+        ["two", "T2"],
+    ]
     assert table["n_cells"].tolist()[3] == 0
     singlets = (obs["hashtag_class"] == "singlet").sum()
     assert table["n_cells"].sum() == singlets > 300

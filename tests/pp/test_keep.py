@@ -24,9 +24,10 @@ ROWS = [
 def judged(cells):
     adata = cells(np.arange(1, 10)[:, None], ["G"])
     for column, values in zip(
-        ("qc_pass", "qc_reason", "hashtag_class", "compartment"), zip(*ROWS, strict=True),
+        ("qc_pass", "qc_reason", "hashtag_class", "compartment"),
+        zip(*ROWS, strict=True),
         strict=True,
-    ):  # fmt: skip
+    ):
         adata.obs[column] = list(values)
     return adata
 
@@ -53,8 +54,9 @@ def test_only_the_steps_that_were_run_judge(judged):
     del judged.obs["qc_pass"], judged.obs["compartment"]
     kept = nk.pp.keep(judged)
     assert kept.uns["nkscore"]["pp.keep"]["removed"] == {
-        "hashtag_class: doublet": 2, "hashtag_class: negative": 1,
-    }  # fmt: skip
+        "hashtag_class: doublet": 2,
+        "hashtag_class: negative": 1,
+    }
 
 
 def test_other_classes_and_compartments_on_request(judged):

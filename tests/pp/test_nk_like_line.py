@@ -9,9 +9,20 @@ import nkscore as nk
 
 # Cytotoxic and receptor genes of NK cells, and a CD3 gene.
 BORROWED = (
-    "NKG7", "GNLY", "PRF1", "GZMB", "GZMA", "KLRD1", "CTSW", "CST7", "CCL5", "CD247", "FCER1G",
-    "TYROBP", "CD3E",
-)  # fmt: skip
+    "NKG7",
+    "GNLY",
+    "PRF1",
+    "GZMB",
+    "GZMA",
+    "KLRD1",
+    "CTSW",
+    "CST7",
+    "CCL5",
+    "CD247",
+    "FCER1G",
+    "TYROBP",
+    "CD3E",
+)
 
 
 @pytest.mark.parametrize("evidence", ["monocultures", "markers"])

@@ -31,8 +31,9 @@ CROPSEQ_EDGE = {"total": 3000, "n_genes": 300, "mt": 300, "ribo": 150}  # 10 % a
     ("preset", "edge"), [("coculture", COCULTURE_EDGE), ("cropseq", CROPSEQ_EDGE)]
 )
 def test_a_cell_exactly_on_the_limits_passes(cells, preset, edge, dtype):
-    adata = cells([cell(**edge), cell(**edge | {"mt": 0, "ribo": edge["total"] // 2})], GENES,
-                  dtype=dtype)  # fmt: skip
+    adata = cells(
+        [cell(**edge), cell(**edge | {"mt": 0, "ribo": edge["total"] // 2})], GENES, dtype=dtype
+    )
     nk.pp.qc(adata, preset=preset)
     assert adata.obs["qc_pass"].tolist() == [True, True]
     assert adata.obs["qc_reason"].tolist() == ["pass", "pass"]
@@ -268,8 +269,11 @@ def test_limits_are_pairs(cells, limit):
 
 def test_a_side_without_a_limit(cells):
     adata = cells([cell(total=700), cell(total=400)], GENES)
-    nk.pp.qc(adata, preset="coculture", limits={
-        "total_counts": (500, float("inf")), "pct_counts_ribo": (0, 100)})  # fmt: skip
+    nk.pp.qc(
+        adata,
+        preset="coculture",
+        limits={"total_counts": (500, float("inf")), "pct_counts_ribo": (0, 100)},
+    )
     assert adata.obs["qc_reason"].tolist() == ["pass", "low counts"]
 
 

@@ -16,8 +16,11 @@ import pytest
 #: Debian's package calls it chromium.
 PROGRAM = shutil.which("chromium") or shutil.which("chromium-browser")
 _KEYS = {
-    "Tab": (9, ""), "Enter": (13, "\r"), "Escape": (27, ""), " ": (32, " "),
-}  # fmt: skip
+    "Tab": (9, ""),
+    "Enter": (13, "\r"),
+    "Escape": (27, ""),
+    " ": (32, " "),
+}
 
 
 class Chromium:
@@ -28,19 +31,30 @@ class Chromium:
         command_read, self._write = os.pipe()
         self._read, answer_write = os.pipe()
         flags = [
-            "--headless=new", "--no-sandbox", "--disable-gpu", "--disable-dev-shm-usage",
-            "--no-first-run", "--disable-extensions", "--disable-background-networking",
-            "--disable-component-update", "--remote-debugging-pipe", "--mute-audio",
-            f"--user-data-dir={self.home}", f"--window-size={width},{height}", "about:blank",
-        ]  # fmt: skip
+            "--headless=new",
+            "--no-sandbox",
+            "--disable-gpu",
+            "--disable-dev-shm-usage",
+            "--no-first-run",
+            "--disable-extensions",
+            "--disable-background-networking",
+            "--disable-component-update",
+            "--remote-debugging-pipe",
+            "--mute-audio",
+            f"--user-data-dir={self.home}",
+            f"--window-size={width},{height}",
+            "about:blank",
+        ]
         # The browser listens on descriptor 3 and answers on 4.
         script = f'exec "$0" "$@" 3<&{command_read} 4>&{answer_write}'
         self._process = subprocess.Popen(
             ["bash", "-c", script, PROGRAM, *flags],
-            pass_fds=(command_read, answer_write), stdin=subprocess.DEVNULL,
-            stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL,
+            pass_fds=(command_read, answer_write),
+            stdin=subprocess.DEVNULL,
+            stdout=subprocess.DEVNULL,
+            stderr=subprocess.DEVNULL,
             env=os.environ | {"HOME": self.home},
-        )  # fmt: skip
+        )
         os.close(command_read)
         os.close(answer_write)
         self._buffer, self._number, self._session = b"", 0, None
@@ -120,8 +134,11 @@ class Chromium:
         """Press and release a key, as a user would (modifiers: 8 for shift)."""
         code, text = _KEYS.get(key, (ord(key[0].upper()), key))
         common = {
-            "key": key, "code": key, "windowsVirtualKeyCode": code, "modifiers": modifiers,
-        }  # fmt: skip
+            "key": key,
+            "code": key,
+            "windowsVirtualKeyCode": code,
+            "modifiers": modifiers,
+        }
         self.call("Input.dispatchKeyEvent", type="keyDown", text=text, **common)
         self.call("Input.dispatchKeyEvent", type="keyUp", **common)
 
@@ -132,8 +149,11 @@ class Chromium:
         """Emulate a screen."""
         self.call(
             "Emulation.setDeviceMetricsOverride",
-            width=width, height=height, deviceScaleFactor=1, mobile=False,
-        )  # fmt: skip
+            width=width,
+            height=height,
+            deviceScaleFactor=1,
+            mobile=False,
+        )
         scheme = {"name": "prefers-color-scheme", "value": "dark" if dark else "light"}
         self.call("Emulation.setEmulatedMedia", media=media, features=[scheme])
 

@@ -105,8 +105,10 @@ def test_headings_sort_all_rows_and_back(opened, finished_demo):
     first = (
         f"document.querySelector('#table-tumor_response tbody tr').children[{place}].textContent"
     )
-    for state, wanted in (("ascending", table["log2_fc"].min()),
-                          ("descending", table["log2_fc"].max())):  # fmt: skip
+    for state, wanted in (
+        ("ascending", table["log2_fc"].min()),
+        ("descending", table["log2_fc"].max()),
+    ):
         opened.run(f"{head}.querySelector('button').click()")
         assert opened.run(f"{head}.getAttribute('aria-sort')") == state
         opened.wait(f"{first} === {html.number(f'{wanted:.6g}')!r}")
@@ -138,10 +140,12 @@ def test_keyboard_reaches_everything(opened):
     reached = []
     for _ in range(14):
         opened.press("Tab")
-        reached.append(opened.run(
-            "(e => e.className || e.getAttribute('href') || e.type || e.textContent)"
-            "(document.activeElement)"
-        ))  # fmt: skip
+        reached.append(
+            opened.run(
+                "(e => e.className || e.getAttribute('href') || e.type || e.textContent)"
+                "(document.activeElement)"
+            )
+        )
         outline = opened.run("getComputedStyle(document.activeElement).outlineStyle")
         assert outline == "solid"
     assert reached[0] == "skip"
@@ -263,11 +267,14 @@ def nasty(tmp_path_factory):
         adata.obs[column] = adata.obs[column].astype(str).map(lambda x: f"{x}{NASTY} Ω 試料\t&")
     table = pd.DataFrame(
         {
-            "tumor": NASTY, NASTY: ["a\tb\nc", "</script><b>", "Ω 試料 \udcff"],
-            "value": [1234567, np.nan, -np.inf], "count": pd.array([1, None, 3], dtype="Int64"),
-            "flag": [True, False, True], "date": pd.to_datetime(["2026-01-01", None, "2026-01-02"]),
+            "tumor": NASTY,
+            NASTY: ["a\tb\nc", "</script><b>", "Ω 試料 \udcff"],
+            "value": [1234567, np.nan, -np.inf],
+            "count": pd.array([1, None, 3], dtype="Int64"),
+            "flag": [True, False, True],
+            "date": pd.to_datetime(["2026-01-01", None, "2026-01-02"]),
         }
-    )  # fmt: skip
+    )
     path = tmp_path_factory.mktemp("nasty") / "report.html"
     return nk.report(adata, {f"table {NASTY}": table}, path, title=f"{NASTY} Ω")
 
@@ -296,20 +303,35 @@ def test_names_are_text_and_never_code(browser, nasty):
 @pytest.mark.parametrize(
     ("value", "shown"),
     [
-        (0, "0"), (12, "12"), (-3.0, "−3"), (0.5, "0.500"), (1.234567, "1.23"), (-12.34, "−12.3"),
-        (1234.5, "1234" if round(1234.5) == 1234 else "1235"), (0.00012, "1.2e-4"),
-        (1.5e-300, "1.5e-300"), (2.5e7 + 0.5, "2.5e+7"), (float("nan"), ""), (float("inf"), "∞"),
+        (0, "0"),
+        (12, "12"),
+        (-3.0, "−3"),
+        (0.5, "0.500"),
+        (1.234567, "1.23"),
+        (-12.34, "−12.3"),
+        (1234.5, "1234" if round(1234.5) == 1234 else "1235"),
+        (0.00012, "1.2e-4"),
+        (1.5e-300, "1.5e-300"),
+        (2.5e7 + 0.5, "2.5e+7"),
+        (float("nan"), ""),
+        (float("inf"), "∞"),
     ],
-)  # fmt: skip
+)
 def test_numbers_for_the_eye(value, shown):
     assert html.number(value).replace("−", "-") == shown.replace("−", "-")
 
 
 def responses(log2_fc, q_value, **more):
     return pd.DataFrame(
-        {"tumor": ["A", "B", "C"], "gene": "HLA-A", "log2_fc": log2_fc, "p_value": q_value,
-         "q_value": q_value, **more}
-    )  # fmt: skip
+        {
+            "tumor": ["A", "B", "C"],
+            "gene": "HLA-A",
+            "log2_fc": log2_fc,
+            "p_value": q_value,
+            "q_value": q_value,
+            **more,
+        }
+    )
 
 
 def test_words_follow_from_the_numbers():
@@ -331,9 +353,13 @@ def test_words_follow_from_the_numbers():
 def test_shifts_in_words():
     def words(log_odds_ratio, q_value):
         table = pd.DataFrame(
-            {"tumor": ["A", "B"], "state": ["type_i_ifn", "type_i_ifn"],
-             "log_odds_ratio": log_odds_ratio, "q_value": q_value}
-        )  # fmt: skip
+            {
+                "tumor": ["A", "B"],
+                "state": ["type_i_ifn", "type_i_ifn"],
+                "log_odds_ratio": log_odds_ratio,
+                "q_value": q_value,
+            }
+        )
         return list(found(Results(None, None, {"nk_state_shift": table})))
 
     assert words([1.0, -1.0], [0.01, 0.02]) == [
@@ -391,10 +417,16 @@ def test_same_input_gives_the_same_bytes(tmp_path):
 def responses_of(lines, n_genes=12):
     """Genes that respond in one line or the other, in turn."""
     rows = [
-        {"tumor": line, "gene": f"G{i}", "log2_fc": 2.0 + i if (i + j) % 2 else 0.1,
-         "p_value": 1e-6, "q_value": 1e-5}
-        for i in range(n_genes) for j, line in enumerate(lines)
-    ]  # fmt: skip
+        {
+            "tumor": line,
+            "gene": f"G{i}",
+            "log2_fc": 2.0 + i if (i + j) % 2 else 0.1,
+            "p_value": 1e-6,
+            "q_value": 1e-5,
+        }
+        for i in range(n_genes)
+        for j, line in enumerate(lines)
+    ]
     return pd.DataFrame(rows)
 
 
@@ -445,8 +477,13 @@ def test_names_alike_do_not_share_a_figure(tmp_path, bare):
 
 
 def test_file_names_differ():
-    assert file_names(["A/B", "A_B", "x", "a_b", "A_B_2"]) == ["A_B", "A_B_2", "x", "a_b_3",
-                                                              "A_B_2_2"]  # fmt: skip
+    assert file_names(["A/B", "A_B", "x", "a_b", "A_B_2"]) == [
+        "A_B",
+        "A_B_2",
+        "x",
+        "a_b_3",
+        "A_B_2_2",
+    ]
 
 
 def test_empty_response_and_names_that_are_no_text(tmp_path, bare):

@@ -21,9 +21,12 @@ def _as_r_reads_it(names):
 
 @pytest.mark.parametrize(
     ("name", "options"),
-    [("scores_maxRank1500", {}), ("scores_maxRank300", {"max_rank": 300}),
-     ("scores_maxRank1500_wneg0.5", {"w_neg": 0.5})],
-)  # fmt: skip
+    [
+        ("scores_maxRank1500", {}),
+        ("scores_maxRank300", {"max_rank": 300}),
+        ("scores_maxRank1500_wneg0.5", {"w_neg": 0.5}),
+    ],
+)
 def test_raw_lists_give_the_scores_of_r(shared, name, options):
     folder = shared / "golden" / "ucell"
     with gzip.open(folder / "counts.mtx.gz") as file, warnings.catch_warnings():

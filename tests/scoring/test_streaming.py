@@ -49,9 +49,11 @@ def folder(adata, tmp_path_factory):
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
         for suffix, x in {
-            "x": adata.X, "counts": adata.layers["counts"], "csc": sparse.csc_matrix(adata.X),
+            "x": adata.X,
+            "counts": adata.layers["counts"],
+            "csc": sparse.csc_matrix(adata.X),
             "dense": adata.X.toarray(),
-        }.items():  # fmt: skip
+        }.items():
             other = anndata.AnnData(X=x, obs=adata.obs[[]], var=adata.var[[]])
             other.write_h5ad(folder / f"{suffix}.h5ad", compression="gzip")
         adata.write_h5ad(folder / "all.h5ad")
@@ -70,9 +72,13 @@ def _same(found, expected):
 
 @pytest.fixture
 def small_blocks(monkeypatch):
-    monkeypatch.setattr("nkscore.scoring._run.run.__kwdefaults__", {
-        **nk.scoring.run.__kwdefaults__, "block_bytes": 40_000,
-    })  # fmt: skip
+    monkeypatch.setattr(
+        "nkscore.scoring._run.run.__kwdefaults__",
+        {
+            **nk.scoring.run.__kwdefaults__,
+            "block_bytes": 40_000,
+        },
+    )
 
 
 @pytest.mark.parametrize("method", METHODS)
@@ -282,8 +288,9 @@ def test_arrays_read_past_the_lock(tmp_path, compression, shuffle, layout):
     values = np.random.default_rng(0).poisson(3, 1000).astype(np.float32)
     chunks = (170,) if layout == "chunked" else None
     with h5py.File(tmp_path / "a.h5", "w") as file:
-        file.create_dataset("a", data=values, chunks=chunks, compression=compression,
-                            shuffle=shuffle or None)  # fmt: skip
+        file.create_dataset(
+            "a", data=values, chunks=chunks, compression=compression, shuffle=shuffle or None
+        )
     with h5py.File(tmp_path / "a.h5") as file:
         found = unlocked(file["a"])
         assert not isinstance(found, h5py.Dataset) or compression == "lzf" or shuffle
@@ -398,9 +405,11 @@ def test_killed_process_leaves_what_can_be_resumed(folder, tmp_path, states, num
     out = tmp_path / "scores.parquet"
     arguments = _arguments(folder / "all.h5ad", out)
     child = subprocess.Popen(
-        [sys.executable, "-c", _SLOW, *arguments], stdout=subprocess.PIPE,
-        stderr=subprocess.PIPE, text=True,
-    )  # fmt: skip
+        [sys.executable, "-c", _SLOW, *arguments],
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+    )
     for _ in range(3):
         assert child.stdout.readline()
     child.send_signal(number)

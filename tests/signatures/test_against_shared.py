@@ -96,11 +96,17 @@ def test_aliases_agree_with_the_reference():
     ("name", "group"),
     [
         # Groups of Netskar 2024: 1 stressed, 2 CD56bright, 3 cytotoxic, 4 adaptive, 6 activated.
-        ("SIGNATUR_HEATSHOCK", 1), ("FOLTZ_CD56BRIGHT", 2), ("CRINIER2020_HNK_BM3_CD56BRIGHT", 2),
-        ("REBUFFET2024_NK2", 2), ("BLOOD2024_MM_NK_C5", 2), ("REBUFFET2024_NK1C", 3),
-        ("REBUFFET2024_NK3", 4), ("DUFVA2023_NK_ADAPTIVE", 4), ("DUFVA2023_NK_ACTIVATED", 6),
+        ("SIGNATUR_HEATSHOCK", 1),
+        ("FOLTZ_CD56BRIGHT", 2),
+        ("CRINIER2020_HNK_BM3_CD56BRIGHT", 2),
+        ("REBUFFET2024_NK2", 2),
+        ("BLOOD2024_MM_NK_C5", 2),
+        ("REBUFFET2024_NK1C", 3),
+        ("REBUFFET2024_NK3", 4),
+        ("DUFVA2023_NK_ADAPTIVE", 4),
+        ("DUFVA2023_NK_ACTIVATED", 6),
     ],
-)  # fmt: skip
+)
 def test_sets_are_highest_in_their_netskar_group(name, group):
     path = SHARED / "data" / "nk_state_tables" / "netskar2024_nhood_markers_all.csv.gz"
     table = pd.read_csv(path, index_col=0).set_index("GeneID")
@@ -166,9 +172,8 @@ T_CELLS = ["thelper", "cytotoxict", "memoryt", "naivecytotoxic", "naivet", "regu
 @pytest.mark.filterwarnings("ignore::nkscore.errors.NkscoreWarning")
 @pytest.mark.parametrize(
     ("label", "cell_types"),
-    [("nk", ["nk"]), ("t_cell", T_CELLS), ("b_cell", ["bcells"]),
-     ("myeloid", ["monocytes"])],
-)  # fmt: skip
+    [("nk", ["nk"]), ("t_cell", T_CELLS), ("b_cell", ["bcells"]), ("myeloid", ["monocytes"])],
+)
 def test_lineage_markers_in_sorted_blood(sorted_blood, label, cell_types):
     found = signatures.match(sorted_blood.index, {label: signatures.panel("lineages")[label]})
     mean = np.log1p(sorted_blood.iloc[found.up[label]]).mean()

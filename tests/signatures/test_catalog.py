@@ -92,9 +92,15 @@ def test_sets_without_an_article_are_known(sets):
     curated = set(sets.loc[sets["licence"].str.contains("nkscore"), "name"])
     assert without - curated == {"SIGNATUR_HEATSHOCK"}
     assert curated == {
-        "NK_EXCLUSIVE", "NK_SHARED", "T_CELL_MARKERS", "B_CELL_MARKERS", "PLASMA_CELL_MARKERS",
-        "MYELOID_MARKERS", "ERYTHROID_MARKERS", "PLATELET_MARKERS",
-    }  # fmt: skip
+        "NK_EXCLUSIVE",
+        "NK_SHARED",
+        "T_CELL_MARKERS",
+        "B_CELL_MARKERS",
+        "PLASMA_CELL_MARKERS",
+        "MYELOID_MARKERS",
+        "ERYTHROID_MARKERS",
+        "PLATELET_MARKERS",
+    }
 
 
 def test_derived_sets_say_so(sets):
@@ -142,8 +148,11 @@ def test_catalog_hands_out_copies(sets):
 
 
 def test_get_names_the_nearest():
-    with pytest.raises(MissingKeyError, match=r"no signature 'DUFVA2023_NK_RESTIN'.*Nearest: "
-                       r"DUFVA2023_NK_RESTING.*catalog\(\)"):  # fmt: skip
+    with pytest.raises(
+        MissingKeyError,
+        match=r"no signature 'DUFVA2023_NK_RESTIN'.*Nearest: "
+        r"DUFVA2023_NK_RESTING.*catalog\(\)",
+    ):
         signatures.get("DUFVA2023_NK_RESTIN")
     with pytest.raises(MissingKeyError, match="Nearest: HALLMARK_HYPOXIA"):
         signatures.get("hypoxia")
@@ -191,8 +200,14 @@ def test_lineages_do_not_overlap_with_nk_identity():
         assert not seen & set(lineage.genes)
         seen |= set(lineage.genes)
     assert list(lineages) == [
-        "nk", "t_cell", "b_cell", "plasma_cell", "myeloid", "erythroid", "platelet",
-    ]  # fmt: skip
+        "nk",
+        "t_cell",
+        "b_cell",
+        "plasma_cell",
+        "myeloid",
+        "erythroid",
+        "platelet",
+    ]
 
 
 def test_import_is_light():

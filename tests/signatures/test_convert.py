@@ -70,8 +70,9 @@ def test_suffixes_count_in_a_plain_list_too():
 
 
 def test_long_table():
-    table = pd.DataFrame({"source": ["a", "a", "b"], "target": ["A", "B", "C"],
-                          "weight": [0.5, -2.0, 1.0]})  # fmt: skip
+    table = pd.DataFrame(
+        {"source": ["a", "a", "b"], "target": ["A", "B", "C"], "weight": [0.5, -2.0, 1.0]}
+    )
     found = as_signatures(table)
     assert found == {"a": Signature("a", ("A",), ("B",)), "b": Signature("b", ("C",))}
 

@@ -39,7 +39,7 @@ def test_good_names_are_good():
         (["GNLY", "NKG7", "GNLY"], "occur more than once (GNLY)", "var_names_make_unique"),
         ([], "no gene names at all", "no genes"),
     ],
-)  # fmt: skip
+)
 def test_each_case(names, found, remedy):
     text = diagnose(names)
     assert text is not None

@@ -21,11 +21,14 @@ def test_pairs_are_tidy():
 @pytest.mark.parametrize(
     ("nk_gene", "tumor_gene", "kind"),
     [
-        ("NCR3", "NCR3LG1", "activating"), ("KLRK1", "MICA", "activating"),
-        ("KLRC1", "HLA-E", "inhibitory"), ("TIGIT", "PVR", "inhibitory"),
-        ("ITGAL", "ICAM1", "adhesion"), ("FASLG", "FAS", "death"),
+        ("NCR3", "NCR3LG1", "activating"),
+        ("KLRK1", "MICA", "activating"),
+        ("KLRC1", "HLA-E", "inhibitory"),
+        ("TIGIT", "PVR", "inhibitory"),
+        ("ITGAL", "ICAM1", "adhesion"),
+        ("FASLG", "FAS", "death"),
     ],
-)  # fmt: skip
+)
 def test_textbook_pairs(nk_gene, tumor_gene, kind):
     pairs = ligand_receptor().set_index(["nk_gene", "tumor_gene"])
     assert pairs.loc[(nk_gene, tumor_gene), "class"] == kind

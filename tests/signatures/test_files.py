@@ -7,13 +7,19 @@ from nkscore.errors import GeneCoverageError, MissingKeyError
 from nkscore.signatures import Signature, as_signatures, catalog, get, load, save
 
 OWN = {
-    "signed": Signature("signed", ("A", "B"), ("C",), citation='Ada "A" 1843, x', doi="10.1/a",
-                        note="tab\there, comma"),
+    "signed": Signature(
+        "signed",
+        ("A", "B"),
+        ("C",),
+        citation='Ada "A" 1843, x',
+        doi="10.1/a",
+        note="tab\there, comma",
+    ),
     "only_down": Signature("only_down", (), ("C", "D")),
     "ends_UP": Signature("ends_UP", ("A",)),
     "ends_DN": Signature("ends_DN", ("A",), ("B",)),
     "NA": Signature("NA", ("NA",)),
-}  # fmt: skip
+}
 
 
 @pytest.mark.parametrize("ending", [".gmt", ".tsv", ".csv", ".gmt.gz", ".tsv.gz", ".csv.gz"])

@@ -22,9 +22,15 @@ def test_positions_by_hand():
     assert found.up["s"].dtype == found.down["s"].dtype == np.int64
     assert found.signatures == {"s": SIGNED}
     assert found.coverage.to_dict("records") == [
-        {"signature": "s", "n_genes": 3, "n_found": 3, "n_by_alias": 0, "fraction": 1.0,
-         "missing": ""}
-    ]  # fmt: skip
+        {
+            "signature": "s",
+            "n_genes": 3,
+            "n_found": 3,
+            "n_by_alias": 0,
+            "fraction": 1.0,
+            "missing": "",
+        }
+    ]
 
 
 def test_unsigned_set_has_an_empty_int64_down():
@@ -55,11 +61,20 @@ def test_coverage_by_hand():
 @pytest.mark.parametrize(
     ("data", "wanted"),
     [
-        ("H2AFZ", "H2AZ1"), ("H2AZ1", "H2AFZ"), ("HIST1H4C", "H4C3"), ("FAM64A", "PIMREG"),
-        ("MLF1IP", "CENPU"), ("HN1", "JPT1"), ("SEPT6", "SEPTIN6"), ("MARCH1", "MARCHF1"),
-        ("JCHAIN", "IGJ"), ("H3F3B", "H3-3B"), ("GPR56", "ADGRG1"), ("SELENOP", "SEPP1"),
+        ("H2AFZ", "H2AZ1"),
+        ("H2AZ1", "H2AFZ"),
+        ("HIST1H4C", "H4C3"),
+        ("FAM64A", "PIMREG"),
+        ("MLF1IP", "CENPU"),
+        ("HN1", "JPT1"),
+        ("SEPT6", "SEPTIN6"),
+        ("MARCH1", "MARCHF1"),
+        ("JCHAIN", "IGJ"),
+        ("H3F3B", "H3-3B"),
+        ("GPR56", "ADGRG1"),
+        ("SELENOP", "SEPP1"),
     ],
-)  # fmt: skip
+)
 def test_aliases_both_ways(data, wanted):
     found = match(["ACTB", data], [wanted])
     assert found.up["signature"].tolist() == [1]

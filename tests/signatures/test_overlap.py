@@ -11,8 +11,10 @@ def test_by_hand():
     c = Signature("c", up=("X",))
     table = overlap([a, b, c])
     assert table[["signature_a", "signature_b"]].to_numpy().tolist() == [
-        ["a", "b"], ["a", "c"], ["b", "c"],
-    ]  # fmt: skip
+        ["a", "b"],
+        ["a", "c"],
+        ["b", "c"],
+    ]
     row = table.iloc[0]
     assert row[["n_a", "n_b", "n_shared", "n_opposite"]].tolist() == [4, 2, 2, 1]
     assert row["jaccard"] == pytest.approx(2 / 4)

@@ -60,8 +60,9 @@ def test_empty_signature_is_still_true():
 
 
 class TestOperators:
-    a = Signature("a", up=("A", "B"), down=("C", "D"), citation="Ada 1843", doi="10.1/a",
-                  compartment="nk")  # fmt: skip
+    a = Signature(
+        "a", up=("A", "B"), down=("C", "D"), citation="Ada 1843", doi="10.1/a", compartment="nk"
+    )
     b = Signature("b", up=("B", "E", "C"), down=("D",), compartment="tumor")
 
     def test_union_keeps_signs(self):

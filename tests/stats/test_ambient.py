@@ -13,9 +13,13 @@ SOUP = np.linspace(0.001, 0.003, 50)
 def estimate(counts, total, alone=None, total_alone=1e6, **options):
     alone = np.zeros(len(counts)) if alone is None else alone
     return ambient_share(
-        np.asarray(counts, dtype=float), total, SOUP, alone=alone, total_alone=total_alone,
+        np.asarray(counts, dtype=float),
+        total,
+        SOUP,
+        alone=alone,
+        total_alone=total_alone,
         **options,
-    )  # fmt: skip
+    )
 
 
 def test_counts_at_their_expectation_give_the_share():

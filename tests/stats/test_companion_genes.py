@@ -29,9 +29,13 @@ def _cells(seed, *, n=2000, fold=3.0, n_follow=10, sharp=0.3, n_groups=3):
     belief = 1 / (1 + np.exp(-shown / (sharp * 3) ** 2))
     posterior = np.column_stack([belief, 1 - belief])
     return SimpleNamespace(
-        counts=sparse.csr_matrix(counts), depth=depth, group=group, state=state,
-        posterior=posterior, n_groups=n_groups,
-    )  # fmt: skip
+        counts=sparse.csr_matrix(counts),
+        depth=depth,
+        group=group,
+        state=state,
+        posterior=posterior,
+        n_groups=n_groups,
+    )
 
 
 def _learn(cells):

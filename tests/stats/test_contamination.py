@@ -20,9 +20,7 @@ def with_rest(counts, foreign):
 
 def remaining(counts, foreign, *, log_variance=0.01, error=0.05):
     y, a = with_rest(counts, foreign)
-    left = remaining_effect(
-        y, a, TREATED, log_variance=np.full(201, log_variance), error=error
-    )  # fmt: skip
+    left = remaining_effect(y, a, TREATED, log_variance=np.full(201, log_variance), error=error)
     return left.shift[0], left.evidence[0], left.evidence_before[0]
 
 
@@ -39,11 +37,14 @@ def by_minimizer(counts, foreign, size, between, error):
 
     start = np.array([np.log((y.sum() + 1) / size.sum()), 0.0, 0.0, 0.0])
     return min(
-        optimize.minimize(cost, start + step, method="Nelder-Mead",
-                          options={"maxiter": 20000, "maxfev": 20000, "xatol": 1e-9,
-                                   "fatol": 1e-10}).fun
+        optimize.minimize(
+            cost,
+            start + step,
+            method="Nelder-Mead",
+            options={"maxiter": 20000, "maxfev": 20000, "xatol": 1e-9, "fatol": 1e-10},
+        ).fun
         for step in (0.0, np.array([-3.0, 0, 0, 0]), np.array([0.0, 1, 0, 0]))
-    )  # fmt: skip
+    )
 
 
 @pytest.mark.parametrize(

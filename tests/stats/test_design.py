@@ -94,9 +94,18 @@ def test_labels_of_any_kind():
 
 _MIXED = [
     # two matched donors, one in the controls only, two among the treated only
-    (0, "A", "d1"), (1, "A", "d1"), (0, "A", "d2"), (1, "A", "d2"), (0, "A", "d3"), (1, "A", "d4"),
-    (1, "A", "d5"), (0, "B", "d1"), (1, "B", "d1"), (0, "B", "d9"), (1, "B", "d8"),
-]  # fmt: skip
+    (0, "A", "d1"),
+    (1, "A", "d1"),
+    (0, "A", "d2"),
+    (1, "A", "d2"),
+    (0, "A", "d3"),
+    (1, "A", "d4"),
+    (1, "A", "d5"),
+    (0, "B", "d1"),
+    (1, "B", "d1"),
+    (0, "B", "d9"),
+    (1, "B", "d8"),
+]
 
 
 @pytest.mark.parametrize("rows", [PAIRED, _MIXED, [(t, "A", None) for t in (0, 1, 0, 1, 1)]])

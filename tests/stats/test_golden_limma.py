@@ -42,9 +42,16 @@ def experiments(read):
         y, weights = voom(values, design.to_numpy(dtype=float), library)
         fit = fit_linear(y, design.to_numpy(dtype=float), weights)
         found[name] = SimpleNamespace(
-            all_counts=counts[list(samples.index)], counts=own, samples=samples, design=design,
-            factors=factors, library=library, y=y, weights=weights, fit=fit,
-        )  # fmt: skip
+            all_counts=counts[list(samples.index)],
+            counts=own,
+            samples=samples,
+            design=design,
+            factors=factors,
+            library=library,
+            y=y,
+            weights=weights,
+            fit=fit,
+        )
     return found
 
 

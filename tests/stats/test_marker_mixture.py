@@ -136,9 +136,10 @@ def test_shares_of_states_in_doubt():
     sorted_cells = MarkerCells.of(cells.counts, cells.depth, cells.donor)
     model = replace(
         fit_present_states(sorted_cells, cells.marks),
-        present=np.array([True, False, False]), evidence=np.array([20.0, 1.5, -1.5]),
+        present=np.array([True, False, False]),
+        evidence=np.array([20.0, 1.5, -1.5]),
         share=np.tile([0.6, 0.0, 0.0, 0.4], (3, 1)),
-    )  # fmt: skip
+    )
     found = with_doubt(model)
     # As probable as not, and 1 / (1 + e³); half of these, beside one state and none.
     doubted = np.array([0.25, 0.5 / (1 + np.exp(3))])

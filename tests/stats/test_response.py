@@ -77,9 +77,11 @@ def test_robust_variances_equal_limma(monocytes, read):
     np.testing.assert_allclose(table["p_value"], golden["voom_robust.P.Value"], rtol=1e-5)
     fit = read("cd14_paired_fit.csv.gz")
     _, prior, df = squeeze_variances(
-        fit["trend_pc3.sigma"].to_numpy() ** 2, np.full(len(fit), 7.0),
-        covariate=golden["trend_pc3.AveExpr"].to_numpy(), robust=True,
-    )  # fmt: skip
+        fit["trend_pc3.sigma"].to_numpy() ** 2,
+        np.full(len(fit), 7.0),
+        covariate=golden["trend_pc3.AveExpr"].to_numpy(),
+        robust=True,
+    )
     np.testing.assert_allclose(df, fit["trend_pc3_robust.df.prior"], rtol=1e-6)
     np.testing.assert_allclose(prior, fit["trend_pc3_robust.s2.prior"], rtol=1e-6)
 

@@ -27,8 +27,11 @@ def _droplets(seed, *, ambient=0.05, depth=3000, n=300):
     return SimpleNamespace(
         in_a=counts[:, markers.genes_a].sum(axis=1).astype(float),
         in_b=counts[:, markers.genes_b].sum(axis=1).astype(float),
-        markers=markers, kind=np.repeat([0, 1, 2], [n, n, n // 5]), pure=pure, rng=rng,
-    )  # fmt: skip
+        markers=markers,
+        kind=np.repeat([0, 1, 2], [n, n, n // 5]),
+        pure=pure,
+        rng=rng,
+    )
 
 
 def _posterior(cells, **options):

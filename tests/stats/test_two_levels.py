@@ -246,9 +246,13 @@ def test_evidence_is_the_likelihood_averaged_over_shares():
     """Two batches of two cells: sums over a grid of shares, by hand."""
     nothing, batch = np.zeros(4), np.array([0, 0, 1, 1])
     data = ProgramCounts(
-        np.array([8.0, 20.0, 19.0, 22.0]), nothing + 20, nothing, np.zeros(4, int), batch,
+        np.array([8.0, 20.0, 19.0, 22.0]),
+        nothing + 20,
+        nothing,
+        np.zeros(4, int),
+        batch,
         nothing.astype(bool),
-    )  # fmt: skip
+    )
     fit = LevelFit(data, (1, 2), induced=False, rare=False)
     state = LevelState(np.ones(1), np.ones(2), np.full(2, 0.3), 0.5, np.full(1, 0.05))
     size = 1 / 0.05

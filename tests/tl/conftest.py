@@ -47,9 +47,15 @@ def stated(experiment):
 def clean():
     """Three lines without ambient RNA, doublets and most random effects: planted folds alone."""
     return _simulate(
-        tumors=THREE_LINES, n_cells_per_sample=150, ambient=0.0, doublets=0.0, selection=0.0,
-        donor_effect=0.0, sample_effect=0.05, lane_effect=0.0,
-    )  # fmt: skip
+        tumors=THREE_LINES,
+        n_cells_per_sample=150,
+        ambient=0.0,
+        doublets=0.0,
+        selection=0.0,
+        donor_effect=0.0,
+        sample_effect=0.05,
+        lane_effect=0.0,
+    )
 
 
 @pytest.fixture(scope="session")

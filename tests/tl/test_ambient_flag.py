@@ -76,9 +76,13 @@ def test_simulated_ambient_genes_are_caught(simulate):
 def responded(simulate, share, **options):
     """The response of two lines with ambient RNA, flagged, and what was planted."""
     adata = simulate(
-        tumors=["697", "GDM1", "JURKAT"], n_cells_per_sample=150, doublets=0.0, selection=0.0,
-        ambient=share, **options,
-    )  # fmt: skip
+        tumors=["697", "GDM1", "JURKAT"],
+        n_cells_per_sample=150,
+        doublets=0.0,
+        selection=0.0,
+        ambient=share,
+        **options,
+    )
     table = nk.tl.interaction_response(adata, "tumor")
     if share:
         nk.pp.ambient(adata)
@@ -202,10 +206,12 @@ def test_the_ambient_share_of_monocultures_is_measured(simulate):
     share = found.expected.sum(axis=1) / found.counts.sum(axis=1)
     tumor = adata.obs["compartment"] == "tumor"
     truth = (
-        adata.obs[tumor].assign(n=np.asarray(adata.layers["counts"].sum(axis=1)).ravel()[tumor])
+        adata.obs[tumor]
+        .assign(n=np.asarray(adata.layers["counts"].sum(axis=1)).ravel()[tumor])
         .assign(floating=lambda d: d["n"] * d["truth_ambient"])
-        .groupby("sample", observed=True)[["floating", "n"]].sum()
-    )  # fmt: skip
+        .groupby("sample", observed=True)[["floating", "n"]]
+        .sum()
+    )
     expected = (truth["floating"] / truth["n"])[samples.table["sample"]].to_numpy()
     np.testing.assert_allclose(share, expected, rtol=0.15)
 
@@ -217,8 +223,11 @@ def test_the_ambient_share_of_monocultures_is_measured(simulate):
 def nk_alone_elsewhere(simulate):
     """NK cells whose monocultures lie in clean lanes of their own, and the same with no soup."""
     options = {
-        "tumors": ["697", "K562"], "n_cells_per_sample": 150, "doublets": 0.0, "selection": 0.0,
-    }  # fmt: skip
+        "tumors": ["697", "K562"],
+        "n_cells_per_sample": 150,
+        "doublets": 0.0,
+        "selection": 0.0,
+    }
     clean, soup = (simulate(ambient=share, **options) for share in (0.0, 0.15))
     alone = (soup.obs["condition"] == "nk_mono").to_numpy()
     both = soup.copy()

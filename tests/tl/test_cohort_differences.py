@@ -91,8 +91,10 @@ def test_several_groupings_at_once():
     )
     made = tl.cohort_differences(scores, groups, reference={"subtype": "b"})
     assert set(zip(made["grouping"], made["contrast"], strict=True)) == {
-        ("TP53", "True vs False"), ("subtype", "a vs b"), ("subtype", "c vs b"),
-    }  # fmt: skip
+        ("TP53", "True vs False"),
+        ("subtype", "a vs b"),
+        ("subtype", "c vs b"),
+    }
     assert made.attrs["left_out"] == ["rare: True vs False (1 and 29 samples)"]
 
 
@@ -101,8 +103,10 @@ def test_pairs_are_scipys_and_unpaired_patients_are_left_out():
     lost = scores.index[2]  # relapse of P0
     made = tl.cohort_differences(scores.drop(lost), time, patient=patient)
     assert made["contrast"].unique().tolist() == [
-        "residual vs diagnosis", "relapse vs diagnosis", "relapse vs residual",
-    ]  # fmt: skip
+        "residual vs diagnosis",
+        "relapse vs diagnosis",
+        "relapse vs residual",
+    ]
     row = made[(made["contrast"] == "relapse vs diagnosis") & (made["feature"] == "f1")].iloc[0]
     wide = scores["f1"].to_numpy().reshape(10, 3)[1:]
     gap = wide[:, 2] - wide[:, 0]
@@ -131,9 +135,9 @@ def test_moderated_t_by_hand_without_pairs_and_with():
     scores, time, patient = _paired(8, 1)
     wide = scores["f0"].to_numpy().reshape(8, 3)
     two = time.isin(["diagnosis", "residual"])
-    made = tl.cohort_differences(
-        scores[two], time[two], patient=patient, test="moderated_t"
-    ).iloc[0]  # fmt: skip
+    made = tl.cohort_differences(scores[two], time[two], patient=patient, test="moderated_t").iloc[
+        0
+    ]
     peer = scipy_stats.ttest_rel(wide[:, 1], wide[:, 0])
     np.testing.assert_allclose(made["p_value"], peer.pvalue)
     np.testing.assert_allclose([made["ci_low"], made["ci_high"]], list(peer.confidence_interval()))

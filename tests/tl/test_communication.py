@@ -166,10 +166,11 @@ def test_liana_scores_are_means_of_both_sides(by_liana):
     counts = cells.layers["counts"].toarray()
     logged = np.log1p(1e4 * counts / counts.sum(axis=1, keepdims=True))
     mean = {
-        name: pd.Series(logged[(cells.obs["compartment"] == name).to_numpy()].mean(axis=0),
-                        index=few.var_names)
+        name: pd.Series(
+            logged[(cells.obs["compartment"] == name).to_numpy()].mean(axis=0), index=few.var_names
+        )
         for name in ("nk", "tumor")
-    }  # fmt: skip
+    }
     here = made[(made["sample"] == sample) & (made["nk_partners"] == "")]
     sides = np.column_stack(
         [mean["nk"][here["nk_gene"]].to_numpy(), mean["tumor"][here["tumor_gene"]].to_numpy()]

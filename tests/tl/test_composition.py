@@ -17,14 +17,19 @@ def wells(from_obs):
 
     def build(counts, states=("a", "b", "unassigned")):
         rows = [
-            (*well, state) for well, table in counts.items() for state, n in table.items()
+            (*well, state)
+            for well, table in counts.items()
+            for state, n in table.items()
             for _ in range(n)
-        ]  # fmt: skip
+        ]
         sample, tumor, donor, condition, state = map(list, zip(*rows, strict=True))
         return from_obs(
-            sample=sample, tumor=tumor, nk_donor=donor, condition=condition,
+            sample=sample,
+            tumor=tumor,
+            nk_donor=donor,
+            condition=condition,
             own=pd.Categorical(state, categories=list(states)),
-        )  # fmt: skip
+        )
 
     return build
 
@@ -218,15 +223,25 @@ def test_real_counts_equal_a_hand_written_regression(from_obs, shared):
     rows, groups = np.nonzero(counts)
     n = counts[rows, groups]
     adata = from_obs(
-        sample=np.repeat(sample[rows], n), kind=np.repeat(kind[rows], n),
+        sample=np.repeat(sample[rows], n),
+        kind=np.repeat(kind[rows], n),
         own=pd.Categorical(np.repeat(wide.columns.to_numpy(dtype=object)[groups], n)),
-    )  # fmt: skip
+    )
     adata.obs["everyone"] = "all"
     treated, control = sorted(set(kind))
-    table = nk.tl.state_shift(
-        adata, "own", treated=treated, control=control, by="everyone", replicate="sample",
-        condition="kind",
-    ).set_index("state").loc[list(wide.columns)]  # fmt: skip
+    table = (
+        nk.tl.state_shift(
+            adata,
+            "own",
+            treated=treated,
+            control=control,
+            by="everyone",
+            replicate="sample",
+            condition="kind",
+        )
+        .set_index("state")
+        .loc[list(wide.columns)]
+    )
     design = np.column_stack([np.ones(len(kind)), kind == treated]).astype(float)
     between = between_samples(counts, design)
     assert between > 0.1
@@ -257,9 +272,11 @@ def test_planted_fractions_are_estimated(stated):
     truth = stated.uns["truth"]["samples"].merge(
         stated.uns["nkscore"]["sample_sheet"][["sample", "tumor", "condition"]], on="sample"
     )
-    mean = truth[truth["condition"] == "coculture"].groupby("tumor")[
-        [f"nk_{state}" for state in STATES]
-    ].mean()  # fmt: skip
+    mean = (
+        truth[truth["condition"] == "coculture"]
+        .groupby("tumor")[[f"nk_{state}" for state in STATES]]
+        .mean()
+    )
     planted = [mean.loc[t, f"nk_{s}"] for t, s in zip(table["tumor"], table["state"], strict=True)]
     assert np.corrcoef(planted, table["fraction_treated"])[0, 1] > 0.9
 
@@ -303,9 +320,11 @@ def test_null_p_values_are_not_too_small(wells):
     assert np.mean(np.array(least_q) < 0.05) < 0.12
     found = [
         nk.tl.state_shift(wells(random_experiment(rng, shift=1.5), states="abcd"), "own")
-        .query("state == 'c'")["q_value"].lt(0.05).mean()
+        .query("state == 'c'")["q_value"]
+        .lt(0.05)
+        .mean()
         for _ in range(10)
-    ]  # fmt: skip
+    ]
     assert np.mean(found) > 0.7
 
 
@@ -324,14 +343,34 @@ def test_null_of_the_whole_chain(simulate):
 
 def test_columns(stated):
     assert list(nk.tl.state_shift(stated).columns) == [
-        "tumor", "state", "treated", "fraction_treated", "fraction_control", "log_odds_ratio", "se",
-        "ci_low", "ci_high", "t", "p_value", "q_value", "n_samples_treated", "n_samples_control",
+        "tumor",
+        "state",
+        "treated",
+        "fraction_treated",
+        "fraction_control",
+        "log_odds_ratio",
+        "se",
+        "ci_low",
+        "ci_high",
+        "t",
+        "p_value",
+        "q_value",
+        "n_samples_treated",
+        "n_samples_control",
         "df_residual",
-    ]  # fmt: skip
+    ]
     assert list(nk.tl.state_fractions(stated).columns) == [
-        "sample", "tumor", "lineage", "nk_donor", "condition", "time_h", "state", "n_cells",
-        "n_total", "fraction",
-    ]  # fmt: skip
+        "sample",
+        "tumor",
+        "lineage",
+        "nk_donor",
+        "condition",
+        "time_h",
+        "state",
+        "n_cells",
+        "n_total",
+        "fraction",
+    ]
 
 
 def test_order_of_cells_does_not_matter(stated):
@@ -357,11 +396,18 @@ def test_empty_arm(wells):
 def long_table(counts):
     return pd.DataFrame(
         [
-            {"sample": w[0], "tumor": w[1], "nk_donor": w[2], "condition": w[3], "state": s,
-             "n_cells": n}
-            for w, states in counts.items() for s, n in states.items()
+            {
+                "sample": w[0],
+                "tumor": w[1],
+                "nk_donor": w[2],
+                "condition": w[3],
+                "state": s,
+                "n_cells": n,
+            }
+            for w, states in counts.items()
+            for s, n in states.items()
         ]
-    )  # fmt: skip
+    )
 
 
 def test_a_table_of_counts_equals_its_cells(wells):
@@ -427,7 +473,7 @@ def test_real_table_equals_a_hand_written_test(shared):
         (lambda t: t[t["state"] == "a"], DesignError, "at least two"),
         (lambda t: t[t["sample"].isin(["None_d1", "A_d1"])], DesignError, "Add replicates"),
     ],
-)  # fmt: skip
+)
 def test_tables_that_cannot_be_tested(change, error, words):
     table = long_table(random_experiment(np.random.default_rng(6)))
     with pytest.raises(error, match=words):
@@ -441,9 +487,16 @@ def test_time_course():
         for hours, share in ((0, 0.1), (6, 0.2), (24, 0.6)):
             k = rng.binomial(300, share)
             rows += [
-                {"sample": f"{donor}_{hours}", "tumor": "K562", "nk_donor": donor, "time_h": hours,
-                 "state": s, "n_cells": n} for s, n in (("on", k), ("off", 300 - k))
-            ]  # fmt: skip
+                {
+                    "sample": f"{donor}_{hours}",
+                    "tumor": "K562",
+                    "nk_donor": donor,
+                    "time_h": hours,
+                    "state": s,
+                    "n_cells": n,
+                }
+                for s, n in (("on", k), ("off", 300 - k))
+            ]
     table = nk.tl.state_shift(
         pd.DataFrame(rows), condition="time_h", treated=[6, 24], control=0
     ).set_index(["treated", "state"])

@@ -173,14 +173,21 @@ def test_modules_are_named_by_their_sets():
 def test_published_lines(shared):
     folder = shared / "data/dufva2023_target_de"
     tables = [
-        pd.read_csv(folder / f"{line}_expandedNK_vs_untreated.tsv.gz", sep="\t",
-                    dtype={"cell_line": str})
+        pd.read_csv(
+            folder / f"{line}_expandedNK_vs_untreated.tsv.gz", sep="\t", dtype={"cell_line": str}
+        )
         for line in ("697", "RCHACV")
-    ]  # fmt: skip
+    ]
     core = nk.tl.core_response(pd.concat(tables), method="counting", min_up=2)
     assert set(core.loc[core["core"], "gene"]) == {
-        "HLA-A", "HLA-B", "HLA-C", "B2M", "PSMB9", "GNLY", "CCL5"
-    }  # fmt: skip
+        "HLA-A",
+        "HLA-B",
+        "HLA-C",
+        "B2M",
+        "PSMB9",
+        "GNLY",
+        "CCL5",
+    }
 
 
 # ---- tables and options that cannot be right
@@ -227,9 +234,14 @@ def test_infinite_fold_changes_count_as_not_tested(planted):
 
 def test_lineages_of_which_no_gene_has_two_lines():
     table = pd.DataFrame(
-        {"tumor": list("abc"), "lineage": list("xxy"), "gene": ["G1", "G2", "G1"],
-         "log2_fc": [1.0, 2.0, 3.0], "se": 1.0}
-    )  # fmt: skip
+        {
+            "tumor": list("abc"),
+            "lineage": list("xxy"),
+            "gene": ["G1", "G2", "G1"],
+            "log2_fc": [1.0, 2.0, 3.0],
+            "se": 1.0,
+        }
+    )
     with pytest.raises(DesignError, match=r"No gene was tested.*by='tumor'"):
         nk.tl.specific_response(table, by="lineage")
 

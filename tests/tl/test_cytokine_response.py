@@ -140,11 +140,15 @@ def test_errors():
     with pytest.raises(DesignError, match=r"697 has one well of 'coculture' \(1 of 2 lines"):
         tl.cytokine_response(once)
     with pytest.raises(DesignError, match="No level of 'tumor' has wells of both"):
-        tl.cytokine_response(panel[keep & (panel["tumor"] != "K562") | (~keep)].assign(
-            tumor=lambda t: t["tumor"].where(t["condition"] == "coculture", "other")))  # fmt: skip
+        tl.cytokine_response(
+            panel[keep & (panel["tumor"] != "K562") | (~keep)].assign(
+                tumor=lambda t: t["tumor"].where(t["condition"] == "coculture", "other")
+            )
+        )
     with pytest.raises(WrongScaleError, match=r"Row 3 \(a0\) has the concentration 0"):
-        tl.cytokine_response(panel.assign(
-            concentration=panel["concentration"].where(panel.index != 3, 0.0)))  # fmt: skip
+        tl.cytokine_response(
+            panel.assign(concentration=panel["concentration"].where(panel.index != 3, 0.0))
+        )
     with pytest.raises(DesignError, match="Well 'A1' holds a0 more than once"):
         tl.cytokine_response(panel.assign(well="A1"))
     with pytest.raises(DesignError, match="a0 was not read in any well of 'nk_mono'"):

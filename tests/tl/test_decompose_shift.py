@@ -24,9 +24,14 @@ def wells(from_obs):
         ]
         sample, donor, condition, state, value = map(list, zip(*rows, strict=True))
         return from_obs(
-            sample=sample, nk_donor=donor, condition=condition, state=state, value=value,
-            tumor="K562", compartment="tumor",
-        )  # fmt: skip
+            sample=sample,
+            nk_donor=donor,
+            condition=condition,
+            state=state,
+            value=value,
+            tumor="K562",
+            compartment="tumor",
+        )
 
     return build
 
@@ -47,8 +52,10 @@ def test_by_hand(wells):
     table = nk.tl.decompose_shift(wells(TWO), "value", "state")
     sums = _sums(table)
     assert sums["change"].round(12).to_dict() == {
-        "total": 1.0, "within_state": 0.4, "composition": 0.6
-    }  # fmt: skip
+        "total": 1.0,
+        "within_state": 0.4,
+        "composition": 0.6,
+    }
     assert sums["share_of_total"].tolist() == pytest.approx([1, 0.4, 0.6])
     parts = table[table["stratum"] != "all"].groupby("component")["change"].sum()
     assert parts["composition"] == pytest.approx(0.6)
@@ -180,10 +187,16 @@ def test_real_interferon_is_induced_within_types(kang):
     nk.tl.score(adata, "HALLMARK_INTERFERON_ALPHA_RESPONSE")
     sums = _sums(
         nk.tl.decompose_shift(
-            adata, "HALLMARK_INTERFERON_ALPHA_RESPONSE", "cell_type", compartment=None,
-            treated="stim", control="ctrl", by=None, replicate="donor",
+            adata,
+            "HALLMARK_INTERFERON_ALPHA_RESPONSE",
+            "cell_type",
+            compartment=None,
+            treated="stim",
+            control="ctrl",
+            by=None,
+            replicate="donor",
         )
-    )  # fmt: skip
+    )
     assert sums.loc["within_state", "share_of_total"] > 0.9
     assert sums.loc["within_state", "p_value"] < 1e-6
     assert sums.loc["total", "n_samples_treated"] == 8

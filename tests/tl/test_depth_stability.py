@@ -139,8 +139,10 @@ def test_states_of_nk_cells_and_the_figure():
     plt.close(ax.figure)
 
 
-@pytest.mark.parametrize("options", [{"shares": [0.0]}, {"shares": [1.0]}, {"shares": [1.5]},
-                                     {"shares": []}, {"repeats": 0}])  # fmt: skip
+@pytest.mark.parametrize(
+    "options",
+    [{"shares": [0.0]}, {"shares": [1.0]}, {"shares": [1.5]}, {"shares": []}, {"repeats": 0}],
+)
 def test_impossible_plans(options):
     with pytest.raises(ValueError, match="above 0 and below 1"):
         nk.tl.depth_stability(_cells([[1, 2]]), _by_gene, column="call", **options)

@@ -123,8 +123,9 @@ def test_interferon_beta_in_monocytes(kang):
     table = nk.tl.interaction_response(cells, None, treated="stim", control="ctrl")
     made = nk.tl.enrichment(table)
     assert set(made["set"].head(2)) == {
-        "HALLMARK_INTERFERON_ALPHA_RESPONSE", "HALLMARK_INTERFERON_GAMMA_RESPONSE",
-    }  # fmt: skip
+        "HALLMARK_INTERFERON_ALPHA_RESPONSE",
+        "HALLMARK_INTERFERON_GAMMA_RESPONSE",
+    }
     assert (made["q_value"].head(2) < 1e-7).all()
     assert (nk.tl.enrichment(table, gene_correlation=0.01)["t"].head(2) > 8).all()
 

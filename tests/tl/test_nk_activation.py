@@ -16,10 +16,16 @@ def table():
             jitter = {"d1": 0, "d2": 4, "d3": -4}[donor]
             counts = {"activated": active + jitter, "cytokine": 5, "resting": 200, "adaptive": 80}
             rows += [
-                {"sample": f"{line}_{donor}", "tumor": line, "nk_donor": donor, "state": state,
-                 "condition": "coculture" if line else "nk_mono", "n_cells": n}
+                {
+                    "sample": f"{line}_{donor}",
+                    "tumor": line,
+                    "nk_donor": donor,
+                    "state": state,
+                    "condition": "coculture" if line else "nk_mono",
+                    "n_cells": n,
+                }
                 for state, n in counts.items()
-            ]  # fmt: skip
+            ]
     return pd.DataFrame(rows)
 
 

@@ -148,9 +148,12 @@ def test_own_vocabulary(stated):
     adata = stated.copy()
     with pytest.warns(NkscoreWarning, match="incomplete"):
         nk.tl.nk_states(
-            adata, vocabulary={"interferon": ["ISG15", "MX1", "OAS1", "IRF7", "NOTAGENE"],
-                               "fresh": ["GZMK", "KLRC1", "KLRB1", "NCAM1"]}
-        )  # fmt: skip
+            adata,
+            vocabulary={
+                "interferon": ["ISG15", "MX1", "OAS1", "IRF7", "NOTAGENE"],
+                "fresh": ["GZMK", "KLRC1", "KLRB1", "NCAM1"],
+            },
+        )
     assert list(adata.obs["nk_state"].cat.categories) == ["interferon", "fresh", "unassigned"]
     truth = adata.obs["truth_nk_state"].astype(str)
     interferon = truth[(adata.obs["nk_state"] == "interferon").to_numpy()]
@@ -280,8 +283,10 @@ def test_order_of_cells_and_genes_does_not_matter(stated, experiment):
     nk.tl.nk_states(other)
     pd.testing.assert_frame_equal(
         other.obsm["nk_state_posterior"].loc[stated.obs_names],
-        stated.obsm["nk_state_posterior"], rtol=1e-6, atol=1e-8,
-    )  # fmt: skip
+        stated.obsm["nk_state_posterior"],
+        rtol=1e-6,
+        atol=1e-8,
+    )
 
 
 def test_other_compartments_do_not_matter(stated, experiment):

@@ -22,9 +22,17 @@ CHANGED = slice(0, 10)
 
 
 def _screen(
-    *, n_cells=3000, n_genes=120, n_guides=3, n_controls=6, guide_sd=0.0, effect=1.0, seed=0,
-    responding=1.0, batch_sd=0.3,
-):  # fmt: skip
+    *,
+    n_cells=3000,
+    n_genes=120,
+    n_guides=3,
+    n_controls=6,
+    guide_sd=0.0,
+    effect=1.0,
+    seed=0,
+    responding=1.0,
+    batch_sd=0.3,
+):
     rng = np.random.default_rng(seed)
     targets = ["T0", "T1", "T2", "non-targeting"]
     guides = [f"{t}g{k}" for t in targets[:3] for k in range(n_guides)]
@@ -177,10 +185,16 @@ def test_planted_effects_and_their_interaction(screen):
     table = tl.perturbation_response(screen, **OPTIONS)
     size = 1 / np.log(2)
     planted = {
-        ("T0", "tumor_mono"): -size, ("T0", "coculture"): -size, ("T0", "interaction"): 0.0,
-        ("T1", "tumor_mono"): 0.0, ("T1", "coculture"): size, ("T1", "interaction"): size,
-        ("T2", "tumor_mono"): 0.0, ("T2", "coculture"): 0.0, ("T2", "interaction"): 0.0,
-    }  # fmt: skip
+        ("T0", "tumor_mono"): -size,
+        ("T0", "coculture"): -size,
+        ("T0", "interaction"): 0.0,
+        ("T1", "tumor_mono"): 0.0,
+        ("T1", "coculture"): size,
+        ("T1", "interaction"): size,
+        ("T2", "tumor_mono"): 0.0,
+        ("T2", "coculture"): 0.0,
+        ("T2", "interaction"): 0.0,
+    }
     genes = [f"gene{i}" for i in range(10)]
     for (target, contrast), truth in planted.items():
         part = _part(table, target, contrast).loc[genes]
@@ -259,9 +273,10 @@ def test_order_of_cells_and_genes_does_not_matter(screen):
     second = tl.perturbation_response(mixed, **OPTIONS)
     keys = ["contrast", "target", "gene"]
     pd.testing.assert_frame_equal(
-        first.sort_values(keys, ignore_index=True), second.sort_values(keys, ignore_index=True),
+        first.sort_values(keys, ignore_index=True),
+        second.sort_values(keys, ignore_index=True),
         rtol=1e-5,
-    )  # fmt: skip
+    )
 
 
 def test_cells_without_guide_or_quality_take_no_part(screen):
@@ -450,13 +465,17 @@ def test_similarity_is_that_of_the_true_effects():
     parts = [
         pd.DataFrame(
             {
-                "target": name, "gene": [f"g{i}" for i in range(2000)], "contrast": "knockout",
-                "log2_fc": value + shared + rng.normal(size=2000) * 0.5 / np.sqrt(2), "se": 0.5,
-                "n_units": 4, "n_units_control": 4,
+                "target": name,
+                "gene": [f"g{i}" for i in range(2000)],
+                "contrast": "knockout",
+                "log2_fc": value + shared + rng.normal(size=2000) * 0.5 / np.sqrt(2),
+                "se": 0.5,
+                "n_units": 4,
+                "n_units_control": 4,
             }
         )
         for name, value in truth.items()
-    ]  # fmt: skip
+    ]
     table = tl.perturbation_similarity(pd.concat(parts, ignore_index=True))
     pair = table.set_index(["target", "other"])
     assert abs(pair.loc[("A", "B"), "correlation"] - 0.6) < 0.1

@@ -72,8 +72,12 @@ def test_equals_tl_score_where_both_apply(bulk):
 @pytest.mark.parametrize("scale", ["counts", "linear", "log", "negative"])
 def test_scale_is_found_out_and_does_not_matter(bulk, scale):
     counts = (1000 * bulk).round(0)
-    table = {"counts": counts, "linear": counts / 7, "log": np.log2(1 + counts),
-             "negative": np.log2(counts + 0.01) - 9}[scale]  # fmt: skip
+    table = {
+        "counts": counts,
+        "linear": counts / 7,
+        "log": np.log2(1 + counts),
+        "negative": np.log2(counts + 0.01) - 9,
+    }[scale]
     made = tl.project_cohort(table, gene_signatures=SETS)
     assert made.attrs["scale"] == {"negative": "log"}.get(scale, scale)
     pd.testing.assert_frame_equal(made, tl.project_cohort(counts, gene_signatures=SETS))
@@ -146,9 +150,10 @@ def test_single_cells_are_summed_by_patient(patients):
     for name in ("P0", "P1", "P3"):
         np.testing.assert_allclose(made.loc[f"{name} | relapse"], expected.loc[name])
     assert before.obs.equals(adata.obs)
-    assert len(tl.project_cohort(
-        adata, by=["patient", "time"], min_cells=2, gene_signatures=FOUND
-    )) == 11  # fmt: skip
+    assert (
+        len(tl.project_cohort(adata, by=["patient", "time"], min_cells=2, gene_signatures=FOUND))
+        == 11
+    )
     rows = tl.project_cohort(adata, by=None, gene_signatures=FOUND)
     assert len(rows) == 36
     with pytest.raises(DesignError, match=r"None of 12 patients.*has 9 cells"):

@@ -12,10 +12,27 @@ import nkscore as nk
 from nkscore.errors import DesignError, MissingKeyError, NkscoreWarning, WrongScaleError
 
 COLUMNS = [
-    "tumor", "gene", "log2_fc", "se", "ci_low", "ci_high", "t", "p_value", "q_value",
-    "q_value_line", "mean_log2_cpm", "n_samples_treated", "n_samples_control", "df_residual",
-    "pct_treated", "n_cells_treated", "pct_control", "n_cells_control", "donor_aware", "lineage",
-]  # fmt: skip
+    "tumor",
+    "gene",
+    "log2_fc",
+    "se",
+    "ci_low",
+    "ci_high",
+    "t",
+    "p_value",
+    "q_value",
+    "q_value_line",
+    "mean_log2_cpm",
+    "n_samples_treated",
+    "n_samples_control",
+    "df_residual",
+    "pct_treated",
+    "n_cells_treated",
+    "pct_control",
+    "n_cells_control",
+    "donor_aware",
+    "lineage",
+]
 
 
 @pytest.fixture(scope="module")
@@ -145,9 +162,11 @@ def test_shared_control_of_nk_cells(experiment):
 
 def test_gene_that_is_zero_in_a_line_is_not_tested_there(clean, response):
     tested = response.groupby("gene")["tumor"].nunique()
-    gene = response.loc[
-        response["gene"].isin(tested.index[tested == 3]), ["gene", "mean_log2_cpm"]
-    ].sort_values("mean_log2_cpm")["gene"].iloc[-1]  # fmt: skip
+    gene = (
+        response.loc[response["gene"].isin(tested.index[tested == 3]), ["gene", "mean_log2_cpm"]]
+        .sort_values("mean_log2_cpm")["gene"]
+        .iloc[-1]
+    )
     adata = clean.copy()
     in_line = (adata.obs["tumor"] == "697").to_numpy()
     column = adata.var_names.get_loc(gene)
@@ -429,9 +448,12 @@ def test_real_interferon_response(kang):
     adata = kang[(kang.obs["donor"].notna() & kang.obs["cell_type"].isin(types)).to_numpy()].copy()
     obs = adata.obs
     obs["sample"] = (
-        obs["cell_type"].astype(str) + "_" + obs["donor"].astype(str) + "_"
+        obs["cell_type"].astype(str)
+        + "_"
+        + obs["donor"].astype(str)
+        + "_"
         + obs["condition"].astype(str)
-    )  # fmt: skip
+    )
     table = nk.tl.interaction_response(
         adata, None, treated="stim", control="ctrl", by="cell_type", replicate="donor", min_cells=5
     )
@@ -458,9 +480,16 @@ def test_equals_find_markers_of_seurat(shared):
     adata.obs = obs.assign(sample=obs["condition"] + obs["donor"].astype(str))
     with pytest.warns(NkscoreWarning, match="takes cells for replicates"):
         table = nk.tl.interaction_response(
-            adata, None, treated="stim", control="ctrl", by="cell_type", replicate="donor",
-            method="welch_t", min_cells=1, min_count=0,
-        ).set_index("gene")  # fmt: skip
+            adata,
+            None,
+            treated="stim",
+            control="ctrl",
+            by="cell_type",
+            replicate="donor",
+            method="welch_t",
+            min_cells=1,
+            min_count=0,
+        ).set_index("gene")
     golden = pd.read_csv(
         folder / "t_all_normcommand.csv.gz", index_col=0, float_precision="round_trip"
     )
@@ -559,11 +588,14 @@ def test_sixty_lines(clean):
     adata.layers["counts"] = adata.X.copy()
     adata.obs = pd.DataFrame(
         {
-            "sample": np.char.add("s", sample.astype(str)), "tumor": line[sample],
-            "condition": arm[sample], "nk_donor": np.tile(["a", "b", "c", "none"], 60)[sample],
+            "sample": np.char.add("s", sample.astype(str)),
+            "tumor": line[sample],
+            "condition": arm[sample],
+            "nk_donor": np.tile(["a", "b", "c", "none"], 60)[sample],
             "compartment": "tumor",
-        }, index=adata.obs_names,
-    )  # fmt: skip
+        },
+        index=adata.obs_names,
+    )
     table = nk.tl.interaction_response(adata)
     assert table["tumor"].nunique() == 60
     assert len(table) == 60 * 40

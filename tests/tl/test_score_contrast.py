@@ -81,8 +81,9 @@ def test_abundant_genes_are_compared_with_abundant_ones():
 def test_contrasts_are_kept_apart():
     one = contrast(np.arange(-5.0, 5))
     table = pd.concat([one.assign(line="b"), one.assign(line="a", log2_fc=-one["log2_fc"])])
-    found = nk.tl.score_contrast(table, {"x": ["g7", "g8", "g9"], "few": ["g1"]}, by="line",
-                                 min_genes=3)  # fmt: skip
+    found = nk.tl.score_contrast(
+        table, {"x": ["g7", "g8", "g9"], "few": ["g1"]}, by="line", min_genes=3
+    )
     assert list(found["line"]) == ["b", "b", "a", "a"]
     assert found["score"][0] == pytest.approx(-found["score"][2])
     # Too few genes give no number rather than a bad one.
@@ -125,9 +126,13 @@ def test_published_persisters(shared):
     path = shared / "data/dhimolea2021_persister_de/dhimolea2021_deseq_11contrasts.csv.gz"
     parts = nk.signatures.dormancy_components()
     found = nk.tl.score_contrast(
-        pd.read_csv(path), {name: parts[name] for name in ("dormant_like", "myc")},
-        gene="Symbol", value="log2FoldChange", by="contrast", n_permutations=199,
-    ).set_index("signature")  # fmt: skip
+        pd.read_csv(path),
+        {name: parts[name] for name in ("dormant_like", "myc")},
+        gene="Symbol",
+        value="log2FoldChange",
+        by="contrast",
+        n_permutations=199,
+    ).set_index("signature")
     dormant, myc = found.loc["dormant_like"], found.loc["myc"].dropna(subset=["score"])
     assert len(dormant) == 11
     # All but cells sampled after wash-out of the drug (HCI0011).

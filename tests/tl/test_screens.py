@@ -45,8 +45,11 @@ def test_signs_of_loss_and_gain():
 def test_hits_categories_and_controls():
     hits = tl.screen_hits(_table()).set_index("gene")
     assert hits["hit"].to_dict() == {
-        "NCR3LG1": True, "HLA-E": True, "ACTB": False, "NonTargeting_1": False,
-    }  # fmt: skip
+        "NCR3LG1": True,
+        "HLA-E": True,
+        "ACTB": False,
+        "NonTargeting_1": False,
+    }
     assert hits["is_control"].sum() == 1
     assert hits.loc["HLA-E", "category"] == "antigen presentation"
     assert tl.screen_hits(_table(), min_log2_fc=1.8)["hit"].sum() == 1
@@ -57,9 +60,11 @@ def test_hits_categories_and_controls():
 
 def test_one_sided_p_values_are_those_of_the_side():
     sides = {
-        "p_depleted": [0.9, 0.01, 0.5, 1], "q_depleted": [1.0, 0.02, 1, 1],
-        "p_enriched": [0.001, 0.99, 0.4, 0], "q_enriched": [0.004, 1, 1, 0],
-    }  # fmt: skip
+        "p_depleted": [0.9, 0.01, 0.5, 1],
+        "q_depleted": [1.0, 0.02, 1, 1],
+        "p_enriched": [0.001, 0.99, 0.4, 0],
+        "q_enriched": [0.004, 1, 1, 0],
+    }
     hits = tl.screen_hits(_table(**sides), sided="one").set_index("gene")
     assert hits.loc[["NCR3LG1", "HLA-E"], "p_value"].tolist() == [0.001, 0.01]
     with pytest.raises(MissingKeyError, match="as MAGeCK RRA writes them"):
@@ -99,8 +104,10 @@ def test_stouffer_by_hand():
     np.testing.assert_allclose(joined.loc["HLA-E", "combined"], -z)
     np.testing.assert_allclose(joined.loc["HLA-E", "p_value"], 2 * scipy_stats.norm.sf(z))
     assert joined.loc["HLA-E", ["role", "n_inhibitory", "n_screens"]].tolist() == [
-        "inhibitory", 2, 2,
-    ]  # fmt: skip
+        "inhibitory",
+        2,
+        2,
+    ]
     assert "NonTargeting_1" not in joined.index
     assert "NCR3" in joined.loc["NCR3LG1", "nk_receptors"]
     assert joined.loc["NCR3LG1", "published_effect"] == "protects"
@@ -128,10 +135,12 @@ def test_random_effects_need_errors_and_use_them():
 def test_response_beside_the_screens():
     response = pd.DataFrame(
         {
-            "gene": ["HLA-E", "HLA-E", "NCR3LG1"], "tumor": ["a", "b", "a"],
-            "log2_fc": [1.0, 3.0, -0.2], "q_value": [0.01, 0.2, 0.9],
+            "gene": ["HLA-E", "HLA-E", "NCR3LG1"],
+            "tumor": ["a", "b", "a"],
+            "log2_fc": [1.0, 3.0, -0.2],
+            "q_value": [0.01, 0.2, 0.9],
         }
-    )  # fmt: skip
+    )
     hits = tl.screen_hits({"a": _table(), "b": _table()})
     joined = tl.join_screens(hits, response=response).set_index("gene")
     columns = ["response_log2_fc", "n_lines_tested", "n_lines_up", "n_lines_down"]
@@ -141,13 +150,15 @@ def test_response_beside_the_screens():
 
 def _axes(**columns):
     base = {
-        "tumor": ["a", "a", "b", "b", "a"], "nk_state": "all",
+        "tumor": ["a", "a", "b", "b", "a"],
+        "nk_state": "all",
         "nk_gene": ["KLRC1", "KLRC2", "KLRC1", "KLRC2", "CD226"],
         "tumor_gene": ["HLA-E", "HLA-E", "HLA-E", "HLA-E", "ACTB"],
-        "score": [10.0, 8.0, 14.0, 9.0, 5.0], "log2_fc": [2.0, 0.1, 1.0, -1.0, 3.0],
+        "score": [10.0, 8.0, 14.0, 9.0, 5.0],
+        "log2_fc": [2.0, 0.1, 1.0, -1.0, 3.0],
         "q_value": [0.01, 0.5, 0.2, 0.01, 0.001],
         "ambient_suspect": [False, False, False, False, True],
-    }  # fmt: skip
+    }
     return pd.DataFrame(base | columns)
 
 

@@ -129,8 +129,9 @@ def test_what_must_not_matter_at_all(usual, call, tool):
     adata = alone[:, np.random.default_rng(0).permutation(called.n_vars)].copy()
     adata.raw = ad.AnnData(
         sparse.csr_matrix(np.full((adata.n_obs, 2), -7.5)),
-        obs=adata.obs[[]], var=pd.DataFrame(index=["GNLY", "MYC"]),
-    )  # fmt: skip
+        obs=adata.obs[[]],
+        var=pd.DataFrame(index=["GNLY", "MYC"]),
+    )
     state = np.random.get_state()  # noqa: NPY002
     try:
         np.random.seed(123)  # noqa: NPY002

@@ -141,8 +141,14 @@ def test_written_slots(stated):
     )
     assert list(stated.obsm["tumor_program_scores"].columns) == programs
     assert list(stated.obsm["dormancy"].columns) == [
-        "myc", "biosynthesis", "diapause", "g0", "senescence", "apoptosis", "index",
-    ]  # fmt: skip
+        "myc",
+        "biosynthesis",
+        "diapause",
+        "g0",
+        "senescence",
+        "apoptosis",
+        "index",
+    ]
     assert stated.obsm["tumor_programs"][~cells].isna().all(axis=None)
     values = stated.obsm["tumor_programs"][cells].to_numpy()
     assert values.min() >= 0
@@ -202,9 +208,11 @@ def test_order_of_cells_and_genes_does_not_matter(stated, experiment):
     other = experiment[rng.permutation(experiment.n_obs), rng.permutation(experiment.n_vars)].copy()
     nk.tl.tumor_states(other)
     pd.testing.assert_frame_equal(
-        other.obsm["tumor_programs"].loc[stated.obs_names], stated.obsm["tumor_programs"],
-        rtol=1e-6, atol=1e-8,
-    )  # fmt: skip
+        other.obsm["tumor_programs"].loc[stated.obs_names],
+        stated.obsm["tumor_programs"],
+        rtol=1e-6,
+        atol=1e-8,
+    )
 
 
 def low_myc(adata):
@@ -328,9 +336,11 @@ def test_groups_and_names_of_programs(stated):
     assert {"ligands_nkg2d_high", "ligands_nkg2d_low", "ligands_death_receptor_high"} < set(names)
     assert "dormancy" in adata.obsm  # of the run before
     np.testing.assert_allclose(
-        adata.obsm["tumor_programs"]["cycling"], stated.obsm["tumor_programs"]["cycling"],
-        rtol=0, atol=0.02,  # genes of the ligands no longer measure depth
-    )  # fmt: skip
+        adata.obsm["tumor_programs"]["cycling"],
+        stated.obsm["tumor_programs"]["cycling"],
+        rtol=0,
+        atol=0.02,  # genes of the ligands no longer measure depth
+    )
 
 
 def test_errors_of_programs(experiment):

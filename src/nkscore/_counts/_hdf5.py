@@ -112,9 +112,13 @@ def _past_lock(dataset: Any) -> Any:
     # A descriptor of our own stays valid if the file is closed meanwhile.
     descriptor = os.dup(file.id.get_vfd_handle())
     chunks = Chunks(
-        f"{file.filename}, {dataset.name},", descriptor, dataset.shape, dataset.dtype, *placed,
+        f"{file.filename}, {dataset.name},",
+        descriptor,
+        dataset.shape,
+        dataset.dtype,
+        *placed,
         shuffled=_SHUFFLE in filters,
-    )  # fmt: skip
+    )
     weakref.finalize(chunks, os.close, descriptor)
     if not filters:
         return chunks

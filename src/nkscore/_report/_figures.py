@@ -54,41 +54,90 @@ class FromTable:
 
 #: One line per figure that draws one table: add yours here.
 FROM_TABLES: tuple[FromTable, ...] = (
-    FromTable("nk_state_fractions", "nk_states", STATES, "States of NK cells",
-              "Share of each state per line and donor.",
-              pl.state_fractions),
-    FromTable("nk_state_shift", "nk_state_shift", STATES, "Shift of NK states in co-culture",
-              "Logarithm of the odds ratio against NK cells alone; rings mark q < 0.05.",
-              pl.state_shift),
-    FromTable("tumor_state_shift", "tumor_state_shift", STATES,
-              "Shift of tumor states in co-culture",
-              "Logarithm of the odds ratio against the same line alone; rings mark q < 0.05.",
-              pl.state_shift),
-    FromTable("tumor_response", "response_dots", RESPONSE, "Genes that respond in tumor cells",
-              "Color: log2 fold change; size: certainty; rings mark q < 0.05.",
-              pl.response_dots),
-    FromTable("nk_activation", "nk_activation", STATES, "Lines by NK activation",
-              "Logarithm of the odds ratio of activated states against NK cells alone, with its "
-              "interval.",
-              partial(pl.effects, label="tumor", effect="log_odds_ratio")),
-    FromTable("ambient", "ambient", QUALITY, "Ambient RNA of tumor cells",
-              "Share of the counts that floated in, with its interval, and the part from NK cells.",
-              pl.ambient),
-    FromTable("core_response", "core_response", RESPONSE, "Core response of tumor cells",
-              "Mean log2 fold change over lines, its interval and where a further line may lie: "
-              "the 25 first genes.",
-              pl.core_response),
-    FromTable("decompose_shift", "decomposition", RESPONSE, "Within states, or by their shares",
-              "The two parts of the change of the mean score, and their sum.",
-              pl.decomposition),
-    FromTable("tumor_enrichment", "enrichment_dots", RESPONSE, "Gene sets in the tumor response",
-              "Color: t of the set; size: certainty; rings mark q < 0.05.",
-              pl.enrichment_dots),
-    FromTable("communication", "communication_dots", RESPONSE, "Receptors and ligands",
-              "Color: log2 fold change of the product of both genes; rings mark q < 0.05; a star: "
-              "ambient RNA may explain the tumor gene.",
-              pl.communication_dots),
-)  # fmt: skip
+    FromTable(
+        "nk_state_fractions",
+        "nk_states",
+        STATES,
+        "States of NK cells",
+        "Share of each state per line and donor.",
+        pl.state_fractions,
+    ),
+    FromTable(
+        "nk_state_shift",
+        "nk_state_shift",
+        STATES,
+        "Shift of NK states in co-culture",
+        "Logarithm of the odds ratio against NK cells alone; rings mark q < 0.05.",
+        pl.state_shift,
+    ),
+    FromTable(
+        "tumor_state_shift",
+        "tumor_state_shift",
+        STATES,
+        "Shift of tumor states in co-culture",
+        "Logarithm of the odds ratio against the same line alone; rings mark q < 0.05.",
+        pl.state_shift,
+    ),
+    FromTable(
+        "tumor_response",
+        "response_dots",
+        RESPONSE,
+        "Genes that respond in tumor cells",
+        "Color: log2 fold change; size: certainty; rings mark q < 0.05.",
+        pl.response_dots,
+    ),
+    FromTable(
+        "nk_activation",
+        "nk_activation",
+        STATES,
+        "Lines by NK activation",
+        "Logarithm of the odds ratio of activated states against NK cells alone, with its "
+        "interval.",
+        partial(pl.effects, label="tumor", effect="log_odds_ratio"),
+    ),
+    FromTable(
+        "ambient",
+        "ambient",
+        QUALITY,
+        "Ambient RNA of tumor cells",
+        "Share of the counts that floated in, with its interval, and the part from NK cells.",
+        pl.ambient,
+    ),
+    FromTable(
+        "core_response",
+        "core_response",
+        RESPONSE,
+        "Core response of tumor cells",
+        "Mean log2 fold change over lines, its interval and where a further line may lie: "
+        "the 25 first genes.",
+        pl.core_response,
+    ),
+    FromTable(
+        "decompose_shift",
+        "decomposition",
+        RESPONSE,
+        "Within states, or by their shares",
+        "The two parts of the change of the mean score, and their sum.",
+        pl.decomposition,
+    ),
+    FromTable(
+        "tumor_enrichment",
+        "enrichment_dots",
+        RESPONSE,
+        "Gene sets in the tumor response",
+        "Color: t of the set; size: certainty; rings mark q < 0.05.",
+        pl.enrichment_dots,
+    ),
+    FromTable(
+        "communication",
+        "communication_dots",
+        RESPONSE,
+        "Receptors and ligands",
+        "Color: log2 fold change of the product of both genes; rings mark q < 0.05; a star: "
+        "ambient RNA may explain the tumor gene.",
+        pl.communication_dots,
+    ),
+)
 
 #: Column of the cells → what its map shows.
 _MAPS = {
@@ -108,31 +157,47 @@ def panels(results: Results) -> list[Panel]:
         if f.table in results.tables
     ]
     return [
-        *_of_lanes(results), *_maps(results), *ready, *_heat_map(results), *_volcanoes(results),
-    ]  # fmt: skip
+        *_of_lanes(results),
+        *_maps(results),
+        *ready,
+        *_heat_map(results),
+        *_volcanoes(results),
+    ]
 
 
 def _of_lanes(results: Results) -> list[Panel]:
     loaded, found = results.loaded, []
     if schema.QC_PASS in loaded.obs and schema.LANE in loaded.obs:
         found.append(
-            Panel("qc", QUALITY, "Quality of the cells of each lane",
-                  "Counts, genes and mitochondrial share, with the limits that were used.",
-                  lambda: pl.qc(loaded))
-        )  # fmt: skip
+            Panel(
+                "qc",
+                QUALITY,
+                "Quality of the cells of each lane",
+                "Counts, genes and mitochondrial share, with the limits that were used.",
+                lambda: pl.qc(loaded),
+            )
+        )
     if schema.HASHTAGS in loaded.obsm and schema.HASHTAG_CLASS in loaded.obs:
         found += [
-            Panel(f"hashtags_{lane}", QUALITY, f"Hashtags of lane {lane}",
-                  "Counts of each tag; cells are sorted by their call.",
-                  partial(pl.hashtags, loaded, lane=lane))
+            Panel(
+                f"hashtags_{lane}",
+                QUALITY,
+                f"Hashtags of lane {lane}",
+                "Counts of each tag; cells are sorted by their call.",
+                partial(pl.hashtags, loaded, lane=lane),
+            )
             for lane in sorted(loaded.obs[schema.LANE].dropna().astype(str).unique())
-        ]  # fmt: skip
+        ]
     if schema.COMPARTMENT in loaded.obs:
         found.append(
-            Panel("compartments", QUALITY, "NK and tumor cells",
-                  "Share of each sample's cells that were called NK, tumor, both or neither.",
-                  lambda: pl.compartments(loaded))
-        )  # fmt: skip
+            Panel(
+                "compartments",
+                QUALITY,
+                "NK and tumor cells",
+                "Share of each sample's cells that were called NK, tumor, both or neither.",
+                lambda: pl.compartments(loaded),
+            )
+        )
     return found
 
 
@@ -162,12 +227,16 @@ def _heat_map(results: Results) -> list[Panel]:
         return []
     table, modules = unflagged(results.tables["tumor_response"]), results.tables[MODULES]
     return [
-        Panel("response_heatmap", RESPONSE, "Genes that respond alike",
-              "Genes whose response differs most between lines, in modules named by the gene set "
-              "that they overlap; some genes are named. Gray: not tested, or ambient RNA may "
-              "explain it.",
-              partial(pl.response_heatmap, table, modules=modules))
-    ]  # fmt: skip
+        Panel(
+            "response_heatmap",
+            RESPONSE,
+            "Genes that respond alike",
+            "Genes whose response differs most between lines, in modules named by the gene set "
+            "that they overlap; some genes are named. Gray: not tested, or ambient RNA may "
+            "explain it.",
+            partial(pl.response_heatmap, table, modules=modules),
+        )
+    ]
 
 
 def _volcanoes(results: Results) -> list[Panel]:
@@ -180,11 +249,15 @@ def _volcanoes(results: Results) -> list[Panel]:
         for line in table["tumor"].astype(str).unique():
             short = f"volcano_{line}" if name == "tumor_response" else f"volcano_{name}_{line}"
             found.append(
-                Panel(short, RESPONSE, f"Response of {line}",
-                      "Signature: core response of tumor cells to NK cells (Dufva et al. 2023)."
-                      " Open diamonds: genes that ambient RNA may explain.",
-                      partial(pl.volcano, table, tumor=line, highlight=core))
-            )  # fmt: skip
+                Panel(
+                    short,
+                    RESPONSE,
+                    f"Response of {line}",
+                    "Signature: core response of tumor cells to NK cells (Dufva et al. 2023)."
+                    " Open diamonds: genes that ambient RNA may explain.",
+                    partial(pl.volcano, table, tumor=line, highlight=core),
+                )
+            )
     return found
 
 

@@ -40,10 +40,12 @@ def steps(results: Results) -> pd.DataFrame:
         for name, (function, options) in results.methods.items()
     ]
     return pd.DataFrame(
-        [(name, function, _what(function), options, version)
-         for name, function, options, version in rows],
+        [
+            (name, function, _what(function), options, version)
+            for name, function, options, version in rows
+        ],
         columns=["step", "function", "what it does", "options", "nkscore version"],
-    )  # fmt: skip
+    )
 
 
 def _what(function: str) -> str:

@@ -54,43 +54,120 @@ def _cells_with_ambient(results: Results) -> dict[str, Any]:
 _NK, _TUMOR = {"state": schema.NK_STATE}, {"state": schema.TUMOR_STATE}
 #: One line per table, in the order in which they are made: add yours here.
 TABLES: tuple[Table, ...] = (
-    Table("nk_state_fractions", "state_fractions", STATES, "NK states of each sample",
-          "Cells in each state; fractions are of all NK cells of the sample.", _NK),
-    Table("nk_state_shift", "state_shift", STATES, "Shift of NK states in co-culture",
-          "Against NK cells alone, samples as replicates; log_odds_ratio is a natural logarithm.",
-          _NK),
-    Table("tumor_state_fractions", "state_fractions", STATES, "Tumor states of each sample",
-          "Cells in each state; fractions are of all tumor cells of the sample.", _TUMOR),
-    Table("tumor_state_shift", "state_shift", STATES, "Shift of tumor states in co-culture",
-          "Against the same line alone, samples as replicates.", _TUMOR),
-    Table("tumor_response", "interaction_response", RESPONSE, "Response of tumor cells",
-          "Co-culture against the line alone: one model of all lines on sums per sample. "
-          "ambient_suspect marks genes that ambient RNA may explain.",
-          {"compartment": schema.TUMOR_CELLS}),
-    Table("flag_ambient", "flag_ambient", RESPONSE, "", "", reads="tumor_response",
-          given=_cells_with_ambient, into="tumor_response"),
-    Table("nk_response", "interaction_response", RESPONSE, "Response of NK cells",
-          "Co-culture against NK cells alone: one model of all lines on sums per sample.",
-          {"compartment": schema.NK}),
-    Table("nk_activation", "nk_activation", STATES, "Lines by NK activation",
-          "Share of NK cells in activated states against NK cells alone; overlapping intervals "
-          "leave the order of two lines open."),
-    Table("core_response", "core_response", RESPONSE, "Core response of tumor cells",
-          "The responses of all lines combined gene by gene, without genes that ambient RNA may "
-          "explain.", reads="tumor_response", keep=unflagged),
-    Table(MODULES, "response_modules", RESPONSE, "Modules of the tumor response",
-          "Genes whose response differs most between lines, in the order of the heat map, without "
-          "those that ambient RNA may explain; label: the gene set that a module overlaps.",
-          reads="tumor_response", keep=unflagged),
-    Table("decompose_shift", "decompose_shift", RESPONSE, "Within states, or by their shares",
-          "Change of the mean core response score, split into change within tumor states and "
-          "change of their shares.", {"score": CORE, "strata": schema.TUMOR_STATE}),
-    Table("tumor_enrichment", "enrichment", RESPONSE, "Gene sets in the tumor response",
-          "Hallmark gene sets whose genes move further than the others, without genes that ambient "
-          "RNA may explain.", reads="tumor_response", keep=unflagged),
-    Table("communication", "communication", RESPONSE, "Receptors and ligands",
-          "Pairs of NK and tumor cells; log2_fc: change of the product in co-culture."),
-)  # fmt: skip
+    Table(
+        "nk_state_fractions",
+        "state_fractions",
+        STATES,
+        "NK states of each sample",
+        "Cells in each state; fractions are of all NK cells of the sample.",
+        _NK,
+    ),
+    Table(
+        "nk_state_shift",
+        "state_shift",
+        STATES,
+        "Shift of NK states in co-culture",
+        "Against NK cells alone, samples as replicates; log_odds_ratio is a natural logarithm.",
+        _NK,
+    ),
+    Table(
+        "tumor_state_fractions",
+        "state_fractions",
+        STATES,
+        "Tumor states of each sample",
+        "Cells in each state; fractions are of all tumor cells of the sample.",
+        _TUMOR,
+    ),
+    Table(
+        "tumor_state_shift",
+        "state_shift",
+        STATES,
+        "Shift of tumor states in co-culture",
+        "Against the same line alone, samples as replicates.",
+        _TUMOR,
+    ),
+    Table(
+        "tumor_response",
+        "interaction_response",
+        RESPONSE,
+        "Response of tumor cells",
+        "Co-culture against the line alone: one model of all lines on sums per sample. "
+        "ambient_suspect marks genes that ambient RNA may explain.",
+        {"compartment": schema.TUMOR_CELLS},
+    ),
+    Table(
+        "flag_ambient",
+        "flag_ambient",
+        RESPONSE,
+        "",
+        "",
+        reads="tumor_response",
+        given=_cells_with_ambient,
+        into="tumor_response",
+    ),
+    Table(
+        "nk_response",
+        "interaction_response",
+        RESPONSE,
+        "Response of NK cells",
+        "Co-culture against NK cells alone: one model of all lines on sums per sample.",
+        {"compartment": schema.NK},
+    ),
+    Table(
+        "nk_activation",
+        "nk_activation",
+        STATES,
+        "Lines by NK activation",
+        "Share of NK cells in activated states against NK cells alone; overlapping intervals "
+        "leave the order of two lines open.",
+    ),
+    Table(
+        "core_response",
+        "core_response",
+        RESPONSE,
+        "Core response of tumor cells",
+        "The responses of all lines combined gene by gene, without genes that ambient RNA may "
+        "explain.",
+        reads="tumor_response",
+        keep=unflagged,
+    ),
+    Table(
+        MODULES,
+        "response_modules",
+        RESPONSE,
+        "Modules of the tumor response",
+        "Genes whose response differs most between lines, in the order of the heat map, without "
+        "those that ambient RNA may explain; label: the gene set that a module overlaps.",
+        reads="tumor_response",
+        keep=unflagged,
+    ),
+    Table(
+        "decompose_shift",
+        "decompose_shift",
+        RESPONSE,
+        "Within states, or by their shares",
+        "Change of the mean core response score, split into change within tumor states and "
+        "change of their shares.",
+        {"score": CORE, "strata": schema.TUMOR_STATE},
+    ),
+    Table(
+        "tumor_enrichment",
+        "enrichment",
+        RESPONSE,
+        "Gene sets in the tumor response",
+        "Hallmark gene sets whose genes move further than the others, without genes that ambient "
+        "RNA may explain.",
+        reads="tumor_response",
+        keep=unflagged,
+    ),
+    Table(
+        "communication",
+        "communication",
+        RESPONSE,
+        "Receptors and ligands",
+        "Pairs of NK and tumor cells; log2_fc: change of the product in co-culture.",
+    ),
+)
 
 
 def available() -> tuple[Table, ...]:

@@ -19,8 +19,10 @@ if TYPE_CHECKING:
 
 FDR = 0.05
 _CONDITIONS: Final = {
-    schema.COCULTURE: "in co-culture", schema.TUMOR_MONO: "tumor alone", schema.NK_MONO: "NK alone",
-}  # fmt: skip
+    schema.COCULTURE: "in co-culture",
+    schema.TUMOR_MONO: "tumor alone",
+    schema.NK_MONO: "NK alone",
+}
 
 
 def measured(results: Results) -> Iterator[str]:

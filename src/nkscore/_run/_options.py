@@ -29,9 +29,13 @@ Kind = tuple[str, "Callable[[Any], bool]"]
 
 
 def outputs(
-    *, tables: Sequence[str] | None = None, embedding: bool = True, figures: bool = True,
-    report: bool = True, title: str = TITLE,
-) -> None:  # fmt: skip
+    *,
+    tables: Sequence[str] | None = None,
+    embedding: bool = True,
+    figures: bool = True,
+    report: bool = True,
+    title: str = TITLE,
+) -> None:
     """Choose what is made.
 
     Parameters
@@ -201,9 +205,10 @@ def _table(kind: Kind | None) -> Kind | None:
 
 
 _BRACKETS: dict[str, Callable[[str], Kind | None]] = {
-    "Literal": _choice, "tuple": _several,
+    "Literal": _choice,
+    "tuple": _several,
     **dict.fromkeys(("Sequence", "Iterable", "Collection", "list"), _list),
-}  # fmt: skip
+}
 
 
 def read(path: Path) -> Options:

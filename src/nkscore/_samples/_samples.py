@@ -96,8 +96,12 @@ def _large_enough(samples: Samples, compartment: str | None, min_cells: int) -> 
     names = ", ".join(table.loc[small, schema.SAMPLE].head(10))
     _LOG.warning(
         "%d of %d samples have fewer than %d %scells and are left out: %s",
-        int(small.sum()), len(table), min_cells, f"{compartment} " if compartment else "", names,
-    )  # fmt: skip
+        int(small.sum()),
+        len(table),
+        min_cells,
+        f"{compartment} " if compartment else "",
+        names,
+    )
     return samples.keep(~small)
 
 

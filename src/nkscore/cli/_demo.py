@@ -176,16 +176,23 @@ def _response(results: Results, truth: AnnData) -> pd.DataFrame:
 
 
 _PARTS = (
-    ("ambient", "Ambient RNA in tumor cells of co-cultures, mean of the samples of a lane",
-     _ambient),
-    ("nk_state_fractions",
-     "NK states: share of activated, type I IFN and cytokine cells, mean of the donors",
-     _activation),
-    ("tumor_state_fractions",
-     "Low-MYC dormant-like tumor cells (planted: killed less than others, not induced)",
-     _dormancy),
+    (
+        "ambient",
+        "Ambient RNA in tumor cells of co-cultures, mean of the samples of a lane",
+        _ambient,
+    ),
+    (
+        "nk_state_fractions",
+        "NK states: share of activated, type I IFN and cytokine cells, mean of the donors",
+        _activation,
+    ),
+    (
+        "tumor_state_fractions",
+        "Low-MYC dormant-like tumor cells (planted: killed less than others, not induced)",
+        _dormancy,
+    ),
     ("tumor_response", "Tumor response, genes at q < 0.05", _response),
-)  # fmt: skip
+)
 
 
 def _markdown(table: pd.DataFrame) -> str:

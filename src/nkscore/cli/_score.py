@@ -47,10 +47,14 @@ def add_command(commands: Any) -> None:
 def _score(options: argparse.Namespace) -> int:
     source = options.signatures
     n_cells, n_scores = score_file(
-        options.data, Path(source) if Path(source).is_file() else source, options.out,
-        method=options.method, layer=options.layer, min_coverage=options.min_coverage,
+        options.data,
+        Path(source) if Path(source).is_file() else source,
+        options.out,
+        method=options.method,
+        layer=options.layer,
+        min_coverage=options.min_coverage,
         force=options.force,
-    )  # fmt: skip
+    )
     print(f"{n_cells} cells, {n_scores} scores. Results are in {options.out}")
     return 0
 
@@ -78,9 +82,7 @@ def score_file(
     _check_out(out, force=force)
     sets = load(signatures) if isinstance(signatures, Path) else signatures
     with opened(data) as file:
-        found = score_input(
-            file, sets, method=method, layer=layer, min_coverage=min_coverage
-        )  # fmt: skip
+        found = score_input(file, sets, method=method, layer=layer, min_coverage=min_coverage)
         rows = open_rows(found.matrix)
         job = _fingerprint(data, found, rows.shape)
         out.parent.mkdir(parents=True, exist_ok=True)
@@ -122,11 +124,18 @@ def _fingerprint(data: Path, found: Any, shape: tuple[int, int]) -> dict[str, An
     files = [Path(top, name) for top, _, names in os.walk(data) for name in names] or [data]
     states = [path.stat() for path in files]
     return {
-        "data": str(data.resolve()), "bytes": sum(state.st_size for state in states),
-        "files": len(states), "changed": max(state.st_mtime_ns for state in states),
-        "cells": shape[0], "genes": shape[1], "method": found.scorer.name, "layer": found.layer,
-        "signatures": found.names, "gene_sets": genes.hexdigest(), "version": __version__,
-    }  # fmt: skip
+        "data": str(data.resolve()),
+        "bytes": sum(state.st_size for state in states),
+        "files": len(states),
+        "changed": max(state.st_mtime_ns for state in states),
+        "cells": shape[0],
+        "genes": shape[1],
+        "method": found.scorer.name,
+        "layer": found.layer,
+        "signatures": found.names,
+        "gene_sets": genes.hexdigest(),
+        "version": __version__,
+    }
 
 
 @dataclass

@@ -79,10 +79,14 @@ class ResumingDownloader:
         with (
             self._part.open("ab" if start else "wb") as file,
             tqdm(
-                total=start + size or None, initial=start, unit="B", unit_scale=True,
-                desc=self._part.stem, disable=not self._progress,
+                total=start + size or None,
+                initial=start,
+                unit="B",
+                unit_scale=True,
+                desc=self._part.stem,
+                disable=not self._progress,
             ) as bar,
-        ):  # fmt: skip
+        ):
             for block in answer.iter_content(_CHUNK):
                 file.write(block)
                 bar.update(len(block))

@@ -45,9 +45,14 @@ class Expected:
     def arguments(self) -> tuple[Any, ...]:
         """Return the arrays in the order that the kernels take them."""
         return (
-            self.base, self.base_of, self.program, self.activity,
-            self.programs.starts, self.programs.members, self.programs.effect,
-        )  # fmt: skip
+            self.base,
+            self.base_of,
+            self.program,
+            self.activity,
+            self.programs.starts,
+            self.programs.members,
+            self.programs.effect,
+        )
 
 
 def lane_soups(
@@ -104,13 +109,17 @@ def gene_counts(
         stored = _counts.draw_counts(
             key,
             (
-                block, np.ascontiguousarray(droplets.cells[block]), ambient[block],
-                lane[block].astype(np.int32), cells.depth, soup,
+                block,
+                np.ascontiguousarray(droplets.cells[block]),
+                ambient[block],
+                lane[block].astype(np.int32),
+                cells.depth,
+                soup,
             ),
             (size, genes.numbers),
             expected.arguments(),
             (data, indices, indptr),
-        )  # fmt: skip
+        )
         return data[:stored].copy(), indices[:stored].copy(), np.diff(indptr)
 
     blocks = _in_threads(draw, list(range(0, order.size, rows)), n_threads)

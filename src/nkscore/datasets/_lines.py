@@ -10,14 +10,36 @@ if TYPE_CHECKING:
 
 #: The 26 lines of Dufva et al. 2023 (doi:10.1016/j.immuni.2023.11.008) with their lineages,
 #: from the least to the most NK-activating.
-LINES: Final[Mapping[str, str]] = MappingProxyType({
-    "697": "B-ALL", "KASUMI2": "B-ALL", "RCHACV": "B-ALL", "LP1": "MM", "JJN3": "MM",
-    "PL21": "AML", "SKM1": "AML", "MM1S": "MM", "MONOMAC1": "AML", "MOLM13": "AML",
-    "ALLSIL": "T-ALL", "MOLM14": "AML", "GRANTA519": "BCL", "NUDHL1": "BCL", "SUPT11": "T-ALL",
-    "NALM6": "B-ALL", "AMO1": "MM", "L363": "MM", "DND41": "T-ALL", "THP1": "AML",
-    "SUDHL4": "BCL", "OCIM1": "AML", "JURKAT": "T-ALL", "RI1": "BCL", "K562": "CML",
-    "GDM1": "AML",
-})  # fmt: skip
+LINES: Final[Mapping[str, str]] = MappingProxyType(
+    {
+        "697": "B-ALL",
+        "KASUMI2": "B-ALL",
+        "RCHACV": "B-ALL",
+        "LP1": "MM",
+        "JJN3": "MM",
+        "PL21": "AML",
+        "SKM1": "AML",
+        "MM1S": "MM",
+        "MONOMAC1": "AML",
+        "MOLM13": "AML",
+        "ALLSIL": "T-ALL",
+        "MOLM14": "AML",
+        "GRANTA519": "BCL",
+        "NUDHL1": "BCL",
+        "SUPT11": "T-ALL",
+        "NALM6": "B-ALL",
+        "AMO1": "MM",
+        "L363": "MM",
+        "DND41": "T-ALL",
+        "THP1": "AML",
+        "SUDHL4": "BCL",
+        "OCIM1": "AML",
+        "JURKAT": "T-ALL",
+        "RI1": "BCL",
+        "K562": "CML",
+        "GDM1": "AML",
+    }
+)
 LINEAGES: Final = ("B-ALL", "T-ALL", "AML", "CML", "BCL", "MM")
 #: The six lines that were cultured with all six donors.
 DEFAULT_TUMORS: Final = ("697", "ALLSIL", "JURKAT", "K562", "RI1", "GDM1")

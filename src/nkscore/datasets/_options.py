@@ -98,11 +98,22 @@ class Options:
 
 
 _FRACTIONS = (
-    "nk_fraction", "low_myc", "induction", "doublets", "negatives", "low_quality", "state_shift",
-)  # fmt: skip
+    "nk_fraction",
+    "low_myc",
+    "induction",
+    "doublets",
+    "negatives",
+    "low_quality",
+    "state_shift",
+)
 _AMOUNTS = (
-    "line_response", "killing", "selection", "donor_effect", "sample_effect", "lane_effect",
-)  # fmt: skip
+    "line_response",
+    "killing",
+    "selection",
+    "donor_effect",
+    "sample_effect",
+    "lane_effect",
+)
 
 
 def _whole(name: str, value: Any) -> None:

@@ -23,8 +23,11 @@ if TYPE_CHECKING:
 _SHARES: Final = {"ribosomal": (0.25, 0.26), "mitochondrial": (0.045, 0.035)}
 #: Spread between lines (SD of log2) by gene class; classes not named here spread by 0.9.
 _LINE_SPREAD: Final = {
-    "ribosomal": 0.25, "mitochondrial": 0.25, "housekeeping": 0.3, "hla": 0.4,
-}  # fmt: skip
+    "ribosomal": 0.25,
+    "mitochondrial": 0.25,
+    "housekeeping": 0.3,
+    "hla": 0.4,
+}
 _SWITCHED: Final = 0.03
 _N_LINE_GENES: Final = 20
 #: Spread of programs between cells of one state (SD of the natural log, or of log2).

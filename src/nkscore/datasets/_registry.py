@@ -18,8 +18,16 @@ if TYPE_CHECKING:
     import os
 
 _COLUMNS: Final = (
-    "accession", "holds", "shape", "license", "doi", "file", "url", "sha256", "how_to_get",
-)  # fmt: skip
+    "accession",
+    "holds",
+    "shape",
+    "license",
+    "doi",
+    "file",
+    "url",
+    "sha256",
+    "how_to_get",
+)
 
 
 def _entries() -> dict[str, dict[str, Any]]:

@@ -184,15 +184,33 @@ def simulate_coculture(
     ['ambient_profile', 'lanes', 'response', 'samples']
     """
     options = Options(
-        tumors=with_lineages(tumors), n_donors=n_donors, n_cells_per_sample=n_cells_per_sample,
-        n_mono_replicates=n_mono_replicates, n_genes=n_genes, median_umi=median_umi,
-        nk_fraction=nk_fraction, nk_states=nk_states, state_shift=state_shift,
-        ifn_response=ifn_response, donor_response=donor_response, line_response=line_response,
-        low_myc=low_myc, low_myc_rna=low_myc_rna, induction=induction, killing=killing,
-        selection=selection, cell_cycle=cell_cycle, ambient=ambient, doublets=doublets,
-        negatives=negatives, low_quality=low_quality, donor_effect=donor_effect,
-        sample_effect=sample_effect, lane_effect=lane_effect, null=null,
-    )  # fmt: skip
+        tumors=with_lineages(tumors),
+        n_donors=n_donors,
+        n_cells_per_sample=n_cells_per_sample,
+        n_mono_replicates=n_mono_replicates,
+        n_genes=n_genes,
+        median_umi=median_umi,
+        nk_fraction=nk_fraction,
+        nk_states=nk_states,
+        state_shift=state_shift,
+        ifn_response=ifn_response,
+        donor_response=donor_response,
+        line_response=line_response,
+        low_myc=low_myc,
+        low_myc_rna=low_myc_rna,
+        induction=induction,
+        killing=killing,
+        selection=selection,
+        cell_cycle=cell_cycle,
+        ambient=ambient,
+        doublets=doublets,
+        negatives=negatives,
+        low_quality=low_quality,
+        donor_effect=donor_effect,
+        sample_effect=sample_effect,
+        lane_effect=lane_effect,
+        null=null,
+    )
     return _simulate(options, Streams(seed_of(rng)), check_threads(n_threads))
 
 
@@ -220,9 +238,15 @@ def _simulate(options: Options, streams: Streams, n_threads: int) -> AnnData:
     ambient = _draw.ambient_shares(droplets, cells, lane, np.array(list(chosen.values())))
     names, order = _cell_names(wells, lane, streams)
     counts = _draw.gene_counts(
-        expected, droplets, cells, genes,
-        rest=(lane, ambient, soup), order=order, streams=streams, n_threads=n_threads,
-    )  # fmt: skip
+        expected,
+        droplets,
+        cells,
+        genes,
+        rest=(lane, ambient, soup),
+        order=order,
+        streams=streams,
+        n_threads=n_threads,
+    )
     tags = hashtag_names(sheet)
     table = _draw.hashtag_counts(
         wells, droplets, cells, lane=lane, n_tags=len(tags), streams=streams
@@ -267,7 +291,10 @@ def _record(adata: AnnData, options: Options, sheet: pd.DataFrame, seed: int) ->
     if settings["n_genes"] is None:
         settings["n_genes"] = adata.n_vars
     schema.record(
-        adata, "datasets.simulate_coculture", function="datasets.simulate_coculture",
-        options=settings, seed=seed,
-    )  # fmt: skip
+        adata,
+        "datasets.simulate_coculture",
+        function="datasets.simulate_coculture",
+        options=settings,
+        seed=seed,
+    )
     adata.uns[schema.RECORD][schema.SAMPLE_SHEET] = sheet

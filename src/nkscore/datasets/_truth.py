@@ -81,9 +81,10 @@ def well_truth(wells: Wells, obs: pd.DataFrame) -> pd.DataFrame:
     table = wells.truth.copy()
     single = obs[~obs["truth_doublet"]]
     for name, column, level in (
-        ("n_nk", "truth_compartment", "nk"), ("n_tumor", "truth_compartment", "tumor"),
+        ("n_nk", "truth_compartment", "nk"),
+        ("n_tumor", "truth_compartment", "tumor"),
         ("n_low_myc", "truth_tumor_state", "low_myc"),
-    ):  # fmt: skip
+    ):
         counts = single.loc[single[column] == level, "truth_sample"].value_counts()
         table[name] = counts.reindex(table[schema.SAMPLE], fill_value=0).to_numpy(dtype=np.int64)
     for i, state in enumerate(NK_STATES):

@@ -19,9 +19,16 @@ if TYPE_CHECKING:
 
 #: Columns of the export that describe a well; everything to their right is an analyte.
 _DESCRIBING: Final = {
-    "type": "type", "well": "well", "description": "sample", "sample": "sample", "outlier": "",
-    "dilution": "dilution", "sampling errors": "", "group": "group", "gate": "",
-}  # fmt: skip
+    "type": "type",
+    "well": "well",
+    "description": "sample",
+    "sample": "sample",
+    "outlier": "",
+    "dilution": "dilution",
+    "sampling errors": "",
+    "group": "group",
+    "gate": "",
+}
 _EMPTY: Final = {"", "nan", "n/a", "na", "***", "---", "none"}
 _LOG = logging.getLogger("nkscore")
 _LOOKED_AT: Final = 60
@@ -156,8 +163,10 @@ def _log_rest(rest: pd.DataFrame, path: Path) -> None:
     if n:
         _LOG.warning(
             "%s: %d rows below the first empty one are not read; if they are wells, remove the "
-            "empty row", path, n,
-        )  # fmt: skip
+            "empty row",
+            path,
+            n,
+        )
 
 
 def _places(names: dict[int, str], path: Path) -> dict[str, int]:

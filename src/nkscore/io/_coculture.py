@@ -283,10 +283,14 @@ def read_lane(
     adata = _combine.join([part], genes="union")
     _loading.annotate(adata, part, annotations)
     options = {
-        "path": str(path), "lane": lane, "hashtags": wanted or None, "genome": genome,
-        "hashtag_path": tag_path or None, "min_counts": min_counts,
+        "path": str(path),
+        "lane": lane,
+        "hashtags": wanted or None,
+        "genome": genome,
+        "hashtag_path": tag_path or None,
+        "min_counts": min_counts,
         "annotations": annotations if isinstance(annotations, bool) else list(annotations),
-    }  # fmt: skip
+    }
     _loading.record(adata, "io.read_lane", options, [part])
     schema.validate(adata, stage="loaded")
     return adata

@@ -75,10 +75,16 @@ def part(
     # The counts of genes and tags together are not held on to: they are as large as the result.
     n_read, source = source.counts.shape[0], replace(source, counts=None)
     return Part(
-        lane, source, counts, barcodes, unique_names(names, ids, where=str(source.path)), ids,
+        lane,
+        source,
+        counts,
+        barcodes,
+        unique_names(names, ids, where=str(source.path)),
+        ids,
         {slot: frame for slot, frame in frames.items() if frame.shape[1]},
-        n_read - len(barcodes), keep,
-    )  # fmt: skip
+        n_read - len(barcodes),
+        keep,
+    )
 
 
 def _kept(counts: Any, min_counts: int, source: Lane) -> np.ndarray[Any, Any] | None:

@@ -23,12 +23,28 @@ _ENSEMBL: Final = re.compile(r"(.*_)?ENS[A-Z]*G\d{6,}(\.\d+)?")
 _LOOKED_AT: Final = 2000
 #: Columns that hold gene symbols or ids, by the habits of the common tools.
 _SYMBOL_COLUMNS: Final = (
-    "gene_symbols", "gene_symbol", "gene_name", "gene_names", "feature_name", "symbol", "symbols",
-    "hgnc_symbol", "gene_short_name", "name", "gene",
-)  # fmt: skip
+    "gene_symbols",
+    "gene_symbol",
+    "gene_name",
+    "gene_names",
+    "feature_name",
+    "symbol",
+    "symbols",
+    "hgnc_symbol",
+    "gene_short_name",
+    "name",
+    "gene",
+)
 _ID_COLUMNS: Final = (
-    "gene_id", "gene_ids", "ensembl_id", "ensembl_ids", "ensembl", "feature_id", "accession", "id",
-)  # fmt: skip
+    "gene_id",
+    "gene_ids",
+    "ensembl_id",
+    "ensembl_ids",
+    "ensembl",
+    "feature_id",
+    "accession",
+    "id",
+)
 _TYPE_COLUMNS: Final = ("feature_types", "feature_type", "type")
 
 
@@ -146,6 +162,8 @@ def unique_names(names: np.ndarray[Any, Any], ids: np.ndarray[Any, Any], *, wher
         result[position] = name
     _LOG.info(
         "%s: %d repeated names carry their id to stay apart, for example %s.",
-        where, int(repeated.sum()), result[int(np.flatnonzero(repeated)[0])],
-    )  # fmt: skip
+        where,
+        int(repeated.sum()),
+        result[int(np.flatnonzero(repeated)[0])],
+    )
     return pd.Index(result)

@@ -20,16 +20,28 @@ if TYPE_CHECKING:
 
 #: The same column in the files of MAGeCK and in tables that R has read and written again.
 _NAMES: Final = {
-    "id": "gene", "gene": "gene", "gene_symbol": "gene", "num": "n_guides",
-    "sgrna": "guide", "neg_lfc": "log2_fc", "avgfc": "log2_fc",
-    "neg_p_value": "p_depleted", "neg_fdr": "q_depleted",
-    "pos_p_value": "p_enriched", "pos_fdr": "q_enriched",
-}  # fmt: skip
+    "id": "gene",
+    "gene": "gene",
+    "gene_symbol": "gene",
+    "num": "n_guides",
+    "sgrna": "guide",
+    "neg_lfc": "log2_fc",
+    "avgfc": "log2_fc",
+    "neg_p_value": "p_depleted",
+    "neg_fdr": "q_depleted",
+    "pos_p_value": "p_enriched",
+    "pos_fdr": "q_enriched",
+}
 _SIDES: Final = ["p_depleted", "q_depleted", "p_enriched", "q_enriched"]
 _GUIDE_NAMES: Final = {
-    "sgrna": "guide", "gene": "gene", "control_mean": "mean_control", "treat_mean": "mean_treated",
-    "lfc": "log2_fc", "p_twosided": "p_value", "fdr": "q_value",
-}  # fmt: skip
+    "sgrna": "guide",
+    "gene": "gene",
+    "control_mean": "mean_control",
+    "treat_mean": "mean_treated",
+    "lfc": "log2_fc",
+    "p_twosided": "p_value",
+    "fdr": "q_value",
+}
 
 
 def read_mageck(
@@ -187,9 +199,12 @@ def _read_mle(table: pd.DataFrame, path: Path) -> pd.DataFrame:
         part = pd.DataFrame({"gene": table[gene], "comparison": name})
         part["n_guides"] = table[guides] if guides else np.nan
         for ours, theirs in {
-            "beta": "beta", "z": "z", "p_value": "p_value", "q_value": "fdr",
+            "beta": "beta",
+            "z": "z",
+            "p_value": "p_value",
+            "q_value": "fdr",
             "p_wald": "wald_p_value",
-        }.items():  # fmt: skip
+        }.items():
             part[ours] = table[found[theirs]]
         parts.append(part)
     made = pd.concat(parts, ignore_index=True)

@@ -75,9 +75,15 @@ def read_rds(source: Source, genome: str | None) -> Lane:  # noqa: ARG001
         else None
     )
     return Lane(
-        path, f"rds, {found.origin}", main.counts, main.cells, features, tables, "assay",
+        path,
+        f"rds, {found.origin}",
+        main.counts,
+        main.cells,
+        features,
+        tables,
+        "assay",
         annotations,
-    )  # fmt: skip
+    )
 
 
 def _annotations(

@@ -46,11 +46,14 @@ def parts(root: Node, path: Path) -> Parts:
     }
     gene_data = slot(root, "rowRanges", "elementMetadata") or slot(root, "elementMetadata")
     return Parts(
-        main, "SingleCellExperiment assay 'counts'", others,
+        main,
+        "SingleCellExperiment assay 'counts'",
+        others,
         cell_columns=named(slot(root, "colData", "listData")),
         cell_names=texts(slot(root, "colData", "rownames")),
-        gene_columns=named(slot(gene_data, "listData")), gene_place="rowData",
-    )  # fmt: skip
+        gene_columns=named(slot(gene_data, "listData")),
+        gene_place="rowData",
+    )
 
 
 def _read(experiment: Node, where: str) -> Named:

@@ -36,9 +36,14 @@ class Rds2pyNode:
     """What ``rds2py.parse_rds`` returns."""
 
     _KINDS: Final = {
-        "integer": "number", "double": "number", "boolean": "number", "string": "text",
-        "vector": "list", "S4": "S4", "null": "null",
-    }  # fmt: skip
+        "integer": "number",
+        "double": "number",
+        "boolean": "number",
+        "string": "text",
+        "vector": "list",
+        "S4": "S4",
+        "null": "null",
+    }
 
     def __init__(self, raw: dict[str, Any]) -> None:
         self._raw = raw
@@ -70,9 +75,15 @@ class RdataNode:
     """What ``rdata.parser.parse_file`` returns."""
 
     _KINDS: Final = {
-        "INT": "number", "LGL": "number", "REAL": "number", "STR": "text", "VEC": "list",
-        "S4": "S4", "NIL": "null", "NILVALUE": "null",
-    }  # fmt: skip
+        "INT": "number",
+        "LGL": "number",
+        "REAL": "number",
+        "STR": "text",
+        "VEC": "list",
+        "S4": "S4",
+        "NIL": "null",
+        "NILVALUE": "null",
+    }
 
     def __init__(self, raw: Any) -> None:
         self._raw = raw if raw.info.type.name != "REF" else raw.referenced_object

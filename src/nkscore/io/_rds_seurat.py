@@ -37,10 +37,14 @@ def parts(root: Node, path: Path) -> Parts:
     meta = slot(root, "meta.data")
     gene_meta = slot(assays[chosen], "meta.features") or slot(assays[chosen], "meta.data")
     return Parts(
-        main, f"Seurat assay {chosen!r}", others, cell_columns=named(meta),
-        cell_names=texts(slot(meta, "row.names")), gene_columns=named(gene_meta),
+        main,
+        f"Seurat assay {chosen!r}",
+        others,
+        cell_columns=named(meta),
+        cell_names=texts(slot(meta, "row.names")),
+        gene_columns=named(gene_meta),
         gene_place="meta.features",
-    )  # fmt: skip
+    )
 
 
 def _main(root: Node, assays: dict[str, Node], path: Path) -> str:

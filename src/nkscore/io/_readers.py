@@ -85,9 +85,15 @@ def _unknown(source: Source) -> str:
 
 def _candidates(source: Source) -> list[str]:
     patterns = (
-        "*.h5", "*.h5ad", "*.rds", "*.loom", "*.zarr", "*/*matrix.mtx*", "*/*.h5",
+        "*.h5",
+        "*.h5ad",
+        "*.rds",
+        "*.loom",
+        "*.zarr",
+        "*/*matrix.mtx*",
+        "*/*.h5",
         "*/*/*matrix.mtx*",
-    )  # fmt: skip
+    )
     found: dict[str, None] = {}
     for pattern in patterns:
         for item in sorted(source.path.glob(pattern)):

@@ -224,11 +224,20 @@ def _header_problems(names: list[str]) -> list[Problem]:
 
 _RESERVED: Final = frozenset(
     {
-        schema.QC_PASS, schema.QC_REASON, schema.HASHTAG_CLASS, schema.HASHTAG_CONFIDENCE,
-        schema.COMPARTMENT, schema.COMPARTMENT_CONFIDENCE, schema.NK_STATE, "index", "_index",
-        schema.NK_STATE_CONFIDENCE, schema.TUMOR_STATE, schema.TUMOR_STATE_CONFIDENCE,
+        schema.QC_PASS,
+        schema.QC_REASON,
+        schema.HASHTAG_CLASS,
+        schema.HASHTAG_CONFIDENCE,
+        schema.COMPARTMENT,
+        schema.COMPARTMENT_CONFIDENCE,
+        schema.NK_STATE,
+        "index",
+        "_index",
+        schema.NK_STATE_CONFIDENCE,
+        schema.TUMOR_STATE,
+        schema.TUMOR_STATE_CONFIDENCE,
     }
-)  # fmt: skip
+)
 
 
 def _warn_near_misses(name: str, columns: list[str]) -> None:

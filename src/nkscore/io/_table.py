@@ -56,8 +56,13 @@ def read_table(source: Source, genome: str | None) -> Lane:  # noqa: ARG001
     kind = "triplets" if triplets else "genes × cells" if genes_first else "cells × genes"
     _LOG.info(
         "%s was read as %s: %d genes (%s, ...) and %d cells (%s, ...).",
-        path, kind, len(genes), genes[0], len(barcodes), barcodes[0],
-    )  # fmt: skip
+        path,
+        kind,
+        len(genes),
+        genes[0],
+        len(barcodes),
+        barcodes[0],
+    )
     by_cell = counts.T.tocsr() if genes_first else counts
     table = features_table(genes, {}, path, place="the header")
     return Lane(path, f"table, {kind}", by_cell, barcodes, table)
@@ -101,9 +106,15 @@ def _read_dense(
     labels: list[str] = []
     blocks = []
     reader = pd.read_csv(
-        stream, sep=delimiter, header=None, index_col=False, dtype={0: str}, na_filter=False,
-        chunksize=step, names=range(len(names) + 1),
-    )  # fmt: skip
+        stream,
+        sep=delimiter,
+        header=None,
+        index_col=False,
+        dtype={0: str},
+        na_filter=False,
+        chunksize=step,
+        names=range(len(names) + 1),
+    )
     for block in reader:
         rows = [str(label) for label in block[0]]
         blocks.append(sparse.csr_matrix(_numbers(block.iloc[:, 1:], rows, names, path)))
@@ -150,9 +161,14 @@ def _read_triplets(
     stream: IO[bytes], head: list[str], delimiter: str, path: Path
 ) -> tuple[np.ndarray[Any, Any], np.ndarray[Any, Any], Any]:
     frame = pd.read_csv(
-        stream, sep=delimiter, header=None if _is_number(head[2]) else 0, index_col=False,
-        names=["row", "column", "count"], dtype={"row": str, "column": str}, na_filter=False,
-    )  # fmt: skip
+        stream,
+        sep=delimiter,
+        header=None if _is_number(head[2]) else 0,
+        index_col=False,
+        names=["row", "column", "count"],
+        dtype={"row": str, "column": str},
+        na_filter=False,
+    )
     lines = [f"entry {number}" for number in range(1, len(frame) + 1)]
     values = _numbers(frame[["count"]], lines, ["count"], path).ravel()
     rows, row_names = pd.factorize(frame["row"])

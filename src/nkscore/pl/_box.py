@@ -112,15 +112,22 @@ def box_by_group(
 def _group(ax: Axes, place: int, numbers: np.ndarray[Any, Any], color: str) -> None:
     if len(numbers) >= _FEWEST:
         ax.boxplot(
-            [numbers], positions=[place], widths=0.62, showfliers=False, patch_artist=True,
-            manage_ticks=False, boxprops={"facecolor": color, "alpha": 0.35, "linewidth": 0.6},
-            medianprops={"color": INK, "linewidth": 1.0}, whiskerprops={"linewidth": 0.6},
+            [numbers],
+            positions=[place],
+            widths=0.62,
+            showfliers=False,
+            patch_artist=True,
+            manage_ticks=False,
+            boxprops={"facecolor": color, "alpha": 0.35, "linewidth": 0.6},
+            medianprops={"color": INK, "linewidth": 1.0},
+            whiskerprops={"linewidth": 0.6},
             capprops={"linewidth": 0},
-        )  # fmt: skip
+        )
     else:
         ax.hlines(float(np.median(numbers)), place - 0.31, place + 0.31, color=INK, linewidth=1.0)
-    ax.scatter(place + _spread(numbers), numbers, s=13, c=color, edgecolors=INK, linewidths=0.4,
-               zorder=3)  # fmt: skip
+    ax.scatter(
+        place + _spread(numbers), numbers, s=13, c=color, edgecolors=INK, linewidths=0.4, zorder=3
+    )
 
 
 def _spread(numbers: np.ndarray[Any, Any]) -> np.ndarray[Any, Any]:
@@ -149,8 +156,13 @@ def _tests(
     step = 0.105 * (high - low)
     for level, (left, right, q) in enumerate(sorted(pairs, key=lambda p: (p[1] - p[0], p[0]))):
         y = high + step * (level + 0.3)
-        ax.plot([left, left, right, right], [y - step * 0.2, y, y, y - step * 0.2], color=INK,
-                linewidth=0.6, clip_on=False)  # fmt: skip
+        ax.plot(
+            [left, left, right, right],
+            [y - step * 0.2, y, y, y - step * 0.2],
+            color=INK,
+            linewidth=0.6,
+            clip_on=False,
+        )
         ax.text((left + right) / 2, y, f"q = {q:.1g}", ha="center", va="bottom", fontsize=SMALL - 1)
     ax.set_ylim(low, high + step * (len(pairs) + 0.4 if pairs else 0))
     if "p_overall" in tests.columns:

@@ -119,15 +119,31 @@ def _histograms(ax: Axes, counts: dict[str, Any], by: str | None) -> None:
     ax.set_ylabel("Observed / uniform")
     if by is None:
         heights = counts[""] * _BINS / counts[""].sum()
-        ax.bar(edges[:-1], heights, width=1 / _BINS, align="edge", color=DOWN, alpha=0.75,
-               edgecolor="white", linewidth=0.4, zorder=2)  # fmt: skip
+        ax.bar(
+            edges[:-1],
+            heights,
+            width=1 / _BINS,
+            align="edge",
+            color=DOWN,
+            alpha=0.75,
+            edgecolor="white",
+            linewidth=0.4,
+            zorder=2,
+        )
         return
     colors = palette(by, counts)
     handles = [
-        ax.stairs(number * _BINS / number.sum(), edges, color=colors[name], linewidth=0.9,
-                  baseline=None, label=f"{printed(name)} ({number.sum():,})", zorder=2)
+        ax.stairs(
+            number * _BINS / number.sum(),
+            edges,
+            color=colors[name],
+            linewidth=0.9,
+            baseline=None,
+            label=f"{printed(name)} ({number.sum():,})",
+            zorder=2,
+        )
         for name, number in counts.items()
-    ]  # fmt: skip
+    ]
     SidePanel(ax).legend(handles, title=by.replace("_", " ").capitalize())
     ax.set_ylim(bottom=0)
 
@@ -215,8 +231,13 @@ def _fractions(counts: np.ndarray[Any, Any], normalize: str) -> np.ndarray[Any, 
 
 def _ticks(ax: Axes, table: pd.DataFrame) -> None:
     bare(ax)
-    ax.set_xticks(range(table.shape[1]), [printed(name) for name in table.columns], rotation=45,
-                  ha="right", rotation_mode="anchor")  # fmt: skip
+    ax.set_xticks(
+        range(table.shape[1]),
+        [printed(name) for name in table.columns],
+        rotation=45,
+        ha="right",
+        rotation_mode="anchor",
+    )
     ax.set_yticks(range(table.shape[0]), [printed(name) for name in table.index])
     ax.set_xlabel(str(table.columns.name or ""))
     ax.set_ylabel(str(table.index.name or ""))
@@ -232,7 +253,14 @@ def _numbers(ax: Axes, counts: np.ndarray[Any, Any], fractions: np.ndarray[Any, 
         if count > 0:
             part = fractions[row, column]
             words = "<1%" if part < 0.005 else f"{part:.0%}"
-            ax.text(column, row, f"{words}\n{count:,.0f}", ha="center", va="center",
-                    fontsize=size, color="white" if part > 0.55 else INK)  # fmt: skip
+            ax.text(
+                column,
+                row,
+                f"{words}\n{count:,.0f}",
+                ha="center",
+                va="center",
+                fontsize=size,
+                color="white" if part > 0.55 else INK,
+            )
         else:
             ax.text(column, row, "0", ha="center", va="center", fontsize=size, color=FAINT)

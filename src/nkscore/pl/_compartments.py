@@ -96,8 +96,15 @@ def _bars(ax: Axes, counts: pd.DataFrame, *, small: float) -> None:
         ax.barh(rows, width, left=left, height=0.82, color=colors[name], linewidth=0)
         shade = "white" if is_dark(colors[name]) else INK
         for row in map(int, np.flatnonzero(width >= 0.12)):
-            ax.text(left[row] + width[row] / 2, row, f"{width[row]:.0%}", color=shade,
-                    ha="center", va="center_baseline", fontsize=small - 0.5)  # fmt: skip
+            ax.text(
+                left[row] + width[row] / 2,
+                row,
+                f"{width[row]:.0%}",
+                color=shade,
+                ha="center",
+                va="center_baseline",
+                fontsize=small - 0.5,
+            )
         left = left + width
     for row, total in enumerate(totals):
         ax.text(1.01, row, f"{total:,.0f}", va="center_baseline", ha="left", fontsize=small)

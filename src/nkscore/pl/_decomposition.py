@@ -88,16 +88,33 @@ def decomposition(
         ax = axes_or_new(ax, (width + 3, 4))
         shift = (np.arange(len(parts)) - (len(parts) - 1) / 2) * _BAR
         for name, place in zip(parts, shift, strict=True):
-            _bars(ax, sums[sums["component"] == name].set_index("tumor").reindex(names),
-                  float(place), _PARTS[name][0])  # fmt: skip
+            _bars(
+                ax,
+                sums[sums["component"] == name].set_index("tumor").reindex(names),
+                float(place),
+                _PARTS[name][0],
+            )
         total = sums[sums["component"] == _TOTAL].set_index("tumor").reindex(names)
-        ax.scatter(np.arange(len(names)), total["change"], marker="D", s=14, c="white",
-                   edgecolors=INK, linewidths=0.7, zorder=4)  # fmt: skip
+        ax.scatter(
+            np.arange(len(names)),
+            total["change"],
+            marker="D",
+            s=14,
+            c="white",
+            edgecolors=INK,
+            linewidths=0.7,
+            zorder=4,
+        )
         ax.axhline(0, color=INK, linewidth=0.6, zorder=3)
         ax.set_xlim(-0.6, len(names) - 0.4)
         ax.set_ylabel("Change of the mean score")
-        _names(ax, names, lineages_of(sums) if "lineage" in sums.columns else {}, legend=legend,
-               parts=parts)  # fmt: skip
+        _names(
+            ax,
+            names,
+            lineages_of(sums) if "lineage" in sums.columns else {},
+            legend=legend,
+            parts=parts,
+        )
         if own:
             fit(ax, width=width, height=1.6)
     return ax
@@ -127,8 +144,12 @@ def _names(
     if legend:
         colors = {name: _PARTS[name][0] for name in parts}
         handles: list[Any] = patches(colors, [_PARTS[name][1] for name in parts])
-        side.legend([*handles, dot("white", "Total", size=4, marker="D", markeredgecolor=INK,
-                                   markeredgewidth=0.7)])  # fmt: skip
+        side.legend(
+            [
+                *handles,
+                dot("white", "Total", size=4, marker="D", markeredgecolor=INK, markeredgewidth=0.7),
+            ]
+        )
     if lineages:
         hues = palette("lineage", usual_order("lineage", set(lineages.values())))
         lineage_strip(ax, list(range(len(names))), [hues[lineages[name]] for name in names])

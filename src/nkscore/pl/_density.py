@@ -172,9 +172,12 @@ def _grid(count: int, n_columns: int) -> tuple[Figure, list[Axes]]:
     columns = min(max(n_columns, 1), count)
     rows = -(-count // columns)
     figure, axes = plt.subplots(
-        rows, columns, squeeze=False, layout="constrained",
+        rows,
+        columns,
+        squeeze=False,
+        layout="constrained",
         figsize=(_FACET * columns + 1.2, (_FACET + 0.18) * rows),
-    )  # fmt: skip
+    )
     flat = list(axes.ravel())
     for ax in flat[count:]:
         ax.remove()
@@ -189,8 +192,14 @@ def _sample(count: int, most: int) -> Floats:
 def _states(ax: Axes, places: Floats, states: pd.Series, levels: list[str]) -> None:
     text = as_text(states)
     colors = palette(str(states.name), [*levels, *text.unique()])
-    ax.scatter(places[:, 0], places[:, 1], s=_area(len(places)), linewidths=0,
-               c=text.map(colors).tolist(), rasterized=len(places) > RASTER_ABOVE)  # fmt: skip
+    ax.scatter(
+        places[:, 0],
+        places[:, 1],
+        s=_area(len(places)),
+        linewidths=0,
+        c=text.map(colors).tolist(),
+        rasterized=len(places) > RASTER_ABOVE,
+    )
     ax.set_title(f"All, by {_word(str(states.name)).lower()}", fontsize=FONT, loc="center", pad=2)
 
 
@@ -204,16 +213,39 @@ def _area(count: int) -> float:
 
 
 def _facet(ax: Axes, gray: Floats, places: Floats, smooth: float) -> None:
-    ax.scatter(gray[:, 0], gray[:, 1], s=_area(len(gray)), c=MISSING, linewidths=0,
-               rasterized=len(gray) > RASTER_ABOVE)  # fmt: skip
-    ax.text(0.98, 0.02, f"{len(places):,}", transform=ax.transAxes, ha="right", va="bottom",
-            fontsize=SMALL - 0.5, color=INK)  # fmt: skip
+    ax.scatter(
+        gray[:, 0],
+        gray[:, 1],
+        s=_area(len(gray)),
+        c=MISSING,
+        linewidths=0,
+        rasterized=len(gray) > RASTER_ABOVE,
+    )
+    ax.text(
+        0.98,
+        0.02,
+        f"{len(places):,}",
+        transform=ax.transAxes,
+        ha="right",
+        va="bottom",
+        fontsize=SMALL - 0.5,
+        color=INK,
+    )
     if len(places) < _FEWEST:
         ax.scatter(places[:, 0], places[:, 1], s=5, c=INK, linewidths=0, zorder=2)
         return
     x, y, height = _density(places, gray, smooth)
-    ax.contourf(x, y, height.T, levels=list(_LEVELS), cmap="magma_r", vmin=0, vmax=1.15, zorder=2,
-                alpha=0.85)  # fmt: skip
+    ax.contourf(
+        x,
+        y,
+        height.T,
+        levels=list(_LEVELS),
+        cmap="magma_r",
+        vmin=0,
+        vmax=1.15,
+        zorder=2,
+        alpha=0.85,
+    )
 
 
 def _density(places: Floats, frame: Floats, smooth: float) -> tuple[Floats, Floats, Floats]:

@@ -13,7 +13,7 @@ from nkscore.pl._tables import (
     check_unique,
     in_order,
     levels_of,
-)  # fmt: skip
+)
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -88,7 +88,7 @@ def response_dots(
         fdr=fdr,
         italic=True,
         bars=bars,
-    )  # fmt: skip
+    )
     return draw(matrix, lineages_of(data), ax)
 
 
@@ -184,9 +184,9 @@ def tumor_order(table: pd.DataFrame, tumors: Sequence[str] | None) -> list[str]:
     names = levels_of(table["tumor"])
     if tumors is not None or "lineage" not in table.columns:
         return in_order(names, tumors, "tumors")
-    lineage_of = lineages_of(table.assign(
-        tumor=as_text(table["tumor"]), lineage=as_text(table["lineage"])
-    ))  # fmt: skip
+    lineage_of = lineages_of(
+        table.assign(tumor=as_text(table["tumor"]), lineage=as_text(table["lineage"]))
+    )
     ranks = {level: i for i, level in enumerate(levels_of(table["lineage"], "lineage"))}
     return sorted(names, key=lambda name: ranks.get(lineage_of[name], len(ranks)))
 

@@ -114,8 +114,16 @@ def _intervals(ax: Axes, numbers: np.ndarray[Any, Any]) -> None:
         ax.plot([start, end], [row, row], color=INK, linewidth=0.9, solid_capstyle="butt", zorder=2)
         for infinite, x, mark in ((np.isinf(low), start, "<"), (np.isinf(high), end, ">")):
             if infinite:
-                ax.plot(x, row, marker=mark, markersize=3, color=INK, linestyle="none",
-                        clip_on=False, zorder=2)  # fmt: skip
+                ax.plot(
+                    x,
+                    row,
+                    marker=mark,
+                    markersize=3,
+                    color=INK,
+                    linestyle="none",
+                    clip_on=False,
+                    zorder=2,
+                )
 
 
 def _centers(ax: Axes, numbers: np.ndarray[Any, Any], reference: float) -> None:
@@ -124,5 +132,12 @@ def _centers(ax: Axes, numbers: np.ndarray[Any, Any], reference: float) -> None:
     color = np.where(low > reference, UP, np.where(high < reference, DOWN, "white"))
     edge = np.where(color == "white", INK, color)
     rows = np.arange(len(effect))
-    ax.scatter(effect[known], rows[known], s=16, c=color[known].tolist(),
-               edgecolors=edge[known].tolist(), linewidths=0.7, zorder=3)  # fmt: skip
+    ax.scatter(
+        effect[known],
+        rows[known],
+        s=16,
+        c=color[known].tolist(),
+        edgecolors=edge[known].tolist(),
+        linewidths=0.7,
+        zorder=3,
+    )

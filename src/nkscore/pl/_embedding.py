@@ -211,9 +211,14 @@ def _scatter(
     if not isinstance(colors, str):
         colors = [colors[i] for i in order]
     return ax.scatter(
-        places[order, 0], places[order, 1], s=area, c=colors, cmap=cmap, linewidths=0,
+        places[order, 0],
+        places[order, 1],
+        s=area,
+        c=colors,
+        cmap=cmap,
+        linewidths=0,
         rasterized=count > RASTER_ABOVE,
-    )  # fmt: skip
+    )
 
 
 def _frame(ax: Axes, basis: str) -> None:
@@ -222,13 +227,23 @@ def _frame(ax: Axes, basis: str) -> None:
     ax.set_yticks([])
     name = basis.removeprefix("X_")
     name = name.upper() if name.islower() else name
-    arrow = {"arrowstyle": "-|>", "linewidth": 0.6, "color": INK, "mutation_scale": 5,
-             "shrinkA": 0, "shrinkB": 0}  # fmt: skip
+    arrow = {
+        "arrowstyle": "-|>",
+        "linewidth": 0.6,
+        "color": INK,
+        "mutation_scale": 5,
+        "shrinkA": 0,
+        "shrinkB": 0,
+    }
     for end in ((0.22, -0.03), (-0.03, 0.22)):
         ax.annotate(
-            "", xy=end, xytext=(-0.03, -0.03), xycoords="axes fraction", arrowprops=arrow,
+            "",
+            xy=end,
+            xytext=(-0.03, -0.03),
+            xycoords="axes fraction",
+            arrowprops=arrow,
             annotation_clip=False,
-        )  # fmt: skip
+        )
     words: dict[str, Any] = {"fontsize": FONT - 1, "transform": ax.transAxes, "clip_on": False}
     ax.text(-0.03, -0.05, f"{name} 1", va="top", ha="left", **words)
     ax.text(-0.05, -0.03, f"{name} 2", va="bottom", ha="right", rotation=90, **words)

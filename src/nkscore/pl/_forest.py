@@ -72,8 +72,11 @@ def core_response(
     ['B2M', 'ACTB']
     >>> plt.close(ax.figure)
     """
-    check_table(table, ["gene", "log2_fc", "ci_low", "ci_high"],
-                "tl.core_response with method='random_effects'")  # fmt: skip
+    check_table(
+        table,
+        ["gene", "log2_fc", "ci_low", "ci_high"],
+        "tl.core_response with method='random_effects'",
+    )
     rows = _chosen(table, genes)
     filled = rows["core"].to_numpy(dtype=bool) if "core" in rows.columns else _apart(rows)
     with style():
@@ -128,8 +131,14 @@ def _lines(
     known = ~np.isnan(low) & ~np.isnan(high)
     left, right = ax.get_xlim()
     # An infinite end runs to the edge of the axes.
-    ax.hlines(np.flatnonzero(known), np.maximum(low[known], left), np.minimum(high[known], right),
-              color=color, linewidth=width, zorder=1 if width > 1 else 2)  # fmt: skip
+    ax.hlines(
+        np.flatnonzero(known),
+        np.maximum(low[known], left),
+        np.minimum(high[known], right),
+        color=color,
+        linewidth=width,
+        zorder=1 if width > 1 else 2,
+    )
 
 
 def _dots(ax: Axes, effect: Floats, filled: Floats) -> None:
@@ -137,8 +146,15 @@ def _dots(ax: Axes, effect: Floats, filled: Floats) -> None:
     known = np.isfinite(effect)
     face = np.where(filled, hue, "white")
     edge = np.where(filled, hue, INK)
-    ax.scatter(effect[known], np.flatnonzero(known), s=16, c=face[known].tolist(),
-               edgecolors=edge[known].tolist(), linewidths=0.7, zorder=3)  # fmt: skip
+    ax.scatter(
+        effect[known],
+        np.flatnonzero(known),
+        s=16,
+        c=face[known].tolist(),
+        edgecolors=edge[known].tolist(),
+        linewidths=0.7,
+        zorder=3,
+    )
 
 
 def _rows(ax: Axes, names: list[str], *, italic: bool) -> None:
@@ -150,8 +166,11 @@ def _rows(ax: Axes, names: list[str], *, italic: bool) -> None:
 def _counts(ax: Axes, rows: pd.DataFrame) -> None:
     if not {"n_lines", "n_up"} <= set(rows.columns):
         return
-    place: dict[str, Any] = {"transform": ax.get_yaxis_transform(), "fontsize": SMALL,
-                             "clip_on": False}  # fmt: skip
+    place: dict[str, Any] = {
+        "transform": ax.get_yaxis_transform(),
+        "fontsize": SMALL,
+        "clip_on": False,
+    }
     for i, (up, lines) in enumerate(zip(rows["n_up"], rows["n_lines"], strict=True)):
         ax.text(1.02, i, f"{int(up)}/{int(lines)}", va="center_baseline", **place)
     ax.text(1.02, -0.75, "lines up", va="bottom", **place)
@@ -164,8 +183,9 @@ def _legend(ax: Axes, *, predicted: bool, filled: Floats, wide: bool) -> None:
     if filled.any():
         handles.append(dot(UP, "Core gene", size=4))
     if not filled.all():
-        handles.append(dot("white", "No core gene", size=4, markeredgecolor=INK,
-                           markeredgewidth=0.7))  # fmt: skip
+        handles.append(
+            dot("white", "No core gene", size=4, markeredgecolor=INK, markeredgewidth=0.7)
+        )
     handles.append(
         Line2D([], [], color=INK, linewidth=0.9, label="Confidence interval\nof the mean")
     )
@@ -216,19 +236,34 @@ def ambient(table: pd.DataFrame, *, ax: Axes | None = None) -> Axes:
     share, low, high = (
         100 * rows[name].to_numpy(dtype=float) for name in ("ambient_share", "ci_low", "ci_high")
     )
-    listed = (as_text(rows["evidence"]) == "list").to_numpy() if "evidence" in rows.columns else (
-        np.zeros(len(rows), dtype=bool)
-    )  # fmt: skip
+    listed = (
+        (as_text(rows["evidence"]) == "list").to_numpy()
+        if "evidence" in rows.columns
+        else (np.zeros(len(rows), dtype=bool))
+    )
     with style():
         own = ax is None
         ax = axes_or_new(ax, (5, 2 + _ROW * len(rows)))
         nk_part = "nk_share" in rows.columns
         if nk_part:
-            ax.barh(np.arange(len(rows)), 100 * rows["nk_share"].to_numpy(dtype=float), height=0.7,
-                    color="#9DC3E6", linewidth=0, zorder=1)  # fmt: skip
+            ax.barh(
+                np.arange(len(rows)),
+                100 * rows["nk_share"].to_numpy(dtype=float),
+                height=0.7,
+                color="#9DC3E6",
+                linewidth=0,
+                zorder=1,
+            )
         ax.hlines(np.arange(len(rows)), low, high, color=INK, linewidth=0.9, zorder=2)
-        ax.scatter(share, np.arange(len(rows)), s=13, zorder=3, linewidths=0.7,
-                   c=np.where(listed, "white", INK).tolist(), edgecolors=INK)  # fmt: skip
+        ax.scatter(
+            share,
+            np.arange(len(rows)),
+            s=13,
+            zorder=3,
+            linewidths=0.7,
+            c=np.where(listed, "white", INK).tolist(),
+            edgecolors=INK,
+        )
         ax.set_xlim(0, max(float(np.nanmax([share.max(), high.max()])) * 1.08, 1.0))
         ax.set_ylim(len(rows) - 0.4, -0.6)
         _rows(ax, as_text(rows["sample"]).tolist(), italic=False)
@@ -246,8 +281,15 @@ def _ambient_legend(ax: Axes, *, nk_part: bool, listed: Floats) -> None:
     if not listed.all():
         handles.append(dot(INK, "Ambient, all", size=4))
     if listed.any():
-        handles.append(dot("white", "Ambient, by a list\nof NK genes", size=4,
-                           markeredgecolor=INK, markeredgewidth=0.7))  # fmt: skip
+        handles.append(
+            dot(
+                "white",
+                "Ambient, by a list\nof NK genes",
+                size=4,
+                markeredgecolor=INK,
+                markeredgewidth=0.7,
+            )
+        )
     if nk_part:
         handles.append(Patch(facecolor="#9DC3E6", edgecolor="none", label="From NK cells"))
     SidePanel(ax).legend(handles)

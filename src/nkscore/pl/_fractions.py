@@ -202,9 +202,11 @@ def _ordered(bars: _Bars, tumors: Sequence[str] | None, levels: list[str]) -> _B
     names = in_order(names, tumors, "tumors")
     keys = [(_NK_ALONE, schema.NK_MONO)] if _NK_ALONE in present else []
     keys += [
-        (name, condition) for name in names for condition in bars.conditions
+        (name, condition)
+        for name in names
+        for condition in bars.conditions
         if (name, condition) in means.index
-    ]  # fmt: skip
+    ]
     return replace(bars, means=means.loc[keys])
 
 
@@ -236,8 +238,15 @@ def _stacked(
     bottom: np.ndarray[Any, Any] = np.zeros(len(means))
     for state in means.columns:
         height = means[state].fillna(0).to_numpy(dtype=float)
-        ax.bar(x, height, bottom=bottom, width=_width(bars), color=colors[state],
-               edgecolor="white", linewidth=0.3)  # fmt: skip
+        ax.bar(
+            x,
+            height,
+            bottom=bottom,
+            width=_width(bars),
+            color=colors[state],
+            edgecolor="white",
+            linewidth=0.3,
+        )
         bottom = bottom + height
     ax.set_xlim(x.min() - 0.6, x.max() + 0.6)
     ax.set_ylim(0, 1)
@@ -277,8 +286,13 @@ def _legends(side: SidePanel, bars: _Bars, colors: dict[str, str]) -> None:
     side.legend(patches(shown, map(printed, shown)), title="State")
     if len(side.ax.collections):
         words = " + ".join(printed(name) for name in bars.ranked_by)
-        entry = dot("white", f"one donor:\n{words}".replace(" + ", " +\n"), size=3,
-                    markeredgecolor=INK, markeredgewidth=0.5)  # fmt: skip
+        entry = dot(
+            "white",
+            f"one donor:\n{words}".replace(" + ", " +\n"),
+            size=3,
+            markeredgecolor=INK,
+            markeredgewidth=0.5,
+        )
         side.legend([entry])
 
 

@@ -77,9 +77,14 @@ def hashtags(adata: AnnData, *, lane: str | None = None, ax: Axes | None = None)
         # Droplets of clumped antibodies must not leave all others dark.
         highest = float(np.quantile(shown, 0.995)) or float(shown.max()) or 1.0
         picture = ax.imshow(
-            shown, aspect="auto", cmap="magma", interpolation="nearest", rasterized=True,
-            vmin=0, vmax=highest,
-        )  # fmt: skip
+            shown,
+            aspect="auto",
+            cmap="magma",
+            interpolation="nearest",
+            rasterized=True,
+            vmin=0,
+            vmax=highest,
+        )
         bare(ax)
         ax.set_yticks(range(counts.shape[1]), [str(tag) for tag in counts.columns])
         ax.set_xticks([])
@@ -153,8 +158,14 @@ def hashtag_ridges(adata: AnnData, *, lane: str | None = None) -> Figure:
             own = (tag == str(column)).to_numpy()
             _ridge(ax, row, numbers[single.to_numpy() & ~own, row], edges=edges, color=_OTHERS)
             _ridge(ax, row, numbers[own, row], edges=edges, color=_OWN)
-            ax.text(1.02, row, f"{own.sum():,}", transform=ax.get_yaxis_transform(),
-                    va="bottom", fontsize=SMALL)  # fmt: skip
+            ax.text(
+                1.02,
+                row,
+                f"{own.sum():,}",
+                transform=ax.get_yaxis_transform(),
+                va="bottom",
+                fontsize=SMALL,
+            )
         _ridge_axes(ax, [str(column) for column in counts.columns], edges)
         ax.set_title(name)
         SidePanel(ax, gap=0.5).legend(
@@ -212,8 +223,15 @@ def _class_strip(ax: Axes, classes: np.ndarray[Any, Any], height: float) -> None
     ends = np.append(starts[1:], len(classes))
     low, thick = 1 + 0.02 / height, 0.07 / height
     for start, end in zip(starts, ends, strict=True):
-        ax.axvspan(start - 0.5, end - 0.5, low, low + thick, color=colors[classes[start]],
-                   linewidth=0, clip_on=False)  # fmt: skip
+        ax.axvspan(
+            start - 0.5,
+            end - 0.5,
+            low,
+            low + thick,
+            color=colors[classes[start]],
+            linewidth=0,
+            clip_on=False,
+        )
 
 
 def _ridge(

@@ -148,14 +148,25 @@ def _clustermap(
     hues = palette("lineage", lineages.values()) if lineages else {}
     above = [hues[lineages[name]] for name in matrix.columns] if lineages else None
     grid = sns.clustermap(
-        matrix, mask=matrix.isna(), row_cluster=False, col_cluster=clustered, col_linkage=tree,
-        row_colors=_shades(rows).tolist(), col_colors=above, cmap="RdBu_r", vmin=-(limit or 1.0),
-        vmax=limit or 1.0, xticklabels=shortened(matrix.columns), yticklabels=False,
-        figsize=(wide + 0.9, tall + _TREE + 0.8), cbar_pos=None, rasterized=True,
+        matrix,
+        mask=matrix.isna(),
+        row_cluster=False,
+        col_cluster=clustered,
+        col_linkage=tree,
+        row_colors=_shades(rows).tolist(),
+        col_colors=above,
+        cmap="RdBu_r",
+        vmin=-(limit or 1.0),
+        vmax=limit or 1.0,
+        xticklabels=shortened(matrix.columns),
+        yticklabels=False,
+        figsize=(wide + 0.9, tall + _TREE + 0.8),
+        cbar_pos=None,
+        rasterized=True,
         dendrogram_ratio=(0.02, _TREE / (tall + _TREE + 0.8)),
         colors_ratio=(0.09 / (wide + 0.9), 0.09 / (tall + _TREE + 0.8)),
         tree_kws={"linewidths": 0.5, "colors": FAINT},
-    )  # fmt: skip
+    )
     ax = grid.ax_heatmap
     ax.set_facecolor(_MISSING)
     ax.set_xlabel("")
@@ -188,10 +199,16 @@ def _modules(ax: Axes, rows: pd.DataFrame) -> None:
         number = f"{rows['module'].iloc[inside[0]]}"
         fits = len(inside) * _points_per_row(ax, len(codes)) > SMALL * (1 + word.count("\n"))
         ax.text(
-            -0.35, inside.mean() + 0.5, f"{word}  {number}" if word and fits else number,
-            ha="right", va="center", fontsize=SMALL if fits else SMALL - 1.5, color=INK,
-            transform=ax.get_yaxis_transform(), linespacing=1.0,
-        )  # fmt: skip
+            -0.35,
+            inside.mean() + 0.5,
+            f"{word}  {number}" if word and fits else number,
+            ha="right",
+            va="center",
+            fontsize=SMALL if fits else SMALL - 1.5,
+            color=INK,
+            transform=ax.get_yaxis_transform(),
+            linespacing=1.0,
+        )
 
 
 def _folded(text: str, width: int = 18) -> str:
@@ -214,10 +231,18 @@ def _words(ax: Axes, genes: list[str], named: list[str]) -> None:
     inch = ax.figure.dpi / ax.get_window_extent().width
     steps = [1 + inch * part for part in (0.01, 0.04, 0.11, 0.14)]
     for row, y in zip(rows, places, strict=True):
-        ax.plot(steps, [row, row, y, y], color=FAINT, linewidth=0.4,
-                transform=place, clip_on=False)  # fmt: skip
-        ax.text(steps[-1] + 0.02 * inch, y, genes[int(row)], transform=place, fontsize=SMALL,
-                fontstyle="italic", va="center_baseline", ha="left", clip_on=False)  # fmt: skip
+        ax.plot(steps, [row, row, y, y], color=FAINT, linewidth=0.4, transform=place, clip_on=False)
+        ax.text(
+            steps[-1] + 0.02 * inch,
+            y,
+            genes[int(row)],
+            transform=place,
+            fontsize=SMALL,
+            fontstyle="italic",
+            va="center_baseline",
+            ha="left",
+            clip_on=False,
+        )
 
 
 def _gap(ax: Axes, count: int) -> float:

@@ -96,14 +96,27 @@ def _write(ax: Axes, word: str, place: Array, *, offset: Array, size: Array, col
     nearest = np.clip(-offset, -size / 2, size / 2)
     far = np.hypot(*(offset + nearest)) >= _LEADER
     line = {
-        "arrowstyle": "-", "linewidth": 0.4, "color": FAINT, "shrinkA": 0, "shrinkB": 0,
+        "arrowstyle": "-",
+        "linewidth": 0.4,
+        "color": FAINT,
+        "shrinkA": 0,
+        "shrinkB": 0,
         "relpos": tuple(float(part) for part in nearest / size + 0.5),
-    }  # fmt: skip
+    }
     return ax.annotate(
-        word, (float(place[0]), float(place[1])), (float(offset[0]), float(offset[1])),
-        textcoords="offset points", ha="center", va="center", fontsize=SMALL, fontstyle="italic",
-        color=color, zorder=6, arrowprops=line if far else None, annotation_clip=False,
-    )  # fmt: skip
+        word,
+        (float(place[0]), float(place[1])),
+        (float(offset[0]), float(offset[1])),
+        textcoords="offset points",
+        ha="center",
+        va="center",
+        fontsize=SMALL,
+        fontstyle="italic",
+        color=color,
+        zorder=6,
+        arrowprops=line if far else None,
+        annotation_clip=False,
+    )
 
 
 def _transform(ax: Axes, places: Array, to_points: float) -> Array:
@@ -116,9 +129,9 @@ def _best_box(target: Array, size: Array, taken: _Taken) -> Array | None:
     free = inside.all(axis=1)
     for other in taken.boxes:
         free &= ~_overlap(boxes, other)
-    cost = cost + _PER_POINT * _inside(taken.points, boxes) + _PER_FAINT * _inside(
-        taken.faint, boxes
-    )  # fmt: skip
+    cost = (
+        cost + _PER_POINT * _inside(taken.points, boxes) + _PER_FAINT * _inside(taken.faint, boxes)
+    )
     ends = _nearest(boxes, target)
     for other in taken.boxes:
         cost += _PER_CROSSING * _hits_box(target, ends, other)

@@ -191,10 +191,16 @@ def _draw(ax: Axes, table: pd.DataFrame, *, x: str, y: str, by: str, legend: boo
     levels = [name for name in levels_of(table[by], by) if name in set(data["_line"])]
     colors, colored = _colors(data, levels, y=y, by=by)
     handles = [
-        _line(ax, data[data["_line"] == name].sort_values("_x"), y, color=colors[name],
-              order=3 if name in colored else 2, label=printed(name))
+        _line(
+            ax,
+            data[data["_line"] == name].sort_values("_x"),
+            y,
+            color=colors[name],
+            order=3 if name in colored else 2,
+            label=printed(name),
+        )
         for name in levels
-    ]  # fmt: skip
+    ]
     if legend and len(levels) > 1:
         shown = [h for h, name in zip(handles, levels, strict=True) if name in colored]
         rest = [h for h, name in zip(handles, levels, strict=True) if name not in colored][:1]
@@ -219,11 +225,27 @@ def _colors(
 
 def _line(ax: Axes, rows: pd.DataFrame, y: str, *, color: str, order: int, label: str) -> Any:
     mean = rows.groupby("_x")[y].mean()
-    (line,) = ax.plot(mean.index, mean.to_numpy(), color=color, linewidth=1.1, zorder=order,
-                      marker="o", markersize=3, markeredgewidth=0, label=label)  # fmt: skip
+    (line,) = ax.plot(
+        mean.index,
+        mean.to_numpy(),
+        color=color,
+        linewidth=1.1,
+        zorder=order,
+        marker="o",
+        markersize=3,
+        markeredgewidth=0,
+        label=label,
+    )
     if len(mean) < len(rows):
-        ax.scatter(rows["_x"], rows[y], s=7, facecolors="none", edgecolors=color, linewidths=0.5,
-                   zorder=order)  # fmt: skip
+        ax.scatter(
+            rows["_x"],
+            rows[y],
+            s=7,
+            facecolors="none",
+            edgecolors=color,
+            linewidths=0.5,
+            zorder=order,
+        )
     elif {"ci_low", "ci_high"} <= set(rows.columns):
         ends = [rows[name].to_numpy(dtype=float) for name in ("ci_low", "ci_high")]
         ax.fill_between(rows["_x"], *ends, color=color, alpha=0.15, linewidth=0, zorder=1)

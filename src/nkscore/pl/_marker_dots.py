@@ -139,9 +139,17 @@ def _draw(ax: Axes, color: Floats, areas: Floats, convention: str, cmap: str) ->
         high = min(_CLIP, float(np.abs(values[known]).max())) or 1.0
         low = -high
     points = ax.scatter(
-        x[known], y[known], s=sizes[known], c=np.clip(values[known], low, high), cmap=cmap,
-        vmin=low, vmax=high, linewidths=0.3, edgecolors=FAINT, zorder=2,
-    )  # fmt: skip
+        x[known],
+        y[known],
+        s=sizes[known],
+        c=np.clip(values[known], low, high),
+        cmap=cmap,
+        vmin=low,
+        vmax=high,
+        linewidths=0.3,
+        edgecolors=FAINT,
+        zorder=2,
+    )
     ax.scatter(x[~known], y[~known], s=8, marker="x", c=FAINT, linewidths=0.6, zorder=2)
     return points
 
@@ -173,5 +181,10 @@ def _legend(side: SidePanel, widest: float, convention: str) -> None:
         dot("white", f"{mark:.0%}", size=float(size), markeredgecolor=FAINT, markeredgewidth=0.5)
         for mark, size in zip(marks, sizes, strict=True)
     ]
-    side.legend(handles, title="Cells with\nthe gene", labelspacing=0.5, handlelength=1.7,
-                fontsize=FONT - 0.5)  # fmt: skip
+    side.legend(
+        handles,
+        title="Cells with\nthe gene",
+        labelspacing=0.5,
+        handlelength=1.7,
+        fontsize=FONT - 0.5,
+    )

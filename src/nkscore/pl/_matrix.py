@@ -17,7 +17,7 @@ from nkscore._colors import (
     printed,
     shortened,
     usual_order,
-)  # fmt: skip
+)
 from nkscore.pl._above import bars_above
 from nkscore.pl._side import SidePanel, dot, dots, lineage_strip
 from nkscore.pl._style import axes_or_new, bare, cell_points, fit, height_of, style
@@ -113,11 +113,17 @@ def _dots(ax: Axes, matrix: Matrix, biggest: float) -> tuple[Any, str, bool]:
     if matrix.ring is not None:
         ring = cells[matrix.ring].to_numpy()[known].astype(bool)
     points = ax.scatter(
-        x[known], y[known], s=_areas(q_value[known], biggest),
-        c=np.clip(value[known], -limit, limit), cmap="RdBu_r", vmin=-limit,
-        vmax=limit, linewidths=np.where(ring, 0.9, 0.3).tolist(),
-        edgecolors=np.where(ring, INK, BACKGROUND).tolist(), zorder=2,
-    )  # fmt: skip
+        x[known],
+        y[known],
+        s=_areas(q_value[known], biggest),
+        c=np.clip(value[known], -limit, limit),
+        cmap="RdBu_r",
+        vmin=-limit,
+        vmax=limit,
+        linewidths=np.where(ring, 0.9, 0.3).tolist(),
+        edgecolors=np.where(ring, INK, BACKGROUND).tolist(),
+        zorder=2,
+    )
     ax.scatter(
         x[~known], y[~known], s=biggest * 0.12, marker="x", c=FAINT, linewidths=0.6, zorder=2
     )
@@ -142,19 +148,29 @@ def _areas(q_value: np.ndarray[Any, Any], biggest: float) -> np.ndarray[Any, Any
 def _size_legend(side: SidePanel, matrix: Matrix, biggest: float, *, complete: bool) -> None:
     marks = [(1.0, "0"), (1e-2, "2"), (1e-5, "5"), (1e-10, "≥ 10")]
     sizes = [
-        dot("white", label, size=float(_areas(np.array([q]), biggest)[0] ** 0.5),
-            markeredgecolor=FAINT, markeredgewidth=0.5)
+        dot(
+            "white",
+            label,
+            size=float(_areas(np.array([q]), biggest)[0] ** 0.5),
+            markeredgecolor=FAINT,
+            markeredgewidth=0.5,
+        )
         for q, label in marks
-    ]  # fmt: skip
+    ]
     side.legend(
         sizes, title=f"−log$_{{10}}$ {matrix.certainty_label}", labelspacing=0.45, handlelength=1.7
     )
     shown = biggest**0.5
     marked = [
-        dot("white", matrix.ring_label or f"q < {matrix.fdr:g}", size=shown * 0.7,
-            markeredgecolor=INK, markeredgewidth=0.9),
+        dot(
+            "white",
+            matrix.ring_label or f"q < {matrix.fdr:g}",
+            size=shown * 0.7,
+            markeredgecolor=INK,
+            markeredgewidth=0.9,
+        ),
         dot(FAINT, "Not tested", size=shown * 0.35, marker="x", markeredgewidth=0.6),
-    ]  # fmt: skip
+    ]
     side.legend(marked[:1] if complete else marked, handlelength=1.7)
 
 

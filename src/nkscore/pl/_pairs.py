@@ -75,14 +75,23 @@ def communication_dots(
     data = plain(table.assign(pair=_pair_names(table), tumor=table[by]), "pair")
     rows = chosen(data, "pair", pairs, fdr=fdr)
     matrix = Matrix(
-        table=data, row="pair", value="log2_fc", value_label="log$_2$ change\nof the pair",
-        rows=rows, tumors=_columns(table, by, tumors), fdr=fdr, italic=True,
-    )  # fmt: skip
+        table=data,
+        row="pair",
+        value="log2_fc",
+        value_label="log$_2$ change\nof the pair",
+        rows=rows,
+        tumors=_columns(table, by, tumors),
+        fdr=fdr,
+        italic=True,
+    )
     ax = draw(matrix, lineages_of(data) if by == "tumor" else {}, ax)
     if "ambient_suspect" in data.columns:
         suspect = set(data.loc[data["ambient_suspect"].astype(bool), "pair"])
-        ax.set_yticks(ax.get_yticks(), [f"{row}*" if row in suspect else row for row in rows],
-                      fontstyle="italic")  # fmt: skip
+        ax.set_yticks(
+            ax.get_yticks(),
+            [f"{row}*" if row in suspect else row for row in rows],
+            fontstyle="italic",
+        )
     return ax
 
 
@@ -152,19 +161,41 @@ def enrichment_dots(
     data = plain(table, "set")
     rows = chosen(data, "set", sets, fdr=fdr)
     matrix = Matrix(
-        table=data, row="set", value="t", value_label="t of the set", rows=rows,
-        tumors=tumor_order(table, tumors), fdr=fdr, italic=False,
+        table=data,
+        row="set",
+        value="t",
+        value_label="t of the set",
+        rows=rows,
+        tumors=tumor_order(table, tumors),
+        fdr=fdr,
+        italic=False,
         row_labels=readable(rows),
-    )  # fmt: skip
+    )
     return draw(matrix, lineages_of(data), ax)
 
 
 _ABBREVIATIONS: Final = {
-    "tnfa": "TNFα", "nfkb": "NF-κB", "il6": "IL6", "jak": "JAK", "stat3": "STAT3", "il2": "IL2",
-    "stat5": "STAT5", "mtorc1": "mTORC1", "myc": "MYC", "e2f": "E2F", "g2m": "G2M", "dna": "DNA",
-    "uv": "UV", "kras": "KRAS", "tgf": "TGF", "pi3k": "PI3K", "akt": "AKT", "mtor": "mTOR",
-    "p53": "p53", "wnt": "WNT",
-}  # fmt: skip
+    "tnfa": "TNFα",
+    "nfkb": "NF-κB",
+    "il6": "IL6",
+    "jak": "JAK",
+    "stat3": "STAT3",
+    "il2": "IL2",
+    "stat5": "STAT5",
+    "mtorc1": "mTORC1",
+    "myc": "MYC",
+    "e2f": "E2F",
+    "g2m": "G2M",
+    "dna": "DNA",
+    "uv": "UV",
+    "kras": "KRAS",
+    "tgf": "TGF",
+    "pi3k": "PI3K",
+    "akt": "AKT",
+    "mtor": "mTOR",
+    "p53": "p53",
+    "wnt": "WNT",
+}
 
 
 def readable(names: Sequence[str]) -> list[str]:

@@ -85,9 +85,12 @@ def qc(adata: AnnData) -> Figure:
         # About 0.06 inches per letter of the names, which must not narrow the panels.
         wide = 1.5 * (len(measures) + 1) + 1.0 + 0.06 * max(map(len, names))
         figure, panels = plt.subplots(
-            1, len(measures) + 1, sharey=True, layout="constrained",
+            1,
+            len(measures) + 1,
+            sharey=True,
+            layout="constrained",
             figsize=(wide, 0.75 + min(0.34 * len(lanes), _TALLEST)),
-        )  # fmt: skip
+        )
         cells = adata.obs.assign(lane=as_text(adata.obs[schema.LANE]))
         for ax, name in zip(panels, measures, strict=False):
             _measure(ax, cells, name, lanes=lanes, limits=limits)
@@ -136,8 +139,14 @@ def _measure(
         ends = limits.get(lane.replace("/", "|"), {}).get(name, [])
         for end in ends:
             place = np.log10(max(end, 1)) if logarithmic else end
-            ax.plot([place, place], [row - 0.46, row + 0.46], color=INK, linewidth=0.9,
-                    linestyle=(0, (1, 1.2)), zorder=5)  # fmt: skip
+            ax.plot(
+                [place, place],
+                [row - 0.46, row + 0.46],
+                color=INK,
+                linewidth=0.9,
+                linestyle=(0, (1, 1.2)),
+                zorder=5,
+            )
     ax.set_xlabel(_PANELS[name])
     ax.tick_params(axis="y", length=0)
     ax.spines["left"].set_visible(False)
@@ -162,19 +171,37 @@ def _cloud(ax: Axes, row: int, values: np.ndarray[Any, Any], *, kept: np.ndarray
     for verdict in (True, False):
         chosen = kept == verdict
         ax.scatter(
-            values[chosen], row + spread[chosen], s=2 if not verdict else 1.2,
-            c=colors[str(verdict)], alpha=0.8 if not verdict else 0.3, linewidths=0,
-            rasterized=values.size > RASTER_ABOVE, zorder=2,
-        )  # fmt: skip
+            values[chosen],
+            row + spread[chosen],
+            s=2 if not verdict else 1.2,
+            c=colors[str(verdict)],
+            alpha=0.8 if not verdict else 0.3,
+            linewidths=0,
+            rasterized=values.size > RASTER_ABOVE,
+            zorder=2,
+        )
     if np.ptp(values) > 0:
         low, high = values.min(), values.max()
         edges = np.linspace(low, high, 61)
         counts = np.histogram(values, edges)[0].astype(float)
-        ax.stairs(row - 0.42 * counts / counts.max(), edges, baseline=row, fill=True,
-                  color="#B9C6D3", linewidth=0, zorder=1)  # fmt: skip
+        ax.stairs(
+            row - 0.42 * counts / counts.max(),
+            edges,
+            baseline=row,
+            fill=True,
+            color="#B9C6D3",
+            linewidth=0,
+            zorder=1,
+        )
     quartiles = np.quantile(values, [0.25, 0.5, 0.75])
-    ax.plot(quartiles[[0, 2]], [row + 0.05] * 2, color=INK, linewidth=1.8, solid_capstyle="butt",
-            zorder=3)  # fmt: skip
+    ax.plot(
+        quartiles[[0, 2]],
+        [row + 0.05] * 2,
+        color=INK,
+        linewidth=1.8,
+        solid_capstyle="butt",
+        zorder=3,
+    )
     ax.scatter(quartiles[1], row + 0.05, s=9, c="white", edgecolors=INK, linewidths=0.7, zorder=4)
 
 
@@ -187,16 +214,23 @@ def _verdict(ax: Axes, cells: pd.DataFrame, lanes: list[str]) -> None:
     ax.barh(rows, total - kept, left=kept, height=0.55, color=colors["False"], linewidth=0)
     for row, (passed, all_cells) in enumerate(zip(kept, total, strict=True)):
         ax.annotate(
-            f"{passed:,} kept\n{all_cells - passed:,} removed", (all_cells, row), (3, 0),
-            textcoords="offset points", va="center", fontsize=SMALL - 0.5, linespacing=1.0,
+            f"{passed:,} kept\n{all_cells - passed:,} removed",
+            (all_cells, row),
+            (3, 0),
+            textcoords="offset points",
+            va="center",
+            fontsize=SMALL - 0.5,
+            linespacing=1.0,
             annotation_clip=False,
-        )  # fmt: skip
+        )
     ax.set_xlabel("Cells", fontsize=FONT)
     ax.spines["left"].set_visible(False)
     ax.tick_params(axis="y", length=0)
     side = SidePanel(ax, gap=0.75)
-    side.legend([
-        *patches(colors, ["Kept", "Removed"]),
-        dot("white", "Median", size=3, markeredgecolor=INK, markeredgewidth=0.7),
-        dot(INK, "Limit", size=6, marker="|", markeredgewidth=0.9),
-    ])  # fmt: skip
+    side.legend(
+        [
+            *patches(colors, ["Kept", "Removed"]),
+            dot("white", "Median", size=3, markeredgecolor=INK, markeredgewidth=0.7),
+            dot(INK, "Limit", size=6, marker="|", markeredgewidth=0.9),
+        ]
+    )

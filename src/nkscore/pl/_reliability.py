@@ -56,14 +56,20 @@ def reliability(table: pd.DataFrame, *, ax: Axes | None = None) -> Axes:
     check_number(table, "confidence", "observed")
     for name in ("confidence", "observed"):
         check_probabilities(table[name], name)
-    low, high, stated, observed, cells = (
-        table[name].to_numpy(dtype=float) for name in _COLUMNS
-    )  # fmt: skip
+    low, high, stated, observed, cells = (table[name].to_numpy(dtype=float) for name in _COLUMNS)
     with style():
         own = ax is None
         ax = axes_or_new(ax, (4, 4))
-        ax.bar(low, cells / cells.sum(), width=high - low, align="edge", color="#E3E3E3",
-               edgecolor="white", linewidth=0.5, zorder=0)  # fmt: skip
+        ax.bar(
+            low,
+            cells / cells.sum(),
+            width=high - low,
+            align="edge",
+            color="#E3E3E3",
+            edgecolor="white",
+            linewidth=0.5,
+            zorder=0,
+        )
         ax.plot([0, 1], [0, 1], color=FAINT, linewidth=0.7, linestyle=(0, (4, 3)), zorder=1)
         if {"ci_low", "ci_high"} <= set(table.columns):
             ax.vlines(stated, table["ci_low"], table["ci_high"], color=INK, linewidth=0.9, zorder=2)
@@ -82,8 +88,15 @@ def reliability(table: pd.DataFrame, *, ax: Axes | None = None) -> Axes:
         ax.set_xlabel("Stated confidence")
         ax.set_ylabel("Share of right calls")
         gap = float(np.sum(cells * np.abs(stated - observed)) / cells.sum())
-        ax.text(0.03, 0.97, f"n = {cells.sum():,.0f} cells\nmean gap = {gap:.3f}", va="top",
-                transform=ax.transAxes, fontsize=SMALL, linespacing=1.2)  # fmt: skip
+        ax.text(
+            0.03,
+            0.97,
+            f"n = {cells.sum():,.0f} cells\nmean gap = {gap:.3f}",
+            va="top",
+            transform=ax.transAxes,
+            fontsize=SMALL,
+            linespacing=1.2,
+        )
         if own:
             fit(ax, width=1.9, height=1.9)
     return ax

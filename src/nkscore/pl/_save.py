@@ -79,9 +79,11 @@ def save(
     figure = figure_or_axes if isinstance(figure_or_axes, Figure) else figure_of(figure_or_axes)
     path.parent.mkdir(parents=True, exist_ok=True)
     settings: dict[Any, Any] = {
-        "pdf.fonttype": 42, "svg.fonttype": "none", "svg.hashsalt": "nkscore",
+        "pdf.fonttype": 42,
+        "svg.fonttype": "none",
+        "svg.hashsalt": "nkscore",
         "savefig.transparent": False,
-    }  # fmt: skip
+    }
     with mpl.rc_context(settings), _frozen(figure):
         return [_write(figure, path.with_name(f"{path.name}.{kind}"), dpi) for kind in wanted]
 
@@ -118,7 +120,11 @@ def _check(formats: list[str]) -> None:
 
 def _write(figure: Figure, file: Path, dpi: float) -> Path:
     figure.savefig(
-        file, dpi=dpi, metadata=_METADATA[file.suffix[1:]], facecolor=figure.get_facecolor(),
-        bbox_inches="tight", pad_inches=0.03,
-    )  # fmt: skip
+        file,
+        dpi=dpi,
+        metadata=_METADATA[file.suffix[1:]],
+        facecolor=figure.get_facecolor(),
+        bbox_inches="tight",
+        pad_inches=0.03,
+    )
     return file

@@ -20,7 +20,7 @@ from nkscore.pl._tables import (
     check_unique,
     in_order,
     levels_of,
-)  # fmt: skip
+)
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
@@ -96,20 +96,31 @@ def screen_scatter(
         ax.set_ylabel("−log$_{10}$ p")
         ax.set_title(str(genes["screen"].iloc[0]), fontweight="bold", pad=13)
         ax.annotate(
-            f"{int(genes['hit'].sum()):,} hits of {len(genes):,} genes", (0, 1), (0, 3),
-            xycoords="axes fraction", textcoords="offset points", fontsize=SMALL, color=INK,
-        )  # fmt: skip
+            f"{int(genes['hit'].sum()):,} hits of {len(genes):,} genes",
+            (0, 1),
+            (0, 3),
+            xycoords="axes fraction",
+            textcoords="offset points",
+            fontsize=SMALL,
+            color=INK,
+        )
         if legend:
             _legend(ax, genes)
         if own:
             fit(ax, width=2.3, height=2.2)
-        named = genes[genes["hit"]].head(label) if isinstance(label, int) else genes[
-            genes["gene"].isin(set(label))
-        ]  # fmt: skip
+        named = (
+            genes[genes["hit"]].head(label)
+            if isinstance(label, int)
+            else genes[genes["gene"].isin(set(label))]
+        )
         label_points(
-            ax, _xy(named), words=named["gene"].tolist(), colors=[INK] * len(named),
-            avoid=_xy(genes[genes["hit"]]), faint=_xy(genes[~genes["hit"]]),
-        )  # fmt: skip
+            ax,
+            _xy(named),
+            words=named["gene"].tolist(),
+            colors=[INK] * len(named),
+            avoid=_xy(genes[genes["hit"]]),
+            faint=_xy(genes[~genes["hit"]]),
+        )
     return ax
 
 
@@ -129,9 +140,10 @@ def _one_screen(table: pd.DataFrame, screen: str | None) -> pd.DataFrame:
     positive = p_value[p_value > 0]
     floor = float(positive.min()) / 2 if positive.size else 0.1
     genes = genes.assign(
-        gene=as_text(genes["gene"]), hit=genes["hit"].astype(bool),
+        gene=as_text(genes["gene"]),
+        hit=genes["hit"].astype(bool),
         height=-np.log10(np.maximum(p_value, floor)),
-    )  # fmt: skip
+    )
     # p-values from permutations are often equal: the larger change then comes first.
     genes["size"] = -genes["log2_fc"].abs()
     return genes.sort_values(["p_value", "size", "gene"], kind="stable")
@@ -144,14 +156,24 @@ def _points(ax: Axes, genes: pd.DataFrame) -> None:
     layers = [
         (~genes["hit"] & ~control, BACKGROUND, "o", 3.0),
         (control, FAINT, "x", 6.0),
-        *((genes["hit"] & (genes["role"] == role), hue, "o", 9.0)
-          for role, (hue, _) in _ROLES.items()),
-    ]  # fmt: skip
+        *(
+            (genes["hit"] & (genes["role"] == role), hue, "o", 9.0)
+            for role, (hue, _) in _ROLES.items()
+        ),
+    ]
     for order, (chosen, color, marker, area) in enumerate(layers, 1):
         part = genes[chosen]
-        ax.scatter(part["log2_fc"], part["height"], s=area, c=color, marker=marker, zorder=order,
-                   linewidths=0.5 if marker == "x" else 0, rasterized=raster,
-                   clip_on=False)  # fmt: skip
+        ax.scatter(
+            part["log2_fc"],
+            part["height"],
+            s=area,
+            c=color,
+            marker=marker,
+            zorder=order,
+            linewidths=0.5 if marker == "x" else 0,
+            rasterized=raster,
+            clip_on=False,
+        )
     low, high = min(float(genes["log2_fc"].min()), 0), max(float(genes["log2_fc"].max()), 0)
     margin = 0.1 * (high - low or 1.0)
     ax.set_xlim(low - margin, high + margin)
@@ -231,10 +253,19 @@ def screen_dots(
     else:
         rows = in_order(dict.fromkeys(data["gene"]), genes, "genes")
     matrix = Matrix(
-        table=data, row="gene", value="log2_fc", value_label="log$_2$ fold change\nof the guides",
-        rows=rows, tumors=in_order(levels_of(table["screen"]), screens, "screens"), fdr=0.05,
-        italic=True, certainty="p_value", certainty_label="p", ring="hit", ring_label="Hit",
-    )  # fmt: skip
+        table=data,
+        row="gene",
+        value="log2_fc",
+        value_label="log$_2$ fold change\nof the guides",
+        rows=rows,
+        tumors=in_order(levels_of(table["screen"]), screens, "screens"),
+        fdr=0.05,
+        italic=True,
+        certainty="p_value",
+        certainty_label="p",
+        ring="hit",
+        ring_label="Hit",
+    )
     return draw(matrix, {}, ax)
 
 

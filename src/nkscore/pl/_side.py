@@ -42,15 +42,26 @@ class SidePanel:
         from matplotlib.legend import Legend
 
         settings: dict[str, Any] = {
-            "handlelength": 1.0, "handletextpad": 0.5, "labelspacing": 0.3, "borderpad": 0.0,
+            "handlelength": 1.0,
+            "handletextpad": 0.5,
+            "labelspacing": 0.3,
+            "borderpad": 0.0,
             "columnspacing": 1.0,
-        }  # fmt: skip
+        }
         settings.update(options)
         legend = Legend(
-            self.ax, handles, [handle.get_label() for handle in handles], title=title,
-            loc="upper left", bbox_to_anchor=(self._x, -self._y), bbox_transform=self._corner(),
-            borderaxespad=0.0, alignment="left", frameon=False, **settings,
-        )  # fmt: skip
+            self.ax,
+            handles,
+            [handle.get_label() for handle in handles],
+            title=title,
+            loc="upper left",
+            bbox_to_anchor=(self._x, -self._y),
+            bbox_transform=self._corner(),
+            borderaxespad=0.0,
+            alignment="left",
+            frameon=False,
+            **settings,
+        )
         if self.ax.get_legend() is None:
             self.ax.legend_ = legend
         else:
@@ -75,9 +86,16 @@ class SidePanel:
     def colorbar(self, mappable: ScalarMappable, label: str, *, extend: str = "neither") -> Axes:
         """Add a small vertical color bar below what is there."""
         text = self.ax.text(
-            self._x, -self._y, label, transform=self._corner(), va="top", ha="left",
-            fontsize=FONT - 0.5, color=INK, clip_on=False,
-        )  # fmt: skip
+            self._x,
+            -self._y,
+            label,
+            transform=self._corner(),
+            va="top",
+            ha="left",
+            fontsize=FONT - 0.5,
+            color=INK,
+            clip_on=False,
+        )
         top = self._y + 0.13 * (1 + label.count("\n")) + 0.05
         box = (self._x, -(top + 0.7), 0.09, 0.7)
         bar_axes = self.ax.inset_axes(box, transform=self._corner())
@@ -111,9 +129,7 @@ def dot(color: str, label: str, *, size: float = 5.0, **options: Any) -> Any:
     from matplotlib.lines import Line2D
 
     settings = {"marker": "o", "markeredgewidth": 0.0, **options}
-    return Line2D(
-        [], [], linestyle="none", color=color, markersize=size, label=label, **settings
-    )  # fmt: skip
+    return Line2D([], [], linestyle="none", color=color, markersize=size, label=label, **settings)
 
 
 def lineage_strip(ax: Axes, positions: Sequence[float], colors: Sequence[str]) -> Any:
@@ -123,6 +139,12 @@ def lineage_strip(ax: Axes, positions: Sequence[float], colors: Sequence[str]) -
     place: Any = blended_transform_factory(ax.transData, ax.transAxes)
     inches: Any = figure_of(ax).dpi_scale_trans
     return ax.scatter(
-        positions, [0.0] * len(positions), s=22, c=list(colors), linewidths=0,
-        transform=place + ScaledTranslation(0, -5.5 / 72, inches), clip_on=False, zorder=3,
-    )  # fmt: skip
+        positions,
+        [0.0] * len(positions),
+        s=22,
+        c=list(colors),
+        linewidths=0,
+        transform=place + ScaledTranslation(0, -5.5 / 72, inches),
+        clip_on=False,
+        zorder=3,
+    )

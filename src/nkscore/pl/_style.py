@@ -53,17 +53,29 @@ def style() -> Iterator[None]:
 
 def _settings() -> dict[Any, Any]:
     colors = dict.fromkeys(
-        ("axes.edgecolor", "axes.labelcolor", "axes.titlecolor", "text.color", "xtick.color",
-         "ytick.color", "xtick.labelcolor", "ytick.labelcolor", "legend.labelcolor"),
+        (
+            "axes.edgecolor",
+            "axes.labelcolor",
+            "axes.titlecolor",
+            "text.color",
+            "xtick.color",
+            "ytick.color",
+            "xtick.labelcolor",
+            "ytick.labelcolor",
+            "legend.labelcolor",
+        ),
         INK,
-    )  # fmt: skip
+    )
     white = dict.fromkeys(("figure.facecolor", "axes.facecolor", "savefig.facecolor"), "white")
     lines = dict.fromkeys(
         ("axes.linewidth", "xtick.major.width", "ytick.major.width", "patch.linewidth"), 0.6
     )
     small = dict.fromkeys(("xtick.labelsize", "ytick.labelsize", "legend.fontsize"), FONT - 0.5)
     return {
-        **colors, **white, **lines, **small,
+        **colors,
+        **white,
+        **lines,
+        **small,
         "font.family": available_fonts(),
         "font.size": FONT,
         "axes.labelsize": FONT,
@@ -86,7 +98,7 @@ def _settings() -> dict[Any, Any]:
         "pdf.fonttype": 42,
         "ps.fonttype": 42,
         "svg.fonttype": "none",
-    }  # fmt: skip
+    }
 
 
 def available_fonts() -> list[str]:

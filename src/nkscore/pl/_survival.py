@@ -70,8 +70,14 @@ def survival(
         ax.set_xlabel(f"Time ({unit})")
         ax.set_ylabel("Patients alive")
         if "p_value" in table and table["p_value"].notna().any():
-            ax.text(0.03, 0.04, f"log-rank p = {table['p_value'].iloc[0]:.2g}", fontsize=SMALL,
-                    color=INK, transform=ax.transAxes)  # fmt: skip
+            ax.text(
+                0.03,
+                0.04,
+                f"log-rank p = {table['p_value'].iloc[0]:.2g}",
+                fontsize=SMALL,
+                color=INK,
+                transform=ax.transAxes,
+            )
         if legend and len(groups) > 1:
             ax.legend(loc="upper left", bbox_to_anchor=(1.0, 1.0))
         fit(ax, width=2.4, height=1.8)
@@ -84,9 +90,14 @@ def _curve(ax: Axes, part: pd.DataFrame, *, color: Any, label: str) -> None:
     if "n_events" in part:
         said += f", {int(part['n_events'].sum())} died"
     ax.fill_between(
-        part["time"], part["ci_low"], part["ci_high"], step="post", color=color, alpha=0.15,
+        part["time"],
+        part["ci_low"],
+        part["ci_high"],
+        step="post",
+        color=color,
+        alpha=0.15,
         linewidth=0,
-    )  # fmt: skip
+    )
     ax.step(part["time"], part["survival"], where="post", color=color, label=f"{said})")
     alive = part[part["n_censored"] > 0]
     ax.plot(alive["time"], alive["survival"], "|", color=color, markersize=4, markeredgewidth=0.7)

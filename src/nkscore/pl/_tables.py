@@ -45,9 +45,11 @@ def check_number(table: pd.DataFrame, *columns: str) -> None:
     numbers = table[list(columns)].to_numpy(dtype=float, na_value=np.nan)
     if not np.isfinite(numbers).all(axis=1).any():
         names = " and ".join(repr(name) for name in columns)
-        where = f"No row has a finite number in both {names}" if len(columns) > 1 else (
-            f"Column {names} holds no finite number"
-        )  # fmt: skip
+        where = (
+            f"No row has a finite number in both {names}"
+            if len(columns) > 1
+            else (f"Column {names} holds no finite number")
+        )
         msg = (
             f"{where}, so there is nothing to draw; at least one is needed. Look at why nothing "
             "was tested: too few cells or samples, or the wrong column."

@@ -97,9 +97,13 @@ def volcano(
             grown = float(np.clip(len(chosen) / _ROOM, 1.0, 4.0)) ** 0.5
             fit(ax, width=2.4 * grown, height=2.3 * grown)
         label_points(
-            ax, _xy(chosen), words=chosen["gene"].tolist(), colors=chosen["ink"].tolist(),
-            avoid=_xy(genes[solid]), faint=_xy(genes[~solid]),
-        )  # fmt: skip
+            ax,
+            _xy(chosen),
+            words=chosen["gene"].tolist(),
+            colors=chosen["ink"].tolist(),
+            avoid=_xy(genes[solid]),
+            faint=_xy(genes[~solid]),
+        )
     return ax
 
 
@@ -167,11 +171,17 @@ def _points(ax: Axes, genes: pd.DataFrame) -> float | None:
             colors = _colors(rows, color)
             hollow = symbol == "D"
             ax.scatter(
-                rows["log2_fc"], rows["height"], s=area * (1.6 if symbol != "o" else 1.0),
-                marker=symbol, facecolors="white" if hollow else colors,
-                edgecolors=colors if hollow else "none", linewidths=0.7 if hollow else 0,
-                zorder=order, rasterized=raster, clip_on=False,
-            )  # fmt: skip
+                rows["log2_fc"],
+                rows["height"],
+                s=area * (1.6 if symbol != "o" else 1.0),
+                marker=symbol,
+                facecolors="white" if hollow else colors,
+                edgecolors=colors if hollow else "none",
+                linewidths=0.7 if hollow else 0,
+                zorder=order,
+                rasterized=raster,
+                clip_on=False,
+            )
     widest = float(genes["log2_fc"].abs().max()) * 1.08 or 1.0
     ax.set_xlim(-widest, widest)
     # Many points at the top, of p-values of 0, need room for their names above them.
@@ -189,8 +199,10 @@ def _colors(rows: pd.DataFrame, color: str | None) -> Any:
 def _symbols(rows: pd.DataFrame) -> list[tuple[str, pd.DataFrame]]:
     suspect, zero = rows["suspect"], rows["zero"]
     parts = [
-        ("o", rows[~suspect & ~zero]), ("^", rows[~suspect & zero]), ("D", rows[suspect]),
-    ]  # fmt: skip
+        ("o", rows[~suspect & ~zero]),
+        ("^", rows[~suspect & zero]),
+        ("D", rows[suspect]),
+    ]
     return [(symbol, part) for symbol, part in parts if len(part)]
 
 
@@ -212,9 +224,17 @@ def _words(ax: Axes, genes: pd.DataFrame, fdr: float) -> None:
         note += f"{_range(genes['n_samples_control'])} control samples"
     ax.set_title(str(genes["tumor"].iloc[0]), fontweight="bold", pad=22 if "\n" in note else 13)
     ax.annotate(
-        note, (0, 1), (0, 3), xycoords="axes fraction", textcoords="offset points",
-        ha="left", va="bottom", fontsize=SMALL, color=INK, linespacing=1.15,
-    )  # fmt: skip
+        note,
+        (0, 1),
+        (0, 3),
+        xycoords="axes fraction",
+        textcoords="offset points",
+        ha="left",
+        va="bottom",
+        fontsize=SMALL,
+        color=INK,
+        linespacing=1.15,
+    )
 
 
 def _range(column: pd.Series) -> str:
@@ -233,8 +253,16 @@ def _legend(side: SidePanel, genes: pd.DataFrame, *, ceiling: float | None) -> N
     ]
     handles = [dot(color, text, size=size, marker=mark) for color, mark, text, on in entries if on]
     if genes["suspect"].any():
-        handles.append(dot("white", "Ambient RNA\nsuspected", size=size, marker="D",
-                           markeredgecolor=INK, markeredgewidth=0.7))  # fmt: skip
+        handles.append(
+            dot(
+                "white",
+                "Ambient RNA\nsuspected",
+                size=size,
+                marker="D",
+                markeredgecolor=INK,
+                markeredgewidth=0.7,
+            )
+        )
     if ceiling is not None:
         handles.append(dot(INK, "p = 0,\ndrawn at the top", size=size, marker="^"))
     side.legend(handles)

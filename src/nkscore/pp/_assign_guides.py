@@ -129,11 +129,14 @@ def assign_guides(
         "pp.assign_guides",
         function="pp.assign_guides",
         options={
-            "method": method, "min_confidence": min_confidence, "min_umi": min_umi,
-            "min_share": min_share, "max_second_share": max_second_share,
+            "method": method,
+            "min_confidence": min_confidence,
+            "min_umi": min_umi,
+            "min_share": min_share,
+            "max_second_share": max_second_share,
         },
         guides=table,
-    )  # fmt: skip
+    )
     counted = adata.obs["guide_class"].value_counts()
     _LOG.info("Guides: %s", ", ".join(f"{n} cells {name}" for name, n in counted.items()))
 

@@ -231,9 +231,11 @@ def _posterior(adata: AnnData, reference: Reference, condition: Any) -> Any:
             # No NK cells were found anywhere: without this, each cell would be a coin toss.
             prior = _PRIOR[schema.TUMOR_MONO]
         posterior[rows], _ = class_posterior(
-            a[rows], b[rows], markers,
+            a[rows],
+            b[rows],
+            markers,
             prior=np.array(prior),
             concentration=concentration,
             fit_shares=kind == "open",
-        )  # fmt: skip
+        )
     return posterior

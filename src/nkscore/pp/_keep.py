@@ -107,6 +107,8 @@ def keep(
     )
     _LOG.info(
         "Kept %d of %d cells; removed: %s",
-        kept.n_obs, adata.n_obs, ", ".join(f"{n} {r}" for r, n in removed.items()) or "none",
-    )  # fmt: skip
+        kept.n_obs,
+        adata.n_obs,
+        ", ".join(f"{n} {r}" for r, n in removed.items()) or "none",
+    )
     return kept

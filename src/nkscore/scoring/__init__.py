@@ -14,7 +14,26 @@ from nkscore.scoring._run import prepared, run, scored
 from nkscore.scoring._sets import GeneSets, gene_sets
 
 __all__ = [
-    "AUCELL", "BLOCK_BYTES", "MODULE_SCORE", "RANK_AUC", "ULM", "WEIGHTED_MEAN", "ZSCORE",
-    "GeneSets", "RowBlock", "Scorer", "StoredSparse", "as_rows", "gene_sets", "get_scorer",
-    "null_scores", "open_rows", "prepared", "register", "row_blocks", "run", "scored", "scorers",
-]  # fmt: skip
+    "AUCELL",
+    "BLOCK_BYTES",
+    "MODULE_SCORE",
+    "RANK_AUC",
+    "ULM",
+    "WEIGHTED_MEAN",
+    "ZSCORE",
+    "GeneSets",
+    "RowBlock",
+    "Scorer",
+    "StoredSparse",
+    "as_rows",
+    "gene_sets",
+    "get_scorer",
+    "null_scores",
+    "open_rows",
+    "prepared",
+    "register",
+    "row_blocks",
+    "run",
+    "scored",
+    "scorers",
+]

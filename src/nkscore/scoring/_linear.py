@@ -30,9 +30,15 @@ if TYPE_CHECKING:
 
 @kernel
 def _sum_rows(  # noqa: PLR0917 (numba compiles positional arguments only)
-    indptr: Any, indices: Any, values: Any, first: Any, members: Any, last: Any, out: Any,
+    indptr: Any,
+    indices: Any,
+    values: Any,
+    first: Any,
+    members: Any,
+    last: Any,
+    out: Any,
     moments: Any,
-) -> None:  # fmt: skip
+) -> None:
     """Fill sums over parts, cells × parts, and sum and sum of squares over all genes."""
     longest = 1
     for i in range(indptr.size - 1):
@@ -63,9 +69,15 @@ def part_sums(block: RowBlock, sets: GeneSets) -> tuple[Scores, Scores]:
     sums = np.empty((block.n_cells, sets.size.size))
     moments = np.empty((block.n_cells, 2))
     _sum_rows(
-        block.indptr, block.indices, block.values, sets.first, sets.members, sets.last, sums,
+        block.indptr,
+        block.indices,
+        block.values,
+        sets.first,
+        sets.members,
+        sets.last,
+        sums,
         moments,
-    )  # fmt: skip
+    )
     return sums, moments
 
 

@@ -141,9 +141,12 @@ def _slices(block: RowBlock, n_cells: int) -> Iterator[RowBlock]:
         edges = block.indptr[low : low + n_cells + 1]
         part = slice(int(edges[0]), int(edges[-1]))
         yield replace(
-            block, start=block.start + low, indptr=edges - edges[0],
-            indices=block.indices[part], stored=block.stored[part],
-        )  # fmt: skip
+            block,
+            start=block.start + low,
+            indptr=edges - edges[0],
+            indices=block.indices[part],
+            stored=block.stored[part],
+        )
 
 
 def with_random_sets(

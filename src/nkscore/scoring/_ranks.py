@@ -88,9 +88,15 @@ def _radix_sort(keys: Any, places: Any, n: Any, bins: Any) -> Any:
 
 @kernel
 def _gains_by_sorting(  # noqa: PLR0917 (numba compiles positional arguments only)
-    keys: Any, places: Any, n: Any, zero: Any, cap: Any, recovery: Any, hit_gain: Any,
+    keys: Any,
+    places: Any,
+    n: Any,
+    zero: Any,
+    cap: Any,
+    recovery: Any,
+    hit_gain: Any,
     hit_member: Any,
-) -> Any:  # fmt: skip
+) -> Any:
     """List the hits of one cell, whose keys are sorted upwards; return their number."""
     n_hits = 0
     high = n
@@ -155,9 +161,16 @@ def _list_hits(  # noqa: PLR0917 (numba compiles positional arguments only)
 
 @kernel
 def _gains_by_counting(  # noqa: PLR0917 (numba compiles positional arguments only)
-    table: Any, count: Any, used: Any, distinct: Any, n_used: Any, n_genes: Any, cap: Any,
-    recovery: Any, gain: Any,
-) -> Any:  # fmt: skip
+    table: Any,
+    count: Any,
+    used: Any,
+    distinct: Any,
+    n_used: Any,
+    n_genes: Any,
+    cap: Any,
+    recovery: Any,
+    gain: Any,
+) -> Any:
     """Fill the gain over an undetected gene of each place in use; return that gene's value."""
     detected = 0.0
     for j in range(n_used):
@@ -205,10 +218,28 @@ def add_hits(  # noqa: PLR0917 (numba compiles positional arguments only)
 
 @kernel
 def _sums_by_counting(  # noqa: PLR0917 (numba compiles positional arguments only)
-    indptr: Any, indices: Any, keys: Any, n_genes: Any, first: Any, members: Any, last: Any,
-    found: Any, cap: Any, recovery: Any, out: Any, left: Any, table: Any, count: Any, gain: Any,
-    used: Any, distinct: Any, places: Any, hits: Any, hit_member: Any, hit_gain: Any,
-) -> None:  # fmt: skip
+    indptr: Any,
+    indices: Any,
+    keys: Any,
+    n_genes: Any,
+    first: Any,
+    members: Any,
+    last: Any,
+    found: Any,
+    cap: Any,
+    recovery: Any,
+    out: Any,
+    left: Any,
+    table: Any,
+    count: Any,
+    gain: Any,
+    used: Any,
+    distinct: Any,
+    places: Any,
+    hits: Any,
+    hit_member: Any,
+    hit_gain: Any,
+) -> None:
     """Fill the cells with few distinct values; mark the others in ``left``.
 
     What follows ``left`` is room to work in: arrays that a kernel makes take long to compile.
@@ -235,9 +266,19 @@ def _sums_by_counting(  # noqa: PLR0917 (numba compiles positional arguments onl
 
 @kernel
 def _sums_by_sorting(  # noqa: PLR0917 (numba compiles positional arguments only)
-    cells: Any, indptr: Any, indices: Any, keys: Any, n_genes: Any, first: Any, members: Any,
-    last: Any, found: Any, cap: Any, recovery: Any, out: Any,
-) -> None:  # fmt: skip
+    cells: Any,
+    indptr: Any,
+    indices: Any,
+    keys: Any,
+    n_genes: Any,
+    first: Any,
+    members: Any,
+    last: Any,
+    found: Any,
+    cap: Any,
+    recovery: Any,
+    out: Any,
+) -> None:
     """Fill the cells listed, whatever their values."""
     longest = 1
     for i in cells:
@@ -271,9 +312,18 @@ def rank_sums(
     out = np.empty((block.n_cells, sets.size.size))
     left = np.zeros(block.n_cells, np.bool_)
     arguments = (
-        block.indptr, block.indices, block.keys, float(block.n_genes),
-        sets.first, sets.members, sets.last, sets.found, cap, recovery, out,
-    )  # fmt: skip
+        block.indptr,
+        block.indices,
+        block.keys,
+        float(block.n_genes),
+        sets.first,
+        sets.members,
+        sets.last,
+        sets.found,
+        cap,
+        recovery,
+        out,
+    )
     longest = int(np.diff(block.indptr).max(initial=1))
     # The place behind the table is that of explicit zeros, which gain nothing.
     table, count, gain = (
@@ -287,10 +337,14 @@ def rank_sums(
     room = [
         np.empty(n, kind)
         for n, kind in (
-            (_MOST_DISTINCT, np.int32), (_MOST_DISTINCT, block.keys.dtype), (longest, np.uint16),
-            (longest, np.int32), (longest, np.int32), (longest, np.float64),
+            (_MOST_DISTINCT, np.int32),
+            (_MOST_DISTINCT, block.keys.dtype),
+            (longest, np.uint16),
+            (longest, np.int32),
+            (longest, np.int32),
+            (longest, np.float64),
         )
-    ]  # fmt: skip
+    ]
     _sums_by_counting(*arguments, left, table, count, gain, *room)
     cells = np.flatnonzero(left)
     if cells.size:

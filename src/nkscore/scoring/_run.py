@@ -144,11 +144,15 @@ def map_blocks(
 
     with (
         tqdm(
-            total=rows.shape[0], initial=first, desc=label, unit=" cells", delay=QUIET_SECONDS,
+            total=rows.shape[0],
+            initial=first,
+            desc=label,
+            unit=" cells",
+            delay=QUIET_SECONDS,
             unit_scale=True,
         ) as bar,
         ThreadPoolExecutor(n_threads) as pool,
-    ):  # fmt: skip
+    ):
         try:
             for start, stop in rows.ranges(block_bytes, first):
                 pending.append((stop - start, pool.submit(work, start, stop)))

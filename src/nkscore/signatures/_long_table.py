@@ -16,9 +16,15 @@ if TYPE_CHECKING:
 _NAME_COLUMNS: Final = ("signature", "source", "geneset", "gene_set", "set", "name")
 _GENE_COLUMNS: Final = ("gene", "target", "genesymbol", "gene_symbol", "symbol")
 _DIRECTIONS: Final = {
-    "": "up", "up": "up", "+": "up", "positive": "up",
-    "down": "down", "dn": "down", "-": "down", "negative": "down",
-}  # fmt: skip
+    "": "up",
+    "up": "up",
+    "+": "up",
+    "positive": "up",
+    "down": "down",
+    "dn": "down",
+    "-": "down",
+    "negative": "down",
+}
 
 
 def to_long_table(signatures: Mapping[str, Signature]) -> pd.DataFrame:

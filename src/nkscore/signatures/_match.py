@@ -249,11 +249,13 @@ def _direction_lost(signature: Signature, entry: _Placed) -> bool:
 
 def _coverage_table(placed: Mapping[str, _Placed]) -> pd.DataFrame:
     counted = ("n_genes", "n_found", "n_by_alias", "fraction")
-    return pd.DataFrame({
-        "signature": list(placed),
-        **{name: [getattr(entry, name) for entry in placed.values()] for name in counted},
-        "missing": [",".join(entry.missing) for entry in placed.values()],
-    })  # fmt: skip
+    return pd.DataFrame(
+        {
+            "signature": list(placed),
+            **{name: [getattr(entry, name) for entry in placed.values()] for name in counted},
+            "missing": [",".join(entry.missing) for entry in placed.values()],
+        }
+    )
 
 
 def _failure(

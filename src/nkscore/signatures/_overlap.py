@@ -39,20 +39,29 @@ def overlap(signatures: SignaturesLike) -> pd.DataFrame:
     rows = []
     for (name_a, a), (name_b, b) in combinations(weights.items(), 2):
         shared = [gene for gene in a if gene in b]
-        rows.append({
-            "signature_a": name_a,
-            "signature_b": name_b,
-            "n_a": len(a),
-            "n_b": len(b),
-            "n_shared": len(shared),
-            "n_opposite": sum(a[gene] != b[gene] for gene in shared),
-            "jaccard": len(shared) / (len(a) + len(b) - len(shared)),
-            "overlap_coefficient": len(shared) / min(len(a), len(b)),
-            "shared": ", ".join(shared),
-        })  # fmt: skip
+        rows.append(
+            {
+                "signature_a": name_a,
+                "signature_b": name_b,
+                "n_a": len(a),
+                "n_b": len(b),
+                "n_shared": len(shared),
+                "n_opposite": sum(a[gene] != b[gene] for gene in shared),
+                "jaccard": len(shared) / (len(a) + len(b) - len(shared)),
+                "overlap_coefficient": len(shared) / min(len(a), len(b)),
+                "shared": ", ".join(shared),
+            }
+        )
     columns = [
-        "signature_a", "signature_b", "n_a", "n_b", "n_shared", "n_opposite", "jaccard",
-        "overlap_coefficient", "shared",
-    ]  # fmt: skip
+        "signature_a",
+        "signature_b",
+        "n_a",
+        "n_b",
+        "n_shared",
+        "n_opposite",
+        "jaccard",
+        "overlap_coefficient",
+        "shared",
+    ]
     table = pd.DataFrame(rows, columns=columns)
     return table.sort_values("jaccard", ascending=False, kind="stable", ignore_index=True)

@@ -115,8 +115,14 @@ PANELS: Final[dict[str, Panel]] = {
     "target_response": Panel(
         "classes of genes that NK cells induce in some tumor lines",
         _prefixed(
-            "DUFVA2023_TARGET_", "MHC_II", "MYELOID", "LIGANDS", "CYTOKINES", "TYPE_I_IFN",
-            "SPECIFIC", "NFKB",
+            "DUFVA2023_TARGET_",
+            "MHC_II",
+            "MYELOID",
+            "LIGANDS",
+            "CYTOKINES",
+            "TYPE_I_IFN",
+            "SPECIFIC",
+            "NFKB",
         ),
     ),
     "dormancy": Panel(
@@ -138,8 +144,16 @@ PANELS: Final[dict[str, Panel]] = {
             *(
                 f"NK_LIGANDS_{kind}"
                 for kind in (
-                    "NKG2D", "NCR", "DNAM1", "TIGIT_CD96_PVRIG", "SLAM_CD2", "NKG2A", "KIR",
-                    "LILRB1", "LAG3", "CHECKPOINT",
+                    "NKG2D",
+                    "NCR",
+                    "DNAM1",
+                    "TIGIT_CD96_PVRIG",
+                    "SLAM_CD2",
+                    "NKG2A",
+                    "KIR",
+                    "LILRB1",
+                    "LAG3",
+                    "CHECKPOINT",
                 )
             ),
             "NK_ADHESION_LIGANDS",
@@ -151,44 +165,75 @@ PANELS: Final[dict[str, Panel]] = {
     "crispr_classes": Panel(
         "classes of hits in CRISPR screens against NK killing",
         _prefixed(
-            "DUFVA2023_CRISPR_", "ANTIGEN_PRESENTATION", "IFNG_SIGNALING", "ACTIVATING_LIGANDS",
-            "DEATH_RECEPTOR_APOPTOSIS", "ADHESION", "FUCOSYLATION", "MUCIN", "TF_CHROMATIN",
-            "OTHER", "BLOOD_SELECTIVE",
+            "DUFVA2023_CRISPR_",
+            "ANTIGEN_PRESENTATION",
+            "IFNG_SIGNALING",
+            "ACTIVATING_LIGANDS",
+            "DEATH_RECEPTOR_APOPTOSIS",
+            "ADHESION",
+            "FUCOSYLATION",
+            "MUCIN",
+            "TF_CHROMATIN",
+            "OTHER",
+            "BLOOD_SELECTIVE",
         ),
     ),
     "aml_hierarchy": Panel(
         "cell types of AML (van Galen 2019)",
         _prefixed(
-            "VANGALEN2019_", "HSC_LIKE", "PROG_LIKE", "GMP_LIKE", "PROMONO_LIKE", "MONO_LIKE",
+            "VANGALEN2019_",
+            "HSC_LIKE",
+            "PROG_LIKE",
+            "GMP_LIKE",
+            "PROMONO_LIKE",
+            "MONO_LIKE",
             "CDC_LIKE",
         ),
     ),
     "aml_hierarchy_zeng": Panel(
         "cell types of AML (Zeng 2022)",
         _prefixed(
-            "ZENG2022_", "LSPC_QUIESCENT", "LSPC_PRIMED", "LSPC_CYCLE", "GMP_LIKE",
-            "PROMONO_LIKE", "MONO_LIKE", "CDC_LIKE",
+            "ZENG2022_",
+            "LSPC_QUIESCENT",
+            "LSPC_PRIMED",
+            "LSPC_CYCLE",
+            "GMP_LIKE",
+            "PROMONO_LIKE",
+            "MONO_LIKE",
+            "CDC_LIKE",
         ),
     ),
     "leukemic_stem_cell": Panel(
         "stem cells of AML",
-        _same("NG2016_LSC17", "NG2016_LSC104", "EPPERT2011_LSC_R", "EPPERT2011_CE_HSC_LSC",
-              "GENTLES2010_LSC", "GAL2006_LSC"),
+        _same(
+            "NG2016_LSC17",
+            "NG2016_LSC104",
+            "EPPERT2011_LSC_R",
+            "EPPERT2011_CE_HSC_LSC",
+            "GENTLES2010_LSC",
+            "GAL2006_LSC",
+        ),
     ),
     "myeloma": Panel(
         "molecular groups of multiple myeloma, and its IRF4 program",
-        _same(*(f"ZHAN2006_MM_{group}" for group in ("MS", "MF", "CD1", "CD2", "HP", "LB", "PR")),
-              "SHAFFER2008_IRF4_MM_PROGRAM"),
+        _same(
+            *(f"ZHAN2006_MM_{group}" for group in ("MS", "MF", "CD1", "CD2", "HP", "LB", "PR")),
+            "SHAFFER2008_IRF4_MM_PROGRAM",
+        ),
     ),
     "all_resistance": Panel(
         "drug resistance of acute lymphoblastic leukemia",
-        _prefixed("HOLLEMAN2004_ALL_", "PREDNISOLONE_RESISTANCE", "VINCRISTINE_RESISTANCE",
-                  "ASPARAGINASE_RESISTANCE"),
+        _prefixed(
+            "HOLLEMAN2004_ALL_",
+            "PREDNISOLONE_RESISTANCE",
+            "VINCRISTINE_RESISTANCE",
+            "ASPARAGINASE_RESISTANCE",
+        ),
     ),
     "cml_quiescence": Panel(
         "quiescent against dividing stem cells, CML and normal",
         _prefixed("GRAHAM2007_", "CML_QUIESCENT_VS_DIVIDING", "NORMAL_QUIESCENT_VS_DIVIDING"),
     ),
-}  # fmt: skip
+}
 #: The panel that holds every set whose name begins so.
 HALLMARK: Final = ("hallmark", "HALLMARK_", "the 50 Hallmark sets of MSigDB 2025.1")

@@ -31,8 +31,11 @@ _UNSTEADY: Final = re.compile(
 
 
 _CYCLE: Final = (
-    "TIROSH2016_G1S", "TIROSH2016_G2M", "HALLMARK_E2F_TARGETS", "HALLMARK_G2M_CHECKPOINT",
-)  # fmt: skip
+    "TIROSH2016_G1S",
+    "TIROSH2016_G2M",
+    "HALLMARK_E2F_TARGETS",
+    "HALLMARK_G2M_CHECKPOINT",
+)
 
 
 @dataclass(frozen=True, slots=True)

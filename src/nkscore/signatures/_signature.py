@@ -10,8 +10,15 @@ if TYPE_CHECKING:
 
 #: Fields of a signature that say where it comes from, in the order of the catalogue.
 PROVENANCE = (
-    "compartment", "citation", "doi", "where_read", "licence", "trust", "version", "note",
-)  # fmt: skip
+    "compartment",
+    "citation",
+    "doi",
+    "where_read",
+    "licence",
+    "trust",
+    "version",
+    "note",
+)
 
 
 @dataclass(frozen=True, slots=True)

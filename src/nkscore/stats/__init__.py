@@ -174,4 +174,4 @@ __all__ = [
     "with_doubt",
     "without_replicates",
     "without_zeros",
-]  # fmt: skip
+]

@@ -68,9 +68,14 @@ class _Genes:
 
 
 def ambient_share(
-    counts: Floats, total: float, soup: Floats, *,
-    alone: Floats, total_alone: float, confidence: float = 0.95,
-) -> AmbientShare:  # fmt: skip
+    counts: Floats,
+    total: float,
+    soup: Floats,
+    *,
+    alone: Floats,
+    total_alone: float,
+    confidence: float = 0.95,
+) -> AmbientShare:
     """Estimate the ambient share from genes that the cells themselves hardly express.
 
     Parameters

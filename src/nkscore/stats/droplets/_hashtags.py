@@ -34,9 +34,12 @@ class HashtagMixture:
 
 
 def hashtag_mixture(
-    counts: Floats, *, depth: Floats | None = None,
-    priors: tuple[float, float, float] | None = None, shared_label: float = 1 / 3,
-) -> HashtagMixture:  # fmt: skip
+    counts: Floats,
+    *,
+    depth: Floats | None = None,
+    priors: tuple[float, float, float] | None = None,
+    shared_label: float = 1 / 3,
+) -> HashtagMixture:
     r"""Return probabilities of each tag, of no tag and of several, by a mixture model of one lane.
 
     Parameters
@@ -146,11 +149,19 @@ def _start(data: Data, priors: tuple[float, float, float] | None) -> Model:
     rise = np.array([np.median(x) if x.size >= 5 else usual for x in own])
     none, _, several = priors or (0.05, 0.85, 0.1)
     return Model(
-        base=base, size=np.full(n_tags, 8.0), factor_shape=5.0, depth_slope=0.0, doubling=1.5,
+        base=base,
+        size=np.full(n_tags, 8.0),
+        factor_shape=5.0,
+        depth_slope=0.0,
+        doubling=1.5,
         signal=np.log1p(base) + np.maximum(rise, np.log(_LEAST_FOLD)),
-        spread=np.full(n_tags, 0.7), slope=1.0, share=np.full(n_tags, 1 / n_tags),
-        n_tags=_numbers(none, several), leak=0.03, leak_level=0.5,
-    )  # fmt: skip
+        spread=np.full(n_tags, 0.7),
+        slope=1.0,
+        share=np.full(n_tags, 1 / n_tags),
+        n_tags=_numbers(none, several),
+        leak=0.03,
+        leak_level=0.5,
+    )
 
 
 def _numbers(none: float, several: float) -> Floats:

@@ -43,8 +43,11 @@ def centered_log_ratio(counts: Floats) -> Floats:
 
 
 def htodemux(
-    counts: Floats, *, initial_clusters: Integers | None = None, quantile: float = 0.99,
-) -> HtoDemux:  # fmt: skip
+    counts: Floats,
+    *,
+    initial_clusters: Integers | None = None,
+    quantile: float = 0.99,
+) -> HtoDemux:
     """Call hashtags as Seurat 4.3's HTODemux does.
 
     Parameters

@@ -67,9 +67,14 @@ def _top(values: Floats, n: int) -> Positions:
 
 
 def class_posterior(
-    counts_a: Floats, counts_b: Floats, markers: Markers, *, prior: Floats, concentration: float,
+    counts_a: Floats,
+    counts_b: Floats,
+    markers: Markers,
+    *,
+    prior: Floats,
+    concentration: float,
     fit_shares: bool,
-) -> tuple[Floats, float]:  # fmt: skip
+) -> tuple[Floats, float]:
     """Return probabilities of pure B, pure A and both, cells × 3, and the mean w of pure B cells.
 
     Parameters

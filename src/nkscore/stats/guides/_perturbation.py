@@ -116,9 +116,7 @@ def interaction_design(target: Labels, unit: Labels, treated: Any, control: str)
         )
         raise DesignError(msg)
     first = len(units) + 1
-    members = {
-        name: np.flatnonzero((target == name) | (target == control)) for name in targets
-    }  # fmt: skip
+    members = {name: np.flatnonzero((target == name) | (target == control)) for name in targets}
     sets = [target == name for name in dict.fromkeys(target)]
     strata = np.column_stack(
         [*(s & treated for s in sets), *(s & ~treated for s in sets), *blocks.T]

@@ -82,9 +82,12 @@ def _fitted(counts: Floats, matrix: Floats) -> Any:
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
         dataset = DeseqDataSet(
-            counts=table, metadata=pd.DataFrame({"sample": names}, index=names), design=model,
-            quiet=True, n_cpus=1,
-        )  # fmt: skip
+            counts=table,
+            metadata=pd.DataFrame({"sample": names}, index=names),
+            design=model,
+            quiet=True,
+            n_cpus=1,
+        )
         dataset.deseq2()
     return dataset
 
@@ -97,9 +100,14 @@ def _wald(fitted: Any, contrast: Floats, min_log2_fc: float) -> pd.DataFrame:
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
         test = DeseqStats(
-            fitted, contrast=contrast, quiet=True, n_cpus=1, independent_filter=False,
-            lfc_null=min_log2_fc, alt_hypothesis="greaterAbs" if min_log2_fc else None,
-        )  # fmt: skip
+            fitted,
+            contrast=contrast,
+            quiet=True,
+            n_cpus=1,
+            independent_filter=False,
+            lfc_null=min_log2_fc,
+            alt_hypothesis="greaterAbs" if min_log2_fc else None,
+        )
         test.summary()
     found: pd.DataFrame = test.results_df
     return found

@@ -122,9 +122,15 @@ def _invert(  # noqa: PLR0917 (numba)
     "float64[::1], float64[::1])"
 )
 def _assemble(  # noqa: PLR0917 (numba)
-    y: Array, weights: Array, x_starts: Array, x_columns: Array, x_values: Array, place: Array,
-    a: Array, b: Array,
-) -> int:  # fmt: skip
+    y: Array,
+    weights: Array,
+    x_starts: Array,
+    x_columns: Array,
+    x_values: Array,
+    place: Array,
+    a: Array,
+    b: Array,
+) -> int:
     """Fill ``a`` with X'WX and ``b`` with X'Wy; return the number of samples used."""
     a[:] = 0.0
     b[:] = 0.0
@@ -166,9 +172,14 @@ def _scale(  # noqa: PLR0917 (numba)
     "float64[::1])"
 )
 def _residual(  # noqa: PLR0917 (numba)
-    y: Array, weights: Array, x_starts: Array, x_columns: Array, x_values: Array, b: Array,
+    y: Array,
+    weights: Array,
+    x_starts: Array,
+    x_columns: Array,
+    x_values: Array,
+    b: Array,
     fitted: Array,
-) -> float:  # fmt: skip
+) -> float:
     """Fill ``fitted`` and return the weighted sum of squared residuals."""
     total = 0.0
     for s in range(y.size):
@@ -187,10 +198,21 @@ def _residual(  # noqa: PLR0917 (numba)
     "float64[:,::1], float64[:,::1], float64[::1], float64[::1], float64[:,::1])"
 )
 def fit_genes(  # noqa: PLR0917 (numba)
-    y: Array, weights: Array, x_starts: Array, x_columns: Array, x_values: Array,
-    starts: Array, rows: Array, place: Array, size: int,
-    coefficients: Array, unscaled: Array, variance: Array, df: Array, fitted: Array,
-) -> None:  # fmt: skip
+    y: Array,
+    weights: Array,
+    x_starts: Array,
+    x_columns: Array,
+    x_values: Array,
+    starts: Array,
+    rows: Array,
+    place: Array,
+    size: int,
+    coefficients: Array,
+    unscaled: Array,
+    variance: Array,
+    df: Array,
+    fitted: Array,
+) -> None:
     """Fit all genes; ``x_*`` is the design in CSR form, its columns in order of elimination."""
     n = place.shape[0]
     a, z, b, scale = np.zeros(size), np.zeros(size), np.zeros(n), np.zeros(n)

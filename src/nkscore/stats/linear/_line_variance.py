@@ -115,9 +115,7 @@ def _line(
     squares = _squares(fit.variance, fit.df_residual) - _squares(variance, df)
     rest = np.maximum(fit.df_residual - df, 0.0)
     mean = np.maximum(squares, 0.0) / np.maximum(rest, 1.0)
-    return _Line(
-        variance, df, combined_variance(mean, rest, prior, prior_df), rest + prior_df
-    )  # fmt: skip
+    return _Line(variance, df, combined_variance(mean, rest, prior, prior_df), rest + prior_df)
 
 
 def _squares(variance: Floats, df: Floats) -> Floats:

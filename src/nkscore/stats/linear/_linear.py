@@ -69,10 +69,19 @@ def fit_linear(y: Floats, design: Floats, weights: Floats) -> LinearFit:
     fit_genes(
         np.ascontiguousarray(y, dtype=np.float64),
         np.ascontiguousarray(weights, dtype=np.float64),
-        ordered.indptr.astype(np.int64), ordered.indices.astype(np.int64), ordered.data,
-        pattern.starts, pattern.rows, pattern.place, pattern.size,
-        coefficients, unscaled, variance, df, fitted,
-    )  # fmt: skip
+        ordered.indptr.astype(np.int64),
+        ordered.indices.astype(np.int64),
+        ordered.data,
+        pattern.starts,
+        pattern.rows,
+        pattern.place,
+        pattern.size,
+        coefficients,
+        unscaled,
+        variance,
+        df,
+        fitted,
+    )
     back = np.argsort(pattern.order)
     return LinearFit(coefficients[:, back], unscaled[:, back], variance, df, fitted)
 

@@ -85,10 +85,15 @@ def learn_companions(
     genes = np.flatnonzero(total >= _LEAST_COUNTS)
     matrix = matrix[:, genes]
     learned = [
-        _learn(matrix[half == h], depth[half == h], group[half == h],
-               posterior=posterior[half == h], n_groups=n_groups)
+        _learn(
+            matrix[half == h],
+            depth[half == h],
+            group[half == h],
+            posterior=posterior[half == h],
+            n_groups=n_groups,
+        )
         for h in (0, 1)
-    ]  # fmt: skip
+    ]
     used = np.any([(part.log_fold != 0).any(axis=0) for part in learned], axis=0)
     if not used.any():
         return None

@@ -63,11 +63,13 @@ class MarkerCells:
             part = matrix[first:last]
             blocks.append(
                 Block(
-                    slice(int(first), int(last)), int(donor[order[first]]),
-                    float(depth[order[first:last]].mean()), part.toarray() if dense else part,
+                    slice(int(first), int(last)),
+                    int(donor[order[first]]),
+                    float(depth[order[first:last]].mean()),
+                    part.toarray() if dense else part,
                     _squares(part),
                 )
-            )  # fmt: skip
+            )
         return cls(blocks, order, half_of(depth)[order], n_donors)
 
     def in_half(self, number: int) -> MarkerCells:
@@ -93,9 +95,14 @@ class MarkerCells:
                 part = part.toarray() if dense and sparse.issparse(part) else part
                 other = None if block.other is None else block.other[chosen]
                 blocks.append(
-                    replace(block, rows=slice(start, stop), counts=part, other=other,
-                            squares=_squares(part))
-                )  # fmt: skip
+                    replace(
+                        block,
+                        rows=slice(start, stop),
+                        counts=part,
+                        other=other,
+                        squares=_squares(part),
+                    )
+                )
                 start = stop
         return MarkerCells(blocks, self.order[inside], self.half[inside], self.n_donors)
 

@@ -141,9 +141,13 @@ def _update(model: MarkerModel, sums: _Sums, *, others: bool) -> MarkerModel:
     overall = by_state.sum(axis=0) + 1e-3
     pooled = by_state + 20 * overall / overall.sum()
     return replace(
-        model, base=base, offset=shift, log_fold=log_fold,
-        dispersion=np.clip(excess, 0.02, 10.0), share=pooled / pooled.sum(axis=1, keepdims=True),
-    )  # fmt: skip
+        model,
+        base=base,
+        offset=shift,
+        log_fold=log_fold,
+        dispersion=np.clip(excess, 0.02, 10.0),
+        share=pooled / pooled.sum(axis=1, keepdims=True),
+    )
 
 
 def _folds(model: MarkerModel, x: Floats, expected: Floats, *, others: bool) -> Floats:
@@ -178,9 +182,14 @@ def start(cells: MarkerCells, marks: Floats) -> MarkerModel:
     base /= (1 + np.expm1(log_fold).sum(axis=0) / (n_states + 1)).clip(0.2)
     share = np.full((cells.n_donors, n_states + 1), 1 / (n_states + 1))
     return MarkerModel(
-        marks, base, log_fold, np.full(n_genes, 0.5), np.ones((cells.n_donors, n_genes)), share,
+        marks,
+        base,
+        log_fold,
+        np.full(n_genes, 0.5),
+        np.ones((cells.n_donors, n_genes)),
+        share,
         np.ones(n_states, dtype=bool),
-    )  # fmt: skip
+    )
 
 
 def run_rounds(

@@ -80,9 +80,12 @@ def fit_informed(model: MarkerModel, cells: MarkerCells) -> MarkerModel:
     inside = np.append(there, True)
     share = model.share[:, inside]
     part = replace(
-        model, marks=model.marks[there], log_fold=model.log_fold[there],
-        share=share / share.sum(axis=1, keepdims=True), present=there[there],
-    )  # fmt: skip
+        model,
+        marks=model.marks[there],
+        log_fold=model.log_fold[there],
+        share=share / share.sum(axis=1, keepdims=True),
+        present=there[there],
+    )
     blocks = [
         block if block.other is None else replace(block, other=block.other[:, inside])
         for block in cells.blocks
@@ -111,9 +114,13 @@ def with_doubt(model: MarkerModel) -> MarkerModel:
 
 
 def _judge(
-    models: list[MarkerModel], halves: list[MarkerCells], present: NDArray[np.bool_], *,
-    evidence: Floats, fold: Floats,
-) -> bool:  # fmt: skip
+    models: list[MarkerModel],
+    halves: list[MarkerCells],
+    present: NDArray[np.bool_],
+    *,
+    evidence: Floats,
+    fold: Floats,
+) -> bool:
     """Note the evidence for each state and strike out the weakest; whether all may stay."""
     judged = [marker_agreement(m, h) for m, h in zip(models[::-1], halves, strict=True)]
     found = (judged[0][0] + judged[1][0]) / 2
@@ -149,9 +156,13 @@ def _overall_share(model: MarkerModel, cells: MarkerCells) -> Floats:
 
 
 def _with_absent(
-    model: MarkerModel, marks: Floats, present: NDArray[np.bool_], *, evidence: Floats,
+    model: MarkerModel,
+    marks: Floats,
+    present: NDArray[np.bool_],
+    *,
+    evidence: Floats,
     agreement: Floats,
-) -> MarkerModel:  # fmt: skip
+) -> MarkerModel:
     log_fold = np.zeros(marks.shape)
     share = np.zeros((model.share.shape[0], marks.shape[0] + 1))
     share[:, -1] = 1.0
@@ -159,9 +170,14 @@ def _with_absent(
         log_fold[present] = model.log_fold
         share[:, np.append(present, True)] = model.share
     return replace(
-        model, marks=marks, log_fold=log_fold, share=share, present=present, evidence=evidence,
+        model,
+        marks=marks,
+        log_fold=log_fold,
+        share=share,
+        present=present,
+        evidence=evidence,
         agreement=agreement,
-    )  # fmt: skip
+    )
 
 
 def marker_agreement(model: MarkerModel, cells: MarkerCells) -> tuple[Floats, Floats]:
@@ -193,9 +209,12 @@ def marker_agreement(model: MarkerModel, cells: MarkerCells) -> tuple[Floats, Fl
             on = without[:, inside].sum(axis=1)
             rest = (without * mean).sum(axis=1) - (without[:, inside] * mean[:, inside]).sum(axis=1)
             ratio, away = _slope(
-                counts[:, gene], rest + on * usual, on * usual,
-                dispersion=model.dispersion[gene], donor=donor[block],
-            )  # fmt: skip
+                counts[:, gene],
+                rest + on * usual,
+                on * usual,
+                dispersion=model.dispersion[gene],
+                donor=donor[block],
+            )
             # A marker that goes down agrees by a lower count.
             sign = np.sign(model.marks[state, gene])
             z[state, gene] = sign * away

@@ -59,10 +59,8 @@ def kitagawa(share: tuple[Floats, Floats], mass: tuple[Floats, Floats]) -> Decom
         composition=(p[1] - p[0]) * level,
         share=p,
         mean=np.where(there, mu, np.nan),
-        coefficients=(
-            _coefficients(0, p, mu, there, level), _coefficients(1, p, mu, there, level)
-        ),
-    )  # fmt: skip
+        coefficients=(_coefficients(0, p, mu, there, level), _coefficients(1, p, mu, there, level)),
+    )
 
 
 def _coefficients(arm: int, p: Floats, mu: Floats, there: Any, level: Floats) -> Floats:

@@ -164,8 +164,10 @@ def _evaluate(values: Floats, shared: Floats, deaths: _Deaths, beta: Floats) -> 
     total = deaths.at_risk(weight)
     weighted = [weight * column for column in columns]
     means = [deaths.at_risk(w) / total for w in weighted]
-    apart = [np.broadcast_to(c, values.shape)[deaths.rows] - m
-             for c, m in zip(columns, means, strict=True)]  # fmt: skip
+    apart = [
+        np.broadcast_to(c, values.shape)[deaths.rows] - m
+        for c, m in zip(columns, means, strict=True)
+    ]
     size = len(columns)
     information = np.empty((values.shape[1], size, size))
     for i in range(size):

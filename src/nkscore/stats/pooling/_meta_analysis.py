@@ -152,8 +152,15 @@ def random_effects(
     beyond = np.where(n > 2, stats.t.ppf(level, np.maximum(n - 2, 1)), np.nan)
     beyond = beyond * np.sqrt(variance + tau2)
     return Pooled(
-        effect=mean, standard_error=error, ci_low=mean - margin, ci_high=mean + margin,
+        effect=mean,
+        standard_error=error,
+        ci_low=mean - margin,
+        ci_high=mean + margin,
         p_value=2 * stats.t.sf(np.abs(mean) / error, df),
-        prediction_low=mean - beyond, prediction_high=mean + beyond,
-        tau2=tau2, i2=i2, heterogeneity_p=heterogeneity_p, n=n,
-    )  # fmt: skip
+        prediction_low=mean - beyond,
+        prediction_high=mean + beyond,
+        tau2=tau2,
+        i2=i2,
+        heterogeneity_p=heterogeneity_p,
+        n=n,
+    )

@@ -65,10 +65,18 @@ def pool_with_shared_variance(
         for x in (center, np.sqrt(spread), *limits, np.minimum(p, 1.0), *beyond)
     ]
     return Pooled(
-        effect=found[0], standard_error=found[1], ci_low=found[2], ci_high=found[3],
-        p_value=found[4], prediction_low=found[5], prediction_high=found[6],
-        tau2=tau2, i2=i2, heterogeneity_p=heterogeneity_p, n=n,
-    )  # fmt: skip
+        effect=found[0],
+        standard_error=found[1],
+        ci_low=found[2],
+        ci_high=found[3],
+        p_value=found[4],
+        prediction_low=found[5],
+        prediction_high=found[6],
+        tau2=tau2,
+        i2=i2,
+        heterogeneity_p=heterogeneity_p,
+        n=n,
+    )
 
 
 def _posterior(lines: Lines, tau2: Floats, enough: Any) -> tuple[Floats, Floats, Floats, Floats]:

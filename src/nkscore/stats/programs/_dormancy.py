@@ -13,8 +13,11 @@ Floats = np.ndarray[Any, np.dtype[np.float64]]
 
 #: Relative change of each component in a fully dormant-like cell, by declaration.
 DORMANCY_EFFECTS: Final[dict[str, float]] = {
-    "myc": -0.35, "biosynthesis": -0.06, "diapause": 0.1, "g0": 0.06,
-}  # fmt: skip
+    "myc": -0.35,
+    "biosynthesis": -0.06,
+    "diapause": 0.1,
+    "g0": 0.06,
+}
 _LEAST_VARIANCE = 1e-4
 
 

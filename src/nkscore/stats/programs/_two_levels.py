@@ -31,9 +31,13 @@ _STEP_WIDTH = 0.13
 
 
 def two_level_posterior(
-    data: ProgramCounts, *, fold: float, bounds: tuple[float, float], induced: bool = False,
+    data: ProgramCounts,
+    *,
+    fold: float,
+    bounds: tuple[float, float],
+    induced: bool = False,
     rare: bool = False,
-) -> TwoLevels:  # fmt: skip
+) -> TwoLevels:
     """Return, for each cell, the probability that a program's summed count is at its other level.
 
     Parameters

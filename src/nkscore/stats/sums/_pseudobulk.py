@@ -58,10 +58,13 @@ class GroupSums:
                 np.ascontiguousarray(indptr, dtype=np.int64),
                 np.require(indices, np.int32, ["C", "W"]),
                 np.require(values, dtype, ["C", "W"]),
-                rows, np.ascontiguousarray(codes, dtype=np.int64), self.sums, self.cells,
+                rows,
+                np.ascontiguousarray(codes, dtype=np.int64),
+                self.sums,
+                self.cells,
                 self.squares,
             )
-        )  # fmt: skip
+        )
 
 
 def _indicator(codes: Codes, n_groups: int, dtype: Any) -> Any:

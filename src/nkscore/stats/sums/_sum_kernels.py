@@ -19,9 +19,15 @@ def _signature(values: str) -> str:
 
 
 def _add(  # noqa: PLR0917 (numba)
-    indptr: Array, indices: Array, values: Array, rows: Array, codes: Array, sums: Array,
-    cells: Array, squares: Array,
-) -> int:  # fmt: skip
+    indptr: Array,
+    indices: Array,
+    values: Array,
+    rows: Array,
+    codes: Array,
+    sums: Array,
+    cells: Array,
+    squares: Array,
+) -> int:
     """Add ``rows`` to their groups, and their squares to ``squares``, if it has room for them.
 
     Returns the first row with an impossible count, or -1.
@@ -60,9 +66,14 @@ def kernel_for(dtype: np.dtype[Any]) -> tuple[Any, np.dtype[Any]]:
     "void(int64[::1], int32[::1], float64[::1], int64[::1], int64[::1], float64,float64[:,:,::1])"
 )
 def add_moments(  # noqa: PLR0917 (numba)
-    indptr: Array, indices: Array, values: Array, rows: Array, codes: Array, target: float,
+    indptr: Array,
+    indices: Array,
+    values: Array,
+    rows: Array,
+    codes: Array,
+    target: float,
     moments: Array,
-) -> None:  # fmt: skip
+) -> None:
     """Add sums of x, x², e and e²: e = count per ``target`` counts of its cell, x = log(1 + e)."""
     for r in rows:
         total = 0.0

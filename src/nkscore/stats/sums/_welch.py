@@ -38,9 +38,14 @@ def log_moments(matrix: Any, codes: Codes, n_groups: int) -> Floats:
     rows = np.argsort(codes, kind="stable")
     rows = rows[np.searchsorted(codes[rows], 0) :]
     add_moments(
-        matrix.indptr.astype(np.int64), matrix.indices.astype(np.int32),
-        matrix.data.astype(np.float64), rows, codes.astype(np.int64), TARGET, moments,
-    )  # fmt: skip
+        matrix.indptr.astype(np.int64),
+        matrix.indices.astype(np.int32),
+        matrix.data.astype(np.float64),
+        rows,
+        codes.astype(np.int64),
+        TARGET,
+        moments,
+    )
     return moments
 
 

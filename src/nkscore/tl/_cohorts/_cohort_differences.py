@@ -25,9 +25,11 @@ from nkscore.tl._cohorts._tables import checked_scores, refuse_constant, with_sa
 _LOG = logging.getLogger("nkscore")
 _TESTS = {"wilcoxon": wilcoxon_table, "moderated_t": moderated_table}
 _NAMES = {
-    ("wilcoxon", False): "rank_sum", ("wilcoxon", True): "signed_rank",
-    ("moderated_t", False): "moderated_t", ("moderated_t", True): "paired_moderated_t",
-}  # fmt: skip
+    ("wilcoxon", False): "rank_sum",
+    ("wilcoxon", True): "signed_rank",
+    ("moderated_t", False): "moderated_t",
+    ("moderated_t", True): "paired_moderated_t",
+}
 
 
 def cohort_differences(

@@ -150,8 +150,11 @@ def _covariates(adjust_for: pd.DataFrame | pd.Series, samples: pd.Index[Any]) ->
         raise DesignError(f"{msg}them in, or leave out what is mostly missing.")
     lost = len(samples) - int(known.sum())
     if lost:
-        _LOG.warning("%d of %d patients lack a covariate; adjusted models are without them",
-                     lost, len(samples))  # fmt: skip
+        _LOG.warning(
+            "%d of %d patients lack a covariate; adjusted models are without them",
+            lost,
+            len(samples),
+        )
     parts = []
     for name in given.columns:
         column = given.loc[known, name]
@@ -179,9 +182,15 @@ def _covariates(adjust_for: pd.DataFrame | pd.Series, samples: pd.Index[Any]) ->
 
 
 def _models(
-    table: pd.DataFrame, follow: pd.DataFrame, adjust: Any, model: str, confidence: float, *,
-    min_events: int, small_sample: bool,
-) -> pd.DataFrame:  # fmt: skip
+    table: pd.DataFrame,
+    follow: pd.DataFrame,
+    adjust: Any,
+    model: str,
+    confidence: float,
+    *,
+    min_events: int,
+    small_sample: bool,
+) -> pd.DataFrame:
     values = table.to_numpy()
     n_covariates = 0 if adjust is None else adjust.shape[1]
     time, event = follow["time"].to_numpy(), follow["event"].to_numpy() > 0
@@ -210,12 +219,19 @@ def _models(
         {
             "model": model,
             "feature": table.columns.astype(str).to_numpy(dtype=object),
-            "log_hr": effect, "se": error,
-            "ci_low": effect - margin, "ci_high": effect + margin,
+            "log_hr": effect,
+            "se": error,
+            "ci_low": effect - margin,
+            "ci_high": effect + margin,
             "hazard_ratio": np.exp(effect),
-            "hr_low": np.exp(effect - margin), "hr_high": np.exp(effect + margin),
-            "z": effect / error, "p_value": p, "q_value": q, "ph_p_value": made[2],
-            "n": made[3].astype(np.int64), "n_events": made[4].astype(np.int64),
+            "hr_low": np.exp(effect - margin),
+            "hr_high": np.exp(effect + margin),
+            "z": effect / error,
+            "p_value": p,
+            "q_value": q,
+            "ph_p_value": made[2],
+            "n": made[3].astype(np.int64),
+            "n_events": made[4].astype(np.int64),
         }
-    )  # fmt: skip
+    )
     return result.sort_values(["p_value", "feature"])

@@ -101,9 +101,10 @@ def _pairs(labels: Any, patient: Any, *, level: str, reference: str) -> Contrast
 def wilcoxon_table(values: Any, contrast: Contrast, confidence: float) -> pd.DataFrame:
     """Test each column by ranks; effect and interval are those of Hodges and Lehmann."""
     made = pd.DataFrame(
-        np.nan, index=range(values.shape[1]),
+        np.nan,
+        index=range(values.shape[1]),
         columns=["effect", "ci_low", "ci_high", "rank_biserial", "p_value"],
-    )  # fmt: skip
+    )
     here, there = values[contrast.rows], values[contrast.other_rows]
     block = here - there if contrast.paired else np.concatenate([here, there])
     inside = np.arange(len(block)) < len(here)

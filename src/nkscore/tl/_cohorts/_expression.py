@@ -126,8 +126,11 @@ def _summed(
     if not enough.all():
         _LOG.warning(
             "%d of %d patients have fewer than %d cells and are left out: %s",
-            int((~enough).sum()), len(levels), min_cells, ", ".join(levels[~enough][:10]),
-        )  # fmt: skip
+            int((~enough).sum()),
+            len(levels),
+            min_cells,
+            ", ".join(levels[~enough][:10]),
+        )
     codes = np.full(adata.n_obs, -1, dtype=np.int64)
     codes[inside] = np.where(enough, np.cumsum(enough) - 1, -1)[number]
     where = f"layers[{schema.COUNTS!r}]"

@@ -21,9 +21,14 @@ def follow_up(
     times, events = with_samples(time, samples, "time"), with_samples(event, samples, "event")
     shared = times.index.intersection(events.index, sort=False)
     types = pd.api.types
-    if any(is_kind(times.dtype) for is_kind in (
-        types.is_datetime64_any_dtype, types.is_timedelta64_dtype, types.is_bool_dtype
-    )):  # fmt: skip
+    if any(
+        is_kind(times.dtype)
+        for is_kind in (
+            types.is_datetime64_any_dtype,
+            types.is_timedelta64_dtype,
+            types.is_bool_dtype,
+        )
+    ):
         msg = (
             f"time holds {times.dtype} values; numbers are needed, from diagnosis or treatment to "
             "the end of follow-up, such as (last_seen - diagnosed).dt.days."
@@ -45,8 +50,9 @@ def follow_up(
     if len(samples) > int(known.sum()):
         _LOG.warning(
             "%d of %d patients have no time or no event and are left out",
-            len(samples) - int(known.sum()), len(samples),
-        )  # fmt: skip
+            len(samples) - int(known.sum()),
+            len(samples),
+        )
     follow = follow[known]
     if truncate is not None:
         if not truncate > 0:

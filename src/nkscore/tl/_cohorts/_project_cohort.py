@@ -137,9 +137,11 @@ def project_cohort(
     made = pd.DataFrame(scores, index=data.samples, columns=list(wanted))
     coverage = match.coverage.set_index("signature")["fraction"]
     made.attrs.update(
-        scale=data.scale, method=method, left_out=left_out,
+        scale=data.scale,
+        method=method,
+        left_out=left_out,
         coverage={str(name): float(share) for name, share in coverage.items()},
-    )  # fmt: skip
+    )
     return made
 
 

@@ -146,9 +146,16 @@ def _curve(follow: pd.DataFrame, confidence: float) -> pd.DataFrame:
         "ci_high": np.where(inside, high, survival),
     }
     return pd.DataFrame(
-        {"time": at, "survival": survival, **bounds, "n_at_risk": risk, "n_events": deaths,
-         "n_censored": ended, "n": len(follow)}
-    )  # fmt: skip
+        {
+            "time": at,
+            "survival": survival,
+            **bounds,
+            "n_at_risk": risk,
+            "n_events": deaths,
+            "n_censored": ended,
+            "n": len(follow),
+        }
+    )
 
 
 def _log_rank(follow: pd.DataFrame) -> float:

@@ -19,8 +19,12 @@ if TYPE_CHECKING:
 
 _LOG = logging.getLogger("nkscore")
 _DESCRIBED = (
-    schema.TUMOR, schema.LINEAGE, schema.NK_DONOR, schema.CONDITION, schema.TIME_H,
-)  # fmt: skip
+    schema.TUMOR,
+    schema.LINEAGE,
+    schema.NK_DONOR,
+    schema.CONDITION,
+    schema.TIME_H,
+)
 #: Tumor states that no monoculture cell has, because they are defined against the monoculture.
 _BY_DEFINITION = ("ifn_gamma_response",)
 _REST = "baseline"
@@ -196,8 +200,9 @@ def _without_circular(found: StateCounts) -> StateCounts:
     _LOG.warning(
         "State %s is defined against the monoculture, so comparing it with the monoculture would "
         "be circular: its cells count as %r here. tl.interaction_response tests those genes.",
-        ", ".join(circular), _REST,
-    )  # fmt: skip
+        ", ".join(circular),
+        _REST,
+    )
     counts = found.counts.drop(columns=circular)
     rest = counts.get(_REST, 0)
     return StateCounts(

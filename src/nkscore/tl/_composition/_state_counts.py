@@ -35,8 +35,11 @@ class StateCounts:
         rows = np.arange(len(self.table))
         kept = arms(
             Samples(self.table.assign(_row=rows), rows),
-            treated=treated, control=control, by=by, column=column,
-        ).table  # fmt: skip
+            treated=treated,
+            control=control,
+            by=by,
+            column=column,
+        ).table
         counts = self.counts.iloc[kept["_row"].to_numpy()].reset_index(drop=True)
         return StateCounts(kept.drop(columns="_row"), counts)
 

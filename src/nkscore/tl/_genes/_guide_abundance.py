@@ -105,10 +105,17 @@ def guide_abundance(
         msg = "condition is None; the column that tells cells with NK cells from those without is "
         raise DesignError(f"{msg}needed. Name it.")
     cells = guide_cells(
-        adata, perturbation=perturbation, guide=guide, control=control, replicate=replicate,
-        condition=condition, arms=arms, compartment=compartment, min_cells=min_cells,
+        adata,
+        perturbation=perturbation,
+        guide=guide,
+        control=control,
+        replicate=replicate,
+        condition=condition,
+        arms=arms,
+        compartment=compartment,
+        min_cells=min_cells,
         together=True,
-    )  # fmt: skip
+    )
     numbers = _numbers(cells.table, arms, unit)
     matched = GuideCells(numbers, cells.codes, control)
     check_unit(numbers, unit, control)

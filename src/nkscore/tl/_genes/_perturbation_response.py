@@ -122,13 +122,22 @@ def perturbation_response(
     schema.check_var_names(adata)
     arms, names = arms_of(condition, treated, control_condition)
     cells = guide_cells(
-        adata, perturbation=perturbation, guide=guide, control=control, replicate=replicate,
-        condition=condition, arms=arms, compartment=compartment, min_cells=min_cells,
-    )  # fmt: skip
+        adata,
+        perturbation=perturbation,
+        guide=guide,
+        control=control,
+        replicate=replicate,
+        condition=condition,
+        arms=arms,
+        compartment=compartment,
+        min_cells=min_cells,
+    )
     sums = count_sums(
-        adata.layers[schema.COUNTS], cells.codes, len(cells.table),
+        adata.layers[schema.COUNTS],
+        cells.codes,
+        len(cells.table),
         where=f"layers[{schema.COUNTS!r}]",
-    ).sums  # fmt: skip
+    ).sums
 
     def collapse(units: ArmUnits) -> tuple[Any, ...]:
         return (without_replicates(sums[units.rows], units.unit, units.replicate),)
@@ -153,9 +162,12 @@ def _tested(
     contrast: Contrast, control: str, *, min_count: int, min_log2_fc: float, robust: bool
 ) -> pd.DataFrame:
     table = fit_response(
-        contrast.levels[0], contrast.design, min_count=min_count, min_log2_fc=min_log2_fc,
+        contrast.levels[0],
+        contrast.design,
+        min_count=min_count,
+        min_log2_fc=min_log2_fc,
         robust=robust,
-    )  # fmt: skip
+    )
     table = table.rename(columns={"group": "target"}).drop(
         columns=["n_samples_treated", "n_samples_control"]
     )

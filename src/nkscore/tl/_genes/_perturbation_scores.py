@@ -96,9 +96,16 @@ def perturbation_scores(
     """
     arms, names = arms_of(condition, treated, control_condition)
     cells = guide_cells(
-        adata, perturbation=perturbation, guide=guide, control=control, replicate=replicate,
-        condition=condition, arms=arms, compartment=compartment, min_cells=min_cells,
-    )  # fmt: skip
+        adata,
+        perturbation=perturbation,
+        guide=guide,
+        control=control,
+        replicate=replicate,
+        condition=condition,
+        arms=arms,
+        compartment=compartment,
+        min_cells=min_cells,
+    )
     scores = _scores(adata, values, cells.codes >= 0)
     means, within = _means(scores, cells)
     size = cells.table["n_cells"].to_numpy(dtype=float)[:, None]

@@ -15,8 +15,14 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
 
 _NEEDED = (
-    "target", "gene", "contrast", "log2_fc", "se", "n_units", "n_units_control",
-)  # fmt: skip
+    "target",
+    "gene",
+    "contrast",
+    "log2_fc",
+    "se",
+    "n_units",
+    "n_units_control",
+)
 _FEWEST = 10
 
 
@@ -124,10 +130,16 @@ def perturbation_similarity(
     return pd.DataFrame(
         found,
         columns=[
-            "target", "other", "correlation", "ci_low", "ci_high", "correlation_observed",
-            "correlation_by_controls", "n_genes",
+            "target",
+            "other",
+            "correlation",
+            "ci_low",
+            "ci_high",
+            "correlation_observed",
+            "correlation_by_controls",
+            "n_genes",
         ],
-    )  # fmt: skip
+    )
 
 
 def _one_contrast(table: pd.DataFrame, contrast: str | None) -> pd.DataFrame:

@@ -90,9 +90,11 @@ def guide_cells(
 def _columns(adata: AnnData, named: dict[str, str | None]) -> pd.DataFrame:
     """Return the columns as text, missing where they are missing."""
     schema.require(
-        adata, "obs", [n for k, n in named.items() if n and k in {"target", "guide"}],
+        adata,
+        "obs",
+        [n for k, n in named.items() if n and k in {"target", "guide"}],
         "pp.assign_guides",
-    )  # fmt: skip
+    )
     for option in ("replicate", "arm"):
         column = named[option]
         if column is not None and column not in adata.obs:
@@ -178,8 +180,11 @@ def _large_enough(obs: pd.DataFrame, inside: Any, min_cells: int, *, together: b
         shown = ", ".join(names[:10]) + (", ..." if len(names) > 10 else "")
         _LOG.warning(
             "%d of %d guides have fewer than %d cells and are left out: %s",
-            len(names), len(sizes), min_cells, shown,
-        )  # fmt: skip
+            len(names),
+            len(sizes),
+            min_cells,
+            shown,
+        )
     return obs["guide"].isin(sizes.index[~small]).to_numpy()
 
 
@@ -218,5 +223,6 @@ def check_unit(table: pd.DataFrame, unit: str, control: str) -> None:
     if unit == "guide" and few:
         _LOG.warning(
             "One guide only: %s. How much guides differ is taken from the other targets, and an "
-            "off-target effect of that guide cannot be told from the target's.", ", ".join(few),
-        )  # fmt: skip
+            "off-target effect of that guide cannot be told from the target's.",
+            ", ".join(few),
+        )

@@ -109,9 +109,11 @@ def _interaction(units: list[ArmUnits], values: list[tuple[Any, ...]], control: 
     table = pd.concat(parts, ignore_index=True)
     treated = np.repeat([False, True], [len(part) for part in parts])
     design = interaction_design(
-        table["target"].to_numpy(dtype=object), table["name"].to_numpy(dtype=object),
-        treated, control,
-    )  # fmt: skip
+        table["target"].to_numpy(dtype=object),
+        table["name"].to_numpy(dtype=object),
+        treated,
+        control,
+    )
     joined = tuple(np.concatenate([a[kept[0]], b[kept[1]]]) for a, b in zip(*values, strict=True))
     return Contrast(INTERACTION, table, joined, design)
 

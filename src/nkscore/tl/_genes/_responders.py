@@ -110,9 +110,16 @@ def responders(
     schema.check_input(adata)
     schema.check_log_scale(adata.X)
     cells = guide_cells(
-        adata, perturbation=perturbation, guide=guide, control=control, replicate=replicate,
-        condition=None, arms=(), compartment=compartment, min_cells=min_cells,
-    )  # fmt: skip
+        adata,
+        perturbation=perturbation,
+        guide=guide,
+        control=control,
+        replicate=replicate,
+        condition=None,
+        arms=(),
+        compartment=compartment,
+        min_cells=min_cells,
+    )
     rows = np.flatnonzero(cells.codes >= 0)
     target = cells.table["target"].to_numpy(dtype=object)[cells.codes[rows]]
     batch = cells.table["replicate"].to_numpy(dtype=object)[cells.codes[rows]]
@@ -137,11 +144,18 @@ def responders(
     _log_unclear(sorted(set(target[unclear])), min_separation)
     _write(adata, rows, pool, probability, unclear, key=key_added)
     options = {
-        "perturbation": perturbation, "guide": guide, "control": control, "replicate": replicate,
-        "use_rep": use_rep, "n_neighbors": n_neighbors, "min_genes": min_genes,
-        "min_log2_fc": min_log2_fc, "min_separation": min_separation, "min_cells": min_cells,
+        "perturbation": perturbation,
+        "guide": guide,
+        "control": control,
+        "replicate": replicate,
+        "use_rep": use_rep,
+        "n_neighbors": n_neighbors,
+        "min_genes": min_genes,
+        "min_log2_fc": min_log2_fc,
+        "min_separation": min_separation,
+        "min_cells": min_cells,
         "compartment": compartment,
-    }  # fmt: skip
+    }
     table = pd.DataFrame(found, columns=["target", "n_genes", "n_cells", "share", "separation"])
     schema.record(adata, key_added, function="tl.responders", options=options, targets=table)
 
@@ -239,8 +253,10 @@ def _log_unclear(names: list[str], least: float) -> None:
     if names:
         _LOG.warning(
             "Effects too weak to tell one cell from another (less than %g standard deviations of "
-            "controls), left unassigned: %s", least, ", ".join(names),
-        )  # fmt: skip
+            "controls), left unassigned: %s",
+            least,
+            ", ".join(names),
+        )
 
 
 def _write(

@@ -112,9 +112,14 @@ def associate(
         for name in frame.columns:
             goal = _target(frame.loc[shared, name], str(name))
             made, dropped = _tests(
-                goal, columns, kinds, values,
-                groups=groups, min_count=min_count, min_samples=min_samples,
-            )  # fmt: skip
+                goal,
+                columns,
+                kinds,
+                values,
+                groups=groups,
+                min_count=min_count,
+                min_samples=min_samples,
+            )
             left_out += [f"{family}: {feature}" for feature in dropped]
             parts.append(made.assign(target=str(name), family=family))
     result = pd.concat(parts, ignore_index=True)
@@ -225,9 +230,15 @@ def _target(values: pd.Series, name: str) -> Any:
 
 
 def _tests(
-    goal: Any, columns: Any, kinds: Any, values: Any, *, groups: Any, min_count: int,
+    goal: Any,
+    columns: Any,
+    kinds: Any,
+    values: Any,
+    *,
+    groups: Any,
+    min_count: int,
     min_samples: int,
-) -> tuple[pd.DataFrame, list[str]]:  # fmt: skip
+) -> tuple[pd.DataFrame, list[str]]:
     known_goal = np.isfinite(goal)
     binary_goal = bool(np.isin(goal[known_goal], (0.0, 1.0)).all())
     masked = np.where(known_goal[:, None], values, np.nan)

@@ -231,15 +231,22 @@ def _tested(part: pd.DataFrame, confidence: float) -> dict[str, Any]:
     margin = error * scipy_stats.t.ppf(0.5 + confidence / 2, degrees)
     flag = part["flag"].fillna("")
     return {
-        "log2_fc": float(np.log2(means[0] / means[1])), "log2_difference": difference,
-        "se": error, "ci_low": difference - margin, "ci_high": difference + margin,
-        "t": t, "df": degrees, "p_value": float(2 * scipy_stats.t.sf(abs(t), degrees)),
-        "mean_treated": means[0], "mean_control": means[1],
+        "log2_fc": float(np.log2(means[0] / means[1])),
+        "log2_difference": difference,
+        "se": error,
+        "ci_low": difference - margin,
+        "ci_high": difference + margin,
+        "t": t,
+        "df": degrees,
+        "p_value": float(2 * scipy_stats.t.sf(abs(t), degrees)),
+        "mean_treated": means[0],
+        "mean_control": means[1],
         "nk_added": float(part["added"].iloc[0]),
-        "n_treated": arms[0].size, "n_control": arms[1].size,
+        "n_treated": arms[0].size,
+        "n_control": arms[1].size,
         "share_at_limit": float(flag.isin(_BOUNDS).mean()),
         "share_extrapolated": float((flag == "extrapolated").mean()),
-    }  # fmt: skip
+    }
 
 
 def _adjusted(p: pd.Series) -> pd.Series:

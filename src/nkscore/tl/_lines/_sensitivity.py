@@ -200,8 +200,9 @@ def _checked(viability: pd.DataFrame, unit: str) -> pd.DataFrame:
     if together:
         _LOG.warning(
             "%d wells have the line, ratio and replicate of another and are averaged with it; name "
-            "independent ones in a column 'replicate' to get intervals", together,
-        )  # fmt: skip
+            "independent ones in a column 'replicate' to get intervals",
+            together,
+        )
     return table.groupby(keys, sort=True)["viability"].mean().reset_index()
 
 

@@ -142,13 +142,24 @@ def communication(
     table = chosen_pairs(pairs, list(adata.var_names))
     if engine == "liana":
         return liana_pairs(
-            adata, table, treated=treated, by=by, state=state, min_cells=min_cells,
-            n_permutations=n_permutations, seed=seed_of(rng),
-        )  # fmt: skip
+            adata,
+            table,
+            treated=treated,
+            by=by,
+            state=state,
+            min_cells=min_cells,
+            n_permutations=n_permutations,
+            seed=seed_of(rng),
+        )
     options: dict[str, Any] = {
-        "treated": treated, "control": None, "by": by, "replicate": replicate,
-        "condition": schema.CONDITION, "covariates": (), "min_cells": min_cells,
-    }  # fmt: skip
+        "treated": treated,
+        "control": None,
+        "by": by,
+        "replicate": replicate,
+        "condition": schema.CONDITION,
+        "covariates": (),
+        "min_cells": min_cells,
+    }
     tumor = response_inputs(adata, schema.TUMOR_CELLS, **options)
     of_tumor = levels(tumor), None if level == "sample" else _fitted(tumor, min_count)
     parts = []
@@ -160,8 +171,14 @@ def communication(
         elif level == "sample":
             parts.append(wells.assign(nk_state=name))
         else:
-            made = _lines(wells, table, (_fitted(nk, min_count), of_tumor[1]), by=by,
-                          replicate=replicate, genes=adata.var_names)  # fmt: skip
+            made = _lines(
+                wells,
+                table,
+                (_fitted(nk, min_count), of_tumor[1]),
+                by=by,
+                replicate=replicate,
+                genes=adata.var_names,
+            )
             parts.append(_with_tests(made, confidence).assign(nk_state=name))
     if not parts:
         msg = (
@@ -208,9 +225,13 @@ def _by_state(
 
 
 def _wells(
-    described: pd.DataFrame, table: pd.DataFrame, own: pd.DataFrame, other: pd.DataFrame, *,
+    described: pd.DataFrame,
+    table: pd.DataFrame,
+    own: pd.DataFrame,
+    other: pd.DataFrame,
+    *,
     genes: Any,
-) -> pd.DataFrame:  # fmt: skip
+) -> pd.DataFrame:
     """Return one row per well with both kinds of cells × pair, from levels on either side."""
     shared = [well for well in own.index if well in other.index]
     if not shared:
@@ -226,9 +247,14 @@ def _wells(
 
 
 def _lines(
-    wells: pd.DataFrame, table: pd.DataFrame, fitted: tuple[Any, Any], *, by: str, replicate: str,
+    wells: pd.DataFrame,
+    table: pd.DataFrame,
+    fitted: tuple[Any, Any],
+    *,
+    by: str,
+    replicate: str,
     genes: Any,
-) -> pd.DataFrame:  # fmt: skip
+) -> pd.DataFrame:
     """Return one row per line × pair: mean score, change with its error, difference of lines."""
     nk, tumor = fitted
     n_pairs = len(table)
@@ -262,10 +288,12 @@ def _fitted(inputs: ResponseInputs, least: int) -> pd.DataFrame:
     """Fit as :func:`nkscore.tl.interaction_response` does."""
     return in_log2(
         fit_response(
-            inputs.sums.sums, inputs.design, min_count=least,
+            inputs.sums.sums,
+            inputs.design,
+            min_count=least,
             overdispersion=inputs.overdispersion(),
         )
-    )  # fmt: skip
+    )
 
 
 def _with_tests(table: pd.DataFrame, confidence: float) -> pd.DataFrame:
@@ -275,9 +303,12 @@ def _with_tests(table: pd.DataFrame, confidence: float) -> pd.DataFrame:
     margin = scipy_stats.t.ppf(0.5 + confidence / 2, df) * table["se"]
     at = table.columns.get_loc("log2_fc_nk")
     columns = {
-        "ci_low": table["log2_fc"] - margin, "ci_high": table["log2_fc"] + margin, "t": t,
-        "p_value": p, "q_value": np.nan,
-    }  # fmt: skip
+        "ci_low": table["log2_fc"] - margin,
+        "ci_high": table["log2_fc"] + margin,
+        "t": t,
+        "p_value": p,
+        "q_value": np.nan,
+    }
     for i, (name, values) in enumerate(columns.items()):
         table.insert(at + i, name, values)
     at = table.columns.get_loc("p_value_line")

@@ -22,9 +22,16 @@ _LOG = logging.getLogger("nkscore")
 
 
 def liana_pairs(
-    adata: AnnData, table: pd.DataFrame, *, treated: str, by: str, state: str | None,
-    min_cells: int, n_permutations: int, seed: int,
-) -> pd.DataFrame:  # fmt: skip
+    adata: AnnData,
+    table: pd.DataFrame,
+    *,
+    treated: str,
+    by: str,
+    state: str | None,
+    min_cells: int,
+    n_permutations: int,
+    seed: int,
+) -> pd.DataFrame:
     """Return CellPhoneDB scores of each sample; p-values count the observed one too."""
     needed = [schema.SAMPLE, schema.CONDITION, schema.COMPARTMENT, by]
     schema.require(adata, "obs", [*needed, *([state] if state else [])], "pp.compartments")
@@ -115,6 +122,14 @@ def _cellphonedb(cells: AnnData, group: Any, table: pd.DataFrame, *, m: int, see
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
         return liana.mt.cellphonedb(
-            shell, groupby="group", resource=resource, use_raw=False, expr_prop=0.0, min_cells=1,
-            n_perms=m, seed=seed, inplace=False, verbose=False,
-        )  # fmt: skip
+            shell,
+            groupby="group",
+            resource=resource,
+            use_raw=False,
+            expr_prop=0.0,
+            min_cells=1,
+            n_perms=m,
+            seed=seed,
+            inplace=False,
+            verbose=False,
+        )

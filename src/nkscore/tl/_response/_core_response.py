@@ -135,16 +135,21 @@ def core_response(
         effect, se = with_errors(table)
         rho = _correlation(effect, se, correlation)
         result = _pool(
-            table, (effect, se), min_lines=min_lines, between=between,
-            correlation=rho, confidence=confidence,
-        )  # fmt: skip
+            table,
+            (effect, se),
+            min_lines=min_lines,
+            between=between,
+            correlation=rho,
+            confidence=confidence,
+        )
         result["core"] = (
             (result["q_value"] < q_threshold) & (result["log2_fc"] > log2_fc_threshold)
         ).to_numpy(dtype=bool)
         result = result.assign(
-            n_lines=np.isfinite(effect).sum(axis=1), **_passing(table, **passes),
+            n_lines=np.isfinite(effect).sum(axis=1),
+            **_passing(table, **passes),
             error_correlation=rho,
-        )  # fmt: skip
+        )
         order = ["core", "p_value", "log2_fc", "gene"]
     ascending = [False, order[1] == "p_value", False, True]
     return result.sort_values(order, ascending=ascending, ignore_index=True)

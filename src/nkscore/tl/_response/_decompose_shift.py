@@ -20,7 +20,7 @@ from nkscore.tl._response._decompose_strata import (
     require_replicates,
     strata_of,
     with_stratum,
-)  # fmt: skip
+)
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -255,16 +255,33 @@ def _ordered(table: pd.DataFrame) -> pd.DataFrame:
     p = 2 * scipy_stats.t.sf(np.abs(t), table["df"])
     # No change and no spread is no evidence of a change.
     table["t"], table["p_value"] = t, np.where((se == 0) & (change == 0), 1.0, p)
-    total = table["tumor"].map(
-        table[table["component"] == "total"].set_index("tumor")["change"]
-    ).to_numpy()  # fmt: skip
+    total = (
+        table["tumor"]
+        .map(table[table["component"] == "total"].set_index("tumor")["change"])
+        .to_numpy()
+    )
     table["share_of_total"] = np.where(total == 0, np.nan, change / np.where(total == 0, 1, total))
     for name in ("ci_low", "ci_high"):
         if name not in table:
             table[name] = np.nan
     order = [
-        "tumor", "component", "stratum", "change", "se", "ci_low", "ci_high", "t", "df", "p_value",
-        "share_of_total", "share_treated", "share_control", "mean_treated", "mean_control",
-        "n_samples_treated", "n_samples_control", "paired",
-    ]  # fmt: skip
+        "tumor",
+        "component",
+        "stratum",
+        "change",
+        "se",
+        "ci_low",
+        "ci_high",
+        "t",
+        "df",
+        "p_value",
+        "share_of_total",
+        "share_treated",
+        "share_control",
+        "mean_treated",
+        "mean_control",
+        "n_samples_treated",
+        "n_samples_control",
+        "paired",
+    ]
     return table[order]

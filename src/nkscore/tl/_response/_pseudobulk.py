@@ -103,9 +103,12 @@ def pseudobulk(
     if not kept.all():
         _LOG.warning(
             "%d of %d groups have fewer than %d cells or %d counts and are left out: %s",
-            int((~kept).sum()), len(groups), min_cells, min_counts,
+            int((~kept).sum()),
+            len(groups),
+            min_cells,
+            min_counts,
             ", ".join(groups.index[~kept][:10]),
-        )  # fmt: skip
+        )
     return _assembled(adata, groups, kept, sums)
 
 

@@ -160,21 +160,35 @@ def interaction_response(
     schema.require(adata, "layers", [schema.COUNTS], "io.read_coculture")
     schema.check_var_names(adata)
     inputs = response_inputs(
-        adata, compartment, treated=treated, control=control, by=by, replicate=replicate,
-        condition=condition, covariates=covariates, min_cells=min_cells,
-    )  # fmt: skip
+        adata,
+        compartment,
+        treated=treated,
+        control=control,
+        by=by,
+        replicate=replicate,
+        condition=condition,
+        covariates=covariates,
+        min_cells=min_cells,
+    )
     arms = _Arms(inputs, by)
     if method == "voom":
         table = fit_response(
-            inputs.sums.sums, inputs.design, min_count=min_count, min_log2_fc=min_log2_fc,
-            variance_trend=variance_trend, robust=robust, line_variance=line_variance,
+            inputs.sums.sums,
+            inputs.design,
+            min_count=min_count,
+            min_log2_fc=min_log2_fc,
+            variance_trend=variance_trend,
+            robust=robust,
+            line_variance=line_variance,
             overdispersion=inputs.overdispersion() if overdispersion else None,
-        )  # fmt: skip
+        )
     elif method == "pydeseq2":
         table = fit_deseq2(
-            inputs.sums.sums, inputs.design, tested=_tested(inputs, min_count),
+            inputs.sums.sums,
+            inputs.design,
+            tested=_tested(inputs, min_count),
             min_log2_fc=min_log2_fc,
-        )  # fmt: skip
+        )
     else:
         table = _between_cells(adata, inputs, arms, tested=_tested(inputs, min_count))
     table = _with_cells(_with_interval(table, confidence), arms)
@@ -228,8 +242,9 @@ def _between_cells(
     warnings.warn(
         "method='welch_t' takes cells for replicates: its p-values do not hold for other donors "
         "or wells. Use it to compare with published tables only.",
-        NkscoreWarning, stacklevel=3,
-    )  # fmt: skip
+        NkscoreWarning,
+        stacklevel=3,
+    )
     design, counts = inputs.design, inputs.sums.sums
     moments = log_moment_sums(adata.layers[schema.COUNTS], arms.codes, len(arms.keys))
     level = log_cpm(counts, counts.sum(axis=1))

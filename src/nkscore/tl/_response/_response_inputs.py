@@ -91,9 +91,11 @@ def _name_samples_without(condition: str, samples: Samples) -> None:
     names = labels(samples.table, schema.SAMPLE)[np.logical_not(known)]
     if names.size:
         _LOG.warning(
-            "%d samples without obs[%r], left out: %s", names.size, condition,
+            "%d samples without obs[%r], left out: %s",
+            names.size,
+            condition,
             ", ".join(map(str, names[:10])),
-        )  # fmt: skip
+        )
 
 
 def _replicates_apart(samples: Samples, replicate: str) -> str:

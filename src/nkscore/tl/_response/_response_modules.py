@@ -118,9 +118,17 @@ def response_modules(
     names = _labels(result, set(table.genes), gene_sets, label_q)
     result = result.merge(names, on="module", how="left")
     order = [
-        "gene", "module", "label", "label_p", "label_q", "label_overlap", "n_genes", "variance",
-        "mean_log2_fc", "n_lines",
-    ]  # fmt: skip
+        "gene",
+        "module",
+        "label",
+        "label_p",
+        "label_q",
+        "label_overlap",
+        "n_genes",
+        "variance",
+        "mean_log2_fc",
+        "n_lines",
+    ]
     return result[order].reset_index(drop=True)
 
 

@@ -154,9 +154,13 @@ def _per_sample(samples: Samples, values: Any, confidence: float) -> pd.DataFram
     se = np.sqrt(variance / n)
     margin = scipy_stats.t.ppf(0.5 + confidence / 2, np.maximum(n - 1, 1)) * se
     return table.assign(
-        mean=mean, sd=np.sqrt(variance), se=se, ci_low=mean - margin, ci_high=mean + margin,
+        mean=mean,
+        sd=np.sqrt(variance),
+        se=se,
+        ci_low=mean - margin,
+        ci_high=mean + margin,
         n_cells=n,
-    )  # fmt: skip
+    )
 
 
 def _means(samples: Samples, values: Any) -> tuple[Any, Any, Any]:

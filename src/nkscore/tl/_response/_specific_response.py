@@ -115,9 +115,21 @@ def specific_response(
     result = pd.concat([p for p in parts if len(p)] or parts[:1], ignore_index=True)
     result["specific"] = result["lfsr"] < lfsr_threshold
     order = [
-        by, "gene", "log2_fc", "log2_fc_others", "difference", "se", "df", "shrunken",
-        "shrunken_sd", "lfsr", "s_value", "specific", "n_lines", "n_others",
-    ]  # fmt: skip
+        by,
+        "gene",
+        "log2_fc",
+        "log2_fc_others",
+        "difference",
+        "se",
+        "df",
+        "shrunken",
+        "shrunken_sd",
+        "lfsr",
+        "s_value",
+        "specific",
+        "n_lines",
+        "n_others",
+    ]
     return result[order].sort_values([by, "lfsr", "gene"], ignore_index=True)
 
 

@@ -92,6 +92,10 @@ def score(
     )
     scores = run(found.scorer, found.matrix, found.sets, largest=found.largest, **options)
     write_scores(
-        adata, {key_added: scores}, found, function="tl.score", recorded_as=key_added,
+        adata,
+        {key_added: scores},
+        found,
+        function="tl.score",
+        recorded_as=key_added,
         options=options,
-    )  # fmt: skip
+    )

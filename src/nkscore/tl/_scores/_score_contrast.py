@@ -107,8 +107,10 @@ def score_contrast(
         else signatures.as_signatures(gene_signatures)
     )
     options: dict[str, Any] = {
-        "min_genes": min_genes, "n_permutations": n_permutations, "seed": seed_of(rng),
-    }  # fmt: skip
+        "min_genes": min_genes,
+        "n_permutations": n_permutations,
+        "seed": seed_of(rng),
+    }
     parts = [(None, table)] if by is None else list(table.groupby(by, sort=False, observed=True))
     rows = []
     for label, part in parts:
@@ -140,9 +142,14 @@ def _distinct(part: pd.DataFrame, gene: str, value: str, abundance: str | None) 
 
 
 def _rows(
-    genes: pd.DataFrame, sets: Mapping[str, Signature], *, columns: tuple[str, str, str | None],
-    min_genes: int, n_permutations: int, seed: int,
-) -> list[dict[str, Any]]:  # fmt: skip
+    genes: pd.DataFrame,
+    sets: Mapping[str, Signature],
+    *,
+    columns: tuple[str, str, str | None],
+    min_genes: int,
+    n_permutations: int,
+    seed: int,
+) -> list[dict[str, Any]]:
     gene, value, abundance = columns
     names = pd.Index(genes[gene].astype(str))
     values = genes[value].to_numpy(dtype=np.float64)
@@ -156,9 +163,12 @@ def _rows(
         row |= {"p_down": np.nan, "p_value": np.nan}
         if n_found >= min_genes:
             found = rank_contrast(
-                values, signs, strata, n_permutations=n_permutations,
+                values,
+                signs,
+                strata,
+                n_permutations=n_permutations,
                 rng=np.random.default_rng(seed),
-            )  # fmt: skip
+            )
             two_sided = min(1.0, 2 * min(found.p_up, found.p_down))
             row |= {"score": found.score, "p_up": found.p_up, "p_down": found.p_down}
             row["p_value"] = two_sided

@@ -60,9 +60,15 @@ def score_input(
         sizes=[(len(s.up), len(s.down)) for s in sets.values()],
     )
     return ScoreInput(
-        scorer, matrix, layer or scorer.reads, largest, index, list(sets),
-        match.coverage.reset_index(drop=True), {name: s.version for name, s in sets.items()},
-    )  # fmt: skip
+        scorer,
+        matrix,
+        layer or scorer.reads,
+        largest,
+        index,
+        list(sets),
+        match.coverage.reset_index(drop=True),
+        {name: s.version for name, s in sets.items()},
+    )
 
 
 def slot(adata: AnnData, name: str) -> Any:

@@ -102,10 +102,19 @@ def score_null(
         )
         raise ValueError(msg)
     results = null_scores(
-        found.scorer, found.matrix, found.sets, n_random=n_sets, rng=rng, largest=found.largest,
+        found.scorer,
+        found.matrix,
+        found.sets,
+        n_random=n_sets,
+        rng=rng,
+        largest=found.largest,
         **options,
-    )  # fmt: skip
+    )
     write_scores(
-        adata, dict(zip(keys, results, strict=True)), found, function="tl.score_null",
-        recorded_as=book, options={"n_sets": n_sets, "rng": rng, **options},
-    )  # fmt: skip
+        adata,
+        dict(zip(keys, results, strict=True)),
+        found,
+        function="tl.score_null",
+        recorded_as=book,
+        options={"n_sets": n_sets, "rng": rng, **options},
+    )

@@ -95,9 +95,7 @@ def calibration(
     return _bins(np.clip(stated, 0, 1), right, n_bins, level)
 
 
-def _bins(
-    stated: np.ndarray, right: np.ndarray, n_bins: int, level: float
-) -> pd.DataFrame:  # fmt: skip
+def _bins(stated: np.ndarray, right: np.ndarray, n_bins: int, level: float) -> pd.DataFrame:
     from scipy import stats
 
     # A confidence on the edge of two bins belongs to the upper one, 1 to the last.
@@ -107,8 +105,6 @@ def _bins(
         inside = place == i
         n, hits = int(inside.sum()), int(right[inside].sum())
         interval = stats.binomtest(hits, n).proportion_ci(level, method="wilson")
-        rows.append(
-            (i / n_bins, (i + 1) / n_bins, stated[inside].mean(), hits / n, *interval, n)
-        )  # fmt: skip
+        rows.append((i / n_bins, (i + 1) / n_bins, stated[inside].mean(), hits / n, *interval, n))
     names = ["bin_low", "bin_high", "confidence", "observed", "ci_low", "ci_high", "n_cells"]
     return pd.DataFrame(rows, columns=names)

@@ -137,9 +137,12 @@ def _called(adata: AnnData, counts: Any, call: Callable[[AnnData], object], colu
 
     obs = adata.obs.drop(columns=[name for name in (column,) if name in adata.obs])
     cells = AnnData(
-        obs=obs, var=adata.var.copy(), layers={schema.COUNTS: counts.copy()},
-        obsm=dict(adata.obsm), uns=deepcopy(dict(adata.uns)),
-    )  # fmt: skip
+        obs=obs,
+        var=adata.var.copy(),
+        layers={schema.COUNTS: counts.copy()},
+        obsm=dict(adata.obsm),
+        uns=deepcopy(dict(adata.uns)),
+    )
     call(cells)
     schema.require(cells, "obs", [column], "a function that writes it (call)")
     found = cells.obs[column].astype(object)
@@ -163,9 +166,13 @@ def _compared(full: Any, found: Any) -> pd.DataFrame:
     for state in [ALL, *sorted(set(full[called]) | set(found.dropna()) - {schema.UNASSIGNED})]:
         chosen = called if state == ALL else called & (full == state)
         now = judged & ~open_ if state == ALL else found == state
-        rows.append({
-            "state": state, "n_cells": int(chosen.sum()),
-            "agreement": float(same[chosen].mean()), "unassigned": float(open_[chosen].mean()),
-            "fraction": float(now.sum() / judged.sum()),
-        })  # fmt: skip
+        rows.append(
+            {
+                "state": state,
+                "n_cells": int(chosen.sum()),
+                "agreement": float(same[chosen].mean()),
+                "unassigned": float(open_[chosen].mean()),
+                "fraction": float(now.sum() / judged.sum()),
+            }
+        )
     return pd.DataFrame(rows)

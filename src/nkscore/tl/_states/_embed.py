@@ -15,9 +15,13 @@ if TYPE_CHECKING:
 
 
 def embed(
-    adata: AnnData, *, n_top_genes: int = 2000, n_comps: int = 30, n_neighbors: int = 15,
+    adata: AnnData,
+    *,
+    n_top_genes: int = 2000,
+    n_comps: int = 30,
+    n_neighbors: int = 15,
     rng: int | np.random.Generator | None = 0,
-) -> None:  # fmt: skip
+) -> None:
     """Compute principal components, a neighbor graph and a UMAP with scanpy's defaults.
 
     Reads ``X`` after ``pp.normalize``. The map is for looking; no nkscore result is computed

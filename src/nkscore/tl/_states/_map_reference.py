@@ -108,6 +108,12 @@ def map_reference(
     ['activated', 'adaptive', 'cytokine', 'resting', 'type_i_ifn', 'unassigned']
     """
     transfer_states(
-        adata, reference, labels=labels, compartment=compartment, batch=batch,
-        min_confidence=min_confidence, reject=reject, min_cells=min_cells,
-    )  # fmt: skip
+        adata,
+        reference,
+        labels=labels,
+        compartment=compartment,
+        batch=batch,
+        min_confidence=min_confidence,
+        reject=reject,
+        min_cells=min_cells,
+    )

@@ -152,17 +152,29 @@ def explain_table(adata: AnnData, fit: StateFit) -> pd.DataFrame:
     genes = adata.var_names[fit.markers.genes].astype(str).to_numpy(dtype=object)
     model = fit.model
     there = np.flatnonzero(model.present)
-    parts = [_explain_rows(
-        fit, genes, log_fold=model.log_fold[there], rate=model.base * model.offset,
-        dispersion=model.dispersion, weight=1.0,
-    )]  # fmt: skip
+    parts = [
+        _explain_rows(
+            fit,
+            genes,
+            log_fold=model.log_fold[there],
+            rate=model.base * model.offset,
+            dispersion=model.dispersion,
+            weight=1.0,
+        )
+    ]
     if fit.others is not None:
         others = fit.others
         genes = adata.var_names[others.genes].astype(str).to_numpy(dtype=object)
-        parts.append(_explain_rows(
-            fit, genes, log_fold=others.log_fold[:-1], rate=others.rate,
-            dispersion=others.dispersion, weight=others.weight,
-        ))  # fmt: skip
+        parts.append(
+            _explain_rows(
+                fit,
+                genes,
+                log_fold=others.log_fold[:-1],
+                rate=others.rate,
+                dispersion=others.dispersion,
+                weight=others.weight,
+            )
+        )
     return pd.concat(parts, ignore_index=True)
 
 

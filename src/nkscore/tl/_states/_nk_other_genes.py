@@ -54,9 +54,12 @@ def other_genes(
     seen = sparse.csr_matrix(counts[cells[rows]])
     seen.sum_duplicates()
     found = learn_companions(
-        seen[:, candidates], depth[rows], group[rows],
-        posterior=posterior[rows], n_groups=int(group.max()) + 1,
-    )  # fmt: skip
+        seen[:, candidates],
+        depth[rows],
+        group[rows],
+        posterior=posterior[rows],
+        n_groups=int(group.max()) + 1,
+    )
     if found is None:
         return None
     genes = candidates[found.genes]
@@ -81,9 +84,13 @@ def other_genes(
     expected = member @ (depth[:, None] * posterior)
     rate = (total.toarray() + 0.5) / np.maximum(expected @ folds, 1e-12) * folds[-1]
     return OtherGenes(
-        genes, log_fold - log_fold[-1], rate, found.dispersion.mean(axis=0), weight,
+        genes,
+        log_fold - log_fold[-1],
+        rate,
+        found.dispersion.mean(axis=0),
+        weight,
         weight * evidence,
-    )  # fmt: skip
+    )
 
 
 def _samples(adata: AnnData, cells: Any, donor: Any) -> Any:

@@ -55,7 +55,11 @@ def _clusters(adata: AnnData, cells: Any) -> Any:
     sc.pp.pca(part, n_comps=n_components, random_state=0)
     sc.pp.neighbors(part, n_neighbors=min(15, part.n_obs - 1), random_state=0)
     sc.tl.leiden(
-        part, resolution=_RESOLUTION, flavor="igraph", n_iterations=2, directed=False,
+        part,
+        resolution=_RESOLUTION,
+        flavor="igraph",
+        n_iterations=2,
+        directed=False,
         random_state=0,
-    )  # fmt: skip
+    )
     return part.obs["leiden"].cat.codes.to_numpy().astype(np.int64)

@@ -143,9 +143,11 @@ def nk_states(
     n_states = len(markers.states)
     posterior = np.column_stack([posterior[:, :n_states], posterior[:, n_states:].sum(axis=1)])
     best, confidence, margin = decide(
-        posterior, fit.model.present[:n_states],
-        min_confidence=min_confidence, max_error=max_error,
-    )  # fmt: skip
+        posterior,
+        fit.model.present[:n_states],
+        min_confidence=min_confidence,
+        max_error=max_error,
+    )
     write_states(
         adata,
         schema.NK,
@@ -158,9 +160,14 @@ def nk_states(
     write_table(adata, POSTERIOR, posterior[:, :-1], cells, markers.states)
     options = {
         "vocabulary": vocabulary if isinstance(vocabulary, str) else markers.states,
-        "states": markers.states, "level": level, "smooth": smooth, "donor": donor,
-        "other_genes": other_genes, "min_confidence": min_confidence, "max_error": max_error,
-    }  # fmt: skip
+        "states": markers.states,
+        "level": level,
+        "smooth": smooth,
+        "donor": donor,
+        "other_genes": other_genes,
+        "min_confidence": min_confidence,
+        "max_error": max_error,
+    }
     forget_mapping(adata, schema.NK)
     _record(adata, fit, options, donor=donor)
 

@@ -44,9 +44,14 @@ class Reference:
 
 
 def read_reference(
-    adata: AnnData, reference: AnnData, *, labels: str, compartment: str, batch: str | None,
+    adata: AnnData,
+    reference: AnnData,
+    *,
+    labels: str,
+    compartment: str,
+    batch: str | None,
     stacklevel: int,
-) -> Reference:  # fmt: skip
+) -> Reference:
     """Return the labelled cells of the compartment, or say why the reference does not fit."""
     _check_counts(reference)
     genes = shared_genes(adata, reference)
@@ -58,9 +63,13 @@ def read_reference(
     if _UMAP in reference.obsm:
         umap = np.asarray(reference.obsm[_UMAP], dtype=np.float64)[rows, :2]
     return Reference(
-        genes, shared_counts(reference, rows, genes), list(map(str, found)), code,
-        _folds(reference, rows, code, batch), umap,
-    )  # fmt: skip
+        genes,
+        shared_counts(reference, rows, genes),
+        list(map(str, found)),
+        code,
+        _folds(reference, rows, code, batch),
+        umap,
+    )
 
 
 def require_columns(reference: AnnData, *, labels: str, batch: str | None) -> None:

@@ -160,9 +160,16 @@ def learn_level(ref: Reference, level: int, markers: dict[int, Any]) -> Level:
     model = _fitted(_scaled(values, genes, center, spread), ref.code, _PENALTIES[best])
     confidence = float(left_out[best].max(axis=1).mean())
     return Level(
-        float(level), counts, genes, center, spread, model, _PENALTIES[best],
-        float(right.mean()), confidence,
-    )  # fmt: skip
+        float(level),
+        counts,
+        genes,
+        center,
+        spread,
+        model,
+        _PENALTIES[best],
+        float(right.mean()),
+        confidence,
+    )
 
 
 def predict(level: Level, counts: sparse.csr_matrix, n_labels: int) -> Any:

@@ -54,9 +54,13 @@ def transfer_states(
     if batch is None and usual_batch in reference.obs:
         batch = usual_batch
     ref = mapping.read_reference(
-        adata, reference, labels=labels, compartment=compartment, batch=batch,
+        adata,
+        reference,
+        labels=labels,
+        compartment=compartment,
+        batch=batch,
         stacklevel=3,
-    )  # fmt: skip
+    )
     # Threads of small matrices wait for each other longer than they work.
     with threadpool_limits(limits=1, user_api="blas"):
         share, far, umap, levels = _map(adata, cells, ref, reject=reject or 0.0)
@@ -69,14 +73,23 @@ def transfer_states(
     else:
         adata.obsm[UMAP] = spread(umap, cells, adata.n_obs)
     options = {
-        "labels": labels, "compartment": compartment, "batch": batch,
-        "min_confidence": min_confidence, "reject": reject, "min_cells": min_cells,
-    }  # fmt: skip
+        "labels": labels,
+        "compartment": compartment,
+        "batch": batch,
+        "min_confidence": min_confidence,
+        "reject": reject,
+        "min_cells": min_cells,
+    }
     forget_calls(adata, compartment)
     schema.record(
-        adata, MAPPING, function=MAPPING, options=options, n_reference=int(ref.code.size),
-        n_genes=len(ref.genes), levels=levels,
-    )  # fmt: skip
+        adata,
+        MAPPING,
+        function=MAPPING,
+        options=options,
+        n_reference=int(ref.code.size),
+        n_genes=len(ref.genes),
+        levels=levels,
+    )
 
 
 def _check_options(compartment: str, min_confidence: float, reject: float | None) -> None:
@@ -110,10 +123,13 @@ def _map(
                 umap[rows] = where.places(ref, level, of_map, counts)
         table.append(
             {
-                "depth": 2.0**level.depth, "n_cells": int(here.size), "penalty": level.penalty,
-                "accuracy_left_out": level.accuracy, "confidence_left_out": level.confidence,
+                "depth": 2.0**level.depth,
+                "n_cells": int(here.size),
+                "penalty": level.penalty,
+                "accuracy_left_out": level.accuracy,
+                "confidence_left_out": level.confidence,
             }
-        )  # fmt: skip
+        )
     return share, far, umap, pd.DataFrame(table)
 
 

@@ -88,9 +88,13 @@ class TumorCounts:
         if kind is not None:
             batch = np.unique(2 * batch + kind, return_inverse=True)[1].astype(np.int64)
         return stats.ProgramCounts(
-            self.summed[:, which], self.expected[:, which] * self.reference, 1 / self.reference,
-            self.cells.line, batch, self.cells.usual,
-        )  # fmt: skip
+            self.summed[:, which],
+            self.expected[:, which] * self.reference,
+            1 / self.reference,
+            self.cells.line,
+            batch,
+            self.cells.usual,
+        )
 
     def parts(self) -> Iterator[tuple[str, stats.ProgramCounts]]:
         """Yield the counts of the components of the dormancy index."""

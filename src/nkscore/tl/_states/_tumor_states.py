@@ -148,15 +148,25 @@ def tumor_states(
     if DORMANT in shown and genes.has_components:
         dormancy = _dormancy(counts, fits)
         write_table(adata, "dormancy", dormancy, cells.rows, dormancy.columns)
-    options = {"programs": list(shown), "order": primary, "by": by, "batch": batch,
-               "min_confidence": min_confidence, "min_cells": min_cells}  # fmt: skip
+    options = {
+        "programs": list(shown),
+        "order": primary,
+        "by": by,
+        "batch": batch,
+        "min_confidence": min_confidence,
+        "min_cells": min_cells,
+    }
     forget_mapping(adata, schema.TUMOR_CELLS)
     schema.record(
-        adata, "tl.tumor_states", function="tl.tumor_states", options=options,
+        adata,
+        "tl.tumor_states",
+        function="tl.tumor_states",
+        options=options,
         fold={name: float(fits[name].fold) for name in shown},
         levels=_level_table(fits, cells, list(shown)),
-        genes=_gene_table(adata, genes, shown), rates=_rate_table(adata, counts, cells, shown),
-    )  # fmt: skip
+        genes=_gene_table(adata, genes, shown),
+        rates=_rate_table(adata, counts, cells, shown),
+    )
 
 
 def _fits(counts: TumorCounts, programs: Mapping[str, TumorProgram]) -> dict[str, TwoLevels]:
@@ -166,9 +176,12 @@ def _fits(counts: TumorCounts, programs: Mapping[str, TumorProgram]) -> dict[str
         if name in counts.genes.columns:
             kind = _called_on(fits, program.within)
             fits[name] = two_level_posterior(
-                counts.of(name, kind), fold=program.fold, bounds=program.bounds,
-                induced=program.induced, rare=program.rare,
-            )  # fmt: skip
+                counts.of(name, kind),
+                fold=program.fold,
+                bounds=program.bounds,
+                induced=program.induced,
+                rare=program.rare,
+            )
     return fits
 
 
@@ -200,8 +213,10 @@ def _log_not_judged(fits: Any, labels: list[str]) -> None:
                 "%s: %d cells are of lines without cells of condition %r to compare with, so it "
                 "stays open in them and they are unassigned unless a program before it is on. "
                 "Leave it out of order to label them by the other programs.",
-                name, left, schema.TUMOR_MONO,
-            )  # fmt: skip
+                name,
+                left,
+                schema.TUMOR_MONO,
+            )
 
 
 def _score(fit: Any, data: Any, program: TumorProgram) -> Any:
@@ -251,15 +266,18 @@ def _write_states(
 def _level_table(fits: Any, cells: TumorCells, shown: list[str]) -> pd.DataFrame:
     rows = [
         {
-            "program": name, "line": line, "fold": fits[name].fold,
+            "program": name,
+            "line": line,
+            "fold": fits[name].fold,
             "usual_level": float(fits[name].level[code]),
             "dispersion": float(fits[name].dispersion[code]),
             "supported": bool(fits[name].supported),
             "judged": bool(fits[name].judged[cells.line == code].all()),
             "mean_probability": float(fits[name].posterior[cells.line == code].mean()),
         }
-        for name in shown for code, line in enumerate(cells.names)
-    ]  # fmt: skip
+        for name in shown
+        for code, line in enumerate(cells.names)
+    ]
     return pd.DataFrame(rows)
 
 
