@@ -96,8 +96,9 @@ def measure(n_experiments, n_donors, design, cells, *, n_resamples, null=False):
         for how in ("t", "bootstrap"):
             if how == "bootstrap" and (design == "one mono" or not n_resamples):
                 continue
+            resamples = {"n_resamples": n_resamples} if how == "bootstrap" else {}
             table = nk.tl.decompose_shift(
-                adata, "value", "state", min_cells=10, interval=how, n_resamples=n_resamples
+                adata, "value", "state", min_cells=10, interval=how, **resamples
             )
             table = table[table["stratum"] == "all"].set_index("component")
             for c in COMPONENTS:

@@ -12,7 +12,7 @@ ROOT = Path(__file__).parents[2]
 
 @pytest.fixture(scope="module")
 def script():
-    path = ROOT / "benchmarks" / "make_signature_tables.py"
+    path = ROOT / "tools" / "make_signature_tables.py"
     spec = importlib.util.spec_from_file_location("make_signature_tables", path)
     module = importlib.util.module_from_spec(spec)
     spec.loader.exec_module(module)
@@ -25,7 +25,7 @@ def page():
 
 
 def test_tables_of_the_page_equal_the_catalog(script, page):
-    # Renew with: python benchmarks/make_signature_tables.py --docs
+    # Renew with: python tools/make_signature_tables.py --docs
     assert script.fill_docs(page) == page
 
 

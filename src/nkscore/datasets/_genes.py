@@ -22,7 +22,7 @@ _KEPT: Final = ("mitochondrial", "ribosomal", "hla", "housekeeping", "signature"
 def gene_table() -> pd.DataFrame:
     """Return gene, class, tumor, nk: abundances are log2 of counts per million.
 
-    Made by ``benchmarks/make_gene_table.py`` from the symbols of published signatures and from
+    Made by ``tools/make_gene_table.py`` from the symbols of published signatures and from
     detection rates in untreated 697 and RCHACV cells (doi:10.1016/j.immuni.2023.11.008), PBMC
     (10x Genomics, labels of SoupX, doi:10.1093/gigascience/giaa151) and sorted NK cells
     (doi:10.1038/ncomms14049), rounded to quarters.

@@ -1,4 +1,4 @@
-"""Read the packaged tables (made by benchmarks/make_signature_tables.py)."""
+"""Read the packaged tables (made by tools/make_signature_tables.py)."""
 
 from __future__ import annotations
 

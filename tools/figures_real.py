@@ -1,6 +1,6 @@
 """Every figure family drawn on real data, to be looked at before a release.
 
-``.venv/bin/python benchmarks/figures_real.py --out /tmp/figures`` reads ``../shared/data`` beside
+``.venv/bin/python tools/figures_real.py --out /tmp/figures`` reads ``../shared/data`` beside
 the checkout and writes one PNG per figure, none of which is committed. Control and IFN-β treated
 blood cells (Kang 2018) stand in for monoculture and co-culture, their cell types for tumor lines;
 the other data sets are named in the files. ``--only depth time`` draws the figures whose names

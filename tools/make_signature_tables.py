@@ -3,8 +3,8 @@
 The facts (gene symbols, identifiers, files read) come from ../shared/reference; notes, short
 citations, the rule of what is left out, the curated sets and the extra aliases stand here.
 
-    python benchmarks/make_signature_tables.py            # tables, then docs
-    python benchmarks/make_signature_tables.py --docs     # docs only, from the packaged tables
+    python tools/make_signature_tables.py            # tables, then docs
+    python tools/make_signature_tables.py --docs     # docs only, from the packaged tables
 """
 
 from __future__ import annotations

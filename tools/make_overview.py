@@ -1,6 +1,6 @@
 """The figure of the README: one simulated experiment, analyzed as ``nkscore demo`` does.
 
-.venv/bin/python benchmarks/overview.py
+.venv/bin/python tools/make_overview.py
 """
 
 from __future__ import annotations

@@ -2,7 +2,7 @@
 
 Run from the repository root, with the reference material beside it::
 
-    python benchmarks/make_gene_table.py ../shared
+    python tools/make_gene_table.py ../shared
 
 ``genes.tsv`` lists real human symbols with a class and two coarse abundances (log2 of counts
 per million, in steps of 0.25): one typical of leukemia cells, one of NK cells. They are derived

@@ -1,0 +1,82 @@
+"""Run the benchmarks that take less than about a minute on two cores, one line each.
+
+    python benchmarks                # the quick ones, as make bench does
+    python benchmarks --list         # every benchmark, and what it measures
+    python benchmarks scoring        # those named, quick or slow, with their default options
+
+What each prints goes to ``results/benchmarks/NAME.txt``. Options, and peers that want an
+environment of their own, stand at the top of each file.
+"""
+
+from __future__ import annotations
+
+import argparse
+import ast
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+HERE = Path(__file__).resolve().parent
+OUT = HERE.parent / "results" / "benchmarks"
+#: Benchmarks for every day, with options that keep them short.
+QUICK: dict[str, list[str]] = {
+    "ambient_response": ["--seeds", "1"],
+    "cohorts": [],
+    "communication": ["--seeds", "2"],
+    "composition": ["--experiments", "20"],
+    "decomposition": ["--experiments", "20"],
+    "demultiplex": [],
+    "enrichment": ["--permutations", "5"],
+}
+
+
+def titles() -> dict[str, str]:
+    """Return the first line of each benchmark's docstring, by name."""
+    found = {}
+    for path in sorted(HERE.glob("[!_]*.py")):
+        text = ast.get_docstring(ast.parse(path.read_text(encoding="utf-8"))) or ""
+        found[path.stem] = text.partition("\n")[0]
+    return found
+
+
+def run(name: str) -> tuple[int, float]:
+    """Run one benchmark; return its exit code and the seconds it took."""
+    start = time.perf_counter()
+    with (OUT / f"{name}.txt").open("w", encoding="utf-8") as log:
+        done = subprocess.run(  # noqa: S603
+            [sys.executable, str(HERE / f"{name}.py"), *QUICK.get(name, [])],
+            stdout=log,
+            stderr=subprocess.STDOUT,
+            cwd=HERE.parent,
+            check=False,
+        )
+    return done.returncode, time.perf_counter() - start
+
+
+def main() -> int:
+    known = titles()
+    parser = argparse.ArgumentParser(prog="python benchmarks", description=__doc__.splitlines()[0])
+    parser.add_argument("names", nargs="*", metavar="NAME", help="default: the quick ones")
+    parser.add_argument("--list", action="store_true", help="say what there is and stop")
+    options = parser.parse_args()
+    unknown = sorted(set(options.names) - set(known))
+    if unknown:
+        parser.error(f"no benchmark {', '.join(unknown)}; there are {', '.join(known)}")
+    if options.list:
+        for name, title in known.items():
+            print(f"{name:<18} {'quick' if name in QUICK else 'slow':<6} {title}")
+        return 0
+    OUT.mkdir(parents=True, exist_ok=True)
+    failed = 0
+    for name in options.names or QUICK:
+        code, seconds = run(name)
+        failed += code != 0
+        end = "FAILED" if code else "ok"
+        print(f"{name:<18} {end:<6} {seconds:6.1f} s  {known[name]}", flush=True)
+    print(f"Printed output: {OUT}; {len(known) - len(QUICK)} slower ones: python benchmarks --list")
+    return int(failed > 0)
+
+
+if __name__ == "__main__":
+    sys.exit(main())
