@@ -28,6 +28,9 @@ QUICK: dict[str, list[str]] = {
     "decomposition": ["--experiments", "20"],
     "demultiplex": [],
     "enrichment": ["--permutations", "5"],
+    # Without h5ad, in which a damaged heap of text can hang libhdf5 itself.
+    "fuzz_readers": ["--minutes", "0.3", "--only", "sheet,h5,h5_v2,mtx,mtx_gz,loom,csv,rds"],
+    "gene_nulls": ["--sets", "2"],
 }
 
 

@@ -11,6 +11,9 @@ from scipy.stats import rankdata
 Floats = np.ndarray[Any, np.dtype[np.float64]]
 Codes = np.ndarray[Any, np.dtype[np.int64]]
 
+#: Scores this near are equal: the same genes, summed in another order.
+_EQUAL = 1e-9
+
 
 @dataclass(frozen=True, slots=True)
 class RankContrast:
@@ -49,6 +52,6 @@ def rank_contrast(
         used = used[used != 0]
         for i in range(n_permutations):
             random[i] += used @ rng.choice(ranks, used.size, replace=False)
-    p_up = (1 + (random >= seen).sum()) / (n_permutations + 1)
-    p_down = (1 + (random <= seen).sum()) / (n_permutations + 1)
+    p_up = (1 + (random >= seen - _EQUAL).sum()) / (n_permutations + 1)
+    p_down = (1 + (random <= seen + _EQUAL).sum()) / (n_permutations + 1)
     return RankContrast(seen, float(p_up), float(p_down))
