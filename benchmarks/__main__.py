@@ -12,6 +12,7 @@ from __future__ import annotations
 
 import argparse
 import ast
+import resource
 import subprocess
 import sys
 import time
@@ -22,15 +23,24 @@ OUT = HERE.parent / "results" / "benchmarks"
 #: Benchmarks for every day, with options that keep them short.
 QUICK: dict[str, list[str]] = {
     "ambient_response": ["--seeds", "1"],
+    "associate": [],
     "cohorts": [],
     "communication": ["--seeds", "2"],
     "composition": ["--experiments", "20"],
+    "core_response": ["--runs", "5"],
     "decomposition": ["--experiments", "20"],
     "demultiplex": [],
     "enrichment": ["--permutations", "5"],
     # Without h5ad, in which a damaged heap of text can hang libhdf5 itself.
     "fuzz_readers": ["--minutes", "0.3", "--only", "sheet,h5,h5_v2,mtx,mtx_gz,loom,csv,rds"],
     "gene_nulls": ["--sets", "2"],
+    "loading": ["--cells", "1000", "--rounds", "1"],
+    "null_calibration": ["--truth", "--responses", "--seeds", "2", "--out", str(OUT / "null")],
+    "perturbation": [],
+    "preprocess": ["--cells", "5000"],
+    "pseudobulk": ["--cells", "20000"],
+    "response": ["speed"],
+    "scoring": ["--cells", "2000", "--rounds", "1"],
 }
 
 
@@ -43,9 +53,14 @@ def titles() -> dict[str, str]:
     return found
 
 
-def run(name: str) -> tuple[int, float]:
-    """Run one benchmark; return its exit code and the seconds it took."""
-    start = time.perf_counter()
+def _cpu_seconds() -> float:
+    used = resource.getrusage(resource.RUSAGE_CHILDREN)
+    return used.ru_utime + used.ru_stime
+
+
+def run(name: str) -> tuple[int, float, float]:
+    """Run one benchmark; return its exit code, the seconds it took, and those of all cores."""
+    start, cpu = time.perf_counter(), _cpu_seconds()
     with (OUT / f"{name}.txt").open("w", encoding="utf-8") as log:
         done = subprocess.run(  # noqa: S603
             [sys.executable, str(HERE / f"{name}.py"), *QUICK.get(name, [])],
@@ -54,7 +69,7 @@ def run(name: str) -> tuple[int, float]:
             cwd=HERE.parent,
             check=False,
         )
-    return done.returncode, time.perf_counter() - start
+    return done.returncode, time.perf_counter() - start, _cpu_seconds() - cpu
 
 
 def main() -> int:
@@ -73,10 +88,10 @@ def main() -> int:
     OUT.mkdir(parents=True, exist_ok=True)
     failed = 0
     for name in options.names or QUICK:
-        code, seconds = run(name)
+        code, seconds, cpu = run(name)
         failed += code != 0
         end = "FAILED" if code else "ok"
-        print(f"{name:<18} {end:<6} {seconds:6.1f} s  {known[name]}", flush=True)
+        print(f"{name:<18} {end:<6} {seconds:5.0f} s, {cpu:5.0f} s CPU  {known[name]}", flush=True)
     print(f"Printed output: {OUT}; {len(known) - len(QUICK)} slower ones: python benchmarks --list")
     return int(failed > 0)
 
