@@ -251,8 +251,9 @@ def _simulate(options: Options, streams: Streams, n_threads: int) -> AnnData:
     table = _draw.hashtag_counts(
         wells, droplets, cells, lane=lane, n_tags=len(tags), streams=streams
     )
-    obs = cell_truth(wells, droplets, cells, expected=expected, ambient=ambient)
-    obs.insert(0, schema.LANE, pd.Categorical.from_codes(lane, categories=wells.lanes))
+    truth = cell_truth(wells, droplets, cells, expected=expected, ambient=ambient)
+    lanes_of_cells = pd.Categorical.from_codes(lane, categories=wells.lanes)
+    obs = truth.assign(**{schema.LANE: lanes_of_cells})[[schema.LANE, *truth.columns]]
     obs = obs.iloc[order].set_axis(names, axis=0)
     hashtags = pd.DataFrame(table[order], index=names, columns=pd.Index(tags, dtype=str))
     adata = _assemble(counts, obs, genes.names, hashtags)

@@ -102,8 +102,11 @@ def write_lanes(
         write = _write_h5 if formats[i % len(formats)] == "h5" else _write_folders
         paths[lane] = write(target, content)
     sheet = sheet[sheet[schema.LANE].isin(lanes)]
-    sheet.insert(1, "path", [paths[lane][0] for lane in sheet[schema.LANE]])
-    sheet.insert(2, "hashtag_path", [paths[lane][1] for lane in sheet[schema.LANE]])
+    described = sheet.columns.drop(schema.LANE)
+    sheet = sheet.assign(
+        path=[paths[lane][0] for lane in sheet[schema.LANE]],
+        hashtag_path=[paths[lane][1] for lane in sheet[schema.LANE]],
+    )[[schema.LANE, "path", "hashtag_path", *described]]
     file = target / "sample_sheet.csv"
     sheet.to_csv(file, index=False, lineterminator="\n")
     truth = adata.obs[[name for name in adata.obs.columns if name.startswith("truth_")]]

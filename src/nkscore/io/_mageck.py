@@ -33,6 +33,17 @@ _NAMES: Final = {
     "pos_fdr": "q_enriched",
 }
 _SIDES: Final = ["p_depleted", "q_depleted", "p_enriched", "q_enriched"]
+_MLE_COLUMNS: Final = [
+    "gene",
+    "comparison",
+    "n_guides",
+    "beta",
+    "log2_fc",
+    "se",
+    "p_value",
+    "q_value",
+    "p_wald",
+]
 _GUIDE_NAMES: Final = {
     "sgrna": "guide",
     "gene": "gene",
@@ -122,7 +133,8 @@ def read_mageck(
         msg = f"{path} has a header and no rows. Take the file as the program wrote it."
         raise GeneCoverageError(msg)
     made = read(table, path)
-    made.insert(0, "screen", screen or path.name.split(".")[0])
+    read_columns = list(made.columns)
+    made = made.assign(screen=screen or path.name.split(".")[0])[["screen", *read_columns]]
     unnamed = made["gene"].isna()
     if unnamed.any():
         msg = (
@@ -210,10 +222,10 @@ def _read_mle(table: pd.DataFrame, path: Path) -> pd.DataFrame:
     made = pd.concat(parts, ignore_index=True)
     _numeric(made, ["beta", "z", "p_value", "q_value", "p_wald"], path)
     _probabilities(made, ["p_value", "q_value", "p_wald"], path)
-    made.insert(4, "log2_fc", made["beta"] / math.log(2))
+    made["log2_fc"] = made["beta"] / math.log(2)
     with np.errstate(divide="ignore", invalid="ignore"):
-        made.insert(5, "se", np.abs(made["log2_fc"] / made.pop("z")))
-    return made
+        made["se"] = np.abs(made["log2_fc"] / made["z"])
+    return made[_MLE_COLUMNS]
 
 
 def _read_guides(table: pd.DataFrame, path: Path) -> pd.DataFrame:

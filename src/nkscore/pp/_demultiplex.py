@@ -222,12 +222,11 @@ def _tag_table(
 ) -> pd.DataFrame:
     """List what was fitted for each tag of the lane's sheet; a dead tag has no cells."""
     numbers = pd.DataFrame(fit.tags, index=list(map(str, alive)), dtype=np.float64)
-    table = numbers.reindex(index=tags, columns=["background", "signal", "cut_off"])
+    fitted = ["background", "signal", "cut_off"]
     n_cells = calls["hashtag"].value_counts().reindex(tags, fill_value=0).to_numpy()
-    table.insert(0, "n_cells", n_cells)
-    table.insert(0, "tag", tags)
-    table.insert(0, "lane", lane)
-    return table
+    table = numbers.reindex(index=tags, columns=fitted)
+    table = table.assign(lane=lane, tag=tags, n_cells=n_cells)
+    return table[["lane", "tag", "n_cells", *fitted]]
 
 
 def _joined(tables: list[pd.DataFrame]) -> pd.DataFrame | None:

@@ -18,6 +18,18 @@ if TYPE_CHECKING:
     import pandas as pd
 
 _TABLE: Final = "vocabularies.tsv"
+_COLUMNS: Final = [
+    "vocabulary",
+    "state",
+    "n_up",
+    "n_down",
+    "marks",
+    "excludes",
+    "citation",
+    "doi",
+    "trust",
+    "note",
+]
 _LITERAL: Final = "genes:"
 
 
@@ -82,11 +94,11 @@ def vocabularies() -> pd.DataFrame:
     >>> signatures.vocabularies()["vocabulary"].unique().tolist()
     ['expanded', 'time_course', 'blood', 'nk123', 'memory_like', 'proliferation', 'stress']
     """
-    table = read_table(_TABLE).copy()
+    table = read_table(_TABLE)
     sets = [_marks(row) for row in table.to_dict("records")]
-    table.insert(2, "n_up", [len(marks.up) for marks in sets])
-    table.insert(3, "n_down", [len(marks.down) for marks in sets])
-    return table
+    return table.assign(
+        n_up=[len(marks.up) for marks in sets], n_down=[len(marks.down) for marks in sets]
+    )[_COLUMNS]
 
 
 def vocabulary(x: Any) -> dict[str, State]:

@@ -2,6 +2,14 @@
 
 from __future__ import annotations
 
+from nkscore.stats._adjust import (
+    benjamini_hochberg,
+    interval,
+    placed_behind,
+    standard_errors,
+    with_interval,
+    with_q_values,
+)
 from nkscore.stats.droplets._ambient import AmbientShare, ambient_share
 from nkscore.stats.droplets._contamination import (
     Remainder,
@@ -113,6 +121,7 @@ __all__ = [
     "adaptive_shrinkage",
     "adjusted_p",
     "ambient_share",
+    "benjamini_hochberg",
     "between_variance",
     "class_posterior",
     "complete_blocks",
@@ -137,6 +146,7 @@ __all__ = [
     "hashtag_mixture",
     "htodemux",
     "interaction_design",
+    "interval",
     "kitagawa",
     "log2_ratio_of_arms",
     "log_cpm",
@@ -146,6 +156,7 @@ __all__ = [
     "marker_posterior",
     "means_without_replicates",
     "moderated_test",
+    "placed_behind",
     "pool_with_shared_variance",
     "program_counts",
     "random_effects",
@@ -164,6 +175,7 @@ __all__ = [
     "signed_mean",
     "signed_z",
     "squeeze_variances",
+    "standard_errors",
     "stouffer",
     "target_design",
     "tmm_factors",
@@ -172,6 +184,8 @@ __all__ = [
     "voom",
     "welch_test",
     "with_doubt",
+    "with_interval",
+    "with_q_values",
     "without_replicates",
     "without_zeros",
 ]

@@ -12,6 +12,8 @@ from typing import Any
 import numpy as np
 from scipy import stats
 
+from nkscore.stats._adjust import interval
+
 Floats = np.ndarray[Any, np.dtype[np.float64]]
 
 _ROUNDS = 100
@@ -147,18 +149,17 @@ def random_effects(
     mean, variance, shared, spread = lines.pooled(np.nan_to_num(tau2))
     variance = np.where(n > 1, np.maximum(spread / df, 1.0), np.nan) * variance + shared
     error = np.sqrt(variance)
-    level = 0.5 + confidence / 2
-    margin = stats.t.ppf(level, df) * error
-    beyond = np.where(n > 2, stats.t.ppf(level, np.maximum(n - 2, 1)), np.nan)
-    beyond = beyond * np.sqrt(variance + tau2)
+    low, high = interval(mean, error, df, confidence)
+    of_a_line = np.sqrt(variance + tau2)
+    prediction = interval(mean, of_a_line, np.where(n > 2, n - 2, np.nan), confidence)
     return Pooled(
         effect=mean,
         standard_error=error,
-        ci_low=mean - margin,
-        ci_high=mean + margin,
+        ci_low=low,
+        ci_high=high,
         p_value=2 * stats.t.sf(np.abs(mean) / error, df),
-        prediction_low=mean - beyond,
-        prediction_high=mean + beyond,
+        prediction_low=prediction[0],
+        prediction_high=prediction[1],
         tau2=tau2,
         i2=i2,
         heterogeneity_p=heterogeneity_p,

@@ -8,10 +8,10 @@ from typing import Any
 
 import numpy as np
 import pandas as pd
-from scipy import stats as scipy_stats
 
 from nkscore._checks import check_confidence
 from nkscore.errors import DesignError
+from nkscore.stats import benjamini_hochberg
 from nkscore.tl._cohorts._contrasts import (
     Contrast,
     contrasts,
@@ -22,6 +22,24 @@ from nkscore.tl._cohorts._contrasts import (
 )
 from nkscore.tl._cohorts._tables import checked_scores, refuse_constant, with_samples
 
+_COLUMNS = [
+    "grouping",
+    "level",
+    "reference",
+    "contrast",
+    "feature",
+    "test",
+    "effect",
+    "ci_low",
+    "ci_high",
+    "rank_biserial",
+    "p_value",
+    "q_value",
+    "n_level",
+    "n_reference",
+    "p_overall",
+    "q_overall",
+]
 _LOG = logging.getLogger("nkscore")
 _TESTS = {"wilcoxon": wilcoxon_table, "moderated_t": moderated_table}
 _NAMES = {
@@ -129,8 +147,8 @@ def cohort_differences(
                 left_out.append(_too_few(contrast, str(name)))
                 continue
             made = _compared(table, contrast, test, confidence)
-            made.insert(0, "grouping", str(name))
-            parts.append(made.assign(p_overall=overall, q_overall=_adjusted(overall)))
+            told = {"p_overall": overall, "q_overall": benjamini_hochberg(overall)}
+            parts.append(made.assign(grouping=str(name), **told))
     return _joined(parts, left_out, min_samples=min_samples)
 
 
@@ -142,24 +160,16 @@ def _compared(
     here, there = np.isfinite(values[contrast.rows]), np.isfinite(values[contrast.other_rows])
     if contrast.paired:
         here = there = here & there
-    made.insert(0, "level", contrast.level)
-    made.insert(1, "reference", contrast.reference)
-    made.insert(2, "contrast", f"{contrast.level} vs {contrast.reference}")
-    made.insert(3, "feature", table.columns.astype(str).to_numpy(dtype=object))
-    made.insert(4, "test", _NAMES[test, contrast.paired])
     return made.assign(
-        q_value=_adjusted(made["p_value"].to_numpy()),
+        level=contrast.level,
+        reference=contrast.reference,
+        contrast=f"{contrast.level} vs {contrast.reference}",
+        feature=table.columns.astype(str).to_numpy(dtype=object),
+        test=_NAMES[test, contrast.paired],
+        q_value=benjamini_hochberg(made["p_value"]),
         n_level=here.sum(axis=0),
         n_reference=there.sum(axis=0),
     )
-
-
-def _adjusted(p: Any) -> Any:
-    q = np.full(len(p), np.nan)
-    known = np.isfinite(p)
-    if known.any():
-        q[known] = scipy_stats.false_discovery_control(p[known])
-    return q
 
 
 def _patients(patient: pd.Series | None, samples: pd.Index[Any]) -> Any:
@@ -215,9 +225,6 @@ def _joined(parts: list[pd.DataFrame], left_out: list[str], *, min_samples: int)
     made = pd.concat(parts, ignore_index=True)
     place = made.groupby(["grouping", "contrast"], sort=False).ngroup()
     made = made.assign(_place=place).sort_values(["_place", "p_value", "feature"])
-    made = made.drop(columns="_place").reset_index(drop=True)
-    order = [c for c in made.columns if c not in {"p_value", "q_value", "p_overall", "q_overall"}]
-    order = [c for c in order if not c.startswith("n_")]
-    made = made[[*order, "p_value", "q_value", "n_level", "n_reference", "p_overall", "q_overall"]]
+    made = made[_COLUMNS].reset_index(drop=True)
     made.attrs["left_out"] = left_out
     return made

@@ -12,7 +12,7 @@ from scipy import stats as scipy_stats
 
 from nkscore._checks import check_confidence
 from nkscore.errors import DesignError, NkscoreWarning
-from nkscore.stats import complete_blocks, cox_regression
+from nkscore.stats import benjamini_hochberg, complete_blocks, cox_regression, interval
 from nkscore.tl._cohorts._follow_up import follow_up
 from nkscore.tl._cohorts._tables import checked_scores, refuse_constant, with_samples
 
@@ -210,25 +210,22 @@ def _models(
         price = np.sqrt(deaths / (deaths - n_covariates)) if small_sample else 1.0
         made[:3, columns] = fit.log_hazard * spread, price * fit.se * spread, fit.ph_p_value
     effect, error = made[0], made[1]
-    margin = error * scipy_stats.norm.ppf(0.5 + confidence / 2)
+    low, high = interval(effect, error, np.inf, confidence)
     p = 2 * scipy_stats.norm.sf(np.abs(effect / error))
-    q = np.full(len(p), np.nan)
-    if np.isfinite(p).any():
-        q[np.isfinite(p)] = scipy_stats.false_discovery_control(p[np.isfinite(p)])
     result = pd.DataFrame(
         {
             "model": model,
             "feature": table.columns.astype(str).to_numpy(dtype=object),
             "log_hr": effect,
             "se": error,
-            "ci_low": effect - margin,
-            "ci_high": effect + margin,
+            "ci_low": low,
+            "ci_high": high,
             "hazard_ratio": np.exp(effect),
-            "hr_low": np.exp(effect - margin),
-            "hr_high": np.exp(effect + margin),
+            "hr_low": np.exp(low),
+            "hr_high": np.exp(high),
             "z": effect / error,
             "p_value": p,
-            "q_value": q,
+            "q_value": benjamini_hochberg(p),
             "ph_p_value": made[2],
             "n": made[3].astype(np.int64),
             "n_events": made[4].astype(np.int64),

@@ -14,6 +14,7 @@ from nkscore.errors import DesignError
 from nkscore.stats import (
     complete_blocks,
     fit_linear,
+    interval,
     moderated_test,
     rank_sum,
     shift_between,
@@ -163,12 +164,12 @@ def moderated_table(values: Any, contrast: Contrast, confidence: float) -> pd.Da
     known = np.isfinite(y)
     fit = fit_linear(np.where(known, y, 0.0), design, known.astype(float))
     made = moderated_test(fit, design.shape[1] - 1)
-    margin = made.standard_error * scipy_stats.t.ppf(0.5 + confidence / 2, made.df)
+    low, high = interval(made.effect, made.standard_error, made.df, confidence)
     return pd.DataFrame(
         {
             "effect": made.effect,
-            "ci_low": made.effect - margin,
-            "ci_high": made.effect + margin,
+            "ci_low": low,
+            "ci_high": high,
             "rank_biserial": np.nan,
             "p_value": made.p_value,
         }

@@ -6,10 +6,10 @@ from typing import Any
 
 import numpy as np
 import pandas as pd
-from scipy import stats as scipy_stats
 
 from nkscore._checks import check_confidence
 from nkscore.errors import DesignError, MissingKeyError
+from nkscore.stats import standard_errors
 from nkscore.tl._cohorts._contrasts import level_names
 from nkscore.tl._cohorts._follow_up import follow_up
 from nkscore.tl._cohorts._tables import with_samples
@@ -137,7 +137,7 @@ def _curve(follow: pd.DataFrame, confidence: float) -> pd.DataFrame:
     with np.errstate(divide="ignore", invalid="ignore"):
         greenwood = np.cumsum(deaths / (risk * (risk - deaths)))
         log = np.log(survival)
-        margin = scipy_stats.norm.ppf(0.5 + confidence / 2) * np.sqrt(greenwood) / np.abs(log)
+        margin = standard_errors(np.inf, confidence) * np.sqrt(greenwood) / np.abs(log)
         low, high = (np.exp(log * np.exp(sign * margin)) for sign in (1, -1))
     # Before the first death, and after the last patient died, Greenwood's variance says nothing.
     inside = (survival > 0) & (survival < 1)

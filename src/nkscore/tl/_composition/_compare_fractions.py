@@ -6,11 +6,16 @@ import logging
 from typing import TYPE_CHECKING
 
 import pandas as pd
-from scipy import stats as scipy_stats
 
 from nkscore._samples._samples import labels
 from nkscore.errors import DesignError
-from nkscore.stats import fit_composition, moderated_test, response_design
+from nkscore.stats import (
+    fit_composition,
+    moderated_test,
+    response_design,
+    with_interval,
+    with_q_values,
+)
 
 if TYPE_CHECKING:
     from nkscore.tl._composition._state_counts import StateCounts
@@ -64,10 +69,5 @@ def compare_states(found: StateCounts, *, by: str, replicate: str) -> pd.DataFra
 
 def with_intervals(table: pd.DataFrame, confidence: float) -> pd.DataFrame:
     """Add intervals and q-values over all rows."""
-    margin = scipy_stats.t.ppf(0.5 + confidence / 2, table.pop("df_total")) * table["se"]
-    at = table.columns.get_loc("t")
-    table.insert(at, "ci_low", table["log_odds_ratio"] - margin)
-    table.insert(at + 1, "ci_high", table["log_odds_ratio"] + margin)
-    q = scipy_stats.false_discovery_control(table["p_value"])
-    table.insert(table.columns.get_loc("p_value") + 1, "q_value", q)
-    return table
+    df = table.pop("df_total")
+    return with_q_values(with_interval(table, "log_odds_ratio", df, confidence))

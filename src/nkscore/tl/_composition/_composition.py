@@ -11,6 +11,7 @@ import pandas as pd
 from nkscore import schema
 from nkscore._checks import check_confidence
 from nkscore.errors import DesignError
+from nkscore.stats import placed_behind
 from nkscore.tl._composition._compare_fractions import compare_states, with_intervals
 from nkscore.tl._composition._state_counts import StateCounts, state_counts
 
@@ -187,8 +188,7 @@ def state_shift(
     for level in levels:
         both = found.arms(treated=level, control=control, by=by, column=condition)
         part = compare_states(both, by=by, replicate=replicate)
-        part.insert(2, "treated", str(level))
-        parts.append(part)
+        parts.append(placed_behind(part, "state", treated=str(level)))
     return with_intervals(pd.concat(parts, ignore_index=True), confidence)
 
 

@@ -10,6 +10,7 @@ import pandas as pd
 from nkscore import schema
 from nkscore._checks import check_confidence, names_of
 from nkscore.errors import DesignError
+from nkscore.stats import placed_behind
 from nkscore.tl._composition._compare_fractions import compare_states, with_intervals
 from nkscore.tl._composition._state_counts import StateCounts, state_counts
 
@@ -108,5 +109,4 @@ def nk_activation(
         columns={"fraction_treated": "active_treated", "fraction_control": "active_control"}
     )
     table = table.drop(columns="state").reset_index(drop=True)
-    table.insert(1, "rank", np.arange(1, len(table) + 1))
-    return table
+    return placed_behind(table, "tumor", rank=np.arange(1, len(table) + 1))

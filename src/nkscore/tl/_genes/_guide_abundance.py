@@ -9,7 +9,7 @@ import numpy as np
 
 from nkscore import schema
 from nkscore.errors import DesignError
-from nkscore.stats import means_without_replicates, target_design
+from nkscore.stats import means_without_replicates, placed_behind, target_design
 from nkscore.tl._genes._perturbed_cells import ALL, GuideCells, check_unit, guide_cells
 from nkscore.tl._genes._perturbed_units import (
     Contrast,
@@ -132,8 +132,9 @@ def guide_abundance(
     values = (change, 1 / precision / np.log(2) ** 2)
     found = counted_effects(Contrast("abundance", table, values, design))
     found = found.rename(columns={"effect": "log2_fc"}).drop(columns="variable")
-    found.insert(2, "n_units", found["target"].map(table["target"].value_counts()))
-    found = finished(found, matched, confidence=confidence)
+    n_units = found["target"].map(table["target"].value_counts())
+    found = placed_behind(found, "contrast", n_units=n_units)
+    found = finished(found, matched, "log2_fc", confidence=confidence)
     found["n_cells_treated"] = found["target"].map(numbers.groupby("target")[arms[1]].sum())
     return found.sort_values(["p_value", "target"], ignore_index=True)
 

@@ -6,12 +6,11 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import pandas as pd
-from scipy import stats as scipy_stats
 
 from nkscore import signatures
 from nkscore._checks import names_of
 from nkscore.errors import DesignError, MissingKeyError
-from nkscore.stats import random_effects, robust_ranks, signed_z, stouffer
+from nkscore.stats import benjamini_hochberg, random_effects, robust_ranks, signed_z, stouffer
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -103,8 +102,6 @@ def join_screens(
     n = turned.groupby("gene").size().reindex(genes).to_numpy()
     _require_shared(turned, n, min_screens)
     p = np.where(n >= min_screens, p, np.nan)
-    q = np.full(len(p), np.nan)
-    q[np.isfinite(p)] = scipy_stats.false_discovery_control(p[np.isfinite(p)])
     direction = (turned["turn"] * turned["log2_fc"]).groupby(turned["gene"]).mean().reindex(genes)
     side = direction.to_numpy() if method == "rank" else combined
     made = pd.DataFrame(
@@ -117,7 +114,7 @@ def join_screens(
             "role": np.where(side > 0, "activating", np.where(side < 0, "inhibitory", "")),
             "combined": combined,
             "p_value": p,
-            "q_value": q,
+            "q_value": benjamini_hochberg(p),
             "n_screens": n,
         }
     )

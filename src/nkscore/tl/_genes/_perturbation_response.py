@@ -8,7 +8,7 @@ import pandas as pd
 
 from nkscore import schema
 from nkscore._samples._sums import count_sums
-from nkscore.stats import fit_response, without_replicates
+from nkscore.stats import fit_response, placed_behind, without_replicates
 from nkscore.tl._genes._perturbed_cells import guide_cells
 from nkscore.tl._genes._perturbed_units import ArmUnits, arms_of, contrasts, finished
 
@@ -148,7 +148,8 @@ def perturbation_response(
         )
         for contrast in contrasts(cells, arms, unit, collapse, names=names)
     ]
-    table = finished(pd.concat(parts, ignore_index=True), cells, confidence=confidence)
+    table = pd.concat(parts, ignore_index=True)
+    table = finished(table, cells, "log2_fc", confidence=confidence)
     table["gene"] = adata.var_names.astype(str)[table["gene"].to_numpy()]
     order = {part["contrast"].iloc[0]: i for i, part in enumerate(parts)}
     table = table.sort_values(
@@ -171,7 +172,7 @@ def _tested(
     table = table.rename(columns={"group": "target"}).drop(
         columns=["n_samples_treated", "n_samples_control"]
     )
-    table.insert(2, "contrast", contrast.name)
+    table = placed_behind(table, "gene", contrast=contrast.name)
     n_units = contrast.table.groupby("target")["name"].nunique()
     table["n_units"] = table["target"].map(n_units)
     return table.assign(n_units_control=int(n_units[control]))

@@ -10,7 +10,7 @@ import pandas as pd
 
 from nkscore import schema
 from nkscore.errors import DesignError, MissingKeyError, NkscoreWarning, WrongScaleError
-from nkscore.stats import group_sums, means_without_replicates
+from nkscore.stats import group_sums, means_without_replicates, placed_behind
 from nkscore.tl._genes._perturbed_cells import GuideCells, guide_cells
 from nkscore.tl._genes._perturbed_units import (
     ArmUnits,
@@ -122,10 +122,11 @@ def perturbation_scores(
     ]
     table = pd.concat(parts, ignore_index=True)
     score = table.pop("variable").to_numpy(dtype=int)
-    table.insert(1, "score", np.asarray(scores.columns, dtype=object)[score])
+    names_of_scores = np.asarray(scores.columns, dtype=object)
+    table = placed_behind(table, "target", score=names_of_scores[score])
     spread = np.sqrt(within)[score]
     table["effect_sd"] = table["effect"] / np.where(spread > 0, spread, np.nan)
-    return finished(table, cells, confidence=confidence)
+    return finished(table, cells, "effect", confidence=confidence)
 
 
 def _scores(adata: AnnData, values: str | Sequence[str], used: Any) -> pd.DataFrame:

@@ -11,7 +11,13 @@ from scipy import stats as scipy_stats
 
 from nkscore._checks import check_confidence
 from nkscore.errors import DesignError
-from nkscore.stats import fit_with_counting, interaction_design, target_design
+from nkscore.stats import (
+    fit_with_counting,
+    interaction_design,
+    target_design,
+    with_interval,
+    with_q_values,
+)
 from nkscore.tl._genes._perturbed_cells import GuideCells, as_text, check_unit
 
 if TYPE_CHECKING:
@@ -156,21 +162,17 @@ def counted_effects(contrast: Contrast) -> pd.DataFrame:
     return pd.concat(parts, ignore_index=True)
 
 
-def finished(table: pd.DataFrame, cells: GuideCells, *, confidence: float) -> pd.DataFrame:
+def finished(
+    table: pd.DataFrame, cells: GuideCells, effect: str, *, confidence: float
+) -> pd.DataFrame:
     """Add intervals, q-values (within each contrast), numbers of guides and cells.
 
-    ``table`` has the columns ``target``, ``contrast``, an effect in place 3, ``se``,
-    ``df_total`` and ``p_value``.
+    ``table`` has the columns ``target``, ``contrast``, ``se``, ``df_total`` and ``p_value``
+    besides the ``effect``.
     """
     check_confidence(confidence)
-    effect = table.columns[3]
-    margin = scipy_stats.t.ppf(0.5 + confidence / 2, table.pop("df_total")) * table["se"]
-    place = list(table.columns).index("se") + 1
-    table.insert(place, "ci_low", table[effect] - margin)
-    table.insert(place + 1, "ci_high", table[effect] + margin)
-    p = table["p_value"]
-    within = p.groupby(table["contrast"], sort=False).transform(scipy_stats.false_discovery_control)
-    table.insert(list(table.columns).index("p_value") + 1, "q_value", within)
+    table = with_interval(table, effect, table.pop("df_total"), confidence)
+    table = with_q_values(table, by="contrast")
     sizes = cells.table.groupby("target").agg(
         n_guides=("guide", "nunique"), n_replicates=("replicate", "nunique")
     )

@@ -8,10 +8,9 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import pandas as pd
-from scipy import stats as scipy_stats
 
 from nkscore.errors import DesignError, MissingKeyError, NkscoreWarning, WrongScaleError
-from nkscore.stats import exact_test, rank_correlation, rank_sum
+from nkscore.stats import benjamini_hochberg, exact_test, rank_correlation, rank_sum
 
 if TYPE_CHECKING:
     from nkscore.stats import Association
@@ -269,8 +268,7 @@ def _tests(
     constant = table["p_value"].isna()
     dropped = [*columns[~enough], *table.loc[constant, "feature"]]
     table = table[~constant]
-    q = scipy_stats.false_discovery_control(table["p_value"].astype(float)) if len(table) else []
-    return table.assign(q_value=q), dropped
+    return table.assign(q_value=benjamini_hochberg(table["p_value"])), dropped
 
 
 def _enough(values: Any, kinds: Any, groups: Any, *, min_count: int, min_samples: int) -> Any:

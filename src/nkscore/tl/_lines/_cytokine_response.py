@@ -13,6 +13,7 @@ from scipy import stats as scipy_stats
 from nkscore import schema
 from nkscore._checks import check_confidence, check_shares
 from nkscore.errors import DesignError, MissingKeyError, NkscoreWarning, WrongScaleError
+from nkscore.stats import interval, with_q_values
 
 _LOG = logging.getLogger("nkscore")
 _BOUNDS = ("below", "above")
@@ -109,8 +110,7 @@ def cytokine_response(
     ]
     made = pd.DataFrame(rows)
     made["p_value"] = made["p_value"].where(made["share_at_limit"] <= max_at_limit)
-    q = made.groupby(by)["p_value"].transform(_adjusted)
-    made.insert(made.columns.get_loc("p_value") + 1, "q_value", q)
+    made = with_q_values(made, by=by)
     untested = int(made["p_value"].isna().sum())
     if untested:
         warnings.warn(
@@ -228,14 +228,14 @@ def _tested(part: pd.DataFrame, confidence: float) -> dict[str, Any]:
             parts = (s**2 / (log.size - 1) for s, log in zip(shares, logs, strict=True))
             degrees = total**2 / sum(parts)
     t = difference / error
-    margin = error * scipy_stats.t.ppf(0.5 + confidence / 2, degrees)
+    low, high = interval(difference, error, degrees, confidence)
     flag = part["flag"].fillna("")
     return {
         "log2_fc": float(np.log2(means[0] / means[1])),
         "log2_difference": difference,
         "se": error,
-        "ci_low": difference - margin,
-        "ci_high": difference + margin,
+        "ci_low": low,
+        "ci_high": high,
         "t": t,
         "df": degrees,
         "p_value": float(2 * scipy_stats.t.sf(abs(t), degrees)),
@@ -247,11 +247,3 @@ def _tested(part: pd.DataFrame, confidence: float) -> dict[str, Any]:
         "share_at_limit": float(flag.isin(_BOUNDS).mean()),
         "share_extrapolated": float((flag == "extrapolated").mean()),
     }
-
-
-def _adjusted(p: pd.Series) -> pd.Series:
-    known = p.notna()
-    q = pd.Series(np.nan, index=p.index)
-    if known.any():
-        q[known] = scipy_stats.false_discovery_control(p[known].to_numpy())
-    return q

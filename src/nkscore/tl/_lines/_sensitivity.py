@@ -7,10 +7,10 @@ from typing import Any
 
 import numpy as np
 import pandas as pd
-from scipy import stats as scipy_stats
 
 from nkscore._checks import check_confidence
 from nkscore.errors import DesignError, MissingKeyError, WrongScaleError
+from nkscore.stats import interval
 
 _LOG = logging.getLogger("nkscore")
 #: Ratios nearer than this share of the end of the range have reached it.
@@ -95,13 +95,13 @@ def sensitivity_auc(
     grouped = areas.groupby("tumor", sort=True)
     mean, n = grouped["auc"].mean(), grouped["auc"].count()
     error = grouped["auc"].std(ddof=1) / np.sqrt(n.where(n > 0))
-    margin = error * scipy_stats.t.ppf(0.5 + confidence / 2, np.maximum(n - 1, 1))
+    low, high = interval(mean, error, np.maximum(n - 1, 1), confidence)
     made = pd.DataFrame(
         {
             "auc": mean,
             "se": error,
-            "ci_low": mean - margin,
-            "ci_high": mean + margin,
+            "ci_low": low,
+            "ci_high": high,
             "n_replicates": n,
             "n_ratios": grouped["n_ratios"].max(),
             "max_ratio": max_ratio,

@@ -12,7 +12,13 @@ from scipy import stats as scipy_stats
 from nkscore import schema
 from nkscore._checks import check_confidence, check_whole, seed_of
 from nkscore.errors import DesignError
-from nkscore.stats import fit_response
+from nkscore.stats import (
+    benjamini_hochberg,
+    fit_response,
+    placed_behind,
+    with_interval,
+    with_q_values,
+)
 from nkscore.tl._response._ambient_counts import ambient_share_of_genes
 from nkscore.tl._response._communication_liana import liana_pairs
 from nkscore.tl._response._communication_pairs import (
@@ -189,7 +195,7 @@ def communication(
     made = pd.concat(parts, ignore_index=True).rename(columns={by: schema.TUMOR})
     if level == "sample":
         return _front(made, ["sample", schema.TUMOR, replicate, "nk_state"])
-    made = _flagged(made.assign(q_value=_adjusted(made["p_value"])), adata)
+    made = _flagged(made.assign(q_value=benjamini_hochberg(made["p_value"])), adata)
     order = ["tumor", "nk_state", "p_value", "nk_gene", "tumor_gene"]
     return _front(made.sort_values(order, ignore_index=True), ["tumor", "nk_state"])
 
@@ -268,8 +274,9 @@ def _lines(
         at_nk = pd.MultiIndex.from_product([[name], genes.get_indexer(limiting)])
         at_tumor = pd.MultiIndex.from_product([[name], genes.get_indexer(table["tumor_gene"])])
         a, b = nk.reindex(at_nk).to_numpy(), tumor.reindex(at_tumor).to_numpy()
-        part = table.assign(limiting_gene=limiting, score=score[line == name].mean(axis=0))
-        part.insert(0, "tumor", name)
+        part = table.assign(
+            tumor=name, limiting_gene=limiting, score=score[line == name].mean(axis=0)
+        )
         variance = a[:, 1] ** 2, b[:, 1] ** 2
         part["log2_fc"], part["se"] = a[:, 0] + b[:, 0], np.sqrt(variance[0] + variance[1])
         # Welch and Satterthwaite: the error has two sources, each with its own certainty.
@@ -300,28 +307,9 @@ def _with_tests(table: pd.DataFrame, confidence: float) -> pd.DataFrame:
     df = table.pop("df").to_numpy(dtype=float)
     t = (table["log2_fc"] / table["se"]).to_numpy(dtype=float)
     p = np.maximum(2 * scipy_stats.t.sf(np.abs(t), df), np.finfo(float).tiny)
-    margin = scipy_stats.t.ppf(0.5 + confidence / 2, df) * table["se"]
-    at = table.columns.get_loc("log2_fc_nk")
-    columns = {
-        "ci_low": table["log2_fc"] - margin,
-        "ci_high": table["log2_fc"] + margin,
-        "t": t,
-        "p_value": p,
-        "q_value": np.nan,
-    }
-    for i, (name, values) in enumerate(columns.items()):
-        table.insert(at + i, name, values)
-    at = table.columns.get_loc("p_value_line")
-    q = table.groupby("tumor")["p_value_line"].transform(_adjusted)
-    table.insert(at + 1, "q_value_line", q)
-    return table
-
-
-def _adjusted(p: pd.Series) -> pd.Series:
-    q, known = pd.Series(np.nan, index=p.index), p.notna()
-    if known.any():
-        q[known] = scipy_stats.false_discovery_control(p[known].to_numpy(dtype=float))
-    return q
+    table = with_interval(table, "log2_fc", df, confidence)
+    table = placed_behind(table, "ci_high", t=t, p_value=p, q_value=np.nan)
+    return with_q_values(table, p_value="p_value_line", q_value="q_value_line", by="tumor")
 
 
 def _flagged(table: pd.DataFrame, adata: AnnData) -> pd.DataFrame:

@@ -8,16 +8,17 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import pandas as pd
-from scipy import stats as scipy_stats
 
 from nkscore import schema
 from nkscore._samples._cells import passed_qc
 from nkscore.errors import DesignError
+from nkscore.stats import benjamini_hochberg
 from nkscore.tl._response._communication_pairs import KEPT, subunits
 
 if TYPE_CHECKING:
     from anndata import AnnData
 
+_COLUMNS = ["nk_state", *KEPT, "score", "p_value", "q_value"]
 _LOG = logging.getLogger("nkscore")
 
 
@@ -47,9 +48,7 @@ def liana_pairs(
         if part is None:
             _LOG.warning("%s: fewer than %d NK or tumor cells, left out", sample, min_cells)
             continue
-        part.insert(0, "sample", sample)
-        part.insert(1, "tumor", str(obs.loc[cells, by].iloc[0]))
-        parts.append(part)
+        parts.append(part.assign(sample=sample, tumor=str(obs.loc[cells, by].iloc[0])))
     if not parts:
         msg = (
             f"No sample of condition {treated!r} has {min_cells} NK and {min_cells} tumor cells. "
@@ -57,7 +56,8 @@ def liana_pairs(
         )
         raise DesignError(msg)
     order = ["sample", "nk_state", "p_value", "nk_gene", "tumor_gene"]
-    return pd.concat(parts, ignore_index=True).sort_values(order, ignore_index=True)
+    made = pd.concat(parts, ignore_index=True).sort_values(order, ignore_index=True)
+    return made[["sample", "tumor", *_COLUMNS]]
 
 
 def _one_sample(
@@ -87,9 +87,9 @@ def _one_sample(
         nk_state=made["source"].str.removeprefix("nk|"),
         score=made["lr_means"],
         p_value=p,
-        q_value=scipy_stats.false_discovery_control(p) if len(p) else p,
+        q_value=benjamini_hochberg(p),
     )
-    return made[["nk_state", *KEPT, "score", "p_value", "q_value"]]
+    return made[_COLUMNS]
 
 
 def _cellphonedb(cells: AnnData, group: Any, table: pd.DataFrame, *, m: int, seed: int) -> Any:

@@ -7,12 +7,12 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import pandas as pd
-from scipy import stats as scipy_stats
 
 from nkscore._checks import check_confidence, check_shares, check_whole
 from nkscore.errors import DesignError
 from nkscore.stats import (
     FEWEST_GENES,
+    benjamini_hochberg,
     error_correlation,
     pool_with_shared_variance,
     random_effects,
@@ -229,9 +229,5 @@ def _pool(
             "prediction_high": pooled.prediction_high,
         }
     )
-    result.loc[few, result.columns[3:]] = np.nan
-    judged = result["p_value"].notna()
-    if judged.any():
-        q = scipy_stats.false_discovery_control(result.loc[judged, "p_value"])
-        result.loc[judged, "q_value"] = q
-    return result
+    result.loc[few, result.columns.drop(["gene", "core", "log2_fc"])] = np.nan
+    return result.assign(q_value=benjamini_hochberg(result["p_value"]))

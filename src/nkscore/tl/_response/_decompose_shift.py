@@ -11,7 +11,7 @@ from scipy import stats as scipy_stats
 from nkscore import schema
 from nkscore._checks import check_confidence, check_whole, names_of
 from nkscore._samples._samples import Samples, arms, compartment_samples, control_of
-from nkscore.stats import kitagawa, unit_spread
+from nkscore.stats import interval, kitagawa, unit_spread
 from nkscore.tl._response._cell_values import cell_values
 from nkscore.tl._response._decompose_strata import (
     Arm,
@@ -157,8 +157,7 @@ def decompose_shift(
             part = _bootstrap(part, (low, high), (n_resamples, confidence, generator))
         elif interval == "t":
             part = _t_interval(part, confidence)
-        part.insert(0, "tumor", name)
-        parts.append(part)
+        parts.append(part.assign(tumor=name))
     table = pd.concat(parts, ignore_index=True)
     if interval == "none":
         table = table.assign(se=np.nan, df=np.nan)
@@ -223,8 +222,8 @@ def _arm_columns(split: Any, present: Any) -> dict[str, Any]:
 
 
 def _t_interval(part: pd.DataFrame, confidence: float) -> pd.DataFrame:
-    margin = scipy_stats.t.ppf(0.5 + confidence / 2, part["df"]) * part["se"]
-    return part.assign(ci_low=part["change"] - margin, ci_high=part["change"] + margin)
+    low, high = interval(part["change"], part["se"], part["df"], confidence)
+    return part.assign(ci_low=low, ci_high=high)
 
 
 def _bootstrap(

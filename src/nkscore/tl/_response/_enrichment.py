@@ -13,6 +13,7 @@ from scipy import stats as scipy_stats
 from nkscore import schema, signatures
 from nkscore._checks import check_whole
 from nkscore.errors import GeneCoverageError, MissingKeyError, NkscoreWarning, WrongScaleError
+from nkscore.stats import benjamini_hochberg, placed_behind
 
 if TYPE_CHECKING:
     from nkscore.signatures._convert import SignaturesLike
@@ -127,8 +128,8 @@ def enrichment(
         )
         raise GeneCoverageError(msg)
     made = pd.concat(parts, ignore_index=True)
-    made.insert(2, "n_genes", made["set"].map(size))
-    made.insert(4, "coverage", made["n_tested"] / made["n_genes"])
+    made = placed_behind(made, "set", n_genes=made["set"].map(size))
+    made = placed_behind(made, "n_tested", coverage=made["n_tested"] / made["n_genes"])
     return made.sort_values(["tumor", "p_value", "set"], ignore_index=True)
 
 
@@ -211,7 +212,7 @@ def _test(line: str, values: pd.Series, weights: pd.DataFrame, correlation: floa
             "mean_other": mean_other,
             "t": t,
             "p_value": p,
-            "q_value": scipy_stats.false_discovery_control(p),
+            "q_value": benjamini_hochberg(p),
             "direction": direction,
             "leading_genes": [
                 _leading(signed[:, j], w[:, j], values.index, 1 if d == "up" else -1)

@@ -79,11 +79,16 @@ def marker_table(
     listed, left_out = _present(adata, genes)
     codes, groups = _groups(adata, by)
     values = adata[:, listed["gene"].tolist()].X
-    table = _summaries(sparse.csr_matrix(values, dtype=np.float64), codes, len(groups))
-    table.insert(0, "group", np.repeat(groups, len(listed)))
-    table.insert(1, "gene", np.tile(listed["gene"].to_numpy(), len(groups)))
-    table.insert(2, "block", np.tile(listed["block"].to_numpy(), len(groups)))
-    table["n_cells"] = np.repeat(np.bincount(codes[codes >= 0], minlength=len(groups)), len(listed))
+    n_cells = np.bincount(codes[codes >= 0], minlength=len(groups))
+    table = pd.DataFrame(
+        {
+            "group": np.repeat(groups, len(listed)),
+            "gene": np.tile(listed["gene"].to_numpy(), len(groups)),
+            "block": np.tile(listed["block"].to_numpy(), len(groups)),
+            **_summaries(sparse.csr_matrix(values, dtype=np.float64), codes, len(groups)),
+            "n_cells": np.repeat(n_cells, len(listed)),
+        }
+    )
     table.attrs["left_out"] = left_out
     return table
 
@@ -132,7 +137,7 @@ def _groups(adata: AnnData, by: str) -> tuple[np.ndarray[Any, Any], list[str]]:
     return np.array([ranks[name] if use else -1 for name, use in pairs]), groups
 
 
-def _summaries(values: Any, codes: np.ndarray[Any, Any], n_groups: int) -> pd.DataFrame:
+def _summaries(values: Any, codes: np.ndarray[Any, Any], n_groups: int) -> dict[str, Any]:
     used = np.flatnonzero(codes >= 0)
     sizes = np.bincount(codes[used], minlength=n_groups)
     shape = (n_groups, len(codes))
@@ -143,14 +148,12 @@ def _summaries(values: Any, codes: np.ndarray[Any, Any], n_groups: int) -> pd.Da
     mean, mean_expm1, fraction = (
         np.asarray((average @ part).todense()) for part in (values, linear, present)
     )
-    return pd.DataFrame(
-        {
-            "mean": mean.ravel(),
-            "mean_expm1": mean_expm1.ravel(),
-            "z_score": _z_scores(mean_expm1).ravel(),
-            "fraction": fraction.ravel(),
-        }
-    )
+    return {
+        "mean": mean.ravel(),
+        "mean_expm1": mean_expm1.ravel(),
+        "z_score": _z_scores(mean_expm1).ravel(),
+        "fraction": fraction.ravel(),
+    }
 
 
 def _z_scores(means: np.ndarray[Any, Any]) -> np.ndarray[Any, Any]:

@@ -8,14 +8,21 @@ from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
 import pandas as pd
-from scipy import stats as scipy_stats
 
 from nkscore import schema
 from nkscore._checks import check_confidence
 from nkscore._samples._samples import labels
 from nkscore._samples._sums import log_moment_sums
 from nkscore.errors import DesignError, NkscoreWarning
-from nkscore.stats import expressed_genes, fit_deseq2, fit_response, log_cpm, welch_test
+from nkscore.stats import (
+    expressed_genes,
+    fit_deseq2,
+    fit_response,
+    log_cpm,
+    welch_test,
+    with_interval,
+    with_q_values,
+)
 from nkscore.tl._response._response_inputs import ResponseInputs, response_inputs
 
 if TYPE_CHECKING:
@@ -277,14 +284,8 @@ def _between_cells(
 
 def _with_interval(table: pd.DataFrame, confidence: float) -> pd.DataFrame:
     """Add the interval and the q-values."""
-    margin = scipy_stats.t.ppf(0.5 + confidence / 2, table.pop("df_total")) * table["se"]
-    table.insert(4, "ci_low", table["log2_fc"] - margin)
-    table.insert(5, "ci_high", table["log2_fc"] + margin)
-    p = table["p_value"]
-    table.insert(8, "q_value", scipy_stats.false_discovery_control(p) if len(p) else p)
-    within = p.groupby(table["group"], sort=False).transform(scipy_stats.false_discovery_control)
-    table.insert(9, "q_value_line", within)
-    return table
+    table = with_interval(table, "log2_fc", table.pop("df_total"), confidence)
+    return with_q_values(with_q_values(table, q_value="q_value_line", by="group"))
 
 
 def _with_cells(table: pd.DataFrame, arms: _Arms) -> pd.DataFrame:

@@ -12,6 +12,7 @@ from scipy import stats as scipy_stats
 from nkscore import signatures
 from nkscore._checks import check_shares, check_whole
 from nkscore.errors import DesignError
+from nkscore.stats import benjamini_hochberg
 from nkscore.tl._response._response_table import response_matrices
 
 if TYPE_CHECKING:
@@ -177,6 +178,6 @@ def _labels(result: pd.DataFrame, universe: set[str], gene_sets: Any, label_q: f
             rows.append((number, name, float(p), overlap, len(genes)))
     columns = ["module", "label", "label_p", "label_overlap", "n_genes"]
     tests = pd.DataFrame(rows, columns=columns)
-    tests["label_q"] = scipy_stats.false_discovery_control(np.clip(tests["label_p"], 0, 1))
+    tests["label_q"] = benjamini_hochberg(np.clip(tests["label_p"], 0, 1))
     best = tests.sort_values(["module", "label_p", "label"]).drop_duplicates("module")
     return best.assign(label=best["label"].where(best["label_q"] < label_q, "unnamed"))

@@ -14,7 +14,15 @@ from nkscore import schema
 from nkscore._checks import check_confidence
 from nkscore._samples._samples import Samples, arms, compartment_samples, control_of, labels
 from nkscore.errors import DesignError, MissingKeyError, WrongScaleError
-from nkscore.stats import fit_linear, moderated_test, response_design
+from nkscore.stats import (
+    fit_linear,
+    interval,
+    moderated_test,
+    placed_behind,
+    response_design,
+    with_interval,
+    with_q_values,
+)
 from nkscore.tl._response._cell_values import cell_values
 
 if TYPE_CHECKING:
@@ -131,7 +139,8 @@ def response_score(
     samples = arms(samples, treated=treated, control=control, by=by, column=condition)
     table = _per_line(samples, values, by=by, replicate=replicate, confidence=confidence)
     if schema.LINEAGE in adata.obs and by != schema.LINEAGE:
-        table.insert(1, "lineage", table["tumor"].map(_lineages(adata.obs, by)))
+        lineage = table["tumor"].map(_lineages(adata.obs, by))
+        table = placed_behind(table, "tumor", lineage=lineage)
     return table if level == "tumor" else _per_lineage(table, confidence)
 
 
@@ -152,13 +161,13 @@ def _per_sample(samples: Samples, values: Any, confidence: float) -> pd.DataFram
     mean, variance, n = _means(samples, values)
     table = samples.table.drop(columns="n_cells")
     se = np.sqrt(variance / n)
-    margin = scipy_stats.t.ppf(0.5 + confidence / 2, np.maximum(n - 1, 1)) * se
+    low, high = interval(mean, se, np.maximum(n - 1, 1), confidence)
     return table.assign(
         mean=mean,
         sd=np.sqrt(variance),
         se=se,
-        ci_low=mean - margin,
-        ci_high=mean + margin,
+        ci_low=low,
+        ci_high=high,
         n_cells=n,
     )
 
@@ -232,14 +241,9 @@ def _precision(mean: Any, sampling: Any, design: Any) -> Any:
 
 
 def _tested(table: pd.DataFrame, effect: str, confidence: float) -> pd.DataFrame:
-    margin = scipy_stats.t.ppf(0.5 + confidence / 2, table["df"]) * table["se"]
     p = 2 * scipy_stats.t.sf(np.abs(table["t"]), table["df"])
-    after = list(table.columns).index("se") + 1
-    table.insert(after, "ci_low", table[effect] - margin)
-    table.insert(after + 1, "ci_high", table[effect] + margin)
-    table.insert(after + 4, "p_value", p)
-    table.insert(after + 5, "q_value", scipy_stats.false_discovery_control(p))
-    return table
+    table = with_interval(table, effect, table["df"], confidence)
+    return with_q_values(placed_behind(table, "df", p_value=p))
 
 
 def _per_lineage(table: pd.DataFrame, confidence: float) -> pd.DataFrame:

@@ -107,9 +107,7 @@ def specific_response(
     parts = []
     for j, name in enumerate(names):
         part = _against_others(effect, variance, df, j, one_estimate=by == "lineage")
-        part.insert(0, "gene", table.genes)
-        part.insert(0, by, name)
-        part["n_lines"] = n_lines[:, j]
+        part = part.assign(**{by: name, "gene": table.genes, "n_lines": n_lines[:, j]})
         part = part[np.isfinite(part["difference"])]
         parts.append(_shrink(part, null_weight))
     result = pd.concat([p for p in parts if len(p)] or parts[:1], ignore_index=True)

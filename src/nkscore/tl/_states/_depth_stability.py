@@ -19,6 +19,7 @@ if TYPE_CHECKING:
     from anndata import AnnData
 
 ALL = "all"
+_COLUMNS = ["share", "repeat", "depth", "state", "n_cells", "agreement", "unassigned", "fraction"]
 
 
 def depth_stability(
@@ -111,8 +112,7 @@ def depth_stability(
     parts.append(_compared(full, full).assign(share=1.0, repeat=0))
     table = pd.concat(parts, ignore_index=True)
     depth = float(np.median(np.asarray(counts.sum(axis=1)).ravel()[known]))
-    table.insert(0, "depth", depth * table["share"])
-    return table[["share", "repeat", *table.columns.drop(["share", "repeat"])]]
+    return table.assign(depth=depth * table["share"])[_COLUMNS]
 
 
 def _check(adata: AnnData, shares: Sequence[float], repeats: int) -> None:
