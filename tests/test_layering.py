@@ -18,15 +18,16 @@ ALLOWED = {
     "errors": set(),
     "_version": set(),
     "_compile": set(),
+    "_warn": {"errors"},
     "schema": {"errors", "_version"},
     "_checks": {"errors"},
     "_colors": {"errors"},
     "_counts": {"errors", "_compile"},
-    "signatures": {"errors"},
+    "signatures": {"errors", "_warn"},
     "scoring": {"errors", "_compile", "_counts"},
     "stats": {"errors", "_compile"},
-    "datasets": {"errors", "schema", "signatures", "_compile"},
-    "io": {"errors", "schema"},
+    "datasets": {"errors", "schema", "signatures", "_compile", "_warn"},
+    "io": {"errors", "schema", "_warn"},
     "_samples": {"errors", "schema", "_counts", "stats"},
     "pl": {"errors", "schema", "_colors"},
 }
@@ -43,7 +44,7 @@ _TOOLS = {
 }
 ALLOWED |= {
     "pp": _TOOLS - {"_colors"},
-    "tl": _TOOLS,
+    "tl": _TOOLS | {"_warn"},
     "_report": {"_colors", "_version", "errors", "pl", "schema", "signatures", "tl"},
     "_run": {"_report", "_version", "errors", "io", "pp", "schema", "tl"},
 }
@@ -195,6 +196,17 @@ def test_length_of_modules(path):
 def test_no_assert(path):
     """``python -O`` drops them, and their messages help nobody."""
     assert not [node.lineno for node in ast.walk(_tree(path)) if isinstance(node, ast.Assert)]
+
+
+@pytest.mark.parametrize("path", FILES, ids=str)
+def test_warnings_go_through_the_one_way_to_warn(path):
+    """It finds the line of the user's code; a number of frames is wrong after the next change."""
+    calls = [
+        node.lineno
+        for node in ast.walk(_tree(path))
+        if isinstance(node, ast.Call) and ast.unparse(node.func) in ("warnings.warn", "_outside")
+    ]
+    assert bool(calls) is (_part(path) == "_warn")
 
 
 _OF_GENERATORS = {"default_rng", "Generator", "SeedSequence", "PCG64", "Philox"}

@@ -104,8 +104,11 @@ def test_download_that_was_cut_off_goes_on(server, entry, tmp_path, kind, start)
 
 def test_without_a_known_hash_a_warning_gives_it_and_it_is_kept(entry, tmp_path):
     entry("whole", sha256="")
-    with pytest.warns(NkscoreWarning, match=rf"No checksum is known for 'lane'.*sha256 {SHA256}"):
+    with pytest.warns(
+        NkscoreWarning, match=rf"No checksum is known for 'lane'.*sha256 {SHA256}"
+    ) as caught:
         path = fetch(tmp_path)
+    assert {item.filename for item in caught} == {__file__}
     noted = tmp_path / "lane.bin.sha256"
     assert noted.read_text() == f"{SHA256}  lane.bin\n"
     # From now on compared in silence; a file that changed is downloaded again.

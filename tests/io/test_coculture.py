@@ -109,8 +109,9 @@ def test_cells_without_hashtag_counts_are_counted(lanes, tmp_path):
     sheet = lanes.write_sheet(tmp_path / "s.csv", lanes.hashed_rows(hashtag_path="t"))
     with pytest.warns(
         NkscoreWarning, match=r"1 of 4 cells of .*lane_a\.h5 are not in its hashtag matrix"
-    ):
+    ) as caught:
         adata = nk.io.read_coculture(sheet)
+    assert {item.filename for item in caught} == {__file__}
     np.testing.assert_array_equal(adata.obsm["hashtags"]["HTO_1"], [0, 80, 2, 0])
 
 
@@ -288,8 +289,9 @@ def two_references(lanes, tmp_path):
 def test_lanes_of_different_references_union(lanes, tmp_path):
     sheet, counts = two_references(lanes, tmp_path)
     match = r"differ in their genes \(6 in all; lacking in a: 1, b: 4\).*not measurements"
-    with pytest.warns(NkscoreWarning, match=match):
+    with pytest.warns(NkscoreWarning, match=match) as caught:
         adata = nk.io.read_coculture(sheet)
+    assert {item.filename for item in caught} == {__file__}
     assert list(adata.var_names) == [
         "NKG7",
         "CD34",
@@ -308,8 +310,11 @@ def test_lanes_of_different_references_union(lanes, tmp_path):
 
 def test_lanes_of_different_references_intersection(lanes, tmp_path):
     sheet, counts = two_references(lanes, tmp_path)
-    with pytest.warns(NkscoreWarning, match=r"Only the genes that all lanes have were kept \(1\)"):
+    with pytest.warns(
+        NkscoreWarning, match=r"Only the genes that all lanes have were kept \(1\)"
+    ) as caught:
         adata = nk.io.read_coculture(sheet, genes="intersection")
+    assert {item.filename for item in caught} == {__file__}
     assert list(adata.var_names) == ["GNLY"]
     expected = [*lanes.COUNTS[:, 2], *counts[:, 0]]
     np.testing.assert_array_equal(adata.layers["counts"].toarray().ravel(), expected)

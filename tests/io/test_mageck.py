@@ -96,22 +96,29 @@ def _mouse(tmp_path):
 
 
 def test_mouse_is_diagnosed(tmp_path):
-    with pytest.warns(NkscoreWarning, match=r"written like mouse genes .*Map them with orthologs="):
+    with pytest.warns(
+        NkscoreWarning, match=r"written like mouse genes .*Map them with orthologs="
+    ) as caught:
         table = io.read_mageck(_mouse(tmp_path))
+    assert {item.filename for item in caught} == {__file__}
     assert table["gene"].tolist() == ["Jak1", "B2m", "Gm101", "Stat1"]
 
 
 def test_mouse_is_mapped_and_the_rest_kept(tmp_path):
-    with pytest.warns(NkscoreWarning, match=r"1 of 4 genes have no single human ortholog.*Gm101"):
+    with pytest.warns(
+        NkscoreWarning, match=r"1 of 4 genes have no single human ortholog.*Gm101"
+    ) as caught:
         table = io.read_mageck(_mouse(tmp_path), orthologs="same_symbol")
+    assert {item.filename for item in caught} == {__file__}
     assert table["gene"].tolist() == ["JAK1", "B2M", "Gm101", "STAT1"]
     assert table["gene_source"].tolist() == ["Jak1", "B2m", "Gm101", "Stat1"]
 
 
 def test_orthologs_that_are_not_one_to_one_are_not_used(tmp_path):
     pairs = pd.DataFrame({"mouse": ["Jak1", "B2m", "Stat1"], "human": ["JAK1", "B2M", "B2M"]})
-    with pytest.warns(NkscoreWarning, match="3 of 4 genes"):
+    with pytest.warns(NkscoreWarning, match="3 of 4 genes") as caught:
         table = io.read_mageck(_mouse(tmp_path), orthologs=pairs)
+    assert {item.filename for item in caught} == {__file__}
     assert table["gene"].tolist() == ["JAK1", "B2m", "Gm101", "Stat1"]
 
 
@@ -150,6 +157,7 @@ def test_files_without_rows(tmp_path):
 def test_a_mouse_gene_without_ortholog_keeps_its_name(tmp_path):
     path = _write(tmp_path, "sgRNA\tGene\ts1\nx\tStat1\t3\ny\tJak1\t4\n")
     pairs = pd.DataFrame({"mouse": ["Stat1", "Jak1"], "human": ["STAT1", ""]})
-    with pytest.warns(NkscoreWarning, match="1 of 2 genes have no single human ortholog"):
+    with pytest.warns(NkscoreWarning, match="1 of 2 genes have no single human ortholog") as caught:
         table = io.read_mageck(path, orthologs=pairs)
+    assert {item.filename for item in caught} == {__file__}
     assert table["gene"].tolist() == ["STAT1", "Jak1"]

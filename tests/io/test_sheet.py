@@ -158,8 +158,11 @@ def test_missing_sheet_and_other_types(tmp_path):
 
 def test_near_miss_of_a_column_warns(rows):
     frame = pd.DataFrame(rows).rename(columns={"lineage": "linage"})
-    with pytest.warns(NkscoreWarning, match="'linage' is kept.*If it means 'lineage', rename it"):
+    with pytest.warns(
+        NkscoreWarning, match="'linage' is kept.*If it means 'lineage', rename it"
+    ) as caught:
         table = read(frame)
+    assert {item.filename for item in caught} == {__file__}
     assert table["linage"].tolist() == ["CML", "CML"]
 
 

@@ -49,8 +49,9 @@ def test_order_of_columns_does_not_change_the_order_of_genes():
 
 
 def test_coverage_by_hand():
-    with pytest.warns(NkscoreWarning):
+    with pytest.warns(NkscoreWarning) as caught:
         found = match(["A", "B", "D"], {"s": SIGNED, "t": ["D", "E", "F", "A"]})
+    assert {item.filename for item in caught} == {__file__}
     table = found.coverage.set_index("signature")
     assert table.loc["s", ["n_genes", "n_found", "fraction"]].tolist() == [3, 2, 2 / 3]
     assert table.loc["t", ["n_genes", "n_found", "fraction"]].tolist() == [4, 2, 0.5]
@@ -115,8 +116,9 @@ def test_two_old_names_share_one_column_through_aliases():
 
 
 def test_two_names_of_one_absent_gene_are_missing_once():
-    with pytest.warns(NkscoreWarning, match=r"1 of 2 \(absent: H2AFZ\)"):
+    with pytest.warns(NkscoreWarning, match=r"1 of 2 \(absent: H2AFZ\)") as caught:
         found = match(["GNLY"], ["H2AFZ", "H2AZ1", "GNLY"])
+    assert {item.filename for item in caught} == {__file__}
     assert found.coverage.loc[0, ["n_genes", "n_found", "missing"]].tolist() == [2, 1, "H2AFZ"]
 
 
@@ -167,8 +169,9 @@ def test_lost_direction_fails_whatever_the_limit():
 
 
 def test_limit_is_inclusive():
-    with pytest.warns(NkscoreWarning):
+    with pytest.warns(NkscoreWarning) as caught:
         match(["A", "B"], ["A", "B", "C", "D"], min_coverage=0.5)
+    assert {item.filename for item in caught} == {__file__}
     with pytest.raises(GeneCoverageError):
         match(["A", "B"], ["A", "B", "C", "D"], min_coverage=0.51)
 
@@ -194,6 +197,7 @@ def test_long_lists_are_cut():
     genes = {f"s{i:02d}": ["A", *(f"M{j}" for j in range(12))] for i in range(25)}
     with pytest.warns(NkscoreWarning) as caught:
         match(["A"], genes, min_coverage=0)
+    assert {item.filename for item in caught} == {__file__}
     text = str(caught[0].message)
     assert "M7 and 4 more" in text
     assert "M8" not in text

@@ -96,8 +96,11 @@ def test_p_values_are_uniform_under_permuted_labels(panel, adjusted):
 def test_rare_features_are_named(panel):
     auc, _, mutations = panel
     mutations["rare"] = [True] * 4 + [False] * 26
-    with pytest.warns(NkscoreWarning, match=r"1 of 3 pairs were not tested.*features: rare"):
+    with pytest.warns(
+        NkscoreWarning, match=r"1 of 3 pairs were not tested.*features: rare"
+    ) as caught:
         made = tl.associate(auc, mutations)
+    assert {item.filename for item in caught} == {__file__}
     assert made.attrs["left_out"] == ["features: rare"]
     assert "rare" not in set(made["feature"])
 

@@ -183,8 +183,11 @@ def test_a_feature_that_separates_has_no_estimate():
     scores, time, event = _cohort(60, 2)
     scores["f1"] = (time < time.median()).astype(float)
     event[:] = True
-    with pytest.warns(NkscoreWarning, match="1 of 2 models have no estimate.*univariable: f1"):
+    with pytest.warns(
+        NkscoreWarning, match="1 of 2 models have no estimate.*univariable: f1"
+    ) as caught:
         made = tl.cohort_survival(scores, time, event)
+    assert {item.filename for item in caught} == {__file__}
     assert made["feature"].tolist() == ["f0"]
     assert made.attrs["left_out"] == ["univariable: f1"]
 

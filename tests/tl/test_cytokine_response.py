@@ -74,8 +74,11 @@ def test_limits_of_the_assay_are_carried_and_not_tested():
     panel = _panel()
     low = (panel["tumor"] == "697") & (panel["analyte"] == "a0")
     panel.loc[low, "flag"] = ["below"] * 5 + ["extrapolated"] + [""] * 2
-    with pytest.warns(NkscoreWarning, match="1 of 6 pairs of line and analyte have no p-value"):
+    with pytest.warns(
+        NkscoreWarning, match="1 of 6 pairs of line and analyte have no p-value"
+    ) as caught:
         made = tl.cytokine_response(panel).set_index(["tumor", "analyte"])
+    assert {item.filename for item in caught} == {__file__}
     row = made.loc[("697", "a0")]
     assert (row["share_at_limit"], row["share_extrapolated"]) == (5 / 8, 1 / 8)
     assert np.isnan(row["p_value"])
@@ -86,8 +89,9 @@ def test_limits_of_the_assay_are_carried_and_not_tested():
 def test_equal_values_have_no_p_value():
     panel = _panel()
     panel.loc[(panel["tumor"] == "697") & (panel["analyte"] == "a0"), "concentration"] = 3.0
-    with pytest.warns(NkscoreWarning, match="1 of 6"):
+    with pytest.warns(NkscoreWarning, match="1 of 6") as caught:
         made = tl.cytokine_response(panel).set_index(["tumor", "analyte"])
+    assert {item.filename for item in caught} == {__file__}
     assert np.isnan(made.loc[("697", "a0"), "p_value"])
     assert made.loc[("697", "a0"), "log2_fc"] == 0
 

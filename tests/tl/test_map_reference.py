@@ -311,9 +311,7 @@ def test_a_label_of_one_donor_only_is_learned_all_the_same(reference, query):
     label = one.obs["truth_nk_state"].astype(str)
     adaptive = (label == "adaptive") & (one.obs["nk_donor"] != "NK1")
     one.obs["label"] = label.mask(adaptive, "unassigned")
-    read = mapping.read_reference(
-        query, one, labels="label", compartment="nk", batch="nk_donor", stacklevel=1
-    )
+    read = mapping.read_reference(query, one, labels="label", compartment="nk", batch="nk_donor")
     # Left out together, its cells could not be predicted by the rest.
     assert np.unique(read.fold[read.code == read.labels.index("adaptive")]).size > 1
     adata = query[alike(query, n=150)].copy()

@@ -146,7 +146,7 @@ def test_calls_end_where_too_many_would_be_wrong():
 
 def test_own_vocabulary(stated):
     adata = stated.copy()
-    with pytest.warns(NkscoreWarning, match="incomplete"):
+    with pytest.warns(NkscoreWarning, match="incomplete") as caught:
         nk.tl.nk_states(
             adata,
             vocabulary={
@@ -154,6 +154,7 @@ def test_own_vocabulary(stated):
                 "fresh": ["GZMK", "KLRC1", "KLRB1", "NCAM1"],
             },
         )
+    assert {item.filename for item in caught} == {__file__}
     assert list(adata.obs["nk_state"].cat.categories) == ["interferon", "fresh", "unassigned"]
     truth = adata.obs["truth_nk_state"].astype(str)
     interferon = truth[(adata.obs["nk_state"] == "interferon").to_numpy()]

@@ -620,8 +620,11 @@ def test_scores_that_cannot_be_tested_are_named(screen):
 
     with pytest.raises(DesignError, match=r"One value in all cells.*constant\. Give scores"):
         run(["constant"])
-    with pytest.warns(NkscoreWarning, match=r"One value in all cells.*constant\. Left out"):
+    with pytest.warns(
+        NkscoreWarning, match=r"One value in all cells.*constant\. Left out"
+    ) as caught:
         both = run(["constant", "noise"])
+    assert {item.filename for item in caught} == {__file__}
     pd.testing.assert_frame_equal(both, run(["noise"]))
     with pytest.raises(WrongScaleError, match="'state: on' is missing"):
         run(["state"])

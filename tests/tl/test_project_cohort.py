@@ -97,8 +97,9 @@ def test_other_methods_follow_planted_genes(bulk, method):
 
 
 def test_absent_genes_are_left_out_of_a_set(bulk):
-    with pytest.warns(NkscoreWarning, match="incomplete"):
+    with pytest.warns(NkscoreWarning, match="incomplete") as caught:
         made = tl.project_cohort(bulk, gene_signatures={"one": [*SETS["one"], "ABSENT"]})
+    assert {item.filename for item in caught} == {__file__}
     full = tl.project_cohort(bulk, gene_signatures={"one": SETS["one"]})
     np.testing.assert_array_equal(made, full)
 
@@ -118,6 +119,7 @@ def test_default_panel_leaves_out_what_the_data_cannot_tell(patients):
     short = patients.drop(columns=["CD274"])
     with pytest.warns(NkscoreWarning) as caught:
         made = tl.project_cohort(short)
+    assert {item.filename for item in caught} == {__file__}
     assert made.attrs["left_out"] == ["CD274"]
     assert any("1 of 36 sets have too few" in str(w.message) for w in caught)
 

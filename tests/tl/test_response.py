@@ -478,7 +478,7 @@ def test_equals_find_markers_of_seurat(shared):
     adata.layers["counts"] = adata.X.copy()
     obs = pd.read_csv(folder / "obs.csv", index_col=0).loc[adata.obs_names]
     adata.obs = obs.assign(sample=obs["condition"] + obs["donor"].astype(str))
-    with pytest.warns(NkscoreWarning, match="takes cells for replicates"):
+    with pytest.warns(NkscoreWarning, match="takes cells for replicates") as caught:
         table = nk.tl.interaction_response(
             adata,
             None,
@@ -490,6 +490,7 @@ def test_equals_find_markers_of_seurat(shared):
             min_cells=1,
             min_count=0,
         ).set_index("gene")
+    assert {item.filename for item in caught} == {__file__}
     golden = pd.read_csv(
         folder / "t_all_normcommand.csv.gz", index_col=0, float_precision="round_trip"
     )

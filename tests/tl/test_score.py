@@ -69,8 +69,9 @@ def test_too_few_genes_are_an_error(few):
     genes = ["PRF1", "GZMB", "NOT1GENE", "NOT2GENE", "NOT3GENE"]
     with pytest.raises(GeneCoverageError, match=r"2 of 5.*50%"):
         nk.tl.score(few, {"x": genes})
-    with pytest.warns(nk.errors.NkscoreWarning, match=r"2 of 5"):
+    with pytest.warns(nk.errors.NkscoreWarning, match=r"2 of 5") as caught:
         nk.tl.score(few, {"x": genes}, min_coverage=0.4)
+    assert {item.filename for item in caught} == {__file__}
     coverage = few.uns["nkscore"]["scores"]["coverage"]
     assert len(coverage) == 1
 

@@ -4,15 +4,15 @@ from __future__ import annotations
 
 import difflib
 import tomllib
-import warnings
 from importlib.resources import files
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
 import pandas as pd
 
+from nkscore._warn import warn
 from nkscore.datasets._download import ResumingDownloader, download_failed
-from nkscore.errors import LaneError, NkscoreWarning
+from nkscore.errors import LaneError
 
 if TYPE_CHECKING:
     import os
@@ -149,4 +149,4 @@ def _note(name: str, path: Path, noted: Path) -> None:
         f"authors published. It is {path.stat().st_size:,} bytes with sha256 {found}: keep that "
         f"in your records (it is in {noted.name} too)."
     )
-    warnings.warn(msg, NkscoreWarning, stacklevel=3)
+    warn(msg)

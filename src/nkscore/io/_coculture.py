@@ -270,7 +270,7 @@ def read_lane(
     place = Path(path).expanduser()
     source = load(place, genome=genome)
     tag_path = "" if hashtag_path is None else str(hashtag_path)
-    table = _loading.tag_table(source, tag_path, Path(), genome=genome, stacklevel=4)
+    table = _loading.tag_table(source, tag_path, Path(), genome=genome)
     if isinstance(hashtags, str):
         hashtags = [hashtags]
     wanted = [] if hashtags is None else list(dict.fromkeys(hashtags))

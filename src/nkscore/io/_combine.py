@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import warnings
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any, Final, Literal
 
@@ -11,7 +10,8 @@ import pandas as pd
 from scipy import sparse
 
 from nkscore import schema
-from nkscore.errors import GeneCoverageError, LaneError, NkscoreWarning
+from nkscore._warn import warn
+from nkscore.errors import GeneCoverageError, LaneError
 from nkscore.io import _tags
 from nkscore.io._genes import check_symbols, unique_names
 from nkscore.io._lane import ANTIBODY, GENE_EXPRESSION, GUIDE, Lane, check_barcodes
@@ -212,7 +212,7 @@ def _warn_unlike(
         f"counted with different references or filtered before. {consequence}. Unfiltered lanes of "
         "one reference are better."
     )
-    warnings.warn(msg, NkscoreWarning, stacklevel=5)
+    warn(msg)
 
 
 def _reorder(each: Part, names: pd.Index) -> Any:

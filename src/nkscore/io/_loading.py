@@ -110,7 +110,7 @@ def load_entry(
     """Load a lane of the sheet; errors say which lane of which row they are about."""
     try:
         source = load(entry.path, genome=genome)
-        table = tag_table(source, entry.hashtag_path, sheet.base, genome=genome, stacklevel=5)
+        table = tag_table(source, entry.hashtag_path, sheet.base, genome=genome)
         _sheet.report(sheet.name, _absent_tags(entry, sheet, source, table))
         part = _combine.part(entry.lane, source, table, tags, min_counts=min_counts)
     except SampleSheetError:
@@ -123,16 +123,14 @@ def load_entry(
     return part
 
 
-def tag_table(
-    source: Lane, tag_path: str, base: Path, *, genome: str | None, stacklevel: int
-) -> _tags.TagTable:
+def tag_table(source: Lane, tag_path: str, base: Path, *, genome: str | None) -> _tags.TagTable:
     """Return the table that a lane's hashtags are looked up in."""
     if not tag_path:
         return _tags.inside(source)
     if tag_path.startswith(_sheet_rules.OWN_TABLE):
         return _tags.in_table(source, tag_path.partition(":")[2])
     other = load(base / Path(tag_path).expanduser(), genome=genome)
-    return _tags.separate(source, other, stacklevel=stacklevel)
+    return _tags.separate(source, other)
 
 
 def _absent_tags(

@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-import warnings
 from typing import TYPE_CHECKING, Any, Final
 
 import pandas as pd
 
-from nkscore.errors import GeneCoverageError, MissingKeyError, NkscoreWarning
+from nkscore._warn import warn
+from nkscore.errors import GeneCoverageError, MissingKeyError
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -23,12 +23,10 @@ def human_genes(table: pd.DataFrame, orthologs: Any, path: Path) -> pd.DataFrame
         genes = table["gene"].drop_duplicates()
         mouse = genes.str.fullmatch(r"[A-Z][a-z0-9]+[a-z][A-Za-z0-9-]*").mean()
         if mouse > _MOUSE_SHARE:
-            warnings.warn(
+            warn(
                 f"{path}: {100 * mouse:.0f} % of the genes are written like mouse genes "
                 f"({', '.join(genes[:3])}); they will not be found among human ones. Map them with "
-                "orthologs=.",
-                NkscoreWarning,
-                stacklevel=3,
+                "orthologs=."
             )
         return table
     mapping = _mapping(table["gene"], orthologs)
@@ -42,11 +40,9 @@ def human_genes(table: pd.DataFrame, orthologs: Any, path: Path) -> pd.DataFrame
         raise GeneCoverageError(msg)
     left = table.loc[~known, "gene"].drop_duplicates()
     if len(left):
-        warnings.warn(
+        warn(
             f"{path}: {len(left)} of {table['gene'].nunique()} genes have no single human "
-            f"ortholog here and keep their names ({', '.join(left[:5])}).",
-            NkscoreWarning,
-            stacklevel=3,
+            f"ortholog here and keep their names ({', '.join(left[:5])})."
         )
     return table.assign(gene=human.where(known, table["gene"]), gene_source=table["gene"])
 

@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 import logging
-import warnings
 from functools import partial
 from typing import TYPE_CHECKING, Any, Final
 
 import numpy as np
 import pandas as pd
 
-from nkscore.errors import LaneError, NkscoreWarning
+from nkscore._warn import warn
+from nkscore.errors import LaneError
 from nkscore.io import _rds_bioconductor, _rds_seurat
 from nkscore.io._genes import features_table
 from nkscore.io._lane import Lane
@@ -110,7 +110,7 @@ def _table(read: Callable[[], Named], cells: np.ndarray[Any, Any], where: str) -
         if absent:
             counts = counts.multiply((rows >= 0)[:, None]).tocsr()
             msg = f"{where} lacks {absent:,} of {len(cells):,} cells; their counts are 0."
-            warnings.warn(msg, NkscoreWarning, stacklevel=7)
+            warn(msg)
     return pd.DataFrame(counts.toarray(), columns=pd.Index(assay.genes))
 
 

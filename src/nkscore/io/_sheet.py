@@ -7,7 +7,6 @@ import difflib
 import io
 import os
 import re
-import warnings
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
@@ -16,7 +15,8 @@ import numpy as np
 import pandas as pd
 
 from nkscore import schema
-from nkscore.errors import NkscoreWarning, SampleSheetError
+from nkscore._warn import warn
+from nkscore.errors import SampleSheetError
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -249,7 +249,7 @@ def _warn_near_misses(name: str, columns: list[str]) -> None:
                 f"{name}: the column {column!r} is kept as a column of your own. If it means "
                 f"{close[0]!r}, rename it."
             )
-            warnings.warn(msg, NkscoreWarning, stacklevel=6)
+            warn(msg)
 
 
 def with_cells(sheet: Sheet, cells: pd.DataFrame) -> Sheet:

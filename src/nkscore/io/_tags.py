@@ -5,7 +5,6 @@ from __future__ import annotations
 import difflib
 import logging
 import re
-import warnings
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Final
 
@@ -14,7 +13,8 @@ import pandas as pd
 from scipy import sparse
 
 from nkscore import schema
-from nkscore.errors import LaneError, NkscoreWarning
+from nkscore._warn import warn
+from nkscore.errors import LaneError
 from nkscore.io._genes import unique_names
 from nkscore.io._lane import (
     ANTIBODY,
@@ -124,7 +124,7 @@ def in_table(lane: Lane, key: str) -> TagTable:
     return TagTable(names, names, counts, f"{lane.path}, {lane.tables_in}[{key!r}]", _NOWHERE)
 
 
-def separate(lane: Lane, tags: Lane, *, stacklevel: int) -> TagTable:
+def separate(lane: Lane, tags: Lane) -> TagTable:
     """Return the tags of another matrix, its rows put into the order of the lane's barcodes."""
     cells, tagged = decode(lane.barcodes, lane.path), decode(tags.barcodes, tags.path)
     check_barcodes(cells, lane.path)
@@ -136,7 +136,7 @@ def separate(lane: Lane, tags: Lane, *, stacklevel: int) -> TagTable:
             f"{absent:,} of {len(rows):,} cells of {lane.path} are not in its hashtag matrix "
             f"{tags.path}; their hashtag counts are 0, so they will be called negative."
         )
-        warnings.warn(msg, NkscoreWarning, stacklevel=stacklevel)
+        warn(msg)
     real = np.flatnonzero(lane_names(tags) != _UNMAPPED)
     picked = tags.counts[np.maximum(rows, 0)][:, real]
     counts = sparse.diags_array((rows >= 0).astype(np.int32), dtype=np.int32) @ picked

@@ -2,15 +2,14 @@
 
 from __future__ import annotations
 
-import inspect
-import warnings
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Final
 
 import numpy as np
 import pandas as pd
 
-from nkscore.errors import GeneCoverageError, NkscoreWarning
+from nkscore._warn import warn
+from nkscore.errors import GeneCoverageError
 from nkscore.signatures._aliases import synonyms
 from nkscore.signatures._convert import as_signatures
 from nkscore.signatures._diagnose import diagnose
@@ -149,7 +148,7 @@ def match(
             f"{len(incomplete)} of {len(placed)} signatures are incomplete in these data: "
             f"{_listing(incomplete)}. Their scores rest on the genes that were found."
         )
-        warnings.warn(msg, NkscoreWarning, stacklevel=_outside())
+        warn(msg)
     return Match(
         wanted,
         {name: np.array(entry.up, dtype=np.int64) for name, entry in placed.items()},
@@ -289,13 +288,3 @@ def _shortened(genes: list[str]) -> str:
     shown = ", ".join(genes[:_SHOWN_GENES])
     left = len(genes) - _SHOWN_GENES
     return f"{shown} and {left} more" if left > 0 else shown
-
-
-def _outside() -> int:
-    """Return the stack level of the first caller outside nkscore, for warnings."""
-    frame = inspect.currentframe()
-    level = 0
-    while frame is not None and f"{frame.f_globals.get('__name__')}.".startswith("nkscore."):
-        frame = frame.f_back
-        level += 1
-    return level

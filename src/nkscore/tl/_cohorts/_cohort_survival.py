@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import logging
-import warnings
 from typing import Any
 
 import numpy as np
@@ -11,7 +10,8 @@ import pandas as pd
 from scipy import stats as scipy_stats
 
 from nkscore._checks import check_confidence
-from nkscore.errors import DesignError, NkscoreWarning
+from nkscore._warn import warn
+from nkscore.errors import DesignError
 from nkscore.stats import benjamini_hochberg, complete_blocks, cox_regression, interval
 from nkscore.tl._cohorts._follow_up import follow_up
 from nkscore.tl._cohorts._tables import checked_scores, refuse_constant, with_samples
@@ -114,13 +114,11 @@ def cohort_survival(
         for model, feature in made.loc[made["log_hr"].isna(), ["model", "feature"]].to_numpy()
     ]
     if left_out:
-        warnings.warn(
+        warn(
             f"{len(left_out)} of {len(made)} models have no estimate, for lack of deaths, because "
             "covariates say the same or because the feature tells the dead from the living without "
             f"error ({', '.join(left_out[:3])}{', ...' if len(left_out) > 3 else ''}); see "
-            "attrs['left_out'].",
-            NkscoreWarning,
-            stacklevel=2,
+            "attrs['left_out']."
         )
     made = made[made["log_hr"].notna()].reset_index(drop=True)
     made.attrs["left_out"] = left_out

@@ -10,6 +10,7 @@ import pandas as pd
 from scipy import stats as scipy_stats
 
 from nkscore import schema, signatures
+from nkscore._warn import warn
 from nkscore.errors import GeneCoverageError, NkscoreWarning
 from nkscore.scoring import gene_sets, get_scorer, run
 from nkscore.signatures import Signature
@@ -177,11 +178,9 @@ def _those_with_genes(
             kept[name] = found
     left_out = [name for name in sets if name not in kept]
     if left_out and kept:
-        warnings.warn(
+        warn(
             f"{len(left_out)} of {len(sets)} sets have too few of their genes in the data and are "
-            f"left out: {', '.join(left_out)}; see attrs['left_out'].",
-            NkscoreWarning,
-            stacklevel=3,
+            f"left out: {', '.join(left_out)}; see attrs['left_out']."
         )
     # Where none has its genes, matching all of them says what is wrong with the names.
     return kept or sets, left_out

@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-import warnings
 from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
 import pandas as pd
 
 from nkscore import schema
-from nkscore.errors import DesignError, MissingKeyError, NkscoreWarning, WrongScaleError
+from nkscore._warn import warn
+from nkscore.errors import DesignError, MissingKeyError, WrongScaleError
 from nkscore.stats import group_sums, means_without_replicates, placed_behind
 from nkscore.tl._genes._perturbed_cells import GuideCells, guide_cells
 from nkscore.tl._genes._perturbed_units import (
@@ -173,7 +173,7 @@ def _varying(table: pd.DataFrame, used: Any) -> pd.DataFrame:
         said = f"One value in all cells with a guide, so that nothing can be tested: {names}."
         if constant.all():
             raise DesignError(f"{said} Give scores that vary.")
-        warnings.warn(f"{said} Left out.", NkscoreWarning, stacklevel=4)
+        warn(f"{said} Left out.")
     return table.loc[:, ~constant]
 
 

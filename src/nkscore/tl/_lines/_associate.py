@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-import warnings
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import pandas as pd
 
-from nkscore.errors import DesignError, MissingKeyError, NkscoreWarning, WrongScaleError
+from nkscore._warn import warn
+from nkscore.errors import DesignError, MissingKeyError, WrongScaleError
 from nkscore.stats import benjamini_hochberg, exact_test, rank_correlation, rank_sum
 
 if TYPE_CHECKING:
@@ -130,11 +130,9 @@ def associate(
         )
         raise DesignError(msg)
     if left_out:
-        warnings.warn(
+        warn(
             f"{len(left_out)} of {len(left_out) + len(result)} pairs were not tested, for lack of "
-            f"samples or variation ({', '.join(left_out[:3])}, ...); see attrs['left_out'].",
-            NkscoreWarning,
-            stacklevel=2,
+            f"samples or variation ({', '.join(left_out[:3])}, ...); see attrs['left_out']."
         )
     result = result[_COLUMNS].sort_values(["target", "family", "p_value", "feature"])
     result = result.reset_index(drop=True)

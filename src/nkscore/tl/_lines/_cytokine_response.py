@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import logging
-import warnings
 from typing import Any
 
 import numpy as np
@@ -12,7 +11,8 @@ from scipy import stats as scipy_stats
 
 from nkscore import schema
 from nkscore._checks import check_confidence, check_shares
-from nkscore.errors import DesignError, MissingKeyError, NkscoreWarning, WrongScaleError
+from nkscore._warn import warn
+from nkscore.errors import DesignError, MissingKeyError, WrongScaleError
 from nkscore.stats import interval, with_q_values
 
 _LOG = logging.getLogger("nkscore")
@@ -113,12 +113,10 @@ def cytokine_response(
     made = with_q_values(made, by=by)
     untested = int(made["p_value"].isna().sum())
     if untested:
-        warnings.warn(
+        warn(
             f"{untested} of {len(made)} pairs of line and analyte have no p-value: more than "
             f"{max_at_limit:.0%} of their wells are at a limit of the assay, all values of both "
-            "arms are equal, or fewer than two wells were read; see share_at_limit.",
-            NkscoreWarning,
-            stacklevel=2,
+            "arms are equal, or fewer than two wells were read; see share_at_limit."
         )
     return made.sort_values([by, "p_value", "analyte"]).reset_index(drop=True)
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import logging
-import warnings
 from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
@@ -13,7 +12,8 @@ from nkscore import schema
 from nkscore._checks import check_confidence
 from nkscore._samples._samples import labels
 from nkscore._samples._sums import log_moment_sums
-from nkscore.errors import DesignError, NkscoreWarning
+from nkscore._warn import warn
+from nkscore.errors import DesignError
 from nkscore.stats import (
     expressed_genes,
     fit_deseq2,
@@ -246,11 +246,9 @@ def _tested(inputs: ResponseInputs, min_count: int) -> dict[str, Any]:
 def _between_cells(
     adata: AnnData, inputs: ResponseInputs, arms: _Arms, *, tested: dict[str, Any]
 ) -> pd.DataFrame:
-    warnings.warn(
+    warn(
         "method='welch_t' takes cells for replicates: its p-values do not hold for other donors "
-        "or wells. Use it to compare with published tables only.",
-        NkscoreWarning,
-        stacklevel=3,
+        "or wells. Use it to compare with published tables only."
     )
     design, counts = inputs.design, inputs.sums.sums
     moments = log_moment_sums(adata.layers[schema.COUNTS], arms.codes, len(arms.keys))

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import warnings
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
@@ -11,12 +10,12 @@ import pandas as pd
 from scipy import sparse
 
 from nkscore import schema
+from nkscore._warn import warn
 from nkscore.errors import (
     DesignError,
     GeneCoverageError,
     MissingKeyError,
     NkscoreError,
-    NkscoreWarning,
 )
 from nkscore.signatures import diagnose
 
@@ -50,12 +49,11 @@ def read_reference(
     labels: str,
     compartment: str,
     batch: str | None,
-    stacklevel: int,
 ) -> Reference:
     """Return the labelled cells of the compartment, or say why the reference does not fit."""
     _check_counts(reference)
     genes = shared_genes(adata, reference)
-    rows = _labelled(reference, labels, compartment, stacklevel=stacklevel + 2)
+    rows = _labelled(reference, labels, compartment)
     names = reference.obs[labels].iloc[rows].astype(str).to_numpy(dtype=object)
     found, code = np.unique(names.astype(str), return_inverse=True)
     rows, code = _at_most(rows, code.astype(np.int64))
@@ -128,7 +126,7 @@ def shared_genes(adata: AnnData, reference: AnnData) -> list[str]:
     return sorted(shared)
 
 
-def _labelled(reference: AnnData, labels: str, compartment: str, *, stacklevel: int) -> Any:
+def _labelled(reference: AnnData, labels: str, compartment: str) -> Any:
     """Return the positions of cells with a label that enough cells have."""
     obs = reference.obs
     usable = obs[labels].notna().to_numpy() & (obs[labels].astype(str) != schema.UNASSIGNED)
@@ -151,7 +149,7 @@ def _labelled(reference: AnnData, labels: str, compartment: str, *, stacklevel: 
             f"Labels with fewer than {_LEAST_OF_LABEL} cells in the reference cannot be learned "
             f"and are left out: {', '.join(few)}. Merge them with others to keep their cells."
         )
-        warnings.warn(msg, NkscoreWarning, stacklevel=stacklevel)
+        warn(msg)
     return np.flatnonzero(usable)
 
 

@@ -59,7 +59,6 @@ def transfer_states(
         labels=labels,
         compartment=compartment,
         batch=batch,
-        stacklevel=3,
     )
     # Threads of small matrices wait for each other longer than they work.
     with threadpool_limits(limits=1, user_api="blas"):
