@@ -19,6 +19,7 @@ ALLOWED = {
     "_version": set(),
     "_compile": set(),
     "_warn": {"errors"},
+    "_whole": set(),
     "schema": {"errors", "_version"},
     "_checks": {"errors"},
     "_colors": {"errors"},
@@ -45,8 +46,8 @@ _TOOLS = {
 ALLOWED |= {
     "pp": _TOOLS - {"_colors"},
     "tl": _TOOLS | {"_warn"},
-    "_report": {"_colors", "_version", "errors", "pl", "schema", "signatures", "tl"},
-    "_run": {"_report", "_version", "errors", "io", "pp", "schema", "tl"},
+    "_report": {"_colors", "_version", "_whole", "errors", "pl", "schema", "signatures", "tl"},
+    "_run": {"_report", "_version", "_whole", "errors", "io", "pp", "schema", "tl"},
 }
 #: On top: they may import what they like, and nothing may import them.
 TOP = {"__init__", "cli"}

@@ -23,6 +23,7 @@ from scipy import sparse
 import nkscore as nk
 from nkscore._counts._hdf5 import unlocked
 from nkscore._counts._whole_chunks import WholeChunks
+from nkscore._run._job import Rows, parts_of
 from nkscore.cli import _score as _score_cli
 from nkscore.cli import main
 from nkscore.cli._stored import opened
@@ -214,16 +215,16 @@ def test_interrupted_command_goes_on_where_it_stopped(
     monkeypatch.setattr(_score_cli, "PART_CELLS", 50)
     defaults = nk.scoring.scored.__kwdefaults__ | {"block_bytes": 40_000}
     monkeypatch.setattr(nk.scoring.scored, "__kwdefaults__", defaults)
-    flush, calls = _score_cli._Parts.flush, []
+    flush, calls = Rows.flush, []
 
-    def flush_twice(parts):
+    def flush_twice(rows):
         if len(calls) == 2:
             raise _Stop
-        calls.append(parts.n_cells)
-        flush(parts)
+        calls.append(rows.n_rows)
+        flush(rows)
 
     with monkeypatch.context() as patch:
-        patch.setattr(_score_cli._Parts, "flush", flush_twice)
+        patch.setattr(Rows, "flush", flush_twice)
         with pytest.raises(_Stop):
             main(arguments)
     assert not out.exists()
@@ -232,26 +233,59 @@ def test_interrupted_command_goes_on_where_it_stopped(
     before = [path.stat().st_mtime_ns for path in written]
     again = []
 
-    def seen(parts):
-        again.append(parts.n_cells)
+    def seen(rows):
+        again.append(rows.n_rows)
         assert [path.stat().st_mtime_ns for path in written] == before
-        flush(parts)
+        flush(rows)
 
-    monkeypatch.setattr(_score_cli._Parts, "flush", seen)
+    monkeypatch.setattr(Rows, "flush", seen)
     assert main(arguments) == 0
     assert again[0] >= 100
     _same(pd.read_parquet(out), states[method])
     assert not (tmp_path / "scores.parquet.parts").exists()
 
 
-def test_half_written_part_is_not_taken(folder, tmp_path, states):
-    out = tmp_path / "scores.parquet"
-    parts = tmp_path / "scores.parquet.parts"
-    parts.mkdir()
-    assert main(_arguments(folder / "all.h5ad", out)) == 1
-    (parts / "writing").write_bytes(b"half of a part")
-    assert main(_arguments(folder / "all.h5ad", out, "--force")) == 0
+def test_half_written_part_is_not_taken(folder, tmp_path, states, monkeypatch):
+    """Neither where an error ends the writing, nor where nothing can be tidied up any more."""
+    out, parts = tmp_path / "scores.parquet", tmp_path / "scores.parquet.parts"
+    monkeypatch.setattr(_score_cli, "PART_CELLS", 50)
+    defaults = nk.scoring.scored.__kwdefaults__ | {"block_bytes": 40_000}
+    monkeypatch.setattr(nk.scoring.scored, "__kwdefaults__", defaults)
+    arguments = _arguments(folder / "all.h5ad", out)
+    save = np.save
+
+    def full(path, array):
+        save(path, array)
+        if len(list(parts.glob("scores-*.npy"))) == 1:
+            shutil.copy(path, parts / ".12345.scores-0-000000000050.npy")
+            raise OSError(28, "No space left on device")
+
+    with monkeypatch.context() as patch:
+        patch.setattr(np, "save", full)
+        assert main(arguments) == 1
+    assert len(list(parts.glob("scores-*.npy"))) == 1
+    assert [path.name for path in parts.glob(".*")] == [".12345.scores-0-000000000050.npy"]
+    assert main(arguments) == 0
     _same(pd.read_parquet(out), states["rank_auc"])
+    assert [path.name for path in tmp_path.iterdir()] == ["scores.parquet"]
+
+
+def test_two_commands_into_one_table(folder, tmp_path, capsys, states):
+    out = tmp_path / "scores.parquet"
+    with parts_of(out, anew=False):
+        assert main(_arguments(folder / "all.h5ad", out, "--force")) == 1
+        assert "Another run is writing to scores.parquet" in capsys.readouterr().err
+    assert main(_arguments(folder / "all.h5ad", out)) == 0
+    _same(pd.read_parquet(out), states["rank_auc"])
+
+
+def test_folder_of_the_user_is_left_alone(folder, tmp_path, capsys):
+    mine = tmp_path / "scores.csv.parts" / "mine.txt"
+    mine.parent.mkdir()
+    mine.write_text("mine")
+    assert main(_arguments(folder / "all.h5ad", tmp_path / "scores.csv", "--force")) == 1
+    assert "holds something else. Move it away." in capsys.readouterr().err
+    assert mine.read_text() == "mine"
 
 
 @pytest.mark.parametrize(
@@ -270,6 +304,7 @@ def test_refused(folder, tmp_path, capsys, change, words):
     h5py.File(tmp_path / "empty.h5ad", "w").close()
     (tmp_path / "there.csv").write_text("mine")
     (tmp_path / "other.csv.parts").mkdir()
+    (tmp_path / "other.csv.parts" / "scores-0123456789abcdef-000000000000.npy").touch()
     data = tmp_path / change["data"] if "data" in change else folder / "all.h5ad"
     assert main(_arguments(data, tmp_path / change.get("out", "new.csv"))) == 1
     assert re.search(words, capsys.readouterr().err)
@@ -386,16 +421,17 @@ _SLOW = """
 import signal, sys, time
 signal.signal(signal.SIGINT, signal.default_int_handler)
 from nkscore import cli
+from nkscore._run._job import Rows
 from nkscore.cli import _score as _score_cli
 from nkscore.scoring import scored
 _score_cli.PART_CELLS = 40
 scored.__kwdefaults__["block_bytes"] = 20_000
-flush = _score_cli._Parts.flush
-def slow(parts):
-    flush(parts)
-    print(parts.n_cells, flush=True)
+flush = Rows.flush
+def slow(rows):
+    flush(rows)
+    print(rows.n_rows, flush=True)
     time.sleep(0.05)
-_score_cli._Parts.flush = slow
+Rows.flush = slow
 sys.exit(cli.main(sys.argv[1:]))
 """
 
@@ -422,7 +458,7 @@ def test_killed_process_leaves_what_can_be_resumed(folder, tmp_path, states, num
     before = {path: path.stat().st_mtime_ns for path in done}
     seen = []
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr("shutil.rmtree", lambda path: seen.extend(path.glob("*.npy")))
+        patch.setattr("shutil.rmtree", lambda path, **_: seen.extend(path.glob("*.npy")))
         assert main(arguments) == 0
     assert {path: path.stat().st_mtime_ns for path in done} == before
     assert len(seen) > len(done)

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import inspect
-import os
 import tempfile
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -15,9 +14,11 @@ from nkscore._report._figures import MODULES, draw, is_response
 from nkscore._report._page import page
 from nkscore._report._results import Results
 from nkscore._report._tables import ORDER, TABLES
+from nkscore._whole import whole
 from nkscore.errors import MissingKeyError
 
 if TYPE_CHECKING:
+    import os
     from collections.abc import Mapping
 
     from anndata import AnnData
@@ -134,11 +135,7 @@ def _checked(tables: Mapping[str, pd.DataFrame]) -> dict[str, pd.DataFrame]:
 def write(
     results: Results, drawn: list[tuple[Panel, Path]], path: Path, *, title: str = TITLE
 ) -> None:
-    """Write the page beside its place and move it there when whole."""
+    """Write the page, which appears only when whole."""
     path.parent.mkdir(parents=True, exist_ok=True)
-    beside = path.with_name(f".{os.getpid()}.{path.name}")
-    try:
+    with whole(path) as beside:
         beside.write_text(page(results, drawn, title), encoding="utf-8")
-        beside.replace(path)
-    finally:
-        beside.unlink(missing_ok=True)

@@ -1,4 +1,4 @@
-"""What a run leaves while it works: finished steps, its log, and results not yet in place."""
+"""What a command leaves while it works: finished parts, its log, and results not yet in place."""
 
 from __future__ import annotations
 
@@ -9,66 +9,126 @@ import logging
 import shutil
 import signal
 import threading
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+import numpy as np
 import pandas as pd
 
 from nkscore._version import __version__
+from nkscore._whole import whole
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator
+    from collections.abc import Iterator
 
     from anndata import AnnData
 
 _LOG = logging.getLogger("nkscore")
+_LOCK, _REPLACED = "lock", "replaced"
+#: Files of finished parts; names that begin with a dot are still being written.
+_FINISHED = ("[!.]*.h5", "[!.]*.npy")
 
 
 @dataclass(slots=True)
-class Job:
-    """Folder of one run beside its results: ``NAME.parts``."""
+class Parts:
+    """Folder beside a result, ``NAME.parts``: its finished parts, by what they were made from."""
 
     folder: Path
-    #: Whether finished steps are kept and taken up again.
-    checkpoints: bool
-    kept_something: bool = False
+    #: Whether finished parts are kept and taken up again.
+    checkpoints: bool = True
+
+    def path(self, name: str, key: str, suffix: str = ".h5") -> Path:
+        """Return where a part lies that was made from what ``key`` says."""
+        return self.folder / f"{name}-{key}{suffix}"
+
+    def has(self, name: str, key: str) -> bool:
+        """Whether a part was finished with exactly this input, options and version."""
+        return self.checkpoints and self.path(name, key).exists()
+
+    def finished(self) -> list[Path]:
+        """Return all files of finished parts."""
+        return sorted(file for pattern in _FINISHED for file in self.folder.glob(pattern))
+
+
+@dataclass(slots=True)
+class Rows:
+    """Rows of one array in the order in which they are made: each file holds some more."""
+
+    parts: Parts
+    name: str
+    key: str
+    #: Rows to wait for before a file is written.
+    n_per_file: int
+    #: Rows in files.
+    n_rows: int = 0
+    waiting: list[np.ndarray[Any, Any]] = field(default_factory=list)
+
+    @classmethod
+    def taken_up(cls, parts: Parts, name: str, key: str, *, n_per_file: int) -> Rows:
+        """Go on from the rows that an interrupted run of the same job left."""
+        if any(not file.name.startswith(f"{name}-{key}-") for file in parts.finished()):
+            msg = (
+                f"{parts.folder} holds parts of another job (other data, options or version). "
+                "Pass --force to start anew, or delete the folder."
+            )
+            raise FileExistsError(msg)
+        rows = cls(parts, name, key, n_per_file)
+        rows.n_rows = sum(map(len, rows))
+        return rows
+
+    def __iter__(self) -> Iterator[np.ndarray[Any, Any]]:
+        for path in self.parts.finished():
+            yield np.load(path, mmap_mode="r", allow_pickle=False)
+
+    def add(self, rows: np.ndarray[Any, Any]) -> None:
+        """Take more rows."""
+        self.waiting.append(rows)
+        if sum(map(len, self.waiting)) >= self.n_per_file:
+            self.flush()
+
+    def flush(self) -> None:
+        """Write the rows that wait."""
+        if self.waiting:
+            rows = np.concatenate(self.waiting)
+            place = self.parts.path(self.name, f"{self.key}-{self.n_rows:012d}", ".npy")
+            with whole(place) as path:
+                np.save(path, rows)
+            self.n_rows += len(rows)
+            self.waiting = []
+
+
+@dataclass(slots=True)
+class Job(Parts):
+    """Parts of a run: cells after a step, and tables."""
 
     @property
     def results(self) -> Path:
         """Folder in which results are collected before they are moved into place."""
         return self.folder / "results"
 
-    def has(self, name: str, key: str) -> bool:
-        """Whether a step was finished with exactly this input, options and version."""
-        return self.checkpoints and self._path(name, key).exists()
-
-    def _path(self, name: str, key: str) -> Path:
-        return self.folder / f"{name}-{key}.h5"
-
     def load_cells(self, name: str, key: str) -> tuple[AnnData, dict[str, str]]:
         """Return the cells after a step, and what had to be left out until then."""
         import anndata
 
-        _LOG.info("Step %s: taken from %s", name, self._path(name, key))
-        notes = self._path(name, key).with_suffix(".json").read_text(encoding="utf-8")
-        return anndata.read_h5ad(self._path(name, key)), json.loads(notes)
+        _LOG.info("Step %s: taken from %s", name, self.path(name, key))
+        notes = self.path(name, key, ".json").read_text(encoding="utf-8")
+        return anndata.read_h5ad(self.path(name, key)), json.loads(notes)
 
     def save_cells(self, name: str, key: str, adata: AnnData, notes: dict[str, str]) -> None:
         """Keep the cells after a step."""
         if self.checkpoints:
-            self._whole(
-                self._path(name, key).with_suffix(".json"),
-                lambda path: path.write_text(json.dumps(notes), encoding="utf-8"),
-            )
-            self._whole(self._path(name, key), adata.write_h5ad)
+            with whole(self.path(name, key, ".json")) as path:
+                path.write_text(json.dumps(notes), encoding="utf-8")
+            with whole(self.path(name, key)) as path:
+                adata.write_h5ad(path)
 
     def load_table(self, name: str, key: str) -> pd.DataFrame:
         """Return a finished table, with the types of its columns."""
         import h5py
         from anndata.io import read_elem
 
-        with h5py.File(self._path(name, key), "r") as file:
+        with h5py.File(self.path(name, key), "r") as file:
             table: pd.DataFrame = read_elem(file["table"])
             types = json.loads(file.attrs["text"])
         table.index = pd.RangeIndex(len(table))
@@ -77,14 +137,8 @@ class Job:
     def save_table(self, name: str, key: str, table: pd.DataFrame) -> None:
         """Keep a finished table."""
         if self.checkpoints:
-            self._whole(self._path(name, key), lambda path: _write_table(table, path))
-
-    def _whole(self, path: Path, write: Callable[[Path], Any]) -> None:
-        """Write under another name first: a file of the right name is complete."""
-        beside = path.with_name(f"writing-{path.name}")
-        write(beside)
-        beside.replace(path)
-        self.kept_something = True
+            with whole(self.path(name, key)) as path:
+                _write_table(table, path)
 
 
 def _write_table(table: pd.DataFrame, path: Path) -> None:
@@ -132,41 +186,57 @@ def check_folder(out: Path, *, force: bool) -> None:
 
 
 @contextlib.contextmanager
-def job(out: Path, *, force: bool, checkpoints: bool = True) -> Iterator[Job]:
-    """Run a job whose results appear in ``out`` only if all went well.
+def parts_of(out: Path, *, anew: bool) -> Iterator[Parts]:
+    """Give the finished parts of ``out`` to one process at a time.
 
-    What an earlier run wrote under the same names is replaced, other files stay. After a failure
-    finished steps stay in ``NAME.parts``, if there are any.
+    Their folder goes when all went well; after a failure it stays if a later run can use
+    something in it. With ``anew``, nothing is taken up from an earlier run.
     """
-    check_folder(out, force=force)
     out = out.resolve()
     folder = out.with_name(f"{out.name}.parts")
     _make(folder)
     with _locked(folder):
+        parts = Parts(folder)
+        # Whoever was writing has ended, or the lock would not be ours.
+        for file in [*folder.glob(".*"), *(parts.finished() if anew else ())]:
+            file.unlink()
+        try:
+            yield parts
+        except BaseException:
+            # What was to be replaced is the user's, if putting the new in its place failed.
+            if not parts.finished() and not (folder / _REPLACED).exists():
+                shutil.rmtree(folder, ignore_errors=True)
+            raise
+        shutil.rmtree(folder, ignore_errors=True)
+
+
+@contextlib.contextmanager
+def job(out: Path, *, force: bool, checkpoints: bool = True) -> Iterator[Job]:
+    """Run a job whose results appear in the folder ``out`` only if all went well.
+
+    What an earlier run wrote under the same names is replaced, other files stay.
+    """
+    check_folder(out, force=force)
+    with parts_of(out, anew=not checkpoints) as parts:
+        folder = parts.folder
         made = Job(folder, checkpoints)
         shutil.rmtree(made.results, ignore_errors=True)
-        if not checkpoints:
-            _empty(folder)
-        made.kept_something = any(folder.glob("*.h5"))
         made.results.mkdir()
-        finished = False
         try:
             with _logged(folder / "run.log"):
                 yield made
             (folder / "run.log").replace(made.results / "run.log")
             with _undisturbed():
-                _place(made.results, out, folder / "replaced")
-            finished = True
+                _place(made.results, out.resolve(), folder / _REPLACED)
         finally:
             shutil.rmtree(made.results, ignore_errors=True)
-            # What was to be replaced is the user's, if putting the new in its place failed.
-            kept = (checkpoints and made.kept_something) or (folder / "replaced").exists()
-            if finished or not kept:
-                shutil.rmtree(folder, ignore_errors=True)
 
 
 def _make(folder: Path) -> None:
     """Make the folder; if that is not allowed, say so in terms of what the user chose."""
+    if folder.exists() and not _ours(folder):
+        msg = f"{folder} is needed for finished parts and holds something else. Move it away."
+        raise FileExistsError(msg)
     try:
         folder.mkdir(parents=True, exist_ok=True)
         (folder / "writable").touch()
@@ -180,15 +250,17 @@ def _make(folder: Path) -> None:
         raise OSError(msg) from error
 
 
-def _empty(folder: Path) -> None:
-    for file in folder.glob("*.h5"):
-        file.unlink()
+def _ours(folder: Path) -> bool:
+    """Whether an earlier run made this folder, so that it may be emptied and removed."""
+    return folder.is_dir() and (
+        not any(folder.iterdir()) or (folder / _LOCK).exists() or bool(Parts(folder).finished())
+    )
 
 
 @contextlib.contextmanager
 def _locked(folder: Path) -> Iterator[None]:
     """Keep a second run out; the lock goes with the process, however that ends."""
-    with (folder / "lock").open("w") as file:
+    with (folder / _LOCK).open("w") as file:
         try:
             import fcntl
         except ImportError:  # Windows has no such locks.

@@ -4,19 +4,19 @@ from __future__ import annotations
 
 import gzip
 import hashlib
-import json
 import os
-import shutil
-from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from nkscore._whole import whole
+
 if TYPE_CHECKING:
     import argparse
-    from collections.abc import Callable, Iterator
+    from collections.abc import Iterator
 
-    import numpy as np
     import pandas as pd
+
+    from nkscore._run._job import Rows
 
 #: Cells whose scores are kept in memory before they are written to the side folder.
 PART_CELLS = 50_000
@@ -74,6 +74,7 @@ def score_file(
     Scores go to a folder beside ``out`` as they are made. After an interruption, the same call
     goes on where it stopped; ``out`` appears at the end, whole.
     """
+    from nkscore._run._job import Rows, key, parts_of
     from nkscore.cli._stored import opened
     from nkscore.scoring import open_rows, prepared, scored
     from nkscore.signatures import load
@@ -84,19 +85,19 @@ def score_file(
     with opened(data) as file:
         found = score_input(file, sets, method=method, layer=layer, min_coverage=min_coverage)
         rows = open_rows(found.matrix)
-        job = _fingerprint(data, found, rows.shape)
-        out.parent.mkdir(parents=True, exist_ok=True)
-        parts = _Parts.open(out.with_name(out.name + ".parts"), job, force=force)
-        if parts.n_cells < rows.shape[0]:
-            plan = prepared(found.scorer, rows, found.sets)
-            for _, scores in scored(
-                found.scorer, rows, plan, first=parts.n_cells, largest=found.largest
-            ):
-                parts.add(scores)
-            parts.flush()
-        _replace(out, lambda path: _write(parts, file.obs_names, found.names, path))
-    shutil.rmtree(parts.folder)
-    return parts.n_cells, len(found.names)
+        made_from = key("scores", _fingerprint(data, found, rows.shape))
+        with parts_of(out, anew=force) as parts:
+            made = Rows.taken_up(parts, "scores", made_from, n_per_file=PART_CELLS)
+            if made.n_rows < rows.shape[0]:
+                plan = prepared(found.scorer, rows, found.sets)
+                for _, scores in scored(
+                    found.scorer, rows, plan, first=made.n_rows, largest=found.largest
+                ):
+                    made.add(scores)
+                made.flush()
+            with whole(out) as path:
+                _write(made, file.obs_names, found.names, path)
+    return made.n_rows, len(found.names)
 
 
 def _check_out(out: Path, *, force: bool) -> None:
@@ -115,8 +116,6 @@ def _check_out(out: Path, *, force: bool) -> None:
 
 
 def _fingerprint(data: Path, found: Any, shape: tuple[int, int]) -> dict[str, Any]:
-    from nkscore._version import __version__
-
     genes = hashlib.sha256()
     for array in (found.sets.first, found.sets.members, found.sets.last, found.sets.size):
         genes.update(array.tobytes())
@@ -134,82 +133,17 @@ def _fingerprint(data: Path, found: Any, shape: tuple[int, int]) -> dict[str, An
         "layer": found.layer,
         "signatures": found.names,
         "gene_sets": genes.hexdigest(),
-        "version": __version__,
     }
 
 
-@dataclass
-class _Parts:
-    """Scores written so far, as files of consecutive cells."""
-
-    folder: Path
-    n_cells: int
-    waiting: list[Any]
-
-    @classmethod
-    def open(cls, folder: Path, job: dict[str, Any], *, force: bool) -> _Parts:
-        """Take up the parts of an interrupted run of the same job."""
-        label = folder / "job.json"
-        if force and folder.exists():
-            shutil.rmtree(folder)
-        if folder.exists() and (not label.exists() or json.loads(label.read_text()) != job):
-            msg = (
-                f"{folder} holds parts of another job (other data, signatures, method or "
-                "version). Pass --force to start anew, or delete the folder."
-            )
-            raise FileExistsError(msg)
-        folder.mkdir(exist_ok=True)
-        _replace(label, lambda path: path.write_text(json.dumps(job)))
-        parts = cls(folder, 0, [])
-        parts.n_cells = sum(len(scores) for scores in parts)
-        return parts
-
-    def files(self) -> list[Path]:
-        return sorted(self.folder.glob("*.npy"))
-
-    def __iter__(self) -> Iterator[np.ndarray[Any, Any]]:
-        import numpy as np
-
-        for path in self.files():
-            yield np.load(path, mmap_mode="r", allow_pickle=False)
-
-    def add(self, scores: np.ndarray[Any, Any]) -> None:
-        self.waiting.append(scores)
-        if sum(map(len, self.waiting)) >= PART_CELLS:
-            self.flush()
-
-    def flush(self) -> None:
-        import numpy as np
-
-        if self.waiting:
-            scores = np.concatenate(self.waiting)
-            # Written whole under another name first: a part that is there is complete.
-            with (self.folder / "writing").open("wb") as file:
-                np.save(file, scores)
-            (self.folder / "writing").replace(self.folder / f"{self.n_cells:012d}.npy")
-            self.n_cells += len(scores)
-            self.waiting = []
-
-
-def _replace(path: Path, write: Callable[[Path], object]) -> None:
-    """Write under another name beside ``path``, which then appears whole or not at all."""
-    # Text tables are compressed by the end of their name.
-    beside = path.with_name(f".{os.getpid()}.{path.name}")
-    try:
-        write(beside)
-        beside.replace(path)
-    finally:
-        beside.unlink(missing_ok=True)
-
-
-def _write(parts: _Parts, cells: Any, names: list[str], out: Path) -> None:
+def _write(made: Rows, cells: Any, names: list[str], out: Path) -> None:
     """Write the table part by part, so that it is never in memory as a whole."""
     import numpy as np
     import pandas as pd
 
     def tables() -> Iterator[pd.DataFrame]:
         start = 0
-        for scores in parts:
+        for scores in made:
             yield pd.DataFrame(scores, index=cells[start : start + len(scores)], columns=names)
             start += len(scores)
         if start == 0:
