@@ -48,7 +48,10 @@ def standard_errors(df: npt.ArrayLike, confidence: float) -> Any:
 
     With infinite degrees of freedom that is the normal distribution.
     """
-    return stats.t.ppf(0.5 + confidence / 2, df)
+    level = 0.5 + confidence / 2
+    # Where nothing else is asked for, the normal distribution itself, which t reaches but for the
+    # last digit.
+    return stats.norm.ppf(level) if np.ndim(df) == 0 and np.isinf(df) else stats.t.ppf(level, df)
 
 
 def interval(
