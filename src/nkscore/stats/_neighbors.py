@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+from typing import Final
+
 import numpy as np
 from scipy import sparse
 from sklearn.base import BaseEstimator, TransformerMixin
 
 #: Up to this many points all pairs are compared: about 5 s on two cores with 30 dimensions.
-EXACT = 50_000
+EXACT: Final = 50_000
 
 
 class NearestNeighbors(TransformerMixin, BaseEstimator):  # type: ignore[misc]

@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Final
 
 import numpy as np
 from scipy import optimize, stats
 
 Floats = np.ndarray[Any, np.dtype[np.float64]]
 
-_MOST_LEFT_OUT = 0.3
+_MOST_LEFT_OUT: Final = 0.3
 
 
 @dataclass(frozen=True, slots=True)

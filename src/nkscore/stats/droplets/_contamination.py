@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Final
 
 import numpy as np
 from scipy import optimize, stats
@@ -12,12 +12,12 @@ from nkscore.stats.linear._normalization import tmm_factors
 
 Floats = np.ndarray[Any, np.dtype[np.float64]]
 
-_HALF_COUNT = 0.5
+_HALF_COUNT: Final = 0.5
 #: Below so many own molecules an arm counts as empty; keeps logarithms finite.
-_FEWEST_OWN = 0.05
-_LEAST_LOG_VARIANCE = 1e-3
-_STEPS = 60
-_MEDIAN_CHI2 = float(stats.chi2.ppf(0.5, 1))
+_FEWEST_OWN: Final = 0.05
+_LEAST_LOG_VARIANCE: Final = 1e-3
+_STEPS: Final = 60
+_MEDIAN_CHI2: Final = float(stats.chi2.ppf(0.5, 1))
 
 
 @dataclass(frozen=True, slots=True)

@@ -9,7 +9,7 @@ lies between.
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Final
 
 import numpy as np
 from scipy import special
@@ -17,10 +17,10 @@ from scipy import special
 Floats = np.ndarray[Any, np.dtype[np.float64]]
 Positions = np.ndarray[Any, np.dtype[np.int64]]
 
-_GRID = np.linspace(0.0, 1.0, 51)
-_ROUNDS = 50
+_GRID: Final = np.linspace(0.0, 1.0, 51)
+_ROUNDS: Final = 50
 # Standard deviation of w within a pure class: cells differ in how much ambient RNA they carry.
-_SPREAD = 0.04
+_SPREAD: Final = 0.04
 
 
 @dataclass(frozen=True, slots=True)

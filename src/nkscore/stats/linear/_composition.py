@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Final
 
 import numpy as np
 from scipy import optimize
@@ -14,8 +14,8 @@ Floats = np.ndarray[Any, np.dtype[np.float64]]
 
 #: How strongly the variance between samples may grow toward rare states: 0 is the same variance of
 #: logits for all (logistic normal), 1 the same overdispersion for all (Dirichlet-multinomial).
-_EXPONENTS = (0.0, 0.25, 0.5, 0.75, 1.0)
-_MOST_BETWEEN = 1e4
+_EXPONENTS: Final = (0.0, 0.25, 0.5, 0.75, 1.0)
+_MOST_BETWEEN: Final = 1e4
 
 
 @dataclass(frozen=True, slots=True)

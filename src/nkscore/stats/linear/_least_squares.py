@@ -7,7 +7,7 @@ any, and ``_mark_lost`` finds the coefficients that depend on the choice.
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Any, Final
 
 import numpy as np
 
@@ -16,9 +16,9 @@ from nkscore._compile import compiled
 Array = np.ndarray[Any, Any]
 
 #: Pivots of the scaled matrix at or below it stand for columns that others determine.
-_LEAST_PIVOT = 1e-10
+_LEAST_PIVOT: Final = 1e-10
 #: Part of a null vector beyond which a coefficient counts as touched by it.
-_TOUCHED = 1e-5
+_TOUCHED: Final = 1e-5
 
 
 @compiled("void(float64[::1], int64[::1], int64[::1], int64, boolean[::1], boolean[::1])")

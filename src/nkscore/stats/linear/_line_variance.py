@@ -8,7 +8,7 @@ from the other lines, as much as lines are found to agree: with equal lines near
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Final
 
 import numpy as np
 from scipy import special
@@ -25,7 +25,7 @@ Floats = np.ndarray[Any, np.dtype[np.float64]]
 Mask = np.ndarray[Any, np.dtype[np.bool_]]
 
 #: With fewer genes, how much lines differ cannot be estimated.
-_FEWEST_GENES = 20
+_FEWEST_GENES: Final = 20
 
 
 @dataclass(frozen=True, slots=True)

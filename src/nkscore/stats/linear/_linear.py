@@ -7,7 +7,7 @@ inverse chi-square distribution, whose two parameters come from all genes.
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
-from typing import Any
+from typing import Any, Final
 
 import numpy as np
 from scipy import optimize, sparse, special, stats
@@ -150,7 +150,7 @@ def combined_variance(variance: Floats, df: Floats, prior: Floats, df_prior: Any
 
 
 #: Below it, quantiles of the variances say too little.
-_FEWEST_FOR_ROBUST = 20
+_FEWEST_FOR_ROBUST: Final = 20
 
 
 def _robust(

@@ -8,7 +8,7 @@ genes is too small for it, and it is called by chance. How much more is learned 
 from __future__ import annotations
 
 from dataclasses import replace
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Final
 
 import numpy as np
 from scipy import special
@@ -19,9 +19,9 @@ if TYPE_CHECKING:
 Floats = np.ndarray[Any, np.dtype[np.float64]]
 
 #: With fewer genes, the curve would be noise.
-_FEWEST_GENES = 500
+_FEWEST_GENES: Final = 500
 #: Narrower than that (natural logarithm), most genes are alike and nothing can be learned.
-_LEAST_WIDTH = 1e-4
+_LEAST_WIDTH: Final = 1e-4
 
 
 def with_overdispersion(

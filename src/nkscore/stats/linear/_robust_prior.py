@@ -7,7 +7,7 @@ the tails are cut (winsorized), and genes far above it keep fewer of its degrees
 from __future__ import annotations
 
 from functools import lru_cache
-from typing import Any
+from typing import Any, Final
 
 import numpy as np
 from scipy import optimize, stats
@@ -15,9 +15,9 @@ from scipy import optimize, stats
 Floats = np.ndarray[Any, np.dtype[np.float64]]
 
 #: Share of genes cut at the low and the high end.
-_TAILS = (0.05, 0.1)
+_TAILS: Final = (0.05, 0.1)
 #: Stands for infinitely many degrees of freedom of the prior.
-_ENDLESS = 1e10
+_ENDLESS: Final = 1e10
 
 
 def robust_prior(

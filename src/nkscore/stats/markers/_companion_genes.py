@@ -9,7 +9,7 @@ other gene, they say nothing.
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Final
 
 import numpy as np
 from scipy import sparse
@@ -26,14 +26,14 @@ Floats = np.ndarray[Any, np.dtype[np.float64]]
 Integers = np.ndarray[Any, np.dtype[np.int64]]
 
 #: Genes with fewer counts in all cells that are learned from can show no fold.
-_LEAST_COUNTS = 30
-_LEAST_Z = 3.0
-_LARGEST_LOG_FOLD = np.log(8.0)
+_LEAST_COUNTS: Final = 30
+_LEAST_Z: Final = 3.0
+_LARGEST_LOG_FOLD: Final = np.log(8.0)
 #: Counts that a fold of one, and the rate of all groups together, stand for.
 _FOLD_PRIOR, _GROUP_PRIOR = 10.0, 5.0
-_CHUNK = 1000
+_CHUNK: Final = 1000
 #: Weights below this would only add noise.
-_LEAST_WEIGHT = 0.1
+_LEAST_WEIGHT: Final = 0.1
 
 
 @dataclass(frozen=True, slots=True)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass, replace
 from itertools import pairwise
-from typing import Any
+from typing import Any, Final
 
 import numpy as np
 from scipy import sparse
@@ -14,12 +14,12 @@ Integers = np.ndarray[Any, np.dtype[np.int64]]
 Flags = np.ndarray[Any, np.dtype[np.bool_]]
 
 _LEAST_BINS, _MOST_BINS = 10, 24
-_BLOCK_CELLS = 60
-_LEAST_HALF = 0.25
+_BLOCK_CELLS: Final = 60
+_LEAST_HALF: Final = 0.25
 #: Natural-log range of depths in a block.
-_WIDEST_BIN = 0.15
+_WIDEST_BIN: Final = 0.15
 #: Up to so many counts are kept with their zeros, which is faster.
-_DENSE_SIZE = 4_000_000
+_DENSE_SIZE: Final = 4_000_000
 
 
 @dataclass(frozen=True, slots=True)

@@ -9,7 +9,7 @@ the weights of the block, which keeps 100,000 cells cheap in time and memory.
 from __future__ import annotations
 
 from dataclasses import dataclass, field, replace
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Final
 
 import numpy as np
 
@@ -20,20 +20,20 @@ Floats = np.ndarray[Any, np.dtype[np.float64]]
 Integers = np.ndarray[Any, np.dtype[np.int64]]
 Flags = np.ndarray[Any, np.dtype[np.bool_]]
 
-_TOLERANCE = 1e-3
-_START_FOLD = 4.0
+_TOLERANCE: Final = 1e-3
+_START_FOLD: Final = 4.0
 #: How strongly the cells of one state show it, as exponents of the fold, and how often.
-LEVELS = np.array([0.5, 1.0, 1.5])
-LEVEL_SHARE = np.array([0.25, 0.5, 0.25])
+LEVELS: Final = np.array([0.5, 1.0, 1.5])
+LEVEL_SHARE: Final = np.array([0.25, 0.5, 0.25])
 #: Counts that a fold of one stands for, where a gene is no marker of the state.
-_OTHER_PRIOR = 20.0
+_OTHER_PRIOR: Final = 20.0
 #: Counts that the first guess of the fold of a marker stands for.
-OWN_PRIOR = 1.0
+OWN_PRIOR: Final = 1.0
 #: Counts that a donor's usual level stands for; a shift by e then costs about six nats.
-_DONOR_PRIOR = 8.0
-_LARGEST_FOLD = 200.0
+_DONOR_PRIOR: Final = 8.0
+_LARGEST_FOLD: Final = 200.0
 #: Share of a cell's counts below which a gene counts as silent; zero has no logarithm.
-_LEAST_RATE = 1e-12
+_LEAST_RATE: Final = 1e-12
 
 
 @dataclass(frozen=True, slots=True)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import replace
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Final
 
 import numpy as np
 from scipy import sparse
@@ -26,23 +26,23 @@ if TYPE_CHECKING:
     Floats = np.ndarray[Any, np.dtype[np.float64]]
 
 #: Cells looked at, and cells fitted to; more would only make what is clear clearer.
-_MOST_CELLS = 6000
-_MOST_FITTED = 10_000
+_MOST_CELLS: Final = 6000
+_MOST_FITTED: Final = 10_000
 #: A state is there if its markers together are so many standard errors from independence, and
 #: enough of them are so each by themselves.
-_LEAST_EVIDENCE = 3.8
-_MORE_EVIDENCE = 4.0
-_LEAST_Z = 2.0
-_LEAST_FOLD = 1.3
-_LEAST_MARKERS = 2
+_LEAST_EVIDENCE: Final = 3.8
+_MORE_EVIDENCE: Final = 4.0
+_LEAST_Z: Final = 2.0
+_LEAST_FOLD: Final = 1.3
+_LEAST_MARKERS: Final = 2
 #: Evidence at which a state that is not called is as probably there as not. Of 260 states in data
 #: made to choose this, with both kinds made equally many, two of three with an evidence of 2 to
 #: 3.8 were there, and one of twenty below -1.
-_EVEN_EVIDENCE = 1.5
+_EVEN_EVIDENCE: Final = 1.5
 #: Cells of each half from which anything can be judged.
-_LEAST_CELLS = 5
+_LEAST_CELLS: Final = 5
 #: A state of nearly all cells has nothing left to be told from.
-_LARGEST_SHARE = 0.95
+_LARGEST_SHARE: Final = 0.95
 
 
 def fit_present_states(cells: MarkerCells, marks: Floats) -> MarkerModel:

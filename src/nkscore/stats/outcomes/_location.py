@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from functools import cache
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Final
 
 import numpy as np
 from scipy import stats
@@ -19,8 +19,8 @@ if TYPE_CHECKING:
 Floats = np.ndarray[Any, np.dtype[np.float64]]
 
 #: From so many samples on, quantiles of the statistics are those of the normal distribution.
-_MANY = 50
-_BLOCK_VALUES = 1 << 22
+_MANY: Final = 50
+_BLOCK_VALUES: Final = 1 << 22
 
 
 @dataclass(frozen=True, slots=True)

@@ -8,7 +8,7 @@ Therneau 1994, doi 10.1093/biomet/81.3.515).
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Final
 
 import numpy as np
 from scipy import stats
@@ -16,11 +16,11 @@ from scipy import stats
 Floats = np.ndarray[Any, np.dtype[np.float64]]
 
 #: Values of a block of samples × features.
-_BLOCK_VALUES = 1 << 20
-_MOST_STEPS = 50
-_SMALL_STEP = 1e-9
+_BLOCK_VALUES: Final = 1 << 20
+_MOST_STEPS: Final = 50
+_SMALL_STEP: Final = 1e-9
 #: Log hazard ratio per standard deviation beyond which the likelihood has no maximum.
-_DIVERGED = 15.0
+_DIVERGED: Final = 15.0
 
 
 @dataclass(frozen=True, slots=True)

@@ -7,7 +7,7 @@ compares the numbers.
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Final
 
 import numpy as np
 from scipy import stats
@@ -16,8 +16,8 @@ from nkscore.stats._adjust import interval
 
 Floats = np.ndarray[Any, np.dtype[np.float64]]
 
-_ROUNDS = 100
-_TOLERANCE = 1e-10
+_ROUNDS: Final = 100
+_TOLERANCE: Final = 1e-10
 
 
 @dataclass(frozen=True, slots=True)

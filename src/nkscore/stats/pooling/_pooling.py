@@ -7,7 +7,7 @@ which variance occurs.
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Any, Final
 
 import numpy as np
 from scipy import special, stats
@@ -18,9 +18,9 @@ from nkscore.stats.pooling._shrinkage import fit_shares
 Floats = np.ndarray[Any, np.dtype[np.float64]]
 
 #: Below this the genes do not tell how often which variance occurs.
-FEWEST_GENES = 100
-_N_GRID = 25
-_BISECTIONS = 30
+FEWEST_GENES: Final = 100
+_N_GRID: Final = 25
+_BISECTIONS: Final = 30
 
 
 def pool_with_shared_variance(

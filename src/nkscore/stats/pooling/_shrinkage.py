@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Final
 
 import numpy as np
 from scipy import stats
 
 Floats = np.ndarray[Any, np.dtype[np.float64]]
 
-_ROUNDS = 300
+_ROUNDS: Final = 300
 
 
 @dataclass(frozen=True, slots=True)

@@ -18,7 +18,7 @@ DORMANCY_EFFECTS: Final[dict[str, float]] = {
     "diapause": 0.1,
     "g0": 0.06,
 }
-_LEAST_VARIANCE = 1e-4
+_LEAST_VARIANCE: Final = 1e-4
 
 
 def relative_change(x: Floats, expected: Floats, line: Any, usual: Any) -> Floats:

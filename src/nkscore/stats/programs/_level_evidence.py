@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from functools import cache
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Final
 
 import numpy as np
 from scipy import special, stats
@@ -15,8 +15,8 @@ if TYPE_CHECKING:
     from nkscore.stats.programs._program_data import Floats
 
 #: Shares of a batch, and common shares of all, over which the likelihood is averaged.
-_SHARES = np.concatenate([[0.0], np.geomspace(2e-3, 0.5, 20), [0.6, 0.7, 0.8, 0.9, 0.95]])
-_COMMON = np.geomspace(3e-3, 0.5, 12)
+_SHARES: Final = np.concatenate([[0.0], np.geomspace(2e-3, 0.5, 20), [0.6, 0.7, 0.8, 0.9, 0.95]])
+_COMMON: Final = np.geomspace(3e-3, 0.5, 12)
 
 
 def level_evidence(fit: LevelFit, state: LevelState) -> tuple[float, Floats]:

@@ -3,29 +3,29 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
-from typing import Any
+from typing import Any, Final
 
 import numpy as np
 from scipy import special
 
 from nkscore.stats.programs._program_data import Floats, ProgramCounts, TwoLevels
 
-_ROUNDS = 300
-_TOLERANCE = 1e-4
+_ROUNDS: Final = 300
+_TOLERANCE: Final = 1e-4
 #: Information (counts) that a batch without an effect of its own stands for: SD 0.1.
-_BATCH_PRIOR = 100.0
+_BATCH_PRIOR: Final = 100.0
 #: Cells that the common share stands for in a batch, and the common spread in a line.
-SHARE_PRIOR = 5.0
-_SPREAD_PRIOR = 100.0
+SHARE_PRIOR: Final = 5.0
+_SPREAD_PRIOR: Final = 100.0
 #: Largest share of cells at the other level where the usual one is the more frequent by definition.
-_RARE = 0.5
+_RARE: Final = 0.5
 #: The same in one batch, which may hold the cells of one kind alone.
-RARE_IN_BATCH = 0.6
+RARE_IN_BATCH: Final = 0.6
 #: Shares tried for the upper limit, and the loss of log likelihood that marks it (95 %).
-_SHARES = np.concatenate([[0.0], np.geomspace(1e-3, 0.5, 25)])
-_LOSS = 1.92
+_SHARES: Final = np.concatenate([[0.0], np.geomspace(1e-3, 0.5, 25)])
+_LOSS: Final = 1.92
 #: Share of cells at the other level at the start.
-_FIRST_SHARE = 0.2
+_FIRST_SHARE: Final = 0.2
 
 
 @dataclass(frozen=True, slots=True, eq=False)

@@ -6,7 +6,7 @@ The matrix is read in blocks of rows; nothing of its size is made beside it.
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Final
 
 import numpy as np
 from scipy import sparse
@@ -16,10 +16,10 @@ if TYPE_CHECKING:
 
 Floats = np.ndarray[Any, np.dtype[np.float64]]
 
-_BLOCK_VALUES = 4_000_000
+_BLOCK_VALUES: Final = 4_000_000
 #: Spread of a gene between cells of one kind, and the cells that this prior stands for.
-_USUAL_SPREAD = 0.2
-_PRIOR_CELLS = 20.0
+_USUAL_SPREAD: Final = 0.2
+_PRIOR_CELLS: Final = 20.0
 
 
 @dataclass(frozen=True, slots=True, eq=False)

@@ -8,7 +8,7 @@ with the largest share of such cells that the counts do not exclude.
 from __future__ import annotations
 
 from dataclasses import replace
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Final
 
 import numpy as np
 from scipy import special
@@ -20,14 +20,14 @@ if TYPE_CHECKING:
     from nkscore.stats.programs._program_data import Floats, ProgramCounts, TwoLevels
 
 #: Cells from which parameters are learned; more would not change them visibly.
-_LEARN_FROM = 20_000
-_UNDECIDED = 0.5
+_LEARN_FROM: Final = 20_000
+_UNDECIDED: Final = 0.5
 #: How sure a cell may be where one level is preferred to two.
-_UNSUPPORTED = 0.7
+_UNSUPPORTED: Final = 0.7
 #: Powers of the best ratio that are tried beside it, nearest first, until both are this unlikely.
-_STEPS = ((0.88, 1.14), (0.77, 1.3), (0.68, 1.48), (0.6, 1.7))
-_NEGLIGIBLE = -6.0
-_STEP_WIDTH = 0.13
+_STEPS: Final = ((0.88, 1.14), (0.77, 1.3), (0.68, 1.48), (0.6, 1.7))
+_NEGLIGIBLE: Final = -6.0
+_STEP_WIDTH: Final = 0.13
 
 
 def two_level_posterior(

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Final
 
 import numpy as np
 from scipy import stats
@@ -13,7 +13,7 @@ if TYPE_CHECKING:
     Codes = np.ndarray[Any, np.dtype[np.int64]]
 
 #: Counts per cell to which Seurat and scanpy normalize.
-TARGET = 1e4
+TARGET: Final = 1e4
 
 
 @dataclass(frozen=True, slots=True)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import warnings
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Final
 
 import numpy as np
 import pandas as pd
@@ -24,9 +24,9 @@ from nkscore.stats import (
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-REST = "rest"
+REST: Final = "rest"
 #: Smaller arms than this get exact p-values, where no values are tied.
-_SMALL_ARM = 9
+_SMALL_ARM: Final = 9
 
 
 @dataclass(frozen=True, slots=True)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import logging
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Final
 
 import numpy as np
 
@@ -18,14 +18,14 @@ if TYPE_CHECKING:
 
     Floats = np.ndarray[Any, np.dtype[np.float64]]
 
-_LOG = logging.getLogger("nkscore")
-_MOST_GENES = 200
-_FEWEST_GENES = 10
-_FOLD = 10.0
+_LOG: Final = logging.getLogger("nkscore")
+_MOST_GENES: Final = 200
+_FEWEST_GENES: Final = 10
+_FOLD: Final = 10.0
 #: A soup made of the lane's cells is off by about so much, however well its genes agree.
-_LEAST_ERROR = 0.05
+_LEAST_ERROR: Final = 0.05
 #: Share of tumor RNA below which a lane is one of NK cells alone.
-_HARDLY_ANY = 0.05
+_HARDLY_ANY: Final = 0.05
 
 
 @dataclass(frozen=True, slots=True)
