@@ -10,7 +10,13 @@ import numpy as np
 from nkscore import schema
 from nkscore.errors import DesignError
 from nkscore.stats import means_without_replicates, placed_behind, target_design
-from nkscore.tl._genes._perturbed_cells import ALL, GuideCells, check_unit, guide_cells
+from nkscore.tl._genes._perturbed_cells import (
+    ALL,
+    GuideCells,
+    GuideColumns,
+    check_unit,
+    guide_cells,
+)
 from nkscore.tl._genes._perturbed_units import (
     Contrast,
     arm_units,
@@ -104,17 +110,9 @@ def guide_abundance(
     if len(arms) < 2:
         msg = "condition is None; the column that tells cells with NK cells from those without is "
         raise DesignError(f"{msg}needed. Name it.")
+    columns = GuideColumns(perturbation, guide, control, replicate, condition)
     cells = guide_cells(
-        adata,
-        perturbation=perturbation,
-        guide=guide,
-        control=control,
-        replicate=replicate,
-        condition=condition,
-        arms=arms,
-        compartment=compartment,
-        min_cells=min_cells,
-        together=True,
+        adata, columns, arms=arms, compartment=compartment, min_cells=min_cells, together=True
     )
     numbers = _numbers(cells.table, arms, unit)
     matched = GuideCells(numbers, cells.codes, control)

@@ -9,7 +9,7 @@ import pandas as pd
 from nkscore import schema
 from nkscore._samples._sums import count_sums
 from nkscore.stats import fit_response, placed_behind, without_replicates
-from nkscore.tl._genes._perturbed_cells import guide_cells
+from nkscore.tl._genes._perturbed_cells import GuideColumns, guide_cells
 from nkscore.tl._genes._perturbed_units import ArmUnits, arms_of, contrasts, finished
 
 if TYPE_CHECKING:
@@ -121,17 +121,8 @@ def perturbation_response(
     schema.require(adata, "layers", [schema.COUNTS], "io.read_coculture")
     schema.check_var_names(adata)
     arms, names = arms_of(condition, treated, control_condition)
-    cells = guide_cells(
-        adata,
-        perturbation=perturbation,
-        guide=guide,
-        control=control,
-        replicate=replicate,
-        condition=condition,
-        arms=arms,
-        compartment=compartment,
-        min_cells=min_cells,
-    )
+    columns = GuideColumns(perturbation, guide, control, replicate, condition)
+    cells = guide_cells(adata, columns, arms=arms, compartment=compartment, min_cells=min_cells)
     sums = count_sums(
         adata.layers[schema.COUNTS],
         cells.codes,

@@ -11,7 +11,7 @@ from nkscore import schema
 from nkscore._warn import warn
 from nkscore.errors import DesignError, MissingKeyError, WrongScaleError
 from nkscore.stats import group_sums, means_without_replicates, placed_behind
-from nkscore.tl._genes._perturbed_cells import GuideCells, guide_cells
+from nkscore.tl._genes._perturbed_cells import GuideCells, GuideColumns, guide_cells
 from nkscore.tl._genes._perturbed_units import (
     ArmUnits,
     arms_of,
@@ -95,17 +95,8 @@ def perturbation_scores(
     [1.0]
     """
     arms, names = arms_of(condition, treated, control_condition)
-    cells = guide_cells(
-        adata,
-        perturbation=perturbation,
-        guide=guide,
-        control=control,
-        replicate=replicate,
-        condition=condition,
-        arms=arms,
-        compartment=compartment,
-        min_cells=min_cells,
-    )
+    columns = GuideColumns(perturbation, guide, control, replicate, condition)
+    cells = guide_cells(adata, columns, arms=arms, compartment=compartment, min_cells=min_cells)
     scores = _scores(adata, values, cells.codes >= 0)
     means, within = _means(scores, cells)
     size = cells.table["n_cells"].to_numpy(dtype=float)[:, None]

@@ -38,14 +38,21 @@ class GuideCells:
     control: str
 
 
+@dataclass(frozen=True, slots=True)
+class GuideColumns:
+    """Which columns of ``obs`` describe cells, and the level of the controls in the first."""
+
+    perturbation: str
+    guide: str
+    control: str
+    replicate: str | None
+    condition: str | None
+
+
 def guide_cells(
     adata: AnnData,
+    columns: GuideColumns,
     *,
-    perturbation: str,
-    guide: str,
-    control: str,
-    replicate: str | None,
-    condition: str | None,
     arms: Sequence[str],
     compartment: str | None,
     min_cells: int,
@@ -56,24 +63,12 @@ def guide_cells(
     Cells that failed QC, of other arms or compartments are left out; so are guides with fewer than
     ``min_cells`` cells in an arm (``together``: in all arms), over its replicates, with a log line.
     """
-    control = as_text(control)
-    named = {"target": perturbation, "guide": guide, "replicate": replicate, "arm": condition}
-    obs = _columns(adata, named)
-    inside = obs.notna().all(axis=1).to_numpy()
+    control = as_text(columns.control)
+    obs = _described(adata, columns)
     usable = _usable(adata, compartment)
-    inside = inside & usable
-    _require_replicates(obs[usable], replicate)
-    if condition is not None:
-        for arm in arms:
-            _require_level(obs.loc[inside, "arm"], condition, arm)
-        inside = inside & obs["arm"].isin(list(arms)).to_numpy()
-    if not inside.any():
-        msg = (
-            f"No cell has a guide: obs[{perturbation!r}] is empty for all cells that were asked "
-            "for. Run pp.assign_guides, and check compartment= and obs['qc_pass']."
-        )
-        raise DesignError(msg)
-    _require_level(obs.loc[inside, "target"], perturbation, control)
+    _require_replicates(obs[usable], columns.replicate)
+    inside = _of_the_arms(obs, usable, columns, arms)
+    _require_level(obs.loc[inside, "target"], columns.perturbation, control)
     _check_guides(obs[inside])
     inside = inside & _large_enough(obs, inside, min_cells, together=together)
     _require_targets(obs.loc[inside, "target"], control, min_cells)
@@ -87,34 +82,50 @@ def guide_cells(
     return GuideCells(table, codes, control)
 
 
-def _columns(adata: AnnData, named: dict[str, str | None]) -> pd.DataFrame:
-    """Return the columns as text, missing where they are missing."""
-    schema.require(
-        adata,
-        "obs",
-        [n for k, n in named.items() if n and k in {"target", "guide"}],
-        "pp.assign_guides",
-    )
-    for option in ("replicate", "arm"):
-        column = named[option]
+def _of_the_arms(obs: pd.DataFrame, usable: Any, columns: GuideColumns, arms: Sequence[str]) -> Any:
+    """Return which of the usable cells have a guide and are in one of the arms."""
+    inside = obs.notna().all(axis=1).to_numpy() & usable
+    if columns.condition is not None:
+        for arm in arms:
+            _require_level(obs.loc[inside, "arm"], columns.condition, arm)
+        inside = inside & obs["arm"].isin(list(arms)).to_numpy()
+    if not inside.any():
+        msg = (
+            f"No cell has a guide: obs[{columns.perturbation!r}] is empty for all cells that were "
+            "asked for. Run pp.assign_guides, and check compartment= and obs['qc_pass']."
+        )
+        raise DesignError(msg)
+    return inside
+
+
+def _described(adata: AnnData, columns: GuideColumns) -> pd.DataFrame:
+    """Return target, guide, replicate and arm as text, missing where they are missing."""
+    needed = [name for name in (columns.perturbation, columns.guide) if name]
+    schema.require(adata, "obs", needed, "pp.assign_guides")
+    for named_by, column in (("replicate", columns.replicate), ("condition", columns.condition)):
         if column is not None and column not in adata.obs:
             known = ", ".join(map(str, adata.obs.columns[:20]))
-            named_by = "condition" if option == "arm" else option
             msg = (
                 f"adata.obs has no {column!r} (it holds: {known}). Name the column that tells "
                 f"{named_by}s apart with {named_by}=, or give {named_by}=None."
             )
             raise MissingKeyError(msg)
-    columns = {}
-    for name, column in named.items():
-        if column is None:
-            columns[name] = pd.Series(ALL, index=adata.obs.index, dtype=object)
-            continue
-        code, levels = pd.factorize(adata.obs[column])
-        # The last entry is for code -1, what is missing.
-        text = np.array([*map(as_text, levels), None], dtype=object)
-        columns[name] = pd.Series(text[code], index=adata.obs.index)
-    return pd.DataFrame(columns).reset_index(drop=True)
+    return pd.DataFrame(
+        {
+            "target": _text_of(adata.obs, columns.perturbation),
+            "guide": _text_of(adata.obs, columns.guide),
+            "replicate": _text_of(adata.obs, columns.replicate),
+            "arm": _text_of(adata.obs, columns.condition),
+        }
+    )
+
+
+def _text_of(obs: pd.DataFrame, column: str | None) -> Any:
+    if column is None:
+        return np.full(len(obs), ALL, dtype=object)
+    code, levels = pd.factorize(obs[column])
+    # The last entry is for code -1, what is missing.
+    return np.array([*map(as_text, levels), None], dtype=object)[code]
 
 
 def as_text(value: Any) -> str:

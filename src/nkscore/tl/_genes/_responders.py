@@ -14,7 +14,7 @@ from nkscore._checks import check_whole
 from nkscore._samples._sums import log_moment_sums
 from nkscore.errors import DesignError, WrongScaleError
 from nkscore.stats import responder_mixture, welch_test
-from nkscore.tl._genes._perturbed_cells import guide_cells
+from nkscore.tl._genes._perturbed_cells import GuideColumns, guide_cells
 
 if TYPE_CHECKING:
     from anndata import AnnData
@@ -109,40 +109,19 @@ def responders(
     _refuse_overwriting(key_added, [perturbation, guide, replicate])
     schema.check_input(adata)
     schema.check_log_scale(adata.X)
-    cells = guide_cells(
-        adata,
-        perturbation=perturbation,
-        guide=guide,
-        control=control,
-        replicate=replicate,
-        condition=None,
-        arms=(),
-        compartment=compartment,
-        min_cells=min_cells,
-    )
+    columns = GuideColumns(perturbation, guide, control, replicate, None)
+    cells = guide_cells(adata, columns, arms=(), compartment=compartment, min_cells=min_cells)
     rows = np.flatnonzero(cells.codes >= 0)
     target = cells.table["target"].to_numpy(dtype=object)[cells.codes[rows]]
     batch = cells.table["replicate"].to_numpy(dtype=object)[cells.codes[rows]]
     pool = target == cells.control
     expression = sparse.csr_matrix(adata.X)[rows]
     like = _controls_of(adata, rows, batch, pool, use_rep=use_rep, n_neighbors=n_neighbors)
-    names = sorted(set(target) - {cells.control})
     changed = _changed_genes(adata, rows, target, cells.control, min_log2_fc=min_log2_fc)
-    probability = np.full(rows.size, np.nan)
-    unclear = np.zeros(rows.size, dtype=bool)
-    found: list[tuple[Any, ...]] = []
-    for name in names:
-        own = target == name
-        genes = changed[name]
-        probability[own] = 0.0
-        share, separation = 0.0, np.nan
-        if genes.size >= min_genes:
-            fit = responder_mixture(*_apart(expression[:, genes], like, own, pool))
-            probability[own], share, separation = fit.probability, fit.share, fit.separation
-            unclear[own] = separation < min_separation
-        found.append((name, int(genes.size), int(own.sum()), share, separation))
-    _log_unclear(sorted(set(target[unclear])), min_separation)
-    _write(adata, rows, pool, probability, unclear, key=key_added)
+    probability, table = _fitted(expression, like, target, pool, changed, min_genes=min_genes)
+    weak = set(table.loc[table["separation"] < min_separation, "target"])
+    _log_unclear(sorted(weak), min_separation)
+    _write(adata, rows, pool, probability, np.isin(target, sorted(weak)), key=key_added)
     options = {
         "perturbation": perturbation,
         "guide": guide,
@@ -156,7 +135,6 @@ def responders(
         "min_cells": min_cells,
         "compartment": compartment,
     }
-    table = pd.DataFrame(found, columns=["target", "n_genes", "n_cells", "share", "separation"])
     schema.record(adata, key_added, function="tl.responders", options=options, targets=table)
 
 
@@ -234,6 +212,30 @@ def _changed_genes(
         certain = p * p.size < 0.05
         changed[name] = np.flatnonzero(certain & (np.abs(test.log2_fc) >= min_log2_fc))
     return changed
+
+
+def _fitted(
+    expression: Any,
+    like: Any,
+    target: Any,
+    pool: Any,
+    changed: dict[str, Any],
+    *,
+    min_genes: int,
+) -> tuple[Any, pd.DataFrame]:
+    """Return each cell's probability to respond, and what was fitted for each target."""
+    probability = np.full(target.size, np.nan)
+    found = []
+    for name, genes in changed.items():
+        own = target == name
+        probability[own] = 0.0
+        share, separation = 0.0, np.nan
+        if genes.size >= min_genes:
+            fit = responder_mixture(*_apart(expression[:, genes], like, own, pool))
+            probability[own], share, separation = fit.probability, fit.share, fit.separation
+        found.append((name, int(genes.size), int(own.sum()), share, separation))
+    columns = ["target", "n_genes", "n_cells", "share", "separation"]
+    return probability, pd.DataFrame(found, columns=columns)
 
 
 def _apart(expression: Any, like: Any, own: Any, pool: Any) -> tuple[Any, Any]:
