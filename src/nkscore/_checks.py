@@ -1,4 +1,4 @@
-"""Checks of numbers and names that the caller chooses, and seeds."""
+"""Checks of what the caller gives: numbers, names, columns of tables, seeds."""
 
 from __future__ import annotations
 
@@ -8,11 +8,17 @@ from typing import TYPE_CHECKING, Any, ParamSpec, TypeVar
 
 import numpy as np
 
+from nkscore.errors import DesignError, MissingKeyError
+
 if TYPE_CHECKING:
     from collections.abc import Callable, Collection, Iterable
 
+    import pandas as pd
+
 P = ParamSpec("P")
 R = TypeVar("R")
+
+_SHOWN = 20
 
 
 def check_confidence(confidence: float) -> None:
@@ -58,6 +64,29 @@ def check_names(option: str, given: Iterable[str], known: Collection[str]) -> No
     if unknown:
         msg = f"{option} names {', '.join(unknown)}; known here: {', '.join(known)}."
         raise ValueError(msg)
+
+
+def check_columns(
+    table: pd.DataFrame, columns: Iterable[str], advice: str, *, what: str = "The table"
+) -> None:
+    """Raise ``MissingKeyError`` unless the table has the columns; ``advice`` says what to do."""
+    missing = [name for name in dict.fromkeys(columns) if name not in table.columns]
+    if missing:
+        have = [str(name) for name in table.columns]
+        shown = ", ".join(have[:_SHOWN]) + (", ..." if len(have) > _SHOWN else "")
+        msg = f"{what} has no column {', '.join(map(repr, missing))} (it has: {shown}). {advice}"
+        raise MissingKeyError(msg)
+
+
+def check_single_rows(
+    table: pd.DataFrame, keys: list[str], advice: str, *, what: str = "The table"
+) -> None:
+    """Raise ``DesignError`` where several rows have the same ``keys``."""
+    repeated = table.duplicated(keys)
+    if repeated.any():
+        first = table.loc[repeated, keys].iloc[0]
+        where = ", ".join(f"{key} {first[key]!r}" for key in keys)
+        raise DesignError(f"{what} has several rows for {where}; one is needed. {advice}")
 
 
 def names_of(given: str | Iterable[str]) -> list[str]:

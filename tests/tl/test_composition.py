@@ -463,8 +463,8 @@ def test_real_table_equals_a_hand_written_test(shared):
 @pytest.mark.parametrize(
     ("change", "error", "words"),
     [
-        (lambda t: t.drop(columns="n_cells"), MissingKeyError, "n_cells are needed too"),
-        (lambda t: pd.concat([t, t.head(1)]), DesignError, "several rows for state"),
+        (lambda t: t.drop(columns="n_cells"), MissingKeyError, "no column 'n_cells'"),
+        (lambda t: pd.concat([t, t.head(1)]), DesignError, "several rows for sample .*, state "),
         (lambda t: t.assign(n_cells=t["n_cells"] + 0.5), ValueError, "fractions"),
         (lambda t: t.assign(n_cells=t["n_cells"].where(t.index > 0)), ValueError, "NaN"),
         (lambda t: t.assign(state=t["state"].where(t.index > 0)), ValueError, "lack a sample"),

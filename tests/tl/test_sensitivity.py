@@ -59,7 +59,7 @@ def test_order_of_rows_does_not_matter():
 
 def test_errors():
     good = _curve([100, 80, 60, 40, 20])
-    with pytest.raises(MissingKeyError, match="no column et_ratio"):
+    with pytest.raises(MissingKeyError, match="no column 'et_ratio'"):
         tl.sensitivity_auc(good.drop(columns="et_ratio"))
     with pytest.raises(WrongScaleError, match="looks like a fraction"):
         tl.sensitivity_auc(good.assign(viability=good["viability"] / 100))
@@ -80,7 +80,7 @@ def test_hla_score_by_hand():
     table = pd.DataFrame([[2.0, 4.0, 6.0, 8.0], [0.0] * 4], index=["a", "b"], columns=genes)
     made = tl.hla_score(table, offset=0)
     np.testing.assert_allclose(made["hla_i_score"], [5.0, 0.0])
-    with pytest.raises(MissingKeyError, match="no column HLA-C"):
+    with pytest.raises(MissingKeyError, match="no column 'HLA-C'"):
         tl.hla_score(table.drop(columns="HLA-C"))
 
 

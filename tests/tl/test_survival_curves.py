@@ -115,7 +115,7 @@ def test_errors():
         _curves(time, event & False)
     with pytest.raises(WrongScaleError, match="negative or no number, first 'P0'"):
         _curves(time.where(time.index != "P0", -1.0), event)
-    with pytest.raises(MissingKeyError, match=r"no column 'time', 'event' \(it has days, died\)"):
+    with pytest.raises(MissingKeyError, match=r"no column 'time', 'event' \(it has: days, died\)"):
         tl.survival_curves(pd.DataFrame({"days": time, "died": event}))
     twice = pd.DataFrame({"time": time, "event": event}).iloc[[0, 0, 1]]
     with pytest.raises(DesignError, match="'P0' more than once"):

@@ -7,8 +7,8 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from nkscore._checks import check_confidence
-from nkscore.errors import DesignError, MissingKeyError
+from nkscore._checks import check_columns, check_confidence
+from nkscore.errors import DesignError
 from nkscore.stats import standard_errors
 from nkscore.tl._cohorts._contrasts import level_names
 from nkscore.tl._cohorts._follow_up import follow_up
@@ -81,14 +81,8 @@ def survival_curves(
     """
     check_confidence(confidence)
     columns = [time, event, *([] if group is None else [group])]
-    missing = [name for name in columns if name not in patients]
-    if missing:
-        msg = (
-            f"patients has no column {', '.join(map(repr, missing))} (it has "
-            f"{', '.join(map(str, patients.columns[:10]))}). Name its columns with time=, event= "
-            "and group=."
-        )
-        raise MissingKeyError(msg)
+    advice = "Name its columns with time=, event= and group=."
+    check_columns(patients, columns, advice, what="patients")
     if patients.empty:
         msg = "patients has no rows; one per patient is needed. Check the filters before."
         raise DesignError(msg)

@@ -10,8 +10,9 @@ import numpy as np
 import pandas as pd
 
 from nkscore import schema
+from nkscore._checks import check_columns, check_single_rows
 from nkscore._samples._samples import Samples, arms, compartment_samples
-from nkscore.errors import DesignError, MissingKeyError, WrongScaleError
+from nkscore.errors import DesignError, WrongScaleError
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -100,27 +101,18 @@ def _levels(values: pd.Series) -> list[Any]:
 
 def _from_table(source: pd.DataFrame, columns: Sequence[str]) -> StateCounts:
     needed = list(dict.fromkeys([schema.SAMPLE, "state", "n_cells", *columns]))
-    missing = [c for c in needed if c not in source]
-    if missing:
-        msg = (
-            f"The table of counts has columns {', '.join(map(str, source.columns))}; "
-            f"{', '.join(missing)} are needed too: one row per sample and state, as "
-            "tl.state_fractions returns. Rename yours, or name your columns in the options."
-        )
-        raise MissingKeyError(msg)
+    advice = (
+        "One row per sample and state is needed, as tl.state_fractions returns. Rename yours, or "
+        "name your columns in the options."
+    )
+    check_columns(source, needed, advice, what="The table of counts")
     schema.check_counts(source["n_cells"].to_numpy(), "Column 'n_cells'")
     if source[[schema.SAMPLE, "state"]].isna().to_numpy().any():
         msg = "Rows of the table lack a sample or a state (NaN). Name both, or drop the rows."
         raise WrongScaleError(msg)
     plain = source.assign(sample=source[schema.SAMPLE].astype(str))
-    doubled = plain.duplicated([schema.SAMPLE, "state"])
-    if doubled.any():
-        first = plain.loc[doubled].iloc[0]
-        msg = (
-            f"Sample {first[schema.SAMPLE]!r} has several rows for state {first['state']!r}; one "
-            "is needed. Sum them, or give each sample a name of its own."
-        )
-        raise DesignError(msg)
+    advice = "Sum them, or give each sample a name of its own."
+    check_single_rows(plain, [schema.SAMPLE, "state"], advice)
     table = _described(plain, [c for c in needed if c not in ("state", "n_cells")])
     levels = _levels(source["state"])
     row = pd.Index(table[schema.SAMPLE]).get_indexer(plain[schema.SAMPLE])

@@ -8,7 +8,7 @@ import numpy as np
 import pandas as pd
 
 from nkscore import signatures
-from nkscore._checks import names_of
+from nkscore._checks import check_columns, check_single_rows, names_of
 from nkscore.errors import DesignError, MissingKeyError
 from nkscore.stats import benjamini_hochberg, random_effects, robust_ranks, signed_z, stouffer
 
@@ -132,11 +132,8 @@ def join_screens(
 def _used(
     hits: pd.DataFrame, screens: str | Sequence[str] | None, *, min_screens: int
 ) -> pd.DataFrame:
-    needed = {"screen", "perturbation", "gene", "log2_fc", "p_value", "role", "hit", "is_control"}
-    missing = sorted(needed - set(hits.columns))
-    if missing:
-        msg = f"The table has no column {', '.join(missing)}. Make it with tl.screen_hits."
-        raise MissingKeyError(msg)
+    needed = ["screen", "perturbation", "gene", "log2_fc", "p_value", "role", "hit", "is_control"]
+    check_columns(hits, needed, "Make it with tl.screen_hits.")
     known = list(dict.fromkeys(hits["screen"]))
     wanted = known if screens is None else names_of(screens)
     unknown = [name for name in wanted if name not in known]
@@ -147,14 +144,9 @@ def _used(
         )
         raise MissingKeyError(msg)
     used = hits[~hits["is_control"].to_numpy(dtype=bool) & hits["screen"].isin(wanted)]
-    repeated = used.duplicated(["screen", "gene"])
-    if repeated.any():
-        first = used[repeated].iloc[0]
-        msg = (
-            f"Screen {first['screen']!r} holds {first['gene']!r} twice, which would count as two "
-            "screens. Give each screen a name of its own, or drop the repeats."
-        )
-        raise DesignError(msg)
+    # Two rows would count as two screens.
+    advice = "Give each screen a name of its own, or drop the repeats."
+    check_single_rows(used, ["screen", "gene"], advice)
     if used["screen"].nunique() < min_screens:
         msg = (
             f"{used['screen'].nunique()} screens are at hand; min_screens={min_screens} are needed "
@@ -233,13 +225,8 @@ def _with_facts(made: pd.DataFrame) -> pd.DataFrame:
 
 
 def _with_response(made: pd.DataFrame, response: pd.DataFrame) -> pd.DataFrame:
-    missing = {"gene", "log2_fc", "q_value"} - set(response.columns)
-    if missing:
-        msg = (
-            f"The response has no column {', '.join(sorted(missing))}. Make it with "
-            "tl.interaction_response."
-        )
-        raise MissingKeyError(msg)
+    needed = ["gene", "log2_fc", "q_value"]
+    check_columns(response, needed, "Make it with tl.interaction_response.", what="The response")
     called = response["q_value"] < 0.05
     by_gene = response.assign(
         up=called & (response["log2_fc"] > 0), down=called & (response["log2_fc"] < 0)
@@ -253,14 +240,9 @@ def _with_response(made: pd.DataFrame, response: pd.DataFrame) -> pd.DataFrame:
 
 
 def _with_axis(made: pd.DataFrame, communication: pd.DataFrame) -> pd.DataFrame:
-    needed = {"tumor", "nk_gene", "tumor_gene", "score", "log2_fc", "q_value", "ambient_suspect"}
-    missing = needed - set(communication.columns)
-    if missing:
-        msg = (
-            f"The table of communication has no column {', '.join(sorted(missing))}. Make it with "
-            "tl.communication(level='line', engine='model')."
-        )
-        raise MissingKeyError(msg)
+    needed = ["tumor", "nk_gene", "tumor_gene", "score", "log2_fc", "q_value", "ambient_suspect"]
+    advice = "Make it with tl.communication(level='line', engine='model')."
+    check_columns(communication, needed, advice, what="The table of communication")
     usable = communication[~communication["ambient_suspect"].to_numpy(dtype=bool)]
     pairs = usable.groupby(["tumor_gene", "nk_gene"])
     strength = pairs.agg(axis_score=("score", "mean"), axis_log2_fc=("log2_fc", "median"))

@@ -8,8 +8,14 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import pandas as pd
 
-from nkscore._checks import check_confidence, check_whole, names_of
-from nkscore.errors import DesignError, MissingKeyError
+from nkscore._checks import (
+    check_columns,
+    check_confidence,
+    check_single_rows,
+    check_whole,
+    names_of,
+)
+from nkscore.errors import DesignError
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -143,13 +149,7 @@ def perturbation_similarity(
 
 
 def _one_contrast(table: pd.DataFrame, contrast: str | None) -> pd.DataFrame:
-    missing = [name for name in _NEEDED if name not in table]
-    if missing:
-        msg = (
-            f"The table has no column {missing[0]!r}; those of tl.perturbation_response are "
-            f"needed: {', '.join(_NEEDED)}."
-        )
-        raise MissingKeyError(msg)
+    check_columns(table, _NEEDED, "Give the table of tl.perturbation_response.")
     have = list(dict.fromkeys(table["contrast"]))
     if contrast is None and len(have) == 1:
         contrast = have[0]
@@ -160,14 +160,7 @@ def _one_contrast(table: pd.DataFrame, contrast: str | None) -> pd.DataFrame:
         )
         raise DesignError(msg)
     table = table[table["contrast"] == contrast]
-    repeated = table.duplicated(["target", "gene"])
-    if repeated.any():
-        first = table[repeated].iloc[0]
-        msg = (
-            f"The table holds gene {first['gene']!r} of {first['target']!r} more than once; one "
-            "row each is needed. Compare the tables of several runs one by one."
-        )
-        raise DesignError(msg)
+    check_single_rows(table, ["gene", "target"], "Compare the tables of several runs one by one.")
     return table
 
 

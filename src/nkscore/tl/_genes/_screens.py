@@ -9,7 +9,7 @@ import numpy as np
 import pandas as pd
 
 from nkscore import signatures
-from nkscore._checks import check_shares
+from nkscore._checks import check_columns, check_shares
 from nkscore.errors import DesignError, MissingKeyError, WrongScaleError
 
 _PERTURBATIONS = ("loss", "gain")
@@ -145,14 +145,12 @@ def _screens(screens: Any, perturbation: Any) -> list[tuple[str, pd.DataFrame, s
 
 
 def _one_screen(name: str, table: pd.DataFrame, kind: str, *, sided: str) -> pd.DataFrame:
-    needed = ["gene", "log2_fc", "p_value", "q_value"]
-    missing = [column for column in needed if column not in table]
-    if missing:
-        msg = (
-            f"Screen {name!r} has no column {', '.join(missing)}. Read it with io.read_mageck, or "
-            "rename yours."
-        )
-        raise MissingKeyError(msg)
+    check_columns(
+        table,
+        ["gene", "log2_fc", "p_value", "q_value"],
+        "Read it with io.read_mageck, or rename yours.",
+        what=f"Screen {name!r}",
+    )
     repeated = table["gene"].duplicated() | table["gene"].isna()
     if table.empty or repeated.any():
         found = f"holds {table.loc[repeated, 'gene'].iloc[0]!r} twice" if len(table) else "is empty"

@@ -10,7 +10,7 @@ import pandas as pd
 from scipy import stats as scipy_stats
 
 from nkscore import schema
-from nkscore._checks import check_confidence, check_shares
+from nkscore._checks import check_columns, check_confidence, check_shares
 from nkscore._warn import warn
 from nkscore.errors import DesignError, MissingKeyError, WrongScaleError
 from nkscore.stats import interval, with_q_values
@@ -122,15 +122,11 @@ def cytokine_response(
 
 
 def _checked(panel: pd.DataFrame, by: str, column: str) -> pd.DataFrame:
-    needed = ["analyte", "concentration", by, column]
-    missing = [name for name in dict.fromkeys(needed) if name not in panel.columns]
-    if missing:
-        msg = (
-            f"The panel has no column {', '.join(map(repr, missing))} (it has: "
-            f"{', '.join(map(str, panel.columns))}). Join what is known of the wells to the table "
-            "of io.read_bioplex: panel.merge(wells, on='sample')."
-        )
-        raise MissingKeyError(msg)
+    advice = (
+        "Join what is known of the wells to the table of io.read_bioplex: "
+        "panel.merge(wells, on='sample')."
+    )
+    check_columns(panel, ["analyte", "concentration", by, column], advice, what="The panel")
     if "well" in panel.columns:
         plate = [c for c in ("plate", "batch") if c in panel.columns]
         repeated = panel[panel["well"].notna()].duplicated([*plate, "well", "analyte"])

@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from nkscore._checks import check_confidence
+from nkscore._checks import check_columns, check_confidence
 from nkscore.errors import DesignError, MissingKeyError, WrongScaleError
 from nkscore.stats import interval
 
@@ -149,14 +149,8 @@ def hla_score(expression: pd.DataFrame, *, offset: float = 0.01) -> pd.DataFrame
     >>> round(float(nk.tl.hla_score(table).loc["K562", "hla_i_score"]), 2)
     3.0
     """
-    missing = [gene for gene in _HLA_I if gene not in expression.columns]
-    if missing:
-        msg = (
-            f"expression has no column {', '.join(missing)}; it has "
-            f"{', '.join(map(str, expression.columns[:3]))}, ... Samples must be the rows and "
-            "human symbols the columns; transpose or rename."
-        )
-        raise MissingKeyError(msg)
+    advice = "Samples must be the rows and human symbols the columns; transpose or rename."
+    check_columns(expression, _HLA_I, advice, what="expression")
     chosen = expression[list(_HLA_I)]
     if chosen.shape[1] > len(_HLA_I):
         twice = chosen.columns[chosen.columns.duplicated()][0]
@@ -179,15 +173,8 @@ def _checked(viability: pd.DataFrame, unit: str) -> pd.DataFrame:
     if unit not in {"percent", "fraction"}:
         msg = f"unit={unit!r}; 'percent' or 'fraction' is needed."
         raise ValueError(msg)
-    needed = {"tumor", "et_ratio", "viability"}
-    missing = sorted(needed - set(viability.columns))
-    if missing:
-        msg = (
-            f"The table has no column {', '.join(missing)}; it has "
-            f"{', '.join(map(str, viability.columns))}. One row per line, ratio and replicate is "
-            "needed; pandas' melt makes it of a wide table."
-        )
-        raise MissingKeyError(msg)
+    advice = "One row per line, ratio and replicate is needed; pandas' melt makes it of a wide one."
+    check_columns(viability, ["tumor", "et_ratio", "viability"], advice)
     table = _named_rows(viability)
     table = _numbers(table.assign(tumor=table["tumor"].astype(str)))
     _check_unit(float(table["viability"].max()), unit)

@@ -37,6 +37,17 @@ def cell_values(adata: AnnData, name: str, key: str) -> Floats:
     raise MissingKeyError(msg)
 
 
+def require_finite(values: Floats) -> None:
+    """Raise ``WrongScaleError`` unless each cell has a number."""
+    finite = np.isfinite(values)
+    if not finite.all():
+        msg = (
+            f"The score is NaN or infinite in {int((~finite).sum())} of {values.size} cells; "
+            "one finite number per cell is needed. Score these cells, or leave them out first."
+        )
+        raise WrongScaleError(msg)
+
+
 def _numbers(column: pd.Series, where: str) -> Floats:
     if not (pd.api.types.is_numeric_dtype(column) or pd.api.types.is_bool_dtype(column)):
         msg = f"{where} holds {column.dtype} values; numbers are needed, one per cell."

@@ -9,8 +9,9 @@ import numpy as np
 import pandas as pd
 
 from nkscore import schema, signatures
+from nkscore._checks import check_columns
 from nkscore._samples._samples import WELL, labels
-from nkscore.errors import GeneCoverageError, MissingKeyError
+from nkscore.errors import GeneCoverageError
 from nkscore.stats import fit_linear, log_cpm, moderated_test, tmm_factors
 
 if TYPE_CHECKING:
@@ -28,13 +29,8 @@ def chosen_pairs(pairs: pd.DataFrame | None, genes: Sequence[str]) -> pd.DataFra
     if pairs is None:
         known = signatures.ligand_receptor()
         pairs = known[~known["doubtful"].to_numpy(dtype=bool)]
-    missing = [c for c in ("nk_gene", "tumor_gene") if c not in pairs]
-    if missing:
-        msg = (
-            f"pairs has columns {', '.join(map(str, pairs.columns))}; {', '.join(missing)} are "
-            "needed, as in signatures.ligand_receptor(). Rename yours."
-        )
-        raise MissingKeyError(msg)
+    advice = "Rename yours as in signatures.ligand_receptor()."
+    check_columns(pairs, ["nk_gene", "tumor_gene"], advice, what="pairs")
     table = pairs.assign(**{c: "" for c in KEPT if c not in pairs})[list(KEPT)]
     table = table.fillna("")
     complexes = [

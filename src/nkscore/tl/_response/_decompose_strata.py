@@ -11,7 +11,8 @@ import pandas as pd
 
 from nkscore import schema
 from nkscore._samples._samples import Samples, labels
-from nkscore.errors import DesignError, WrongScaleError
+from nkscore.errors import DesignError
+from nkscore.tl._response._cell_values import require_finite
 
 if TYPE_CHECKING:
     from anndata import AnnData
@@ -74,12 +75,7 @@ def moments_of(values: Any, samples: Samples, stratum: Any, n_strata: int) -> Ar
     """Shares, masses and their covariances of every sample."""
     inside = samples.codes >= 0
     y = values[inside]
-    if not np.isfinite(y).all():
-        msg = (
-            f"The score is NaN or infinite in {int((~np.isfinite(y)).sum())} of {y.size} cells; "
-            "one finite number per cell is needed. Score these cells, or leave them out first."
-        )
-        raise WrongScaleError(msg)
+    require_finite(y)
     n_samples = len(samples.table)
     flat = samples.codes[inside] * n_strata + stratum[inside]
     sums = [

@@ -7,9 +7,9 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from nkscore import schema
-from nkscore._checks import check_shares
+from nkscore._checks import check_columns, check_shares
 from nkscore._samples._samples import Samples, arms, compartment_samples, labels
-from nkscore.errors import MissingKeyError, WrongScaleError
+from nkscore.errors import WrongScaleError
 from nkscore.stats import group_sums, log2_ratio_of_arms
 
 if TYPE_CHECKING:
@@ -90,13 +90,7 @@ def doublet_sensitivity(
     >>> bool(table.loc[table["gene"] == "STAT1", "doublet_suspect"].any())
     False
     """
-    missing = [c for c in (schema.TUMOR, "gene", "log2_fc") if c not in responses]
-    if missing:
-        msg = (
-            f"The table has columns {', '.join(map(str, responses.columns))}; tumor, gene and "
-            f"log2_fc are needed, {', '.join(missing)} are not there. Rename yours."
-        )
-        raise MissingKeyError(msg)
+    check_columns(responses, [schema.TUMOR, "gene", "log2_fc"], "Rename yours.")
     if not 0 < left_out <= 0.5:
         msg = f"left_out is {left_out!r}; a share above 0 and up to 0.5 is needed, such as 0.05."
         raise WrongScaleError(msg)

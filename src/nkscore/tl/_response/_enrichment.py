@@ -11,8 +11,8 @@ import pandas as pd
 from scipy import stats as scipy_stats
 
 from nkscore import schema, signatures
-from nkscore._checks import check_whole
-from nkscore.errors import GeneCoverageError, MissingKeyError, NkscoreWarning, WrongScaleError
+from nkscore._checks import check_columns, check_whole
+from nkscore.errors import GeneCoverageError, NkscoreWarning, WrongScaleError
 from nkscore.stats import benjamini_hochberg, placed_behind
 
 if TYPE_CHECKING:
@@ -96,13 +96,7 @@ def enrichment(
     True
     """
     needed = ["gene", statistic, *([] if by is None else [by])]
-    missing = [c for c in needed if c not in response]
-    if missing:
-        msg = (
-            f"The table has columns {', '.join(map(str, response.columns))}; "
-            f"{', '.join(missing)} are needed too. Rename yours, or name them in the options."
-        )
-        raise MissingKeyError(msg)
+    check_columns(response, needed, "Rename yours, or name them in the options.")
     check_whole(1, min_genes=min_genes)
     if not 0 <= gene_correlation <= 1:
         msg = f"gene_correlation is {gene_correlation!r}; a number from 0 to 1 is needed."

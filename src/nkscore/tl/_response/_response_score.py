@@ -13,7 +13,7 @@ from scipy import stats as scipy_stats
 from nkscore import schema
 from nkscore._checks import check_confidence
 from nkscore._samples._samples import Samples, arms, compartment_samples, control_of, labels
-from nkscore.errors import DesignError, MissingKeyError, WrongScaleError
+from nkscore.errors import DesignError, MissingKeyError
 from nkscore.stats import (
     fit_linear,
     interval,
@@ -23,7 +23,7 @@ from nkscore.stats import (
     with_interval,
     with_q_values,
 )
-from nkscore.tl._response._cell_values import cell_values
+from nkscore.tl._response._cell_values import cell_values, require_finite
 
 if TYPE_CHECKING:
     from anndata import AnnData
@@ -176,12 +176,7 @@ def _means(samples: Samples, values: Any) -> tuple[Any, Any, Any]:
     """Return mean, variance of cells (NaN for one cell) and number of cells of each sample."""
     inside = samples.codes >= 0
     code, y = samples.codes[inside], values[inside]
-    if not np.isfinite(y).all():
-        msg = (
-            f"The score is NaN or infinite in {int((~np.isfinite(y)).sum())} of {y.size} cells; "
-            "one finite number per cell is needed. Score these cells, or leave them out first."
-        )
-        raise WrongScaleError(msg)
+    require_finite(y)
     size = len(samples.table)
     n = np.bincount(code, minlength=size)
     mean = np.bincount(code, weights=y, minlength=size) / n

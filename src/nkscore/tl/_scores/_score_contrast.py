@@ -8,8 +8,8 @@ import numpy as np
 import pandas as pd
 
 from nkscore import signatures
-from nkscore._checks import check_whole, seed_of
-from nkscore.errors import MissingKeyError, WrongScaleError
+from nkscore._checks import check_columns, check_whole, seed_of
+from nkscore.errors import WrongScaleError
 from nkscore.stats import abundance_strata, rank_contrast
 
 if TYPE_CHECKING:
@@ -85,14 +85,7 @@ def score_contrast(
     0   0.62  0.02
     """
     needed = [c for c in (by, gene, value, abundance) if c is not None]
-    absent = [c for c in needed if c not in table.columns]
-    if absent:
-        msg = (
-            f"The table has no column {', '.join(map(repr, absent))} (it has: "
-            f"{', '.join(map(str, table.columns))}). Name its columns with by, gene, value, "
-            "abundance."
-        )
-        raise MissingKeyError(msg)
+    check_columns(table, needed, "Name its columns with by, gene, value, abundance.")
     check_whole(1, min_genes=min_genes, n_permutations=n_permutations)
     _check_values(table[value], value)
     if by is not None and table[by].isna().any():
