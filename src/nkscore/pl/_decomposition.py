@@ -46,10 +46,8 @@ def decomposition(
         ``all`` is drawn.
     tumors
         Tumors from left to right; by default from the largest to the smallest total change.
-    ax
-        Axes to draw on; a new figure by default.
-    legend
-        Whether to draw the legend.
+    ax, legend
+        Axes to draw on, a new figure by default; whether to draw the legend.
 
     Returns
     -------

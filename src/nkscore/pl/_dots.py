@@ -48,10 +48,8 @@ def response_dots(
     bars
         From ``tl.response_score``: columns ``tumor``, ``change`` and, where present, ``ci_low`` and
         ``ci_high``; drawn as bars above the columns. Tumors without a row get no bar.
-    fdr
-        Dots with a q-value below it get a dark ring.
-    ax
-        Axes to draw on; a new figure by default.
+    fdr, ax
+        Q-value below which dots get a dark ring; axes to draw on, a new figure by default.
 
     Returns
     -------
@@ -111,10 +109,8 @@ def state_shift(
         States from top to bottom; by default in the order of the table's categories.
     tumors
         Tumors from left to right; by default grouped by lineage.
-    fdr
-        Dots with a q-value below it get a dark ring.
-    ax
-        Axes to draw on; a new figure by default.
+    fdr, ax
+        Q-value below which dots get a dark ring; axes to draw on, a new figure by default.
 
     Returns
     -------

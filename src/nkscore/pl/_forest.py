@@ -41,10 +41,8 @@ def core_response(
         ``n_lines``, ``n_up``.
     genes
         Genes from top to bottom, or how many of the first rows to take.
-    ax
-        Axes to draw on; a new figure by default.
-    legend
-        Whether to draw the legend.
+    ax, legend
+        Axes to draw on, a new figure by default; whether to draw the legend.
 
     Returns
     -------

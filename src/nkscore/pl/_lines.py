@@ -48,10 +48,8 @@ def time_course(
         Column of the hours; other than a number in it is an error.
     by
         Column of the lines.
-    ax
-        Axes to draw on; a new figure by default.
-    legend
-        Whether to draw the legend.
+    ax, legend
+        Axes to draw on, a new figure by default; whether to draw the legend.
 
     Returns
     -------
@@ -102,10 +100,8 @@ def depth(
         Column of the median counts per cell; drawn on a logarithmic axis.
     by
         Column of the lines.
-    ax
-        Axes to draw on; a new figure by default.
-    legend
-        Whether to draw the legend.
+    ax, legend
+        Axes to draw on, a new figure by default; whether to draw the legend.
 
     Returns
     -------

@@ -42,10 +42,8 @@ def communication_dots(
         Columns from left to right; by default grouped by lineage, where the table has it.
     by
         ``tumor``, or ``nk_state`` for a table of one tumor that was split by NK states.
-    fdr
-        Dots with a q-value below it get a dark ring.
-    ax
-        Axes to draw on; a new figure by default.
+    fdr, ax
+        Q-value below which dots get a dark ring; axes to draw on, a new figure by default.
 
     Returns
     -------
@@ -128,10 +126,8 @@ def enrichment_dots(
         Sets from top to bottom, or how many to take: those that are significant in most tumors.
     tumors
         Tumors from left to right; by default grouped by lineage, where the table has it.
-    fdr
-        Dots with a q-value below it get a dark ring.
-    ax
-        Axes to draw on; a new figure by default.
+    fdr, ax
+        Q-value below which dots get a dark ring; axes to draw on, a new figure by default.
 
     Returns
     -------

@@ -39,10 +39,8 @@ def perturbation_dots(
         Genes or scores from top to bottom; by default the 25 that are significant for most targets.
     targets
         Targets from left to right; by default those with most significant genes first.
-    fdr
-        Dots with a q-value below it get a dark ring.
-    ax
-        Axes to draw on; a new figure by default.
+    fdr, ax
+        Q-value below which dots get a dark ring; axes to draw on, a new figure by default.
 
     Returns
     -------

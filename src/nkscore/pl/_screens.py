@@ -54,10 +54,8 @@ def screen_scatter(
         Screen to draw; may be left out where the table has only one.
     label
         Number of hits to name, the smallest p-values first, or the genes to name.
-    ax
-        Axes to draw on; a new figure by default.
-    legend
-        Whether to draw the legend.
+    ax, legend
+        Axes to draw on, a new figure by default; whether to draw the legend.
 
     Returns
     -------

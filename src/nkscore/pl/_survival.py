@@ -25,10 +25,8 @@ def survival(
         ``ci_high``, ``n_censored``, ``n`` and, where present, ``n_events`` and ``p_value``.
     unit
         Unit of time, for the axis.
-    ax
-        Axes to draw on; a new figure by default.
-    legend
-        Whether to draw the legend.
+    ax, legend
+        Axes to draw on, a new figure by default; whether to draw the legend.
 
     Returns
     -------
