@@ -153,13 +153,12 @@ def _decoupler_job(method: str, adata, sets):
     return lambda: run(adata, net, **options)
 
 
-class PeakMemory:
-    """Highest resident size of this process and its children while it is open, in bytes."""
+class Watch:
+    """Calls ``look`` every 20 ms while it is open."""
 
     def __enter__(self):
-        self.before = self.high = _resident()
         self._done = threading.Event()
-        self._thread = threading.Thread(target=self._watch)
+        self._thread = threading.Thread(target=self._repeat)
         self._thread.start()
         return self
 
@@ -167,9 +166,20 @@ class PeakMemory:
         self._done.set()
         self._thread.join()
 
-    def _watch(self):
+    def _repeat(self):
         while not self._done.wait(0.02):
-            self.high = max(self.high, _resident())
+            self.look()
+
+
+class PeakMemory(Watch):
+    """Highest resident size of this process and its children while it is open, in bytes."""
+
+    def __init__(self) -> None:
+        self.before = self.high = _resident()
+
+    def look(self) -> None:
+        """Keep what is higher than all before."""
+        self.high = max(self.high, _resident())
 
 
 def _resident() -> int:

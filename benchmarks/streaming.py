@@ -25,14 +25,13 @@ import shutil
 import subprocess
 import sys
 import tempfile
-import threading
 import time
 from pathlib import Path
 
 import numpy as np
 
 sys.path.insert(0, str(Path(__file__).parent))
-from scoring import N_GENES, gene_lists, simulated
+from scoring import N_GENES, Watch, gene_lists, simulated
 
 #: Values in one slab of the plain read: 16 MB of float64 each.
 SLAB = 2 << 20
@@ -149,29 +148,19 @@ def measured(command: list[str], threads: int) -> dict[str, float]:
         }
 
 
-class Highest:
-    """Highest resident size of another process so far, in KiB, asked for every 20 ms."""
+class Highest(Watch):
+    """Highest resident size of another process so far, in KiB."""
 
     def __init__(self, process: int) -> None:
         self.peak = 0
         self._status = Path(f"/proc/{process}/status")
-        self._done = threading.Event()
-        self._thread = threading.Thread(target=self._watch)
 
-    def __enter__(self):
-        self._thread.start()
-        return self
-
-    def __exit__(self, *_):
-        self._done.set()
-        self._thread.join()
-
-    def _watch(self):
+    def look(self) -> None:
+        """Keep what is higher than all before."""
         # After exec the system counts anew, so that smaller values follow the parent's.
-        while not self._done.wait(0.02):
-            with contextlib.suppress(OSError, StopIteration):
-                lines = self._status.read_text().splitlines()
-                self.peak = int(next(x for x in lines if x.startswith("VmHWM")).split()[1])
+        with contextlib.suppress(OSError, StopIteration):
+            lines = self._status.read_text().splitlines()
+            self.peak = int(next(x for x in lines if x.startswith("VmHWM")).split()[1])
 
 
 def own(data: Path, sets: str, out: Path) -> list[str]:

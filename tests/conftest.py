@@ -4,7 +4,11 @@ from __future__ import annotations
 
 from pathlib import Path
 
+import anndata as ad
+import numpy as np
+import pandas as pd
 import pytest
+from scipy import sparse
 
 import nkscore as nk
 from nkscore.cli import main
@@ -24,12 +28,48 @@ def shared():
     return folder.resolve()
 
 
+def _simulate(**options):
+    return nk.datasets.simulate_coculture(**{"tumors": ["697", "GDM1"], "n_donors": 2} | options)
+
+
+@pytest.fixture(scope="session")
+def simulate():
+    """Simulate two lines from the two ends of NK activation, with two donors."""
+    return _simulate
+
+
 @pytest.fixture(scope="session")
 def small_coculture():
     """Two lines, two donors, 320 cells × 4000 genes, as read; copy it before changing it."""
-    return nk.datasets.simulate_coculture(
-        tumors=["697", "GDM1"], n_donors=2, n_cells_per_sample=40, n_genes=4000, rng=1
-    )
+    return _simulate(n_cells_per_sample=40, n_genes=4000, rng=1)
+
+
+@pytest.fixture(scope="session")
+def call_cells():
+    """call_cells(adata) → the same, after the steps that name wells and compartments."""
+
+    def call(adata):
+        nk.pp.qc(adata)
+        nk.pp.demultiplex(adata)
+        nk.pp.compartments(adata)
+        return adata
+
+    return call
+
+
+def _cells(counts, genes, *, lanes="lane1", dtype=np.int32):
+    counts = np.asarray(counts)
+    obs = pd.DataFrame(index=pd.Index([f"cell{i}" for i in range(len(counts))], dtype=str))
+    obs["lane"] = lanes
+    adata = ad.AnnData(obs=obs, var=pd.DataFrame(index=pd.Index(genes, dtype=str)))
+    adata.layers["counts"] = sparse.csr_matrix(counts.astype(dtype))
+    return adata
+
+
+@pytest.fixture(scope="session")
+def cells():
+    """Build an AnnData from a table of counts: cells(counts, genes, lanes=..., dtype=...)."""
+    return _cells
 
 
 @pytest.fixture(scope="session")

@@ -336,12 +336,9 @@ def _assert_same_results(found, expected, step, *, tolerance=None):
 
 
 @pytest.fixture(scope="module")
-def ready(small_coculture):
+def ready(small_coculture, call_cells):
     """The experiment after pp and before any tl; no test changes it."""
-    adata = small_coculture.copy()
-    nk.pp.qc(adata)
-    nk.pp.demultiplex(adata)
-    nk.pp.compartments(adata)
+    adata = call_cells(small_coculture.copy())
     nk.pp.normalize(adata)
     return adata
 

@@ -33,11 +33,8 @@ def experiment():
 
 
 @pytest.fixture(scope="module")
-def called(experiment):
-    adata = experiment.copy()
-    nk.pp.qc(adata)
-    nk.pp.demultiplex(adata)
-    nk.pp.compartments(adata)
+def called(experiment, call_cells):
+    adata = call_cells(experiment.copy())
     nk.pp.ambient(adata)
     return adata
 

@@ -8,6 +8,7 @@ import pytest
 
 import nkscore as nk
 
+#: No ambient RNA, doublets, poor cells or random effects: planted effects stand alone.
 PURE = {
     "tumors": ["697", "GDM1"],
     "n_donors": 2,
@@ -22,6 +23,11 @@ PURE = {
 }
 #: Core response genes with enough counts for plain means of a few hundred cells.
 CORE = ["B2M", "HLA-A", "HLA-B", "HLA-C", "PSMB8", "PSMB9", "PSME1", "PSME2"]
+
+
+@pytest.fixture(scope="module")
+def pure():
+    return nk.datasets.simulate_coculture(**PURE, n_cells_per_sample=400, rng=2)
 
 
 def shares(adata, rows):
@@ -208,10 +214,8 @@ def test_killing_alone_and_induction_alone():
     assert samples.loc["697_mono", "low_myc_after"] == pytest.approx(0.15)
 
 
-def test_null_switches_the_interaction_off():
-    adata = nk.datasets.simulate_coculture(
-        tumors=["697", "GDM1"],
-        n_donors=2,
+def test_null_switches_the_interaction_off(simulate):
+    adata = simulate(
         n_cells_per_sample=150,
         null="all",
         rng=2,
@@ -229,18 +233,14 @@ def test_null_switches_the_interaction_off():
     for tumor in ("697", "GDM1"):
         assert abs(shift(adata, tumor, CORE).mean()) < 0.12
         assert shift(adata, tumor, ["GNLY", "NKG7"]).abs().max() < 3
-    trap = nk.datasets.simulate_coculture(
-        tumors=["697", "GDM1"], n_donors=2, n_cells_per_sample=150, null=True, rng=2
-    )
+    trap = simulate(n_cells_per_sample=150, null=True, rng=2)
     assert trap.uns["truth"]["response"]["log2_fc"].eq(0).all()
     assert shift(trap, "697", ["GNLY", "NKG7"]).min() > 3
 
 
-def test_ambient_shares_are_as_chosen():
+def test_ambient_shares_are_as_chosen(simulate):
     ambient = {"Lane_NK1": 0.2, "Lane_NK2": 0.0, "Lane_targets": 0.05}
-    adata = nk.datasets.simulate_coculture(
-        tumors=["697", "GDM1"], n_donors=2, n_cells_per_sample=150, ambient=ambient, rng=8
-    )
+    adata = simulate(n_cells_per_sample=150, ambient=ambient, rng=8)
     obs = adata.obs
     umi = np.asarray(adata.layers["counts"].sum(axis=1)).ravel()
     for lane, wanted in ambient.items():
@@ -260,10 +260,8 @@ def test_ambient_shares_are_as_chosen():
     assert adata[clean.to_numpy(), "GNLY"].layers["counts"].sum() < 5
 
 
-def test_doublets_and_negatives():
-    adata = nk.datasets.simulate_coculture(
-        tumors=["697", "GDM1"],
-        n_donors=2,
+def test_doublets_and_negatives(simulate):
+    adata = simulate(
         n_cells_per_sample=400,
         doublets=0.2,
         negatives=0.1,
@@ -319,10 +317,8 @@ def test_sheet_agrees_with_truth(small):
     assert alone["truth_tumor"].isna().all()
 
 
-def test_switching_one_effect_leaves_the_other_draws_alone(small):
-    other = nk.datasets.simulate_coculture(
-        tumors=["697", "GDM1"],
-        n_donors=2,
+def test_switching_one_effect_leaves_the_other_draws_alone(small, simulate):
+    other = simulate(
         n_cells_per_sample=60,
         rng=1,
         ambient=0.0,

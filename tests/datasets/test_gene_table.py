@@ -52,24 +52,8 @@ def test_programs_use_known_genes_once():
 
 def test_core_response_is_planted_without_the_ambient_gene():
     ifng = program_table().query("program == 'ifng_response'").set_index("gene")["value"]
-    core = [
-        "B2M",
-        "HLA-A",
-        "HLA-B",
-        "HLA-C",
-        "HLA-E",
-        "TAP1",
-        "TAPBP",
-        "STAT1",
-        "IRF1",
-        "PSMB8",
-        "PSMB9",
-        "PSME1",
-        "PSME2",
-        "UBE2L6",
-        "MT2A",
-        "BST2",
-    ]
+    core = sorted({*nk.signatures.get("DUFVA2023_CORE_NK_RESPONSE").up} - {"GNLY"})
+    assert len(core) == 16
     assert ifng[core].between(0.3, 2.0).all()
     assert "GNLY" not in ifng
 

@@ -41,14 +41,7 @@ def test_sheet_names_the_files(small, written):
         "path",
         "hashtag_path",
         "hashtag",
-        "sample",
-        "tumor",
-        "lineage",
-        "nk_donor",
-        "nk_source",
-        "condition",
-        "time_h",
-        "et_ratio",
+        *nk.schema.SAMPLE_COLUMNS,
     ]
     assert len(sheet) == len(small.uns["nkscore"]["sample_sheet"])
     paths = sheet.groupby("lane")[["path", "hashtag_path"]].first()

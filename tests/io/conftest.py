@@ -200,14 +200,6 @@ def lanes():
     return SimpleNamespace(**{name: globals()[name] for name in names})
 
 
-@pytest.fixture
-def shared():
-    folder = Path(__file__).resolve().parents[2] / ".." / "shared"
-    if not folder.is_dir():
-        pytest.skip("../shared (real data and references) is not on this machine")
-    return folder.resolve()
-
-
 @pytest.fixture(scope="session")
 def rds():
     """The module rds_writer.py of this folder."""

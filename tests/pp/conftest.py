@@ -6,7 +6,6 @@ import anndata as ad
 import numpy as np
 import pandas as pd
 import pytest
-from scipy import sparse
 
 import nkscore as nk
 from nkscore import schema
@@ -15,31 +14,15 @@ from nkscore import schema
 LINES = ["697", "ALLSIL", "JURKAT", "GDM1"]
 
 
-def _cells(counts, genes, *, lanes="lane1", dtype=np.int32):
-    counts = np.asarray(counts)
-    names = [f"cell{i}" for i in range(len(counts))]
-    obs = pd.DataFrame(index=pd.Index(names, dtype=str))
-    obs["lane"] = lanes
-    adata = ad.AnnData(obs=obs, var=pd.DataFrame(index=pd.Index(genes, dtype=str)))
-    adata.layers["counts"] = sparse.csr_matrix(counts.astype(dtype))
-    return adata
-
-
 @pytest.fixture(scope="session")
-def cells():
-    """Build an AnnData from a table of counts: cells(counts, genes, lanes=..., dtype=...)."""
-    return _cells
-
-
-@pytest.fixture(scope="session")
-def hashed_cells():
+def hashed_cells(cells):
     """Build hashed lanes: hashed_cells({lane: hashtag counts}); samples are <lane>_<tag>."""
 
     def build(lanes):
         tables = [t.set_axis([f"{lane}_{i}" for i in t.index], axis=0) for lane, t in lanes.items()]
         together = pd.concat(tables).fillna(0)
         lane_of = [lane for lane, table in lanes.items() for _ in range(len(table))]
-        adata = _cells(np.ones((len(together), 1)), ["G"], lanes=lane_of)
+        adata = cells(np.ones((len(together), 1)), ["G"], lanes=lane_of)
         adata.obs_names = together.index
         adata.obsm["hashtags"] = together
         adata.uns["nkscore"] = {

@@ -42,15 +42,9 @@ def test_monocultures_separate_single_cells(called):
     assert called.uns["nkscore"]["pp.compartments"]["options"]["evidence"] == "monocultures"
 
 
-def test_nothing_is_called_mixed_where_there_are_no_doublets():
-    adata = nk.datasets.simulate_coculture(
-        tumors=["697", "JURKAT"],
-        n_donors=1,
-        n_cells_per_sample=150,
-        n_genes=4000,
-        doublets=0.0,
-        rng=3,
-    )
+def test_nothing_is_called_mixed_where_there_are_no_doublets(simulate):
+    lines = {"tumors": ["697", "JURKAT"], "n_donors": 1, "n_cells_per_sample": 150}
+    adata = simulate(**lines, n_genes=4000, doublets=0.0, rng=3)
     nk.datasets.use_truth(adata)
     truth = adata.obs["compartment"].astype(str)
     made = call(adata)

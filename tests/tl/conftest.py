@@ -6,7 +6,6 @@ import anndata as ad
 import numpy as np
 import pandas as pd
 import pytest
-from scipy import sparse
 
 import nkscore as nk
 from nkscore import schema
@@ -46,16 +45,9 @@ def stated(experiment):
 @pytest.fixture(scope="session")
 def clean():
     """Three lines without ambient RNA, doublets and most random effects: planted folds alone."""
-    return _simulate(
-        tumors=THREE_LINES,
-        n_cells_per_sample=150,
-        ambient=0.0,
-        doublets=0.0,
-        selection=0.0,
-        donor_effect=0.0,
-        sample_effect=0.05,
-        lane_effect=0.0,
-    )
+    off = ["ambient", "doublets", "selection", "donor_effect", "lane_effect"]
+    options = {"n_cells_per_sample": 150, "sample_effect": 0.05, **dict.fromkeys(off, 0.0)}
+    return _simulate(tumors=THREE_LINES, **options)
 
 
 @pytest.fixture(scope="session")
@@ -73,14 +65,13 @@ def thinned():
 
 
 @pytest.fixture(scope="session")
-def from_obs():
+def from_obs(cells):
     """Build an AnnData of one gene from columns of obs."""
 
     def build(**columns):
         obs = pd.DataFrame(columns)
-        obs.index = pd.Index([f"cell{i}" for i in range(len(obs))], dtype=str)
-        adata = ad.AnnData(obs=obs, var=pd.DataFrame(index=pd.Index(["G"], dtype=str)))
-        adata.layers["counts"] = sparse.csr_matrix(np.ones((len(obs), 1), dtype=np.int32))
+        adata = cells(np.ones((len(obs), 1)), ["G"])
+        adata.obs = obs.set_axis(adata.obs_names, axis=0)
         return adata
 
     return build

@@ -278,18 +278,6 @@ def test_higher_least_confidence_only_takes_calls_away(stated):
     assert (after == before)[kept].all()
 
 
-def test_order_of_cells_and_genes_does_not_matter(stated, experiment):
-    rng = np.random.default_rng(0)
-    other = experiment[rng.permutation(experiment.n_obs), rng.permutation(experiment.n_vars)].copy()
-    nk.tl.nk_states(other)
-    pd.testing.assert_frame_equal(
-        other.obsm["nk_state_posterior"].loc[stated.obs_names],
-        stated.obsm["nk_state_posterior"],
-        rtol=1e-6,
-        atol=1e-8,
-    )
-
-
 def test_other_compartments_do_not_matter(stated, experiment):
     alone = experiment[(experiment.obs["compartment"] == "nk").to_numpy()].copy()
     nk.tl.nk_states(alone)

@@ -159,3 +159,14 @@ def test_levels_and_colors(usual, tool):
     colors = nk.pl.palette(column, levels)
     assert list(adata.uns[f"{column}_colors"]) == [colors[name] for name in levels]
     assert [key for key in adata.uns if key.endswith("_colors")] == [f"{column}_colors"]
+
+
+@pytest.mark.parametrize(
+    ("tool", "slot"), [("nk_states", "nk_state_posterior"), ("tumor_states", "tumor_programs")]
+)
+def test_order_of_cells_and_genes_does_not_matter(stated, experiment, tool, slot):
+    rng = np.random.default_rng(0)
+    other = experiment[rng.permutation(experiment.n_obs), rng.permutation(experiment.n_vars)].copy()
+    getattr(nk.tl, tool)(other)
+    found = other.obsm[slot].loc[stated.obs_names]
+    pd.testing.assert_frame_equal(found, stated.obsm[slot], rtol=1e-6, atol=1e-8)
