@@ -93,10 +93,9 @@ def doublet_scores(
         if cells.size < _FEWEST:
             _LOG.warning("%s: %d cells are too few for doublet scores", name, cells.size)
             continue
-        shell = anndata.AnnData(
-            X=sparse.csr_matrix(rows[cells], dtype=np.float32),
-            var=pd.DataFrame(index=adata.var_names),
-        )
+        counts = sparse.csr_matrix(rows[cells], dtype=np.float32)
+        counts.eliminate_zeros()  # scanpy 1.11.0 takes stored zeros for counts
+        shell = anndata.AnnData(X=counts, var=pd.DataFrame(index=adata.var_names))
         # With a threshold given, scanpy does not look for one, which would need scikit-image.
         # One thread, as their number would change the components and with them the scores.
         with threadpool_limits(limits=1, user_api="blas"):

@@ -96,7 +96,10 @@ def _cellphonedb(cells: AnnData, group: Any, table: pd.DataFrame, *, m: int, see
     try:
         import liana  # type: ignore[import-untyped, import-not-found, unused-ignore]
     except ImportError as error:
-        msg = "engine='liana' needs LIANA+. Install it: pip install 'nkscore[communication]'."
+        msg = (
+            "engine='liana' needs LIANA+, which runs on Python 3.13 or older. Install it there: "
+            "pip install 'nkscore[communication]'."
+        )
         raise ImportError(msg) from error
     import anndata
     from scipy import sparse
