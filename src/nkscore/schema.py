@@ -1,7 +1,7 @@
 """The data contract: the only module that knows the names of slots.
 
+Each name has a constant here and a row in :data:`SLOTS`, which says who writes and who reads it.
 An AnnData passes through stages; :func:`validate` checks that one has reached a stage.
-``docs/data_contract.md`` explains each slot.
 """
 
 from __future__ import annotations
@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any, Final
 import numpy as np
 import pandas as pd
 
+from nkscore._slots import SLOTS
 from nkscore.errors import GeneCoverageError, MissingKeyError, WrongScaleError
 
 if TYPE_CHECKING:
@@ -23,9 +24,10 @@ HASHTAGS: Final = "hashtags"
 PROTEIN: Final = "protein"
 GUIDES: Final = "guides"
 NON_TARGETING: Final = "non-targeting"
-SCORES: Final = "scores"
 RECORD: Final = "nkscore"
 SAMPLE_SHEET: Final = "sample_sheet"
+GENE_ID: Final = "gene_id"
+LANE_IN_FILE: Final = "lane_in_file"
 
 LANE: Final = "lane"
 SAMPLE: Final = "sample"
@@ -36,17 +38,90 @@ NK_SOURCE: Final = "nk_source"
 CONDITION: Final = "condition"
 TIME_H: Final = "time_h"
 ET_RATIO: Final = "et_ratio"
+
+TOTAL_COUNTS: Final = "total_counts"
+N_GENES_BY_COUNTS: Final = "n_genes_by_counts"
+PCT_COUNTS_MT: Final = "pct_counts_mt"
+PCT_COUNTS_RIBO: Final = "pct_counts_ribo"
 QC_PASS: Final = "qc_pass"
 QC_REASON: Final = "qc_reason"
 HASHTAG: Final = "hashtag"
 HASHTAG_CLASS: Final = "hashtag_class"
 HASHTAG_CONFIDENCE: Final = "hashtag_confidence"
+GUIDE: Final = "guide"
+PERTURBATION: Final = "perturbation"
+GUIDE_CLASS: Final = "guide_class"
+GUIDE_CONFIDENCE: Final = "guide_confidence"
 COMPARTMENT: Final = "compartment"
 COMPARTMENT_CONFIDENCE: Final = "compartment_confidence"
+NK_RNA_SHARE: Final = "nk_rna_share"
+DOUBLET_SCORE: Final = "doublet_score"
+AMBIENT_SOUP: Final = "ambient_soup"
+AMBIENT_NK: Final = "ambient_nk"
+
+SCORES: Final = "scores"
+SCORES_Z: Final = "scores_z"
+SCORES_P: Final = "scores_p"
+SCORES_NULL: Final = "scores_null"
+S_SCORE: Final = "S_score"
+G2M_SCORE: Final = "G2M_score"
+PHASE: Final = "phase"
 NK_STATE: Final = "nk_state"
 NK_STATE_CONFIDENCE: Final = "nk_state_confidence"
+NK_STATE_MARGIN: Final = "nk_state_margin"
+NK_STATE_DISTANCE: Final = "nk_state_distance"
+NK_STATE_POSTERIOR: Final = "nk_state_posterior"
+NK_STATE_COLORS: Final = "nk_state_colors"
 TUMOR_STATE: Final = "tumor_state"
 TUMOR_STATE_CONFIDENCE: Final = "tumor_state_confidence"
+TUMOR_STATE_MARGIN: Final = "tumor_state_margin"
+TUMOR_STATE_DISTANCE: Final = "tumor_state_distance"
+TUMOR_STATE_POSTERIOR: Final = "tumor_state_posterior"
+TUMOR_STATE_COLORS: Final = "tumor_state_colors"
+TUMOR_PROGRAMS: Final = "tumor_programs"
+TUMOR_PROGRAM_SCORES: Final = "tumor_program_scores"
+DORMANCY: Final = "dormancy"
+UMAP_REFERENCE: Final = "X_umap_reference"
+RESPONDER: Final = "responder"
+RESPONDER_PROBABILITY: Final = "responder_probability"
+
+# What scanpy names.
+HIGHLY_VARIABLE: Final = "highly_variable"
+PCA: Final = "X_pca"
+UMAP: Final = "X_umap"
+LOADINGS: Final = "PCs"
+DISTANCES: Final = "distances"
+CONNECTIVITIES: Final = "connectivities"
+OPTIONS_OF_PCA: Final = "pca"
+OPTIONS_OF_NEIGHBORS: Final = "neighbors"
+OPTIONS_OF_UMAP: Final = "umap"
+
+# Of the sums that tl.pseudobulk returns.
+GROUPS: Final = "groups"
+N_CELLS: Final = "n_cells"
+N_COUNTS: Final = "n_counts"
+N_GENES: Final = "n_genes"
+COUNTS_PER_CELL: Final = "counts_per_cell"
+
+# What the simulator planted.
+TRUTH: Final = "truth"
+TRUTH_SAMPLE: Final = "truth_sample"
+TRUTH_SAMPLE_2: Final = "truth_sample_2"
+TRUTH_TUMOR: Final = "truth_tumor"
+TRUTH_LINEAGE: Final = "truth_lineage"
+TRUTH_NK_DONOR: Final = "truth_nk_donor"
+TRUTH_NK_SOURCE: Final = "truth_nk_source"
+TRUTH_CONDITION: Final = "truth_condition"
+TRUTH_HASHTAG: Final = "truth_hashtag"
+TRUTH_HASHTAG_CLASS: Final = "truth_hashtag_class"
+TRUTH_DOUBLET: Final = "truth_doublet"
+TRUTH_COMPARTMENT: Final = "truth_compartment"
+TRUTH_NK_STATE: Final = "truth_nk_state"
+TRUTH_TUMOR_STATE: Final = "truth_tumor_state"
+TRUTH_PHASE: Final = "truth_phase"
+TRUTH_IFNG_ACTIVITY: Final = "truth_ifng_activity"
+TRUTH_LOW_QUALITY: Final = "truth_low_quality"
+TRUTH_AMBIENT: Final = "truth_ambient"
 
 #: Columns of one biological sample, in the order of the sample sheet.
 SAMPLE_COLUMNS: Final = (
@@ -73,21 +148,7 @@ TUMOR_CELLS: Final = "tumor"
 COMPARTMENTS: Final = (NK, TUMOR_CELLS, "other", "mixed", "unassigned")
 UNASSIGNED: Final = "unassigned"
 
-_NEEDS: Final[dict[str, tuple[str, tuple[tuple[str, str], ...]]]] = {
-    # stage: (function that reaches it, slots it writes)
-    "loaded": ("io.read_coculture", (("layers", COUNTS), ("obs", LANE))),
-    "qc": ("pp.qc", (("obs", QC_PASS), ("obs", QC_REASON))),
-    "demultiplexed": ("pp.demultiplex", (("obs", SAMPLE), ("obs", CONDITION), ("obs", TUMOR))),
-    "compartments": (
-        "pp.compartments",
-        (("obs", COMPARTMENT), ("obs", COMPARTMENT_CONFIDENCE)),
-    ),
-    "normalized": ("pp.normalize", (("X", "X"),)),
-    "nk_states": ("tl.nk_states", (("obs", NK_STATE), ("obs", NK_STATE_CONFIDENCE))),
-    "tumor_states": ("tl.tumor_states", (("obs", TUMOR_STATE), ("obs", TUMOR_STATE_CONFIDENCE))),
-}
-#: Stages of the chain, in order.
-STAGES: Final = tuple(_NEEDS)
+#: Stage → the stages that it builds on, and itself.
 _STAGE_REQUIRES: Final[dict[str, tuple[str, ...]]] = {
     "loaded": ("loaded",),
     "qc": ("loaded", "qc"),
@@ -97,6 +158,8 @@ _STAGE_REQUIRES: Final[dict[str, tuple[str, ...]]] = {
     "nk_states": ("loaded", "compartments", "nk_states"),
     "tumor_states": ("loaded", "compartments", "tumor_states"),
 }
+#: Stages of the chain, in order.
+STAGES: Final = tuple(_STAGE_REQUIRES)
 
 
 def validate(adata: AnnData, stage: str = "loaded") -> None:
@@ -130,10 +193,9 @@ def validate(adata: AnnData, stage: str = "loaded") -> None:
         msg = f"Unknown stage {stage!r}. Known: {', '.join(STAGES)}."
         raise ValueError(msg)
     for part in _STAGE_REQUIRES[stage]:
-        written_by, slots = _NEEDS[part]
-        for attribute, key in slots:
-            if attribute != "X":
-                require(adata, attribute, [key], written_by)
+        for slot in SLOTS:
+            if slot.stage == part and slot.place != "X":
+                require(adata, slot.place, [slot.name], slot.written_by[0])
     check_input(adata)
     if "normalized" in _STAGE_REQUIRES[stage]:
         check_log_scale(adata.X)

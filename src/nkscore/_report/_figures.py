@@ -203,7 +203,7 @@ def _of_lanes(results: Results) -> list[Panel]:
 
 def _maps(results: Results) -> list[Panel]:
     kept = results.kept
-    if "X_umap" not in kept.obsm:
+    if schema.UMAP not in kept.obsm:
         return []
     return [
         Panel(

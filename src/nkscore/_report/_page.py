@@ -125,7 +125,7 @@ def _record(results: Results, key: str) -> dict[str, Any]:
 def _lanes(obs: pd.DataFrame) -> pd.DataFrame:
     lanes = obs.groupby(obs[schema.LANE].astype(str))
     columns = {"cells": lanes.size(), "passed": lanes[schema.QC_PASS].sum()}
-    for column in ("total_counts", "n_genes_by_counts", "pct_counts_mt"):
+    for column in (schema.TOTAL_COUNTS, schema.N_GENES_BY_COUNTS, schema.PCT_COUNTS_MT):
         if column in obs:
             columns[f"median_{column}"] = lanes[column].median()
     return pd.DataFrame(columns).rename_axis(schema.LANE).reset_index()
@@ -157,7 +157,7 @@ def _methods(results: Results) -> str:
     )
     caption = "In the order of the names; options are those that were in force."
     parts = [html.table("steps", "Steps", caption, steps(results))]
-    coverage = _record(results, "scores").get("coverage")
+    coverage = _record(results, schema.SCORES).get("coverage")
     if isinstance(coverage, pd.DataFrame):
         parts.append(
             html.table(

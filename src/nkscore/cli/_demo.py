@@ -71,28 +71,28 @@ def _size(results: Results, truth: AnnData) -> str:
 
 def _cells(results: Results, truth: AnnData) -> pd.DataFrame:
     found, planted = results.loaded.obs, truth.obs.loc[results.loaded.obs_names]
-    singlet = planted["truth_hashtag_class"] == schema.SINGLET
+    singlet = planted[schema.TRUTH_HASHTAG_CLASS] == schema.SINGLET
     called = found[schema.HASHTAG_CLASS] == schema.SINGLET
     kept = results.kept.obs
     kept_truth = truth.obs.loc[kept.index]
-    same_sample = found[schema.SAMPLE].astype(str) == planted["truth_sample"].astype(str)
-    compartment = planted["truth_compartment"].astype(str)
+    same_sample = found[schema.SAMPLE].astype(str) == planted[schema.TRUTH_SAMPLE].astype(str)
+    compartment = planted[schema.TRUTH_COMPARTMENT].astype(str)
     mixed = (compartment == "mixed") & called & found[schema.QC_PASS]
     all_nk = kept[schema.COMPARTMENT] == schema.NK
     # Without enough NK cells there are no states.
     state = kept.get(schema.NK_STATE, pd.Series(schema.UNASSIGNED, kept.index))
     nk = all_nk & (state != schema.UNASSIGNED)
-    right_state = state.astype(str) == kept_truth["truth_nk_state"].astype(str)
+    right_state = state.astype(str) == kept_truth[schema.TRUTH_NK_STATE].astype(str)
     rows = [
         ("tagged singlets assigned to their sample", same_sample[singlet].mean()),
         ("calls of singlets that are right", same_sample[called & singlet].mean()),
         (
             "doublets of two tags not called singlet",
-            (~called[planted["truth_hashtag_class"] == "doublet"]).mean(),
+            (~called[planted[schema.TRUTH_HASHTAG_CLASS] == "doublet"]).mean(),
         ),
         (
             "kept cells in their true compartment",
-            (kept[schema.COMPARTMENT].astype(str) == kept_truth["truth_compartment"]).mean(),
+            (kept[schema.COMPARTMENT].astype(str) == kept_truth[schema.TRUTH_COMPARTMENT]).mean(),
         ),
         (
             "NK-tumor doublets of one tag not called NK or tumor",
@@ -109,18 +109,20 @@ def _cells(results: Results, truth: AnnData) -> pd.DataFrame:
 def _ambient(results: Results, truth: AnnData) -> pd.DataFrame:
     found = results.tables["ambient"].groupby("lane")["ambient_share"].mean()
     obs = truth.obs.assign(counts=np.asarray(truth.layers[schema.COUNTS].sum(axis=1)).ravel())
-    tumor = (obs["truth_compartment"] == "tumor") & (obs["truth_condition"] == schema.COCULTURE)
-    obs = obs[tumor].assign(floating=obs["truth_ambient"] * obs["counts"])
+    tumor = (obs[schema.TRUTH_COMPARTMENT] == "tumor") & (
+        obs[schema.TRUTH_CONDITION] == schema.COCULTURE
+    )
+    obs = obs[tumor].assign(floating=obs[schema.TRUTH_AMBIENT] * obs["counts"])
     sums = obs.groupby(schema.LANE, observed=True)[["floating", "counts"]].sum()
     both = pd.DataFrame({"planted": sums["floating"] / sums["counts"], "recovered": found})
     return both.map(lambda x: f"{100 * x:.1f} %").rename_axis("lane").reset_index()
 
 
 def _activation(results: Results, truth: AnnData) -> pd.DataFrame:
-    planted = truth.obs[truth.obs["truth_compartment"] == schema.NK]
-    active = planted["truth_nk_state"].isin(_ACTIVE)
-    line = planted["truth_tumor"].astype(object).fillna("NK alone")
-    sample = planted["truth_sample"].astype(str)
+    planted = truth.obs[truth.obs[schema.TRUTH_COMPARTMENT] == schema.NK]
+    active = planted[schema.TRUTH_NK_STATE].isin(_ACTIVE)
+    line = planted[schema.TRUTH_TUMOR].astype(object).fillna("NK alone")
+    sample = planted[schema.TRUTH_SAMPLE].astype(str)
     true = active.groupby([line, sample]).mean().groupby(level=0).mean()
     table = results.tables["nk_state_fractions"]
     called = table[table["state"] != schema.UNASSIGNED]
@@ -134,9 +136,11 @@ def _activation(results: Results, truth: AnnData) -> pd.DataFrame:
 
 
 def _dormancy(results: Results, truth: AnnData) -> pd.DataFrame:
-    planted = truth.obs[truth.obs["truth_compartment"] == schema.TUMOR_CELLS]
-    low = planted.assign(low=planted["truth_tumor_state"] == "low_myc")
-    true = low.pivot_table("low", "truth_tumor", "truth_condition", aggfunc="mean", observed=True)
+    planted = truth.obs[truth.obs[schema.TRUTH_COMPARTMENT] == schema.TUMOR_CELLS]
+    low = planted.assign(low=planted[schema.TRUTH_TUMOR_STATE] == "low_myc")
+    true = low.pivot_table(
+        "low", schema.TRUTH_TUMOR, schema.TRUTH_CONDITION, aggfunc="mean", observed=True
+    )
     table = results.tables["tumor_state_fractions"]
     part = table[table["state"] == "low_myc_dormant_like"]
     found = part.pivot_table("fraction", "tumor", "condition", aggfunc="mean", observed=True)
@@ -151,7 +155,7 @@ def _dormancy(results: Results, truth: AnnData) -> pd.DataFrame:
 
 
 def _response(results: Results, truth: AnnData) -> pd.DataFrame:
-    planted = truth.uns["truth"]["response"]
+    planted = truth.uns[schema.TRUTH]["response"]
     merged = results.tables["tumor_response"].merge(
         planted.rename(columns={"log2_fc": "planted"}), on=["tumor", "gene"], how="left"
     )

@@ -16,7 +16,7 @@ from nkscore.datasets._lines import DEFAULT_TUMORS
 from nkscore.datasets._options import Options, check_threads, with_lineages
 from nkscore.datasets._profiles import activities, base_profiles, make_programs, planted_response
 from nkscore.datasets._random import Streams, barcodes, seed_of
-from nkscore.datasets._truth import TRUTH, cell_truth, well_truth
+from nkscore.datasets._truth import cell_truth, well_truth
 from nkscore.datasets._wells import expected_wells
 
 if TYPE_CHECKING:
@@ -259,7 +259,7 @@ def _simulate(options: Options, streams: Streams, n_threads: int) -> AnnData:
     adata = _assemble(counts, obs, genes.names, hashtags)
     lanes = pd.DataFrame({schema.LANE: wells.lanes, "ambient": list(chosen.values())})
     lanes.index = lanes.index.astype(str)
-    adata.uns[TRUTH] = {
+    adata.uns[schema.TRUTH] = {
         "samples": well_truth(wells, obs),
         "lanes": lanes,
         "response": planted_response(options, wells, genes, programs, expected.base),

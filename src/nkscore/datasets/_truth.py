@@ -18,8 +18,6 @@ if TYPE_CHECKING:
     from nkscore.datasets._random import Floats
     from nkscore.datasets._wells import Wells
 
-#: Key of the planted truth in ``uns``.
-TRUTH: Final = "truth"
 _SAMPLE_TEXT: Final = tuple(
     c for c in schema.SAMPLE_COLUMNS if c not in schema.NUMERIC_SAMPLE_COLUMNS
 )
@@ -37,30 +35,30 @@ def cell_truth(
     frame = {
         f"truth_{name}": _labels(sheet[name].to_numpy()[well], sheet[name]) for name in _SAMPLE_TEXT
     }
-    frame["truth_sample_2"] = _labels(
+    frame[schema.TRUTH_SAMPLE_2] = _labels(
         np.where(double, sheet[schema.SAMPLE].to_numpy()[other], ""), sheet[schema.SAMPLE]
     )
     crossed = double & (well != other)
-    frame["truth_hashtag"] = _labels(
+    frame[schema.TRUTH_HASHTAG] = _labels(
         np.where(crossed | droplets.negative, "", sheet[schema.HASHTAG].to_numpy()[well]),
         sheet[schema.HASHTAG],
     )
     kind = np.where(crossed, "doublet", np.where(droplets.negative, "negative", "singlet"))
-    frame["truth_hashtag_class"] = schema.categorical(kind, schema.HASHTAG_CLASSES)
-    frame["truth_doublet"] = double
+    frame[schema.TRUTH_HASHTAG_CLASS] = schema.categorical(kind, schema.HASHTAG_CLASSES)
+    frame[schema.TRUTH_DOUBLET] = double
     nk = np.column_stack([cells.is_nk[first], cells.is_nk[np.where(double, second, first)]])
     compartment = np.where(nk.all(axis=1), "nk", np.where(nk.any(axis=1), "mixed", "tumor"))
-    frame["truth_compartment"] = schema.categorical(compartment, ("nk", "tumor", "mixed"))
+    frame[schema.TRUTH_COMPARTMENT] = schema.categorical(compartment, ("nk", "tumor", "mixed"))
     nk_cell = np.where(nk[:, 0], first, np.where(nk[:, 1], second, -1))
     tumor_cell = np.where(~nk[:, 0], first, np.where(~nk[:, 1], second, -1))
-    frame["truth_nk_state"] = _states(nk_cell, cells, NK_STATES)
-    frame["truth_tumor_state"] = _states(tumor_cell, cells, TUMOR_STATES)
-    frame["truth_phase"] = schema.categorical(np.array(PHASES)[cells.phase[first]], PHASES)
-    frame["truth_ifng_activity"] = np.round(
+    frame[schema.TRUTH_NK_STATE] = _states(nk_cell, cells, NK_STATES)
+    frame[schema.TRUTH_TUMOR_STATE] = _states(tumor_cell, cells, TUMOR_STATES)
+    frame[schema.TRUTH_PHASE] = schema.categorical(np.array(PHASES)[cells.phase[first]], PHASES)
+    frame[schema.TRUTH_IFNG_ACTIVITY] = np.round(
         np.where(tumor_cell >= 0, expected.activity[tumor_cell, 2], 0.0), 6
     )
-    frame["truth_low_quality"] = cells.low_quality[first]
-    frame["truth_ambient"] = np.round(ambient, 6)
+    frame[schema.TRUTH_LOW_QUALITY] = cells.low_quality[first]
+    frame[schema.TRUTH_AMBIENT] = np.round(ambient, 6)
     return pd.DataFrame(frame)
 
 
@@ -79,13 +77,13 @@ def _states(cell: Any, cells: Cells, levels: tuple[str, ...]) -> pd.Categorical:
 def well_truth(wells: Wells, obs: pd.DataFrame) -> pd.DataFrame:
     """Return per sample what was planted, next to the counts of cells that were drawn."""
     table = wells.truth.copy()
-    single = obs[~obs["truth_doublet"]]
+    single = obs[~obs[schema.TRUTH_DOUBLET]]
     for name, column, level in (
-        ("n_nk", "truth_compartment", "nk"),
-        ("n_tumor", "truth_compartment", "tumor"),
-        ("n_low_myc", "truth_tumor_state", "low_myc"),
+        ("n_nk", schema.TRUTH_COMPARTMENT, "nk"),
+        ("n_tumor", schema.TRUTH_COMPARTMENT, "tumor"),
+        ("n_low_myc", schema.TRUTH_TUMOR_STATE, "low_myc"),
     ):
-        counts = single.loc[single[column] == level, "truth_sample"].value_counts()
+        counts = single.loc[single[column] == level, schema.TRUTH_SAMPLE].value_counts()
         table[name] = counts.reindex(table[schema.SAMPLE], fill_value=0).to_numpy(dtype=np.int64)
     for i, state in enumerate(NK_STATES):
         table[f"nk_{state}"] = np.where(wells.has_nk, wells.states[:, i], np.nan)
@@ -125,26 +123,28 @@ def use_truth(adata: AnnData) -> None:
     >>> nk.datasets.use_truth(adata)
     >>> nk.schema.validate(adata, stage="compartments")
     """
-    needed = [f"truth_{name}" for name in (*_SAMPLE_TEXT, "hashtag_class", "compartment")]
+    needed = [f"truth_{name}" for name in (*_SAMPLE_TEXT, schema.HASHTAG_CLASS, schema.COMPARTMENT)]
     schema.require(adata, "obs", needed, "datasets.simulate_coculture")
     sheet = schema.recorded(adata, schema.SAMPLE_SHEET, "datasets.simulate_coculture")
     obs = adata.obs
-    usable = (obs["truth_hashtag_class"] == schema.SINGLET).to_numpy()
+    usable = (obs[schema.TRUTH_HASHTAG_CLASS] == schema.SINGLET).to_numpy()
     for name in _SAMPLE_TEXT:
         values = obs[f"truth_{name}"]
         codes = np.where(usable, values.cat.codes, -1)
         obs[name] = pd.Categorical.from_codes(codes, categories=values.cat.categories)
     by_sample = sheet.set_index(schema.SAMPLE)
     for name in schema.NUMERIC_SAMPLE_COLUMNS:
-        found = by_sample[name].reindex(obs["truth_sample"].astype(str)).to_numpy(dtype=np.float64)
+        found = (
+            by_sample[name].reindex(obs[schema.TRUTH_SAMPLE].astype(str)).to_numpy(dtype=np.float64)
+        )
         obs[name] = np.where(usable, found, np.nan)
-    obs[schema.HASHTAG] = obs["truth_hashtag"].copy()
-    obs[schema.HASHTAG_CLASS] = obs["truth_hashtag_class"].copy()
+    obs[schema.HASHTAG] = obs[schema.TRUTH_HASHTAG].copy()
+    obs[schema.HASHTAG_CLASS] = obs[schema.TRUTH_HASHTAG_CLASS].copy()
     obs[schema.HASHTAG_CONFIDENCE] = 1.0
-    poor = obs["truth_low_quality"].to_numpy(dtype=bool)
+    poor = obs[schema.TRUTH_LOW_QUALITY].to_numpy(dtype=bool)
     obs[schema.QC_PASS] = ~poor
     obs[schema.QC_REASON] = schema.categorical(np.array(_QC_REASONS)[poor.astype(int)], _QC_REASONS)
     obs[schema.COMPARTMENT] = schema.categorical(
-        obs["truth_compartment"].astype(str).to_numpy(), schema.COMPARTMENTS
+        obs[schema.TRUTH_COMPARTMENT].astype(str).to_numpy(), schema.COMPARTMENTS
     )
     obs[schema.COMPARTMENT_CONFIDENCE] = 1.0

@@ -94,7 +94,7 @@ def write_lanes(
     sheet = schema.recorded(adata, schema.SAMPLE_SHEET, "datasets.simulate_coculture").copy()
     target = _empty_folder(folder, overwrite=overwrite)
     lanes = [
-        lane for lane in dict.fromkeys(sheet[schema.LANE]) if (adata.obs["lane"] == lane).any()
+        lane for lane in dict.fromkeys(sheet[schema.LANE]) if (adata.obs[schema.LANE] == lane).any()
     ]
     paths = {}
     for i, lane in enumerate(tqdm(lanes, desc="write lanes", disable=None)):

@@ -171,7 +171,7 @@ def _var(parts: Sequence[Part], names: pd.Index) -> pd.DataFrame:
         known = pd.Series(each.gene_ids, index=each.genes, dtype=object)
         known = known[(known != "").to_numpy() & each.genes.isin(names)]
         ids.loc[known.index] = known
-    columns = {"gene_id": pd.Series(ids.to_list(), index=names)} if (ids != "").any() else {}
+    columns = {schema.GENE_ID: pd.Series(ids.to_list(), index=names)} if (ids != "").any() else {}
     return pd.DataFrame(columns, index=names)
 
 

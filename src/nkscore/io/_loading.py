@@ -215,7 +215,7 @@ def annotate(adata: AnnData, part: _combine.Part, wanted: Sequence[str] | bool) 
         raise LaneError(msg)
     kept = frame[chosen] if part.kept is None else frame.loc[part.kept, chosen]
     for name in chosen:
-        target = "lane_in_file" if name == schema.LANE else _tags.storable(str(name))
+        target = schema.LANE_IN_FILE if name == schema.LANE else _tags.storable(str(name))
         adata.obs[target] = kept[name].array
 
 

@@ -40,7 +40,7 @@ def state_density(
     color: str = schema.NK_STATE,
     compartment: str | None = schema.NK,
     condition: str | None = schema.COCULTURE,
-    basis: str = "X_umap",
+    basis: str = schema.UMAP,
     groups: Sequence[str] | None = None,
     smooth: float | None = None,
     n_columns: int = 6,

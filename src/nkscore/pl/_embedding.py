@@ -27,8 +27,8 @@ _FAINTEST = "#F0F0F0"
 def embedding(
     adata: AnnData,
     *,
-    color: str = "condition",
-    basis: str = "X_umap",
+    color: str = schema.CONDITION,
+    basis: str = schema.UMAP,
     gray: Iterable[str] = ("tumor_mono",),
     groups: str | Iterable[str] | None = None,
     size: float | None = None,

@@ -21,12 +21,12 @@ if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
 _PANELS: Final = {
-    "total_counts": "UMI counts",
-    "n_genes_by_counts": "Genes",
-    "pct_counts_mt": "Mitochondrial (%)",
-    "pct_counts_ribo": "Ribosomal (%)",
+    schema.TOTAL_COUNTS: "UMI counts",
+    schema.N_GENES_BY_COUNTS: "Genes",
+    schema.PCT_COUNTS_MT: "Mitochondrial (%)",
+    schema.PCT_COUNTS_RIBO: "Ribosomal (%)",
 }
-_NEEDED: Final = ("total_counts", "n_genes_by_counts")
+_NEEDED: Final = (schema.TOTAL_COUNTS, schema.N_GENES_BY_COUNTS)
 _STEP: Final = "pp.qc"
 #: Height of all lanes where they are many, in inches.
 _TALLEST: Final = 12.0
@@ -129,7 +129,7 @@ def _measure(
 ) -> None:
     logarithmic = name in _NEEDED
     for row, lane in enumerate(lanes):
-        inside = cells[cells["lane"] == lane]
+        inside = cells[cells[schema.LANE] == lane]
         values = inside[name].to_numpy(dtype=float)
         known = np.isfinite(values)
         shown = np.log10(np.maximum(values[known], 1)) if logarithmic else values[known]
@@ -207,8 +207,8 @@ def _cloud(ax: Axes, row: int, values: np.ndarray[Any, Any], *, kept: np.ndarray
 
 def _verdict(ax: Axes, cells: pd.DataFrame, lanes: list[str]) -> None:
     colors = palette("qc_pass")
-    kept = np.array([cells.loc[cells["lane"] == lane, schema.QC_PASS].sum() for lane in lanes])
-    total = np.array([(cells["lane"] == lane).sum() for lane in lanes])
+    kept = np.array([cells.loc[cells[schema.LANE] == lane, schema.QC_PASS].sum() for lane in lanes])
+    total = np.array([(cells[schema.LANE] == lane).sum() for lane in lanes])
     rows = np.arange(len(lanes))
     ax.barh(rows, kept, height=0.55, color=colors["True"], linewidth=0)
     ax.barh(rows, total - kept, left=kept, height=0.55, color=colors["False"], linewidth=0)

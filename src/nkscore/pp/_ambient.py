@@ -145,8 +145,8 @@ def ambient(
                 "evidence": evidence,
             }
         )
-    adata.varm["ambient_soup"] = pd.DataFrame(profiles, index=adata.var_names)
-    adata.varm["ambient_nk"] = pd.DataFrame(nk_part, index=adata.var_names)
+    adata.varm[schema.AMBIENT_SOUP] = pd.DataFrame(profiles, index=adata.var_names)
+    adata.varm[schema.AMBIENT_NK] = pd.DataFrame(nk_part, index=adata.var_names)
     table = pd.DataFrame(rows, index=[str(i) for i in range(len(rows))])
     schema.record(
         adata,

@@ -121,8 +121,8 @@ def assign_guides(
             )
         parts.append(called.set_index(rows))
     _write(adata, pd.concat(parts).sort_index(), guides, genes)
-    single = adata.obs["guide_class"] == "single"
-    per_guide = adata.obs.loc[single, "guide"].value_counts().reindex(guides)
+    single = adata.obs[schema.GUIDE_CLASS] == "single"
+    per_guide = adata.obs.loc[single, schema.GUIDE].value_counts().reindex(guides)
     table = pd.DataFrame({"guide": guides, "perturbation": genes, "n_cells": per_guide.to_numpy()})
     schema.record(
         adata,
@@ -137,7 +137,7 @@ def assign_guides(
         },
         guides=table,
     )
-    counted = adata.obs["guide_class"].value_counts()
+    counted = adata.obs[schema.GUIDE_CLASS].value_counts()
     _LOG.info("Guides: %s", ", ".join(f"{n} cells {name}" for name, n in counted.items()))
 
 
@@ -249,10 +249,12 @@ def _calls(kind: Any, guide: Any, confidence: Any) -> pd.DataFrame:
 def _write(adata: AnnData, calls: pd.DataFrame, guides: list[str], genes: list[str]) -> None:
     place = calls["guide"].to_numpy(dtype=int)
     single = place >= 0
-    named = {"guide": guides, "perturbation": genes}
+    named = {schema.GUIDE: guides, schema.PERTURBATION: genes}
     for column, names in named.items():
         values = np.full(adata.n_obs, None, dtype=object)
         values[single] = np.array(names, dtype=object)[place[single]]
         adata.obs[column] = schema.categorical(values, sorted(set(names)))
-    adata.obs["guide_class"] = schema.categorical(calls["class"].to_numpy(dtype=object), _CLASSES)
-    adata.obs["guide_confidence"] = calls["confidence"].to_numpy(dtype=float)
+    adata.obs[schema.GUIDE_CLASS] = schema.categorical(
+        calls["class"].to_numpy(dtype=object), _CLASSES
+    )
+    adata.obs[schema.GUIDE_CONFIDENCE] = calls["confidence"].to_numpy(dtype=float)

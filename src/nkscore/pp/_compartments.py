@@ -126,7 +126,7 @@ def compartments(
     call[conflict | (confidence < min_confidence)] = schema.UNASSIGNED
     adata.obs[schema.COMPARTMENT] = schema.categorical(call, schema.COMPARTMENTS)
     adata.obs[schema.COMPARTMENT_CONFIDENCE] = confidence
-    adata.obs["nk_rna_share"] = nk_share
+    adata.obs[schema.NK_RNA_SHARE] = nk_share
     schema.record(
         adata,
         "pp.compartments",

@@ -94,7 +94,7 @@ def demultiplex(
     _check_options(method, options, min_confidence)
     schema.require(adata, "obs", [schema.LANE], "io.read_coculture")
     sheet = schema.recorded(adata, schema.SAMPLE_SHEET, "io.read_coculture")
-    hashed = sheet[sheet["hashtag"] != ""]
+    hashed = sheet[sheet[schema.HASHTAG] != ""]
     counts = _hashtag_counts(adata) if len(hashed) else pd.DataFrame(index=adata.obs_names)
     depth = _depth(adata)
     calls = pd.DataFrame(
@@ -102,7 +102,7 @@ def demultiplex(
     )
     lanes = adata.obs[schema.LANE].astype(str).to_numpy()
     fits = []
-    for lane in tqdm(sorted(set(hashed["lane"])), desc="demultiplex", disable=None):
+    for lane in tqdm(sorted(set(hashed[schema.LANE])), desc="demultiplex", disable=None):
         rows = np.flatnonzero(lanes == lane)
         tags = _tags_of_lane(hashed, counts, lane)
         here = _without_dead_tags(counts.iloc[rows][tags], lane)
@@ -172,7 +172,7 @@ def _hashtag_counts(adata: AnnData) -> pd.DataFrame:
 
 
 def _tags_of_lane(hashed: pd.DataFrame, counts: Any, lane: str) -> list[str]:
-    tags = list(hashed.loc[hashed["lane"] == lane, "hashtag"])
+    tags = list(hashed.loc[hashed[schema.LANE] == lane, schema.HASHTAG])
     absent = [tag for tag in tags if tag not in counts]
     if absent:
         msg = (
@@ -242,13 +242,15 @@ def _write(adata: AnnData, calls: pd.DataFrame, sheet: pd.DataFrame, *, lanes: A
         calls["class"].to_numpy(dtype=object), schema.HASHTAG_CLASSES
     )
     adata.obs[schema.HASHTAG_CONFIDENCE] = calls["confidence"].to_numpy()
-    row_of = {key: i for i, key in enumerate(zip(sheet["lane"], sheet["hashtag"], strict=True))}
+    row_of = {
+        key: i for i, key in enumerate(zip(sheet[schema.LANE], sheet[schema.HASHTAG], strict=True))
+    }
     singlet = calls["class"].to_numpy() == schema.SINGLET
     keys = zip(lanes, calls["hashtag"], strict=True)
     row = np.array([row_of.get(key, -1) for key in keys], dtype=np.int64)
     row[~singlet] = -1
     known = row >= 0
-    for column in [c for c in sheet.columns if c not in (schema.LANE, "hashtag")]:
+    for column in [c for c in sheet.columns if c not in (schema.LANE, schema.HASHTAG)]:
         values = sheet[column].to_numpy()
         if column in schema.NUMERIC_SAMPLE_COLUMNS:
             adata.obs[column] = np.where(known, values.astype(float)[row], np.nan)

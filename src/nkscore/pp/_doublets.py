@@ -107,8 +107,8 @@ def doublet_scores(
                 random_state=seed,
                 verbose=False,
             )
-        score[cells] = shell.obs["doublet_score"].to_numpy(dtype=float)
-    adata.obs["doublet_score"] = score
+        score[cells] = shell.obs[schema.DOUBLET_SCORE].to_numpy(dtype=float)
+    adata.obs[schema.DOUBLET_SCORE] = score
     schema.record(
         adata,
         "pp.doublet_scores",

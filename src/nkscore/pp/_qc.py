@@ -24,25 +24,25 @@ _LOG = logging.getLogger("nkscore")
 #: the CROP-seq.
 PRESETS: dict[str, dict[str, tuple[float, float]]] = {
     "coculture": {
-        "total_counts": (700, 500_000),
-        "n_genes_by_counts": (300, 10_000),
-        "pct_counts_mt": (0, 15),
-        "pct_counts_ribo": (5, 50),
+        schema.TOTAL_COUNTS: (700, 500_000),
+        schema.N_GENES_BY_COUNTS: (300, 10_000),
+        schema.PCT_COUNTS_MT: (0, 15),
+        schema.PCT_COUNTS_RIBO: (5, 50),
     },
     "cropseq": {
-        "total_counts": (3_000, 500_000),
-        "n_genes_by_counts": (300, 10_000),
-        "pct_counts_mt": (0, 10),
-        "pct_counts_ribo": (5, 50),
+        schema.TOTAL_COUNTS: (3_000, 500_000),
+        schema.N_GENES_BY_COUNTS: (300, 10_000),
+        schema.PCT_COUNTS_MT: (0, 10),
+        schema.PCT_COUNTS_RIBO: (5, 50),
     },
 }
 _REASON = {
-    "total_counts": "counts",
-    "n_genes_by_counts": "genes",
-    "pct_counts_mt": "mitochondrial",
-    "pct_counts_ribo": "ribosomal",
+    schema.TOTAL_COUNTS: "counts",
+    schema.N_GENES_BY_COUNTS: "genes",
+    schema.PCT_COUNTS_MT: "mitochondrial",
+    schema.PCT_COUNTS_RIBO: "ribosomal",
 }
-_LOGGED = ("total_counts", "n_genes_by_counts")
+_LOGGED = (schema.TOTAL_COUNTS, schema.N_GENES_BY_COUNTS)
 
 
 def qc(
@@ -170,10 +170,10 @@ def _metrics(adata: AnnData) -> pd.DataFrame:
     known = np.where(total > 0, total, 1.0)
     return pd.DataFrame(
         {
-            "total_counts": total,
-            "n_genes_by_counts": np.asarray(found.sum(axis=1), dtype=np.float64).ravel(),
-            "pct_counts_mt": 100 * mitochondrial / known,
-            "pct_counts_ribo": 100 * ribosomal / known,
+            schema.TOTAL_COUNTS: total,
+            schema.N_GENES_BY_COUNTS: np.asarray(found.sum(axis=1), dtype=np.float64).ravel(),
+            schema.PCT_COUNTS_MT: 100 * mitochondrial / known,
+            schema.PCT_COUNTS_RIBO: 100 * ribosomal / known,
         },
         index=adata.obs_names,
     )
@@ -183,12 +183,12 @@ def _adaptive(metrics: pd.DataFrame, n_mads: float) -> dict[str, tuple[float, fl
     limits: dict[str, tuple[float, float]] = {}
     for name in _LOGGED:
         center, spread = _median_and_mad(np.log1p(metrics[name].to_numpy()))
-        floor = 200.0 if name == "n_genes_by_counts" else 0.0
+        floor = 200.0 if name == schema.N_GENES_BY_COUNTS else 0.0
         low, high = np.expm1(center - n_mads * spread), np.expm1(center + n_mads * spread)
         # Without rounding, a cell at a limit fails by the last bit of exp(log(x)).
         limits[name] = (max(round(float(low), 6), floor), round(float(high), 6))
-    center, spread = _median_and_mad(metrics["pct_counts_mt"].to_numpy())
-    limits["pct_counts_mt"] = (0.0, float(np.clip(center + n_mads * spread, 5.0, 25.0)))
+    center, spread = _median_and_mad(metrics[schema.PCT_COUNTS_MT].to_numpy())
+    limits[schema.PCT_COUNTS_MT] = (0.0, float(np.clip(center + n_mads * spread, 5.0, 25.0)))
     return limits
 
 

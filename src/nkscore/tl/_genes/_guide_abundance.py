@@ -35,8 +35,8 @@ _LOG = logging.getLogger("nkscore")
 def guide_abundance(
     adata: AnnData,
     *,
-    perturbation: str = "perturbation",
-    guide: str = "guide",
+    perturbation: str = schema.PERTURBATION,
+    guide: str = schema.GUIDE,
     control: str = schema.NON_TARGETING,
     replicate: str | None = schema.SAMPLE,
     condition: str = schema.CONDITION,

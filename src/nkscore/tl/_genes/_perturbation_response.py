@@ -21,8 +21,8 @@ if TYPE_CHECKING:
 def perturbation_response(
     adata: AnnData,
     *,
-    perturbation: str = "perturbation",
-    guide: str = "guide",
+    perturbation: str = schema.PERTURBATION,
+    guide: str = schema.GUIDE,
     control: str = schema.NON_TARGETING,
     replicate: str | None = schema.SAMPLE,
     condition: str | None = None,

@@ -26,8 +26,8 @@ CLASSES = ("responder", "non-responder", schema.UNASSIGNED, "control")
 def responders(
     adata: AnnData,
     *,
-    perturbation: str = "perturbation",
-    guide: str = "guide",
+    perturbation: str = schema.PERTURBATION,
+    guide: str = schema.GUIDE,
     control: str = schema.NON_TARGETING,
     replicate: str | None = schema.SAMPLE,
     use_rep: str | None = None,
@@ -37,7 +37,7 @@ def responders(
     min_separation: float = 2.0,
     min_cells: int = 10,
     compartment: str | None = None,
-    key_added: str = "responder",
+    key_added: str = schema.RESPONDER,
 ) -> None:
     """Call which cells of each knock-out respond, and which look like controls.
 

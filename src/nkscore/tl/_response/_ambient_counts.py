@@ -108,7 +108,7 @@ def _without_tumor(adata: AnnData, lanes: Any) -> Any:
 
 def _soups(adata: AnnData, lanes: list[str]) -> dict[str, Floats]:
     """Return the profiles of ``pp.ambient``, and the sum of the cells of further lanes."""
-    given = adata.varm["ambient_soup"]
+    given = adata.varm[schema.AMBIENT_SOUP]
     soups = {lane: given[lane].to_numpy(dtype=float) for lane in lanes if lane in given}
     rest = [lane for lane in lanes if lane not in soups]
     if rest:

@@ -16,8 +16,6 @@ if TYPE_CHECKING:
     import pandas as pd
     from anndata import AnnData
 
-_NK_RNA_SHARE = "nk_rna_share"
-
 
 def doublet_sensitivity(
     responses: pd.DataFrame,
@@ -96,7 +94,7 @@ def doublet_sensitivity(
         raise WrongScaleError(msg)
     check_shares(threshold=threshold)
     schema.check_var_names(adata)
-    schema.require(adata, "obs", [_NK_RNA_SHARE], "pp.compartments")
+    schema.require(adata, "obs", [schema.NK_RNA_SHARE], "pp.compartments")
     samples = compartment_samples(
         adata, schema.TUMOR_CELLS, columns=[schema.TUMOR, schema.CONDITION], min_cells=min_cells
     )
@@ -115,7 +113,7 @@ def doublet_sensitivity(
 
 def _without_top(adata: AnnData, samples: Samples, left_out: float) -> Any:
     """Return the sample of each cell, -1 for treated cells with the most NK RNA."""
-    share = adata.obs[_NK_RNA_SHARE].to_numpy(dtype=float)
+    share = adata.obs[schema.NK_RNA_SHARE].to_numpy(dtype=float)
     codes = samples.codes.copy()
     if not np.isfinite(share[codes >= 0]).any():
         msg = (

@@ -88,11 +88,13 @@ def pseudobulk(
     where = "X" if layer is None else f"layers[{layer!r}]"
     matrix = adata.X if layer is None else adata.layers[layer]
     sums = count_sums(matrix, codes, len(groups), where=where)
-    groups["n_cells"] = np.bincount(codes[codes >= 0], minlength=len(groups))
-    groups["n_counts"] = sums.sums.sum(axis=1)
-    groups["n_genes"] = (sums.cells > 0).sum(axis=1)
-    groups["counts_per_cell"] = groups["n_counts"] / groups["n_cells"]
-    kept = ((groups["n_cells"] >= min_cells) & (groups["n_counts"] >= min_counts)).to_numpy()
+    groups[schema.N_CELLS] = np.bincount(codes[codes >= 0], minlength=len(groups))
+    groups[schema.N_COUNTS] = sums.sums.sum(axis=1)
+    groups[schema.N_GENES] = (sums.cells > 0).sum(axis=1)
+    groups[schema.COUNTS_PER_CELL] = groups[schema.N_COUNTS] / groups[schema.N_CELLS]
+    kept = (
+        (groups[schema.N_CELLS] >= min_cells) & (groups[schema.N_COUNTS] >= min_counts)
+    ).to_numpy()
     if not kept.any():
         msg = (
             f"None of {len(groups)} groups has {min_cells} cells and {min_counts} counts (the "
@@ -147,7 +149,7 @@ def _assembled(adata: AnnData, groups: pd.DataFrame, kept: Any, sums: Any) -> An
         X=sums.sums if whole else sums.sums[kept],
         obs=groups[kept].copy(),
         var=adata.var.copy(),
-        layers={"n_cells": sums.cells if whole else sums.cells[kept]},
+        layers={schema.N_CELLS: sums.cells if whole else sums.cells[kept]},
     )
-    result.uns["groups"] = groups.assign(kept=kept)
+    result.uns[schema.GROUPS] = groups.assign(kept=kept)
     return result

@@ -89,9 +89,9 @@ def cell_cycle(
     options: dict[str, Any] = {"n_controls": n_controls, "rng": rng}
     scores = run(found.scorer, found.matrix, found.sets, largest=found.largest, **options)
     s, g2m = scores[:, found.names.index("s")], scores[:, found.names.index("g2m")]
-    adata.obs["S_score"] = s
-    adata.obs["G2M_score"] = g2m
-    adata.obs["phase"] = schema.categorical(_phase(s, g2m), PHASES)
+    adata.obs[schema.S_SCORE] = s
+    adata.obs[schema.G2M_SCORE] = g2m
+    adata.obs[schema.PHASE] = schema.categorical(_phase(s, g2m), PHASES)
     schema.record(
         adata,
         "tl.cell_cycle",

@@ -79,11 +79,11 @@ def embed(
         adata, n_top_genes=min(n_top_genes, n_detected), inplace=False
     )
     table.index = adata.var_names
-    adata.var["highly_variable"] = table["highly_variable"]
-    n_comps = min(n_comps, adata.n_obs - 1, int(table["highly_variable"].sum()) - 1)
+    adata.var[schema.HIGHLY_VARIABLE] = table[schema.HIGHLY_VARIABLE]
+    n_comps = min(n_comps, adata.n_obs - 1, int(table[schema.HIGHLY_VARIABLE].sum()) - 1)
     # The map would move with the number of threads that share the sums.
     with threadpool_limits(limits=1, user_api="blas"):
-        sc.pp.pca(adata, n_comps=n_comps, random_state=seed, mask_var="highly_variable")
+        sc.pp.pca(adata, n_comps=n_comps, random_state=seed, mask_var=schema.HIGHLY_VARIABLE)
         search = NearestNeighbors(min(n_neighbors, adata.n_obs), seed=seed)
         sc.pp.neighbors(adata, transformer=search, random_state=seed)
         sc.tl.umap(adata, random_state=seed)

@@ -13,19 +13,18 @@ from nkscore.errors import MissingKeyError
 if TYPE_CHECKING:
     from anndata import AnnData
 
-_GRAPH = "connectivities"
 _N_VARIABLE, _N_COMPONENTS, _RESOLUTION = 2000, 20, 1.0
 
 
 def smoothed(adata: AnnData, cells: Any, posterior: Any, *, weight: float) -> Any:
     """Mix each cell's posterior with the mean of its neighbors in the compartment."""
-    if _GRAPH not in adata.obsp:
+    if schema.CONNECTIVITIES not in adata.obsp:
         msg = (
-            f"adata.obsp has no {_GRAPH!r}, which smooth={weight:g} needs. Run tl.embed first, or "
-            "set smooth=0."
+            f"adata.obsp has no {schema.CONNECTIVITIES!r}, which smooth={weight:g} needs. Run "
+            "tl.embed first, or set smooth=0."
         )
         raise MissingKeyError(msg)
-    graph = sparse.csr_matrix(adata.obsp[_GRAPH])[cells][:, cells]
+    graph = sparse.csr_matrix(adata.obsp[schema.CONNECTIVITIES])[cells][:, cells]
     total = np.asarray(graph.sum(axis=1)).ravel()
     around = np.asarray(graph @ posterior) / np.maximum(total, 1e-12)[:, None]
     # A cell without neighbors in the compartment speaks for itself.
@@ -45,21 +44,23 @@ def _clusters(adata: AnnData, cells: Any) -> Any:
     import anndata
     import scanpy as sc
 
-    part = anndata.AnnData(
+    shell = anndata.AnnData(
         sparse.csr_matrix(adata.layers[schema.COUNTS][cells], dtype=np.float32), var=adata.var[[]]
     )
-    sc.pp.normalize_total(part, target_sum=1e4)
-    sc.pp.log1p(part)
-    sc.pp.highly_variable_genes(part, n_top_genes=min(_N_VARIABLE, part.n_vars - 1))
-    n_components = min(_N_COMPONENTS, part.n_obs - 1, int(part.var["highly_variable"].sum()) - 1)
-    sc.pp.pca(part, n_comps=n_components, random_state=0)
-    sc.pp.neighbors(part, n_neighbors=min(15, part.n_obs - 1), random_state=0)
+    sc.pp.normalize_total(shell, target_sum=1e4)
+    sc.pp.log1p(shell)
+    sc.pp.highly_variable_genes(shell, n_top_genes=min(_N_VARIABLE, shell.n_vars - 1))
+    n_components = min(
+        _N_COMPONENTS, shell.n_obs - 1, int(shell.var[schema.HIGHLY_VARIABLE].sum()) - 1
+    )
+    sc.pp.pca(shell, n_comps=n_components, random_state=0)
+    sc.pp.neighbors(shell, n_neighbors=min(15, shell.n_obs - 1), random_state=0)
     sc.tl.leiden(
-        part,
+        shell,
         resolution=_RESOLUTION,
         flavor="igraph",
         n_iterations=2,
         directed=False,
         random_state=0,
     )
-    return part.obs["leiden"].cat.codes.to_numpy().astype(np.int64)
+    return shell.obs["leiden"].cat.codes.to_numpy().astype(np.int64)

@@ -27,7 +27,6 @@ if TYPE_CHECKING:
 
 _LOG = logging.getLogger("nkscore")
 _STEP = "tl.nk_states"
-POSTERIOR = "nk_state_posterior"
 
 
 @no_longer(**BY_MAPPING)
@@ -157,7 +156,7 @@ def nk_states(
         confidence=confidence,
         margin=margin,
     )
-    write_table(adata, POSTERIOR, posterior[:, :-1], cells, markers.states)
+    write_table(adata, schema.NK_STATE_POSTERIOR, posterior[:, :-1], cells, markers.states)
     options = {
         "vocabulary": vocabulary if isinstance(vocabulary, str) else markers.states,
         "states": markers.states,

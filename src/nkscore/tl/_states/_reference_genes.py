@@ -26,7 +26,6 @@ if TYPE_CHECKING:
 _NO_EXPOSURE = r"^MT-|^RP[SL]\d"
 _LEAST_GENES, _LEAST_CELLS, _LEAST_OF_LABEL, _MOST_OF_LABEL = 500, 20, 10, 1000
 _FOLDS = 5
-_UMAP = "X_umap"
 
 
 @dataclass(frozen=True)
@@ -58,8 +57,8 @@ def read_reference(
     found, code = np.unique(names.astype(str), return_inverse=True)
     rows, code = _at_most(rows, code.astype(np.int64))
     umap = None
-    if _UMAP in reference.obsm:
-        umap = np.asarray(reference.obsm[_UMAP], dtype=np.float64)[rows, :2]
+    if schema.UMAP in reference.obsm:
+        umap = np.asarray(reference.obsm[schema.UMAP], dtype=np.float64)[rows, :2]
     return Reference(
         genes,
         shared_counts(reference, rows, genes),

@@ -17,7 +17,6 @@ from nkscore.tl._states import _reference_models as models
 from nkscore.tl._states._write import (
     MAPPING,
     SLOTS,
-    UMAP,
     forget_calls,
     write_states,
     write_table,
@@ -66,11 +65,11 @@ def transfer_states(
     farthest = np.inf if reject is None else 1.0
     sure = (share.max(axis=1) >= min_confidence) & (far <= farthest)
     _write(adata, compartment, cells, ref, share=share, far=far, sure=sure)
-    adata.obsm.pop(UMAP, None)
+    adata.obsm.pop(schema.UMAP_REFERENCE, None)
     if umap is None:
         _LOG.info("The reference has no obsm['X_umap'], so no places on its map are written.")
     else:
-        adata.obsm[UMAP] = spread(umap, cells, adata.n_obs)
+        adata.obsm[schema.UMAP_REFERENCE] = spread(umap, cells, adata.n_obs)
     options = {
         "labels": labels,
         "compartment": compartment,

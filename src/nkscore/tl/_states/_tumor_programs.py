@@ -211,7 +211,7 @@ def leave_out_ambient(
     genes go first, until what is left is little; at least half of a program's genes stay. Without
     ``pp.ambient`` nothing is taken out.
     """
-    if "pp.ambient" not in adata.uns.get(schema.RECORD, {}) or "ambient_nk" not in adata.varm:
+    if "pp.ambient" not in adata.uns.get(schema.RECORD, {}) or schema.AMBIENT_NK not in adata.varm:
         return genes
     ambient, seen = _ambient_nk_counts(adata, cells)
     columns = dict(genes.columns)
@@ -236,7 +236,7 @@ def _ambient_nk_counts(adata: AnnData, cells: TumorCells) -> tuple[Any, Any]:
     names = adata.obs[schema.SAMPLE].astype(str).to_numpy()[cells.rows]
     codes[cells.rows] = [number.get(name, -1) for name in names]
     counts = stats.group_sums(adata.layers[schema.COUNTS], codes, len(table))
-    profiles = adata.varm["ambient_nk"]
+    profiles = adata.varm[schema.AMBIENT_NK]
     soup = np.array([profiles[str(lane)].to_numpy(dtype=float) for lane in table["lane"]])
     total = counts.sum(axis=1) * table["ambient_share"].to_numpy(dtype=float)
     line = np.unique(table["tumor"].astype(str), return_inverse=True)[1]

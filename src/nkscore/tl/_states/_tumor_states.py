@@ -141,13 +141,13 @@ def tumor_states(
     primary = [name for name in primary if name in shown]
     _log_not_judged(fits, primary)
     table = pd.DataFrame({name: fits[name].posterior for name in shown})
-    write_table(adata, "tumor_programs", table, cells.rows, shown)
+    write_table(adata, schema.TUMOR_PROGRAMS, table, cells.rows, shown)
     _write_states(adata, _label_table(fits, shown, primary), cells, min_confidence=min_confidence)
     scores = {name: _score(fits[name], counts.of(name), p) for name, p in shown.items()}
-    write_table(adata, "tumor_program_scores", pd.DataFrame(scores), cells.rows, scores)
+    write_table(adata, schema.TUMOR_PROGRAM_SCORES, pd.DataFrame(scores), cells.rows, scores)
     if DORMANT in shown and genes.has_components:
         dormancy = _dormancy(counts, fits)
-        write_table(adata, "dormancy", dormancy, cells.rows, dormancy.columns)
+        write_table(adata, schema.DORMANCY, dormancy, cells.rows, dormancy.columns)
     options = {
         "programs": list(shown),
         "order": primary,

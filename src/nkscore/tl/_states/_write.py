@@ -18,7 +18,6 @@ if TYPE_CHECKING:
     from anndata import AnnData
 
 MAPPING = "tl.map_reference"
-UMAP = "X_umap_reference"
 _LOG = logging.getLogger("nkscore")
 #: Compartment → column of its state, and the function that calls it.
 SLOTS = {
@@ -85,7 +84,7 @@ def forget_mapping(adata: AnnData, compartment: str) -> None:
         adata.obsm.pop(f"{slot}_posterior", None)
     book = dict(adata.uns.get(schema.RECORD, {}))
     if book.get(MAPPING, {}).get("options", {}).get("compartment") == compartment:
-        adata.obsm.pop(UMAP, None)
+        adata.obsm.pop(schema.UMAP_REFERENCE, None)
         del book[MAPPING]
         adata.uns[schema.RECORD] = book
 
