@@ -19,6 +19,8 @@ if TYPE_CHECKING:
 
     from anndata import AnnData
 
+    from nkscore._types import Array
+
 COUNTS: Final = "counts"
 HASHTAGS: Final = "hashtags"
 PROTEIN: Final = "protein"
@@ -234,7 +236,7 @@ def check_var_names(adata: AnnData) -> None:
         raise GeneCoverageError(msg)
 
 
-def _stored_values(matrix: Any) -> np.ndarray[Any, Any]:
+def _stored_values(matrix: Any) -> Array:
     data = getattr(matrix, "data", None)
     if isinstance(data, np.ndarray) and hasattr(matrix, "nnz"):
         return data
@@ -263,7 +265,7 @@ def check_counts(matrix: Any, where: str) -> None:
         _check_whole(values, where)
 
 
-def _check_whole(values: np.ndarray[Any, Any], where: str) -> None:
+def _check_whole(values: Array, where: str) -> None:
     flat = values.reshape(-1)
     for start in range(0, flat.size, 1 << 20):
         block = flat[start : start + (1 << 20)]
@@ -343,6 +345,6 @@ def recorded(adata: AnnData, key: str, written_by: str) -> Any:
     return book[key]
 
 
-def categorical(values: Sequence[Any] | np.ndarray[Any, Any], levels: Iterable[str]) -> Any:
+def categorical(values: Sequence[Any] | Array, levels: Iterable[str]) -> Any:
     """Return ``values`` as an unordered categorical with all ``levels``, used or not."""
     return pd.Categorical(values, categories=list(levels))

@@ -15,9 +15,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
 
     from nkscore._counts._sources import Pieces, Rows
-
-    Array = np.ndarray[Any, Any]
-    Scores = np.ndarray[Any, np.dtype[np.float64]]
+    from nkscore._types import Array, Floats, Ints, Ints32
 
 #: Progress is shown for work that has taken so many seconds.
 QUIET_SECONDS = 10.0
@@ -32,8 +30,8 @@ class RowBlock:
     """Consecutive cells in CSR form: values ≥ 0, gene positions ascending within each cell."""
 
     start: int
-    indptr: np.ndarray[Any, np.dtype[np.int64]]
-    indices: np.ndarray[Any, np.dtype[np.int32]]
+    indptr: Ints
+    indices: Ints32
     #: uint32, uint64, float32 or float64; the narrowest that holds the values exactly.
     stored: Array
     n_genes: int
@@ -194,7 +192,7 @@ def check_largest(block: RowBlock, largest: float | None) -> None:
         raise WrongScaleError(msg)
 
 
-def gene_sums(block: RowBlock) -> Scores:
+def gene_sums(block: RowBlock) -> Floats:
     """Return the sum of each gene over a block, exact to 2^-24 per cell."""
     sums = np.zeros(block.n_genes)
     _add_columns(block.indices, block.values, sums)

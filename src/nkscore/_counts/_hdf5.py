@@ -19,7 +19,7 @@ from nkscore._counts._whole_chunks import WholeChunks, whole_chunks
 from nkscore.errors import LaneError
 
 if TYPE_CHECKING:
-    Array = np.ndarray[Any, Any]
+    from nkscore._types import Array
 
 #: Numbers of the filters in the HDF5 specification.
 _GZIP: Final = 1

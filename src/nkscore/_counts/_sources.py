@@ -15,7 +15,8 @@ from nkscore._counts._hdf5 import unlocked
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-    Array = np.ndarray[Any, Any]
+    from nkscore._types import Array
+
     # indptr (not starting at 0), indices and data of some rows.
     Pieces = tuple[Array, Array, Array]
 

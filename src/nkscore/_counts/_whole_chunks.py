@@ -12,7 +12,7 @@ import numpy as np
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    Array = np.ndarray[Any, Any]
+    from nkscore._types import Array
 
 #: Bytes of unpacked chunks to keep for the next block, and chunks to keep whatever their size.
 _KEPT_BYTES: Final = 32 << 20

@@ -24,6 +24,8 @@ if TYPE_CHECKING:
 
     from anndata import AnnData
 
+    from nkscore._types import Array
+
 _LOG = logging.getLogger("nkscore")
 _LOCK, _REPLACED = "lock", "replaced"
 #: Files of finished parts; names that begin with a dot are still being written.
@@ -62,7 +64,7 @@ class Rows:
     n_per_file: int
     #: Rows in files.
     n_rows: int = 0
-    waiting: list[np.ndarray[Any, Any]] = field(default_factory=list)
+    waiting: list[Array] = field(default_factory=list)
 
     @classmethod
     def taken_up(cls, parts: Parts, name: str, key: str, *, n_per_file: int) -> Rows:
@@ -77,11 +79,11 @@ class Rows:
         rows.n_rows = sum(map(len, rows))
         return rows
 
-    def __iter__(self) -> Iterator[np.ndarray[Any, Any]]:
+    def __iter__(self) -> Iterator[Array]:
         for path in self.parts.finished():
             yield np.load(path, mmap_mode="r", allow_pickle=False)
 
-    def add(self, rows: np.ndarray[Any, Any]) -> None:
+    def add(self, rows: Array) -> None:
         """Take more rows."""
         self.waiting.append(rows)
         if sum(map(len, self.waiting)) >= self.n_per_file:

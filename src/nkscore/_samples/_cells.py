@@ -13,6 +13,8 @@ from nkscore.errors import DesignError, WrongScaleError
 if TYPE_CHECKING:
     from anndata import AnnData
 
+    from nkscore._types import Ints
+
 
 def passed_qc(adata: AnnData) -> Any:
     """Return which cells passed QC; all where ``obs["qc_pass"]`` is absent."""
@@ -32,9 +34,7 @@ def passed_qc(adata: AnnData) -> Any:
     return column.to_numpy(dtype=bool)
 
 
-def cells_of(
-    adata: AnnData, compartment: str, *, min_cells: int, purpose: str
-) -> np.ndarray[Any, np.dtype[np.int64]]:
+def cells_of(adata: AnnData, compartment: str, *, min_cells: int, purpose: str) -> Ints:
     """Return the positions of the cells of a compartment that passed QC.
 
     ``purpose`` ends the sentence of the error where they are fewer than ``min_cells``.

@@ -18,6 +18,8 @@ if TYPE_CHECKING:
 
     from anndata import AnnData
 
+    from nkscore._types import Ints, Labels
+
 _LOG = logging.getLogger("nkscore")
 #: Column of a table of samples: the sample of which a row is a part.
 WELL = "well"
@@ -28,7 +30,7 @@ class Samples:
     """``table``: one row per sample; ``codes``: row number of each cell, -1 for cells left out."""
 
     table: pd.DataFrame
-    codes: np.ndarray[Any, np.dtype[np.int64]]
+    codes: Ints
 
     def keep(self, mask: Any) -> Samples:
         """Return the samples where ``mask`` is true, renumbered."""
@@ -143,7 +145,7 @@ def _plain(column: pd.Series) -> Any:
     return column
 
 
-def labels(table: pd.DataFrame, column: str) -> np.ndarray[Any, np.dtype[np.object_]]:
+def labels(table: pd.DataFrame, column: str) -> Labels:
     """Return a column as text, with ``None`` where it is missing."""
     values = table[column]
     return np.array([None if pd.isna(v) else str(v) for v in values], dtype=object)

@@ -15,14 +15,14 @@ from nkscore.stats import GroupSums, log_moments
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-    Codes = np.ndarray[Any, np.dtype[np.int64]]
+    from nkscore._types import Ints
 
 #: Bytes of a block that is read from disk, counted as float64.
 _BLOCK_BYTES = 8 << 20
 
 
 def count_sums(
-    matrix: Any, codes: Codes, n_groups: int, *, where: str, squares: bool = False
+    matrix: Any, codes: Ints, n_groups: int, *, where: str, squares: bool = False
 ) -> GroupSums:
     """Sum counts over groups and number the cells with a count, in one pass.
 
@@ -51,7 +51,7 @@ def count_sums(
     return total
 
 
-def log_moment_sums(matrix: Any, codes: Codes, n_groups: int) -> Any:
+def log_moment_sums(matrix: Any, codes: Ints, n_groups: int) -> Any:
     """Return sums of log-normalized counts and their squares, see ``stats.log_moments``."""
     total: Any = 0.0
     for start, rows in _blocks(matrix, codes):
@@ -59,7 +59,7 @@ def log_moment_sums(matrix: Any, codes: Codes, n_groups: int) -> Any:
     return total
 
 
-def _blocks(matrix: Any, codes: Codes) -> Iterator[tuple[int, Any]]:
+def _blocks(matrix: Any, codes: Ints) -> Iterator[tuple[int, Any]]:
     """Yield the first row and the rows, as CSR with each entry stored once."""
     if sparse.issparse(matrix):
         yield 0, _canonical(matrix)
@@ -88,13 +88,13 @@ def _canonical(matrix: Any) -> Any:
     return rows
 
 
-def _add(total: GroupSums, rows: Any, start: int, codes: Codes, where: str) -> None:
+def _add(total: GroupSums, rows: Any, start: int, codes: Ints, where: str) -> None:
     broken = total.add(rows.indptr, rows.indices, rows.data, codes=codes)
     if broken >= 0:
         schema.check_counts(rows[[broken]], f"{where} (cell {start + broken})")
 
 
-def _add_dask(total: GroupSums, matrix: Any, codes: Codes, where: str) -> None:
+def _add_dask(total: GroupSums, matrix: Any, codes: Ints, where: str) -> None:
     from dask.base import compute  # type: ignore[import-not-found, unused-ignore]
     from dask.delayed import delayed  # type: ignore[import-not-found, unused-ignore]
 
@@ -120,7 +120,7 @@ def _add_dask(total: GroupSums, matrix: Any, codes: Codes, where: str) -> None:
 _DASK_TASKS = 8
 
 
-def _chunk_sums(chunk: Any, start: int, codes: Codes, shape: tuple[int, bool], where: str) -> Any:
+def _chunk_sums(chunk: Any, start: int, codes: Ints, shape: tuple[int, bool], where: str) -> Any:
     """Return the groups of a chunk with their sums and numbers of cells."""
     present = np.unique(codes[codes >= 0])
     n_groups, squares = shape

@@ -10,12 +10,11 @@ import numpy as np
 from nkscore.datasets._wells import hla_bins
 
 if TYPE_CHECKING:
+    from nkscore._types import Bools, Floats, Ints
     from nkscore.datasets._genes import Genes
     from nkscore.datasets._options import Options
-    from nkscore.datasets._random import Floats, Integers, Streams
+    from nkscore.datasets._random import Streams
     from nkscore.datasets._wells import Wells
-
-    Flags = np.ndarray[tuple[int], np.dtype[np.bool_]]
 
 #: Shares of G1, S, G2M in cycling tumor cells, low-MYC tumor cells and expanded NK cells.
 _PHASES_NORMAL: Final = (0.45, 0.33, 0.22)
@@ -33,23 +32,23 @@ _CONJUGATES: Final = 0.3
 class Cells:
     """Single cells: first one per droplet, then the second cells of doublets."""
 
-    well: Integers
-    is_nk: Flags
-    state: Integers
-    phase: Integers
+    well: Ints
+    is_nk: Bools
+    state: Ints
+    phase: Ints
     hla: Floats
-    low_quality: Flags
+    low_quality: Bools
     depth: Floats
-    #: Positions in the random streams.
-    numbers: Integers
+    #: Ints in the random streams.
+    numbers: Ints
 
 
 @dataclass(frozen=True)
 class Droplets:
     """Droplets, each with one or two cells; ``cells[:, 1]`` is -1 for one."""
 
-    cells: Integers
-    negative: Flags
+    cells: Ints
+    negative: Bools
 
 
 def draw_droplets(
@@ -76,9 +75,7 @@ def draw_droplets(
     return Droplets(cells=pairs, negative=negative & (pairs[:, 1] < 0)), cells
 
 
-def _partners(
-    wells: Wells, well: Integers, joined: Integers, streams: Streams
-) -> tuple[Integers, Flags]:
+def _partners(wells: Wells, well: Ints, joined: Ints, streams: Streams) -> tuple[Ints, Bools]:
     """Return the well of each second cell, and whether the two are a conjugate."""
     forced = streams.uniform("is conjugate", joined) < _CONJUGATES
     same_lane = wells.lane[well[joined]][:, None] == wells.lane[None, :]
@@ -86,7 +83,7 @@ def _partners(
     return np.where(forced, well[joined], partner), forced
 
 
-def _compartments(wells: Wells, well: Integers, numbers: Integers, streams: Streams) -> Flags:
+def _compartments(wells: Wells, well: Ints, numbers: Ints, streams: Streams) -> Bools:
     return streams.uniform("compartment", numbers) < wells.nk_fraction[well]
 
 
@@ -95,7 +92,7 @@ def _draw_cells(
     wells: Wells,
     genes: Genes,
     streams: Streams,
-    drawn: tuple[Integers, Flags, Integers],
+    drawn: tuple[Ints, Bools, Ints],
 ) -> Cells:
     well, is_nk, numbers = drawn
     bins = hla_bins()
@@ -121,9 +118,7 @@ def _draw_cells(
     )
 
 
-def _phases(
-    options: Options, is_nk: Flags, state: Integers, numbers: Integers, streams: Streams
-) -> Integers:
+def _phases(options: Options, is_nk: Bools, state: Ints, numbers: Ints, streams: Streams) -> Ints:
     if not options.cell_cycle:
         return np.zeros(numbers.size, dtype=np.int64)
     kind = np.where(is_nk, 2, state == 1)

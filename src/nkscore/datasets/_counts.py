@@ -9,11 +9,14 @@ cell, its programs, their activity, and the programs as starts, members and natu
 
 from __future__ import annotations
 
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from nkscore._compile import compiled
+
+if TYPE_CHECKING:
+    from nkscore._types import Array
 
 _SOURCES = (
     "Tuple((float32[:, ::1], int32[::1], int32[:, ::1], float64[:, ::1],"
@@ -63,7 +66,7 @@ def quantile(u: float, mu: float, size: float) -> int:
 
 
 @compiled(f"void(int64, {_SOURCES}, float64[::1])")
-def _own_profile(cell: int, sources: tuple[Any, ...], out: np.ndarray[Any, Any]) -> None:
+def _own_profile(cell: int, sources: tuple[Any, ...], out: Array) -> None:
     """Write the expected shares of one cell: its base, shifted by its programs, summing to 1."""
     base, base_of, program, activity, starts, members, effect = sources
     row = base_of[cell]
@@ -85,10 +88,10 @@ def _own_profile(cell: int, sources: tuple[Any, ...], out: np.ndarray[Any, Any])
 
 @compiled(f"void(int64[::1], float64[::1], {_SOURCES}, float64[::1])")
 def add_profiles(
-    cells: np.ndarray[Any, Any],
-    depth: np.ndarray[Any, Any],
+    cells: Array,
+    depth: Array,
     sources: tuple[Any, ...],
-    out: np.ndarray[Any, Any],
+    out: Array,
 ) -> None:
     """Add the expected counts of ``cells`` to ``out``."""
     own = np.empty(out.size)
@@ -146,10 +149,10 @@ def draw_counts(
 @compiled("void(uint64, int64[::1], float64[:, ::1], float64, int32[:, ::1])")
 def draw_table(
     key: np.uint64,
-    numbers: np.ndarray[Any, Any],
-    mean: np.ndarray[Any, Any],
+    numbers: Array,
+    mean: Array,
     size: float,
-    out: np.ndarray[Any, Any],
+    out: Array,
 ) -> None:
     """Draw a dense table of counts, for few features such as hashtags."""
     for row in range(mean.shape[0]):

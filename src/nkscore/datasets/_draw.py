@@ -13,10 +13,11 @@ from nkscore import schema
 from nkscore.datasets import _counts
 
 if TYPE_CHECKING:
+    from nkscore._types import Floats, Floats32, Ints, Ints32
     from nkscore.datasets._cells import Cells, Droplets
     from nkscore.datasets._genes import Genes
     from nkscore.datasets._profiles import Programs
-    from nkscore.datasets._random import Floats, Integers, Streams
+    from nkscore.datasets._random import Streams
     from nkscore.datasets._wells import Wells
 
 _BLOCK_BYTES: Final = 16 << 20
@@ -36,9 +37,9 @@ _TAG_STRIDE: Final = 64
 class Expected:
     """What is expected of each cell: base profile, programs, their activity."""
 
-    base: np.ndarray[tuple[int, int], np.dtype[np.float32]]
-    base_of: np.ndarray[tuple[int], np.dtype[np.int32]]
-    program: np.ndarray[Any, np.dtype[np.int32]]
+    base: Floats32
+    base_of: Ints32
+    program: Ints32
     activity: Floats
     programs: Programs
 
@@ -56,7 +57,7 @@ class Expected:
 
 
 def lane_soups(
-    expected: Expected, cells: Cells, lane: Integers, n_lanes: int, n_threads: int
+    expected: Expected, cells: Cells, lane: Ints, n_lanes: int, n_threads: int
 ) -> Floats:
     """Return the average expression of all cells of each lane, lanes × genes."""
     soup = np.zeros((n_lanes, expected.base.shape[1]))
@@ -70,7 +71,7 @@ def lane_soups(
     return soup
 
 
-def ambient_shares(droplets: Droplets, cells: Cells, lane: Integers, chosen: Floats) -> Floats:
+def ambient_shares(droplets: Droplets, cells: Cells, lane: Ints, chosen: Floats) -> Floats:
     """Return the ambient share of each droplet.
 
     Every droplet of a lane holds the same expected number of ambient molecules, so that small
@@ -89,8 +90,8 @@ def gene_counts(
     cells: Cells,
     genes: Genes,
     *,
-    rest: tuple[Integers, Floats, Floats],
-    order: Integers,
+    rest: tuple[Ints, Floats, Floats],
+    order: Ints,
     streams: Streams,
     n_threads: int,
 ) -> sparse.csr_matrix:
@@ -152,10 +153,10 @@ def hashtag_counts(
     droplets: Droplets,
     cells: Cells,
     *,
-    lane: Integers,
+    lane: Ints,
     n_tags: int,
     streams: Streams,
-) -> np.ndarray[Any, np.dtype[np.int32]]:
+) -> Ints32:
     """Draw droplets × hashtags: staining of the own well above the background of the lane."""
     tag = tag_numbers(wells)
     numbers = np.arange(lane.size, dtype=np.int64)
@@ -179,7 +180,7 @@ def hashtag_counts(
     return out
 
 
-def tag_numbers(wells: Wells) -> Integers:
+def tag_numbers(wells: Wells) -> Ints:
     """Return the position of each well's hashtag."""
     return np.array(
         [int(name.removeprefix("Hashtag")) - 1 for name in wells.sheet[schema.HASHTAG]],

@@ -11,7 +11,7 @@ import numpy as np
 import pandas as pd
 
 if TYPE_CHECKING:
-    from nkscore.datasets._random import Floats, Integers
+    from nkscore._types import Floats, Ints
 
 #: Lowest abundance in the table, log2 of counts per million: not expressed.
 FLOOR: Final = -3.5
@@ -51,13 +51,13 @@ class Genes:
     """The genes of one simulation, as arrays."""
 
     names: pd.Index[str]
-    numbers: Integers
+    numbers: Ints
     classes: pd.Series[str]
     tumor: Floats
     nk: Floats
     kept_share: Floats
 
-    def where(self, names: pd.Series[str]) -> Integers:
+    def where(self, names: pd.Series[str]) -> Ints:
         """Return the columns of ``names``, all of which are there."""
         return np.asarray(self.names.get_indexer(names), dtype=np.int64)
 

@@ -13,10 +13,11 @@ from nkscore.datasets._genes import FLOOR, program_table
 from nkscore.datasets._lines import NK_STATES
 
 if TYPE_CHECKING:
+    from nkscore._types import Floats, Floats32, Ints, Ints32
     from nkscore.datasets._cells import Cells
     from nkscore.datasets._genes import Genes
     from nkscore.datasets._options import Options
-    from nkscore.datasets._random import Floats, Integers, Streams
+    from nkscore.datasets._random import Streams
     from nkscore.datasets._wells import Wells
 
 #: Share of ribosomal and mitochondrial counts in tumor and NK profiles.
@@ -42,8 +43,8 @@ class Programs:
     """Gene programs as one sparse table: natural-log effects at activity 1."""
 
     names: list[str]
-    starts: Integers
-    members: np.ndarray[tuple[int], np.dtype[np.int32]]
+    starts: Ints
+    members: Ints32
     effect: Floats
 
     def index(self, name: str) -> int:
@@ -60,7 +61,7 @@ class Programs:
 def make_programs(options: Options, genes: Genes, streams: Streams) -> Programs:
     """Collect the packaged programs, gene classes and the response genes of each line."""
     table = program_table()
-    parts: list[tuple[str, Integers, Floats]] = [
+    parts: list[tuple[str, Ints, Floats]] = [
         (str(name), genes.where(part["gene"]), part["value"].to_numpy(dtype=np.float64))
         for name, part in table.groupby("program", sort=True)
         if not str(name).startswith(("identity_", "line_"))
@@ -79,9 +80,7 @@ def make_programs(options: Options, genes: Genes, streams: Streams) -> Programs:
     )
 
 
-def _line_response(
-    tumor: str, lineage: str, genes: Genes, streams: Streams
-) -> tuple[Integers, Floats]:
+def _line_response(tumor: str, lineage: str, genes: Genes, streams: Streams) -> tuple[Ints, Floats]:
     """Return response genes of one line: 15 up, 5 down, from genes in no other program."""
     free = ~genes.names.isin(program_table()["gene"]) & (genes.classes == "other").to_numpy()
     level = _line_level(tumor, lineage, genes, streams)
@@ -114,9 +113,7 @@ def _line_level(tumor: str, lineage: str, genes: Genes, streams: Streams) -> Flo
     return np.maximum(level, FLOOR - 1.0)
 
 
-def base_profiles(
-    options: Options, wells: Wells, genes: Genes, streams: Streams
-) -> np.ndarray[tuple[int, int], np.dtype[np.float32]]:
+def base_profiles(options: Options, wells: Wells, genes: Genes, streams: Streams) -> Floats32:
     """Return shares per (well, compartment): row 2 × well is tumor, row 2 × well + 1 is NK."""
     base = np.zeros((2 * len(wells.sheet), genes.names.size), dtype=np.float32)
     tumor_levels = {
@@ -151,7 +148,7 @@ def _shares(level: Floats, genes: Genes, compartment: int) -> Floats:
 
 def activities(
     options: Options, wells: Wells, cells: Cells, programs: Programs, streams: Streams
-) -> tuple[np.ndarray[Any, np.dtype[np.int32]], Floats]:
+) -> tuple[Ints32, Floats]:
     """Return for each cell up to seven programs and how active they are in it."""
     program = np.full((cells.well.size, _SLOTS), -1, dtype=np.int32)
     activity = np.zeros((cells.well.size, _SLOTS))

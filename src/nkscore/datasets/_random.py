@@ -18,8 +18,7 @@ if TYPE_CHECKING:
 
     from numpy.typing import NDArray
 
-    Floats = NDArray[np.float64]
-    Integers = NDArray[np.int64]
+    from nkscore._types import Floats, Ints
 
 _STEP: Final = np.uint64(0x9E3779B97F4A7C15)
 _FIRST: Final = np.uint64(0xBF58476D1CE4E5B9)
@@ -70,16 +69,16 @@ class Streams:
         """Return standard normal numbers, one per position."""
         return np.asarray(ndtri(self.uniform(name, positions)), dtype=np.float64)
 
-    def choice(self, name: str, positions: Any, weights: Floats) -> Integers:
+    def choice(self, name: str, positions: Any, weights: Floats) -> Ints:
         """Return one category per position; ``weights`` is one row, or one row per position."""
         weights = np.atleast_2d(weights)
         cumulative = np.cumsum(weights, axis=1)
         reached = self.uniform(name, positions)[:, None] * cumulative[:, -1:] >= cumulative
-        chosen: Integers = np.minimum(reached.sum(axis=1), weights.shape[1] - 1).astype(np.int64)
+        chosen: Ints = np.minimum(reached.sum(axis=1), weights.shape[1] - 1).astype(np.int64)
         return chosen
 
 
-def barcodes(key: int, numbers: Sequence[int] | Integers) -> list[str]:
+def barcodes(key: int, numbers: Sequence[int] | Ints) -> list[str]:
     """Return a 16-base barcode per number; different numbers never share one."""
     state = np.asarray(numbers, dtype=np.uint64) + np.uint64(key % 2**32)
     mask = np.uint64(0xFFFFFFFF)

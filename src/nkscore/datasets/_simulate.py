@@ -24,7 +24,7 @@ if TYPE_CHECKING:
 
     from anndata import AnnData
 
-    from nkscore.datasets._random import Integers
+    from nkscore._types import Ints
     from nkscore.datasets._wells import Wells
 
 
@@ -269,7 +269,7 @@ def _simulate(options: Options, streams: Streams, n_threads: int) -> AnnData:
     return adata
 
 
-def _cell_names(wells: Wells, lane: Integers, streams: Streams) -> tuple[pd.Index[str], Integers]:
+def _cell_names(wells: Wells, lane: Ints, streams: Streams) -> tuple[pd.Index[str], Ints]:
     """Return names and drawing order of cells: lane by lane, barcodes in alphabetical order."""
     bare = np.array(barcodes(streams.key("barcodes"), np.arange(lane.size)))
     order = np.lexsort((bare, lane)).astype(np.int64)

@@ -13,9 +13,9 @@ from nkscore.datasets._lines import NK_STATES, PHASES, TUMOR_STATES
 if TYPE_CHECKING:
     from anndata import AnnData
 
+    from nkscore._types import Floats
     from nkscore.datasets._cells import Cells, Droplets
     from nkscore.datasets._draw import Expected
-    from nkscore.datasets._random import Floats
     from nkscore.datasets._wells import Wells
 
 _SAMPLE_TEXT: Final = tuple(

@@ -14,8 +14,9 @@ from nkscore import schema
 from nkscore.datasets._lines import ALONE, MOST_ACTIVATED, NK_STATES, activation
 
 if TYPE_CHECKING:
+    from nkscore._types import Bools, Floats, Ints
     from nkscore.datasets._options import Options
-    from nkscore.datasets._random import Floats, Streams
+    from nkscore.datasets._random import Streams
 
 #: Log hazard that one unit of selection takes from low-MYC cells, and per SD of HLA class I.
 SHELTER_LOW_MYC: Final = 1.2
@@ -28,10 +29,10 @@ class Wells:
     """One row per well of the sample sheet."""
 
     sheet: pd.DataFrame
-    lane: np.ndarray[tuple[int], np.dtype[np.int64]]
+    lane: Ints
     lanes: list[str]
-    has_nk: np.ndarray[tuple[int], np.dtype[np.bool_]]
-    has_tumor: np.ndarray[tuple[int], np.dtype[np.bool_]]
+    has_nk: Bools
+    has_tumor: Bools
     nk_fraction: Floats
     states: Floats
     ifn: Floats

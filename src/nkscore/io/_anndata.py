@@ -19,6 +19,7 @@ if TYPE_CHECKING:
 
     import pandas as pd
 
+    from nkscore._types import Array
     from nkscore.io._source import Source
 
 _BLOCK_BYTES: Final = 1 << 28
@@ -79,7 +80,7 @@ def _is_frame(element: Any) -> bool:
     return bool(element.attrs.get("encoding-type", "") == "dataframe")
 
 
-def _index(group: Any, path: Path) -> np.ndarray[Any, Any]:
+def _index(group: Any, path: Path) -> Array:
     from anndata.io import read_elem
 
     if not hasattr(group, "keys"):
@@ -154,7 +155,7 @@ def _dense(element: Any, where: str, shape: tuple[int, int]) -> Any:
     return sparse.vstack(blocks, format="csr") if blocks else sparse.csr_matrix(shape, dtype="i4")
 
 
-def _whole(block: np.ndarray[Any, Any], where: str, start: int) -> np.ndarray[Any, Any]:
+def _whole(block: Array, where: str, start: int) -> Array:
     try:
         return as_int32(block, where)[0]
     except WrongScaleError as error:

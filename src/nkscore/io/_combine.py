@@ -21,6 +21,8 @@ if TYPE_CHECKING:
 
     from anndata import AnnData
 
+    from nkscore._types import Array
+
 GeneRule = Literal["union", "intersection"]
 _COPIED: Final = 20
 
@@ -34,11 +36,11 @@ class Part:
     counts: Any
     barcodes: pd.Index
     genes: pd.Index
-    gene_ids: np.ndarray[Any, Any]
+    gene_ids: Array
     frames: dict[str, pd.DataFrame]
     n_dropped: int
     #: Which barcodes of the source were kept; None for all.
-    kept: np.ndarray[Any, Any] | None = None
+    kept: Array | None = None
 
 
 def part(
@@ -87,7 +89,7 @@ def part(
     )
 
 
-def _kept(counts: Any, min_counts: int, source: Lane) -> np.ndarray[Any, Any] | None:
+def _kept(counts: Any, min_counts: int, source: Lane) -> Array | None:
     if min_counts <= 0:
         return None
     keep = np.asarray(counts.sum(axis=1)).ravel() >= min_counts
@@ -196,9 +198,7 @@ def _common_genes(parts: Sequence[Part], rule: GeneRule) -> tuple[pd.Index, list
     return names, [_reorder(each, names) for each in parts]
 
 
-def _warn_unlike(
-    parts: Sequence[Part], union: pd.Index, shared: np.ndarray[Any, Any], rule: GeneRule
-) -> None:
+def _warn_unlike(parts: Sequence[Part], union: pd.Index, shared: Array, rule: GeneRule) -> None:
     lacks = [(each.lane, len(union) - len(each.genes)) for each in parts]
     listed = ", ".join(f"{lane}: {n}" for lane, n in lacks[:6] if n)
     consequence = (

@@ -16,7 +16,9 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
     from pathlib import Path
 
-    Column = Callable[[], np.ndarray[Any, Any]]
+    from nkscore._types import Array
+
+    Column = Callable[[], Array]
 
 _LOG: Final = logging.getLogger("nkscore")
 _ENSEMBL: Final = re.compile(r"(.*_)?ENS[A-Z]*G\d{6,}(\.\d+)?")
@@ -48,19 +50,19 @@ _ID_COLUMNS: Final = (
 _TYPE_COLUMNS: Final = ("feature_types", "feature_type", "type")
 
 
-def _some(names: Sequence[Any] | np.ndarray[Any, Any]) -> list[str]:
+def _some(names: Sequence[Any] | Array) -> list[str]:
     step = max(1, len(names) // _LOOKED_AT)
     return [str(name) for name in names[::step]]
 
 
-def mostly_ensembl(names: Sequence[Any] | np.ndarray[Any, Any]) -> bool:
+def mostly_ensembl(names: Sequence[Any] | Array) -> bool:
     """Return whether more than half of ``names`` are Ensembl gene ids of any species."""
     some = _some(names)
     return sum(_ENSEMBL.fullmatch(name) is not None for name in some) > 0.5 * len(some)
 
 
 def features_table(
-    index: np.ndarray[Any, Any], columns: Mapping[str, Column], path: Path, *, place: str
+    index: Array, columns: Mapping[str, Column], path: Path, *, place: str
 ) -> pd.DataFrame:
     """Return ``id``, ``name`` and ``type`` of features named by symbols or by Ensembl ids.
 
@@ -88,14 +90,14 @@ def features_table(
     )
 
 
-def _first(columns: Mapping[str, Column], wanted: tuple[str, ...]) -> np.ndarray[Any, Any] | None:
+def _first(columns: Mapping[str, Column], wanted: tuple[str, ...]) -> Array | None:
     for name in wanted:
         if name in columns:
             return np.array([str(value) for value in columns[name]()], dtype=object)
     return None
 
 
-def _only_ids(index: np.ndarray[Any, Any], path: Path, columns: list[str], place: str) -> str:
+def _only_ids(index: Array, path: Path, columns: list[str], place: str) -> str:
     held = ", ".join(columns) or "no columns"
     return (
         f"{path}: the genes are named by Ensembl ids (for example {index[0]}) and {place} has no "
@@ -105,9 +107,7 @@ def _only_ids(index: np.ndarray[Any, Any], path: Path, columns: list[str], place
     )
 
 
-def check_symbols(
-    names: np.ndarray[Any, Any], path: Path, *, ids: np.ndarray[Any, Any] | None = None
-) -> None:
+def check_symbols(names: Array, path: Path, *, ids: Array | None = None) -> None:
     """Raise :class:`GeneCoverageError` unless ``names`` can be human gene symbols."""
     some = _some(names)
     if mostly_ensembl(names):
@@ -140,7 +140,7 @@ def check_symbols(
         raise GeneCoverageError(msg)
 
 
-def unique_names(names: np.ndarray[Any, Any], ids: np.ndarray[Any, Any], *, where: str) -> pd.Index:
+def unique_names(names: Array, ids: Array, *, where: str) -> pd.Index:
     """Return ``names`` with repeated ones told apart by their id; the first keeps its name.
 
     >>> names = np.array(["CD7", "MATR3", "MATR3"], dtype=object)

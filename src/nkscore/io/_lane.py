@@ -17,6 +17,8 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Mapping
     from pathlib import Path
 
+    from nkscore._types import Array
+
 GENE_EXPRESSION: Final = "Gene Expression"
 ANTIBODY: Final = "Antibody Capture"
 GUIDE: Final = "CRISPR Guide Capture"
@@ -31,7 +33,7 @@ class Lane:
     path: Path
     format: str
     counts: Any
-    barcodes: np.ndarray[Any, Any]
+    barcodes: Array
     #: Columns ``id``, ``name``, ``type``; all strings, ``""`` where the file has no ``id``.
     features: pd.DataFrame
     #: Named tables that may hold tags, read when asked for: ``obsm`` of an AnnData, other assays
@@ -70,9 +72,9 @@ def _damaged(path: Path, error: Exception) -> str:
 
 
 def counts_from_csr(
-    data: np.ndarray[Any, Any],
-    indices: np.ndarray[Any, Any],
-    indptr: np.ndarray[Any, Any],
+    data: Array,
+    indices: Array,
+    indptr: Array,
     *,
     shape: tuple[int, int],
     where: str,
@@ -102,9 +104,9 @@ def counts_from_csr(
 
 
 def _check_structure(
-    data: np.ndarray[Any, Any],
-    indices: np.ndarray[Any, Any],
-    indptr: np.ndarray[Any, Any],
+    data: Array,
+    indices: Array,
+    indptr: Array,
     *,
     shape: tuple[int, int],
     where: str,
@@ -128,7 +130,7 @@ def _check_structure(
         raise LaneError(msg)
 
 
-def as_int32(values: np.ndarray[Any, Any], where: str) -> tuple[np.ndarray[Any, Any], int]:
+def as_int32(values: Array, where: str) -> tuple[Array, int]:
     """Return ``values`` as int32 and their minimum (1 if empty); only whole counts pass."""
     if values.size == 0:
         return values.astype(np.int32), 1
@@ -143,7 +145,7 @@ def as_int32(values: np.ndarray[Any, Any], where: str) -> tuple[np.ndarray[Any, 
     return values.astype(np.int32, copy=False), int(values.min())
 
 
-def first_broken(values: np.ndarray[Any, Any]) -> int:
+def first_broken(values: Array) -> int:
     """Return the position of the first value that no UMI count can be."""
     with np.errstate(invalid="ignore"):
         broken = ~(np.isfinite(values) & (values >= 0) & (values <= _INT32_MAX))

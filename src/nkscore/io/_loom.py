@@ -17,6 +17,7 @@ from nkscore.io._tenx_h5 import texts
 if TYPE_CHECKING:
     from pathlib import Path
 
+    from nkscore._types import Array
     from nkscore.io._source import Source
 
 _GENE_NAMES: Final = ("Gene", "gene", "var_names", "GeneName", "gene_name", "gene_names", "Symbol")
@@ -65,7 +66,7 @@ def _one_of(group: Any, wanted: tuple[str, ...], path: Path, place: str, what: s
     return found
 
 
-def _column(dataset: Any) -> np.ndarray[Any, Any]:
+def _column(dataset: Any) -> Array:
     return texts(dataset)
 
 

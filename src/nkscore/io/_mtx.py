@@ -24,6 +24,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
     from pathlib import Path
 
+    from nkscore._types import Array
     from nkscore.io._source import Source
 
 _MATRIX: Final = re.compile(r"(?P<stem>.*?)matrix\.mtx(\.gz)?", re.IGNORECASE)
@@ -125,7 +126,7 @@ def read_features(path: Path) -> pd.DataFrame:
     return table
 
 
-def _column(path: Path) -> np.ndarray[Any, Any]:
+def _column(path: Path) -> Array:
     raw = _table(path)
     return raw[0].to_numpy(dtype=object) if raw.shape[1] else np.array([], dtype=object)
 

@@ -22,6 +22,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable
     from pathlib import Path
 
+    from nkscore._types import Array
     from nkscore.io._rds_nodes import Node
     from nkscore.io._source import Source
 
@@ -86,9 +87,7 @@ def read_rds(source: Source, genome: str | None) -> Lane:  # noqa: ARG001
     )
 
 
-def _annotations(
-    columns: dict[str, Node], names: np.ndarray[Any, Any] | None, cells: np.ndarray[Any, Any]
-) -> pd.DataFrame:
+def _annotations(columns: dict[str, Node], names: Array | None, cells: Array) -> pd.DataFrame:
     n_rows = len(cells) if names is None else len(names)
     table = frame(columns, n_rows)
     if names is None or np.array_equal(names, cells):
@@ -97,7 +96,7 @@ def _annotations(
     return table.reindex(cells).reset_index(drop=True)
 
 
-def _table(read: Callable[[], Named], cells: np.ndarray[Any, Any], where: str) -> pd.DataFrame:
+def _table(read: Callable[[], Named], cells: Array, where: str) -> pd.DataFrame:
     assay = read()
     if assay.cells is None or assay.genes is None:
         msg = f"{where} does not name its features and cells. Give the tags as a matrix."

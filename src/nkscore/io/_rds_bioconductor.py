@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 from functools import partial
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from nkscore.errors import LaneError, WrongScaleError
 from nkscore.io._rds_matrix import Named, is_empty, matrix
@@ -14,8 +14,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
     from pathlib import Path
 
-    import numpy as np
-
+    from nkscore._types import Array
     from nkscore.io._rds_nodes import Node
 
 
@@ -29,7 +28,7 @@ class Parts:
     #: The other assays that hold counts, read when asked for.
     others: Mapping[str, Callable[[], Named]] = field(default_factory=dict)
     cell_columns: dict[str, Node] = field(default_factory=dict)
-    cell_names: np.ndarray[Any, Any] | None = None
+    cell_names: Array | None = None
     gene_columns: dict[str, Node] = field(default_factory=dict)
     gene_place: str = "rownames"
 

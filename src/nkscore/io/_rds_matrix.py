@@ -13,6 +13,7 @@ from nkscore.io._lane import as_int32, counts_from_csr, first_broken
 from nkscore.io._rds_nodes import classes, slot, texts
 
 if TYPE_CHECKING:
+    from nkscore._types import Array
     from nkscore.io._rds_nodes import Node
 
 #: Sparse classes of the R package Matrix that can hold counts.
@@ -24,8 +25,8 @@ class Named:
     """Counts, cells × genes, CSR int32, with the names that the matrix itself has."""
 
     counts: Any
-    genes: np.ndarray[Any, Any] | None
-    cells: np.ndarray[Any, Any] | None
+    genes: Array | None
+    cells: Array | None
 
 
 def matrix(node: Node, where: str) -> Named:
@@ -54,7 +55,7 @@ def is_empty(node: Node | None) -> bool:
     return sides is None or 0 in sides.data
 
 
-def _whole(values: np.ndarray[Any, Any], where: str) -> np.ndarray[Any, Any]:
+def _whole(values: Array, where: str) -> Array:
     try:
         return as_int32(values, where)[0]
     except WrongScaleError as error:
@@ -85,9 +86,7 @@ def _sparse(node: Node, kind: str, where: str) -> Named:
     return Named(counts if kind == "dgCMatrix" else counts.T.tocsr(), *names)
 
 
-def _names(
-    node: Node, attribute: str
-) -> tuple[np.ndarray[Any, Any] | None, np.ndarray[Any, Any] | None]:
+def _names(node: Node, attribute: str) -> tuple[Array | None, Array | None]:
     pair = slot(node, attribute)
     if pair is None or pair.kind != "list" or len(pair.items) != 2:
         return None, None

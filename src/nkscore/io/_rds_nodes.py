@@ -10,6 +10,8 @@ import pandas as pd
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
+    from nkscore._types import Array
+
 _NA: Final = np.iinfo(np.int32).min
 
 
@@ -161,7 +163,7 @@ def named(node: Node | None) -> dict[str, Node]:
     return {str(name): item for name, item in zip(names.data, node.items, strict=True)}
 
 
-def texts(node: Node | None) -> np.ndarray[Any, Any] | None:
+def texts(node: Node | None) -> Array | None:
     """Return a vector of text, None where there is none."""
     if node is None or node.kind != "text":
         return None

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from functools import partial
-from typing import TYPE_CHECKING, Any, Final
+from typing import TYPE_CHECKING, Final
 
 import numpy as np
 from scipy import sparse
@@ -16,6 +16,7 @@ from nkscore.io._rds_nodes import classes, named, slot, texts
 if TYPE_CHECKING:
     from pathlib import Path
 
+    from nkscore._types import Array
     from nkscore.io._rds_nodes import Node
 
 _RNA: Final = "RNA"
@@ -100,7 +101,7 @@ def _layer(assay: Node, name: str, layer: Node, where: str) -> Named:
     return Named(found.counts, genes, cells)
 
 
-def _held(log_map: Node | None, layer: str) -> np.ndarray[Any, Any] | None:
+def _held(log_map: Node | None, layer: str) -> Array | None:
     """Return which names of a LogMap (names × layers, true or false) are in a layer."""
     pair = slot(log_map, "dimnames")
     if log_map is None or pair is None or len(pair.items) != 2:
@@ -109,7 +110,7 @@ def _held(log_map: Node | None, layer: str) -> np.ndarray[Any, Any] | None:
     if names is None or layers is None or layer not in layers:
         return None
     values = np.asarray(log_map.data, dtype=bool).reshape(len(layers), len(names))
-    held: np.ndarray[Any, Any] = names[values[list(layers).index(layer)]]
+    held: Array = names[values[list(layers).index(layer)]]
     return held
 
 

@@ -22,6 +22,7 @@ from nkscore.io._mtx import opened
 if TYPE_CHECKING:
     from pathlib import Path
 
+    from nkscore._types import Array
     from nkscore.io._source import Source
 
 _LOG: Final = logging.getLogger("nkscore")
@@ -91,7 +92,7 @@ def _are_triplets(head: list[str], row: list[str]) -> bool:
 
 def _read_dense(
     stream: IO[bytes], head: list[str], delimiter: str, path: Path
-) -> tuple[np.ndarray[Any, Any], np.ndarray[Any, Any], Any]:
+) -> tuple[Array, Array, Any]:
     stream.readline()
     # R's write.table leaves out the corner, write.csv leaves it empty.
     shift = _width(stream, path, delimiter) - len(head)
@@ -133,9 +134,7 @@ def _width(stream: IO[bytes], path: Path, delimiter: str) -> int:
     return len(row)
 
 
-def _numbers(
-    block: pd.DataFrame, rows: list[str], names: list[str], path: Path
-) -> np.ndarray[Any, Any]:
+def _numbers(block: pd.DataFrame, rows: list[str], names: list[str], path: Path) -> Array:
     for column, dtype in enumerate(block.dtypes):
         if dtype.kind not in "biuf":
             values = pd.to_numeric(block.iloc[:, column], errors="coerce")
@@ -159,7 +158,7 @@ def _numbers(
 
 def _read_triplets(
     stream: IO[bytes], head: list[str], delimiter: str, path: Path
-) -> tuple[np.ndarray[Any, Any], np.ndarray[Any, Any], Any]:
+) -> tuple[Array, Array, Any]:
     frame = pd.read_csv(
         stream,
         sep=delimiter,
@@ -186,7 +185,7 @@ def _known_symbols() -> frozenset[str]:
     return frozenset(table["gene"])
 
 
-def _genes_in_rows(rows: np.ndarray[Any, Any], columns: np.ndarray[Any, Any], path: Path) -> bool:
+def _genes_in_rows(rows: Array, columns: Array, path: Path) -> bool:
     """Return whether the rows are the genes; raise where neither axis tells."""
     ours, theirs = _looks_like_genes(rows), _looks_like_genes(columns)
     if max(ours, theirs) > 0 and max(ours, theirs) >= _CLEARLY * min(ours, theirs):
@@ -204,12 +203,12 @@ def _genes_in_rows(rows: np.ndarray[Any, Any], columns: np.ndarray[Any, Any], pa
     raise LaneError(msg)
 
 
-def _some(names: np.ndarray[Any, Any]) -> list[str]:
+def _some(names: Array) -> list[str]:
     step = max(1, len(names) // _LOOKED_AT)
     return [str(name) for name in names[::step]]
 
 
-def _looks_like_genes(names: np.ndarray[Any, Any]) -> float:
+def _looks_like_genes(names: Array) -> float:
     some = _some(names)
     if not some:
         return 0.0
@@ -217,6 +216,6 @@ def _looks_like_genes(names: np.ndarray[Any, Any]) -> float:
     return max(known, float(mostly_ensembl(names)))
 
 
-def _looks_like_barcodes(names: np.ndarray[Any, Any]) -> float:
+def _looks_like_barcodes(names: Array) -> float:
     some = _some(names)
     return sum(_BARCODE.fullmatch(name) is not None for name in some) / max(1, len(some))

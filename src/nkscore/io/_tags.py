@@ -30,6 +30,8 @@ if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
     from pathlib import Path
 
+    from nkscore._types import Array
+
 _LOG: Final = logging.getLogger("nkscore")
 #: CITE-seq-Count appends the tag's sequence to its name.
 _SEQUENCE: Final = re.compile(r"-([ACGTN]{6,})$")
@@ -47,12 +49,12 @@ _NOWHERE: Final = np.array([], dtype=np.intp)
 class TagTable:
     """Counts of tags, one row per barcode of the lane, with the place they were read from."""
 
-    names: np.ndarray[Any, Any]
-    ids: np.ndarray[Any, Any]
+    names: Array
+    ids: Array
     counts: Any
     where: str
     #: Where the tags are among the lane's own features; empty for tags from elsewhere.
-    origin: np.ndarray[Any, Any]
+    origin: Array
 
     def find(self, tag: str) -> int | None:
         """Return the column of ``tag`` by its name, id, name without sequence, or sequence."""
@@ -80,7 +82,7 @@ class TagTable:
         return pd.DataFrame(self.counts[:, places].toarray(), columns=names), places
 
 
-def columns(counts: Any, chosen: np.ndarray[Any, Any]) -> Any:
+def columns(counts: Any, chosen: Array) -> Any:
     """Return some columns of a CSR matrix; neighbors are cut out, which is far faster."""
     if len(chosen) == counts.shape[1]:
         return counts
@@ -150,12 +152,12 @@ def separate(lane: Lane, tags: Lane) -> TagTable:
     )
 
 
-def lane_names(lane: Lane) -> np.ndarray[Any, Any]:
+def lane_names(lane: Lane) -> Array:
     """Return the names of all features of ``lane``."""
     return np.asarray(lane.features["name"], dtype=object)
 
 
-def decode(barcodes: np.ndarray[Any, Any], path: Path) -> pd.Index:
+def decode(barcodes: Array, path: Path) -> pd.Index:
     """Return barcodes, bytes or text, as an index of text."""
     if barcodes.dtype.kind == "S":
         with reading(path):
@@ -166,7 +168,7 @@ def decode(barcodes: np.ndarray[Any, Any], path: Path) -> pd.Index:
     return pd.Index(barcodes.astype(object))
 
 
-def _match(cells: pd.Index, tagged: pd.Index, *, lane: Lane, tags: Lane) -> np.ndarray[Any, Any]:
+def _match(cells: pd.Index, tagged: pd.Index, *, lane: Lane, tags: Lane) -> Array:
     for simplify in (_as_is, _without_suffix, _sequence_only):
         mine, theirs = simplify(cells), simplify(tagged)
         if mine.is_unique and theirs.is_unique:

@@ -14,6 +14,7 @@ from nkscore.io._lane import GENE_EXPRESSION, Lane, counts_from_csr
 if TYPE_CHECKING:
     from pathlib import Path
 
+    from nkscore._types import Array
     from nkscore.io._source import Source
 
 
@@ -72,7 +73,7 @@ def read_v2(source: Source, genome: str | None) -> Lane:
     return Lane(source.path, "10x h5, Cell Ranger 2", counts, barcodes, table)
 
 
-def texts(dataset: Any) -> np.ndarray[Any, Any]:
+def texts(dataset: Any) -> Array:
     """Return an HDF5 dataset of strings, of fixed or variable length, as an array of str."""
     values = dataset[()]
     if values.dtype.kind == "S":
@@ -84,7 +85,7 @@ def texts(dataset: Any) -> np.ndarray[Any, Any]:
     return np.array([v.decode() if isinstance(v, bytes) else str(v) for v in values], dtype=object)
 
 
-def _matrix(group: Any, path: Path, n_features: int) -> tuple[Any, np.ndarray[Any, Any]]:
+def _matrix(group: Any, path: Path, n_features: int) -> tuple[Any, Array]:
     barcodes = group["barcodes"][()]
     if barcodes.dtype.kind != "S":
         barcodes = texts(group["barcodes"])

@@ -16,6 +16,8 @@ if TYPE_CHECKING:
     import pandas as pd
     from matplotlib.axes import Axes
 
+    from nkscore._types import Array
+
 #: Inches between the matrix and the bars, and their height.
 _GAP: Final = 0.08
 _TALL: Final = 0.5
@@ -50,7 +52,7 @@ def bars_above(ax: Axes, table: pd.DataFrame, tumors: Sequence[str], colors: Seq
     return above
 
 
-def _numbers(table: pd.DataFrame, tumors: Sequence[str]) -> tuple[np.ndarray[Any, Any], ...]:
+def _numbers(table: pd.DataFrame, tumors: Sequence[str]) -> tuple[Array, ...]:
     check_table(table, ["tumor", "change"], "tl.response_score")
     check_unique(table, ["tumor"])
     check_number(table, "change")

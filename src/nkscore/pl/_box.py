@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any, Final
+from typing import TYPE_CHECKING, Final
 
 import numpy as np
 
@@ -16,6 +16,8 @@ if TYPE_CHECKING:
 
     import pandas as pd
     from matplotlib.axes import Axes
+
+    from nkscore._types import Array
 
 #: Groups of fewer points get no box: its quartiles would be the points themselves.
 _FEWEST: Final = 4
@@ -109,7 +111,7 @@ def box_by_group(
     return ax
 
 
-def _group(ax: Axes, place: int, numbers: np.ndarray[Any, Any], color: str) -> None:
+def _group(ax: Axes, place: int, numbers: Array, color: str) -> None:
     if len(numbers) >= _FEWEST:
         ax.boxplot(
             [numbers],
@@ -130,9 +132,9 @@ def _group(ax: Axes, place: int, numbers: np.ndarray[Any, Any], color: str) -> N
     )
 
 
-def _spread(numbers: np.ndarray[Any, Any]) -> np.ndarray[Any, Any]:
+def _spread(numbers: Array) -> Array:
     """Return sideways shifts that part points of like height, the same every time."""
-    shift: np.ndarray[Any, Any] = np.zeros(len(numbers))
+    shift: Array = np.zeros(len(numbers))
     ranks = np.argsort(np.argsort(numbers, kind="stable"), kind="stable")
     if len(numbers) > 1:
         shift = ((ranks * 0.618034) % 1 - 0.5) * 0.4

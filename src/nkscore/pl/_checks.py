@@ -16,13 +16,15 @@ from nkscore.pl._tables import as_text, check_probabilities, check_table, levels
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
 
+    from nkscore._types import Array
+
 _BINS: Final = 20
 #: Groups above which outlines cannot be told apart.
 _MANY: Final = 8
 
 
 def p_values(
-    table_or_array: pd.DataFrame | pd.Series | np.ndarray[Any, Any],
+    table_or_array: pd.DataFrame | pd.Series | Array,
     *,
     column: str = "p_value",
     by: str | None = None,
@@ -220,7 +222,7 @@ def confusion(
     return ax
 
 
-def _fractions(counts: np.ndarray[Any, Any], normalize: str) -> np.ndarray[Any, Any]:
+def _fractions(counts: Array, normalize: str) -> Array:
     axes: dict[str, int | None] = {"rows": 1, "columns": 0, "none": None}
     if normalize not in axes:
         msg = f"Unknown normalize {normalize!r}. Choose from: {', '.join(axes)}."
@@ -247,7 +249,7 @@ def _ticks(ax: Axes, table: pd.DataFrame) -> None:
     ax.tick_params(which="minor", length=0)
 
 
-def _numbers(ax: Axes, counts: np.ndarray[Any, Any], fractions: np.ndarray[Any, Any]) -> None:
+def _numbers(ax: Axes, counts: Array, fractions: Array) -> None:
     size = float(np.clip(cell_points(ax, counts.shape[1], counts.shape[0]) * 0.27, 3.0, SMALL))
     for (row, column), count in np.ndenumerate(counts):
         if count > 0:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any, Final
+from typing import TYPE_CHECKING, Final
 
 import numpy as np
 import pandas as pd
@@ -17,6 +17,8 @@ from nkscore.pl._tables import as_text, levels_of
 if TYPE_CHECKING:
     from anndata import AnnData
     from matplotlib.axes import Axes
+
+    from nkscore._types import Array
 
 _NO_SAMPLE: Final = "(no sample)"
 #: Height of a bar, and of all of them where they are many, in inches.
@@ -90,7 +92,7 @@ def _bars(ax: Axes, counts: pd.DataFrame, *, small: float) -> None:
     totals = counts.sum(axis=1).to_numpy(dtype=float)
     colors = palette("compartment", counts.columns)
     rows = np.arange(len(counts))
-    left: np.ndarray[Any, Any] = np.zeros(len(counts))
+    left: Array = np.zeros(len(counts))
     for name in counts.columns:
         width = counts[name].to_numpy(dtype=float) / totals
         ax.barh(rows, width, left=left, height=0.82, color=colors[name], linewidth=0)

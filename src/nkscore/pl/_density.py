@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any, Final
+from typing import TYPE_CHECKING, Final
 
 import numpy as np
 
@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     from matplotlib.axes import Axes
     from matplotlib.figure import Figure
 
-    Floats = np.ndarray[Any, Any]
+    from nkscore._types import Floats, Ints
 
 _BINS: Final = 120
 #: Shares of the highest density of a facet at which contours stand.
@@ -143,7 +143,7 @@ def _cells(
     return places[chosen], adata.obs.loc[chosen]
 
 
-def _facets(obs: pd.DataFrame, by: str, condition: str | None) -> dict[str, Floats]:
+def _facets(obs: pd.DataFrame, by: str, condition: str | None) -> dict[str, Ints]:
     """Return the rows of each facet."""
     names = as_text(obs[by]).to_numpy(dtype=object)
     shown = obs[by].notna().to_numpy()
@@ -161,7 +161,7 @@ def _facets(obs: pd.DataFrame, by: str, condition: str | None) -> dict[str, Floa
     return {name: np.flatnonzero(shown & (names == name)) for name in set(names[shown])}
 
 
-def _order(obs: pd.DataFrame, by: str, facets: dict[str, Floats]) -> list[str]:
+def _order(obs: pd.DataFrame, by: str, facets: dict[str, Ints]) -> list[str]:
     known = [name for name in levels_of(obs[by], by) if name in facets and name != _ALONE]
     return [name for name in (_ALONE,) if name in facets] + known
 
@@ -184,7 +184,7 @@ def _grid(count: int, n_columns: int) -> tuple[Figure, list[Axes]]:
     return figure, flat[:count]
 
 
-def _sample(count: int, most: int) -> Floats:
+def _sample(count: int, most: int) -> Ints:
     order = np.random.default_rng(0).permutation(count)
     return order[:most]
 

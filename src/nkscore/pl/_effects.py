@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import numpy as np
 
@@ -14,6 +14,8 @@ from nkscore.pl._tables import as_text, check_table
 if TYPE_CHECKING:
     import pandas as pd
     from matplotlib.axes import Axes
+
+    from nkscore._types import Array
 
 
 def effects(
@@ -98,14 +100,14 @@ def effects(
 _AXIS = {"log2_fc": "log$_2$ fold change (interval)", "log_odds_ratio": "log odds ratio (interval)"}
 
 
-def _limits(ax: Axes, numbers: np.ndarray[Any, Any], reference: float) -> None:
+def _limits(ax: Axes, numbers: Array, reference: float) -> None:
     finite = np.append(numbers[np.isfinite(numbers)], reference)
     margin = 0.06 * (np.ptp(finite) or 1.0)
     ax.set_xlim(float(finite.min() - margin), float(finite.max() + margin))
     ax.set_ylim(len(numbers) - 0.4, -0.6)
 
 
-def _intervals(ax: Axes, numbers: np.ndarray[Any, Any]) -> None:
+def _intervals(ax: Axes, numbers: Array) -> None:
     left, right = ax.get_xlim()
     for row, (_, low, high) in enumerate(numbers):
         if np.isnan(low) or np.isnan(high):
@@ -126,7 +128,7 @@ def _intervals(ax: Axes, numbers: np.ndarray[Any, Any]) -> None:
                 )
 
 
-def _centers(ax: Axes, numbers: np.ndarray[Any, Any], reference: float) -> None:
+def _centers(ax: Axes, numbers: Array, reference: float) -> None:
     effect, low, high = numbers.T
     known = np.isfinite(effect)
     color = np.where(low > reference, UP, np.where(high < reference, DOWN, "white"))

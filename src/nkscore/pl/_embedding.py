@@ -21,6 +21,8 @@ if TYPE_CHECKING:
     from anndata import AnnData
     from matplotlib.axes import Axes
 
+    from nkscore._types import Array
+
 _FAINTEST = "#F0F0F0"
 
 
@@ -101,7 +103,7 @@ def embedding(
     return ax
 
 
-def _places(adata: AnnData, basis: str) -> np.ndarray[Any, Any]:
+def _places(adata: AnnData, basis: str) -> Array:
     schema.require(adata, "obsm", [basis], "the embedding (for example scanpy.tl.umap)")
     places = np.asarray(adata.obsm[basis], dtype=float)[:, :2]
     if len(places) == 0:
@@ -149,7 +151,7 @@ def _beneath(
 
 def _draw_levels(
     ax: Axes,
-    places: np.ndarray[Any, Any],
+    places: Array,
     values: pd.Series,
     *,
     beneath: set[str],
@@ -178,7 +180,7 @@ def _draw_levels(
 
 def _draw_numbers(
     ax: Axes,
-    places: np.ndarray[Any, Any],
+    places: Array,
     values: pd.Series,
     *,
     label: str | None,
@@ -201,9 +203,7 @@ def _draw_numbers(
             side.legend(dots({"": MISSING}, ["Missing"]))
 
 
-def _scatter(
-    ax: Axes, places: np.ndarray[Any, Any], colors: Any, *, area: float, cmap: str | None = None
-) -> Any:
+def _scatter(ax: Axes, places: Array, colors: Any, *, area: float, cmap: str | None = None) -> Any:
     count = len(places)
     if count == 0:
         return None

@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     import pandas as pd
     from matplotlib.axes import Axes
 
-    Floats = np.ndarray[Any, Any]
+    from nkscore._types import Bools, Floats
 
 _ROW: Final = 0.155
 _CORE_GENES: Final = 25
@@ -109,7 +109,7 @@ def _chosen(table: pd.DataFrame, genes: Sequence[str] | int) -> pd.DataFrame:
     return rows
 
 
-def _apart(rows: pd.DataFrame) -> Floats:
+def _apart(rows: pd.DataFrame) -> Bools:
     return np.asarray((rows["ci_low"] > 0) | (rows["ci_high"] < 0))
 
 
@@ -139,7 +139,7 @@ def _lines(
     )
 
 
-def _dots(ax: Axes, effect: Floats, filled: Floats) -> None:
+def _dots(ax: Axes, effect: Floats, filled: Bools) -> None:
     hue = np.where(effect > 0, UP, DOWN)
     known = np.isfinite(effect)
     face = np.where(filled, hue, "white")
@@ -174,7 +174,7 @@ def _counts(ax: Axes, rows: pd.DataFrame) -> None:
     ax.text(1.02, -0.75, "lines up", va="bottom", **place)
 
 
-def _legend(ax: Axes, *, predicted: bool, filled: Floats, wide: bool) -> None:
+def _legend(ax: Axes, *, predicted: bool, filled: Bools, wide: bool) -> None:
     from matplotlib.lines import Line2D
 
     handles: list[Any] = []
@@ -272,7 +272,7 @@ def ambient(table: pd.DataFrame, *, ax: Axes | None = None) -> Axes:
     return ax
 
 
-def _ambient_legend(ax: Axes, *, nk_part: bool, listed: Floats) -> None:
+def _ambient_legend(ax: Axes, *, nk_part: bool, listed: Bools) -> None:
     from matplotlib.patches import Patch
 
     handles: list[Any] = []

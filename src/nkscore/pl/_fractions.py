@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
-from typing import TYPE_CHECKING, Any, Final
+from typing import TYPE_CHECKING, Final
 
 import numpy as np
 
@@ -26,6 +26,8 @@ if TYPE_CHECKING:
 
     import pandas as pd
     from matplotlib.axes import Axes
+
+    from nkscore._types import Array
 
 _COLUMNS: Final = ("sample", "tumor", "nk_donor", "condition", "state", "fraction")
 _ACTIVATED: Final = ("activated", "type_i_ifn", "cytokine")
@@ -235,7 +237,7 @@ def _stacked(
 ) -> None:
     x = np.array(list(positions.values()))
     means = bars.means.loc[list(positions)]
-    bottom: np.ndarray[Any, Any] = np.zeros(len(means))
+    bottom: Array = np.zeros(len(means))
     for state in means.columns:
         height = means[state].fillna(0).to_numpy(dtype=float)
         ax.bar(

@@ -19,6 +19,8 @@ if TYPE_CHECKING:
     from matplotlib.axes import Axes
     from matplotlib.figure import Figure
 
+    from nkscore._types import Array
+
 _BINS: Final = 240
 #: Width of the smoothing of the densities, in log10 units.
 _SMOOTH: Final = 0.09
@@ -207,7 +209,7 @@ def _classes(cells: pd.DataFrame) -> list[str]:
     return [*schema.HASHTAG_CLASSES, *extra, *missing]
 
 
-def _order(cells: pd.DataFrame, tags: list[Any]) -> np.ndarray[Any, Any]:
+def _order(cells: pd.DataFrame, tags: list[Any]) -> Array:
     ranks = {level: i for i, level in enumerate(_classes(cells))}
     places = {str(tag): i for i, tag in enumerate(tags)}
     kind = as_text(cells[schema.HASHTAG_CLASS]).map(ranks)
@@ -216,7 +218,7 @@ def _order(cells: pd.DataFrame, tags: list[Any]) -> np.ndarray[Any, Any]:
     return np.lexsort((-certainty.to_numpy(), tag.to_numpy(), kind.to_numpy()))
 
 
-def _class_strip(ax: Axes, classes: np.ndarray[Any, Any], height: float) -> None:
+def _class_strip(ax: Axes, classes: Array, height: float) -> None:
     """Color a strip above the heat map, run by run, as tall as half a row of text."""
     colors = palette("hashtag_class", classes)
     starts = np.flatnonzero(np.append(True, classes[1:] != classes[:-1]))
@@ -234,9 +236,7 @@ def _class_strip(ax: Axes, classes: np.ndarray[Any, Any], height: float) -> None
         )
 
 
-def _ridge(
-    ax: Axes, row: int, values: np.ndarray[Any, Any], *, edges: np.ndarray[Any, Any], color: str
-) -> None:
+def _ridge(ax: Axes, row: int, values: Array, *, edges: Array, color: str) -> None:
     if len(values) == 0:
         return
     density = _density(values, edges)
@@ -246,7 +246,7 @@ def _ridge(
     ax.plot(centers, top, color=color, linewidth=0.7, zorder=3)
 
 
-def _density(values: np.ndarray[Any, Any], edges: np.ndarray[Any, Any]) -> np.ndarray[Any, Any]:
+def _density(values: Array, edges: Array) -> Array:
     """Smooth a histogram; unlike a fitted bandwidth this also works for equal values."""
     from scipy.ndimage import gaussian_filter1d
 
@@ -255,7 +255,7 @@ def _density(values: np.ndarray[Any, Any], edges: np.ndarray[Any, Any]) -> np.nd
     return np.asarray(smooth)
 
 
-def _ridge_axes(ax: Axes, tags: list[str], edges: np.ndarray[Any, Any]) -> None:
+def _ridge_axes(ax: Axes, tags: list[str], edges: Array) -> None:
     ax.set_ylim(len(tags) - 0.85, -1.05)
     ax.set_xlim(edges[0], edges[-1])
     ax.set_yticks(range(len(tags)), tags, va="bottom")

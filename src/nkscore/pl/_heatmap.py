@@ -21,6 +21,8 @@ if TYPE_CHECKING:
     from matplotlib.axes import Axes
     from matplotlib.figure import Figure
 
+    from nkscore._types import Array
+
 _MISSING: Final = "#D9D9D9"
 #: Inches of one row and one column, and of what stands around them.
 _ROW: Final = 0.022
@@ -181,11 +183,11 @@ def _clustermap(
     return grid
 
 
-def _codes(rows: pd.DataFrame) -> np.ndarray[Any, Any]:
+def _codes(rows: pd.DataFrame) -> Array:
     return np.asarray(pd.factorize(rows["module"])[0])
 
 
-def _shades(rows: pd.DataFrame) -> np.ndarray[Any, Any]:
+def _shades(rows: pd.DataFrame) -> Array:
     """Alternate two grays: the modules stand side by side and have names."""
     return np.asarray(np.array(["#5F6B78", "#B4BDC7"], dtype=object)[_codes(rows) % 2])
 
@@ -250,7 +252,7 @@ def _gap(ax: Axes, count: int) -> float:
     return (SMALL + 0.6) / _points_per_row(ax, count)
 
 
-def spread(wanted: np.ndarray[Any, Any], gap: float, top: float) -> np.ndarray[Any, Any]:
+def spread(wanted: Array, gap: float, top: float) -> Array:
     """Return places ``gap`` apart from 0 to ``top``, as near to the sorted ``wanted`` as can be.
 
     Blocks of neighbors that are too close share their mean shift (pool adjacent violators).

@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 
     from matplotlib.axes import Axes
 
-    Array = np.ndarray[Any, Any]
+    from nkscore._types import Array
 
 _RADII: Final = (2.5, 5, 8, 12, 17, 23, 30, 38, 48, 60, 75)
 _ANGLES: Final = 24

@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     import pandas as pd
     from matplotlib.axes import Axes
 
-    Floats = np.ndarray[Any, Any]
+    from nkscore._types import Floats
 
 _CELL: Final = 0.19
 #: Convention → column of the color, its words, color map.

@@ -26,6 +26,8 @@ from nkscore.pl._tables import check_number
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
 
+    from nkscore._types import Array
+
 #: −log10 q above which dots stay the same.
 _TOP: Final = 10.0
 _CELL: Final = 0.19
@@ -130,7 +132,7 @@ def _dots(ax: Axes, matrix: Matrix, biggest: float) -> tuple[Any, str, bool]:
     return points, extend, bool(known.all())
 
 
-def _color_limit(values: np.ndarray[Any, Any]) -> tuple[float, str]:
+def _color_limit(values: Array) -> tuple[float, str]:
     """Return symmetric limits that a few extreme values cannot stretch."""
     sizes = np.abs(values[np.isfinite(values)])
     if sizes.size == 0 or sizes.max() == 0:
@@ -140,7 +142,7 @@ def _color_limit(values: np.ndarray[Any, Any]) -> tuple[float, str]:
     return limit, "both" if (np.abs(values) > limit * (1 + 1e-9)).any() else "neither"
 
 
-def _areas(q_value: np.ndarray[Any, Any], biggest: float) -> np.ndarray[Any, Any]:
+def _areas(q_value: Array, biggest: float) -> Array:
     strength = -np.log10(np.maximum(q_value, 10**-_TOP))
     return np.asarray(biggest * (0.06 + 0.94 * np.clip(strength, 0, _TOP) / _TOP))
 

@@ -20,6 +20,8 @@ if TYPE_CHECKING:
     from matplotlib.axes import Axes
     from matplotlib.figure import Figure
 
+    from nkscore._types import Array
+
 _PANELS: Final = {
     schema.TOTAL_COUNTS: "UMI counts",
     schema.N_GENES_BY_COUNTS: "Genes",
@@ -164,7 +166,7 @@ def _power(exponent: int, times: int = 1) -> str:
     return f"{times}{('', '0', '00', 'k', '0k', '00k', 'M', '0M')[min(exponent, 7)]}"
 
 
-def _cloud(ax: Axes, row: int, values: np.ndarray[Any, Any], *, kept: np.ndarray[Any, Any]) -> None:
+def _cloud(ax: Axes, row: int, values: Array, *, kept: Array) -> None:
     """Draw density above the line, cells below it and the box on it."""
     colors = palette("qc_pass")
     spread = np.random.default_rng(0).uniform(0.12, 0.42, values.size)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any, Final
+from typing import TYPE_CHECKING, Final
 
 import numpy as np
 
@@ -27,6 +27,8 @@ if TYPE_CHECKING:
 
     import pandas as pd
     from matplotlib.axes import Axes
+
+    from nkscore._types import Array
 
 _ROLES: Final = {
     "activating": (UP, "Promotes killing"),
@@ -188,7 +190,7 @@ def _legend(ax: Axes, genes: pd.DataFrame) -> None:
     SidePanel(ax).legend(handles, title="Gene")
 
 
-def _xy(genes: pd.DataFrame) -> np.ndarray[Any, Any]:
+def _xy(genes: pd.DataFrame) -> Array:
     return np.asarray(genes[["log2_fc", "height"]], dtype=float)
 
 

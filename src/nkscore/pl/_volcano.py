@@ -18,6 +18,8 @@ if TYPE_CHECKING:
 
     from matplotlib.axes import Axes
 
+    from nkscore._types import Array
+
 _COLUMNS: Final = ("tumor", "gene", "log2_fc", "p_value", "q_value")
 _MADE_BY: Final = "tl.interaction_response"
 _HIGHLIGHT: Final = "#8A5A00"
@@ -152,7 +154,7 @@ def _extreme(column: pd.Series) -> pd.Series:
     return -column.abs() if column.name == "log2_fc" else column
 
 
-def _heights(p_value: np.ndarray[Any, Any]) -> np.ndarray[Any, Any]:
+def _heights(p_value: Array) -> Array:
     """Return −log10 p, with p-values of 0 a little above the highest finite one."""
     positive = p_value[p_value > 0]
     top = float(-np.log10(positive.min())) if positive.size else 1.0
@@ -280,5 +282,5 @@ def _chosen(genes: pd.DataFrame, label: int | Iterable[str]) -> pd.DataFrame:
     return pd.concat([first, others, filled])
 
 
-def _xy(genes: pd.DataFrame) -> np.ndarray[Any, Any]:
+def _xy(genes: pd.DataFrame) -> Array:
     return np.asarray(genes[["log2_fc", "height"]], dtype=float)

@@ -19,7 +19,7 @@ from nkscore.stats import ambient_share, group_sums
 if TYPE_CHECKING:
     from anndata import AnnData
 
-    Floats = np.ndarray[Any, np.dtype[np.float64]]
+    from nkscore._types import Floats
 
 _LOG = logging.getLogger("nkscore")
 _MOST_GENES = 100

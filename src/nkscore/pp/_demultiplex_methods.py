@@ -5,7 +5,7 @@ from __future__ import annotations
 import contextlib
 import io
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any, Final
+from typing import TYPE_CHECKING, Final
 
 import numpy as np
 import pandas as pd
@@ -15,7 +15,7 @@ from nkscore import stats
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-Floats = np.ndarray[Any, np.dtype[np.float64]]
+    from nkscore._types import Floats
 
 
 @dataclass(frozen=True, slots=True)

@@ -20,7 +20,7 @@ from nkscore.stats import group_sums, marker_genes
 if TYPE_CHECKING:
     from anndata import AnnData
 
-    Positions = np.ndarray[Any, np.dtype[np.int64]]
+    from nkscore._types import Ints
 
 _LOG = logging.getLogger("nkscore")
 
@@ -105,7 +105,7 @@ def _without_nk(adata: AnnData) -> list[Reference]:
     ]
 
 
-def _clusters(adata: AnnData) -> Positions:
+def _clusters(adata: AnnData) -> Ints:
     import anndata
     import scanpy as sc
 
@@ -126,7 +126,7 @@ def _clusters(adata: AnnData) -> Positions:
     return clusters
 
 
-def _lineages(adata: AnnData, clusters: Positions) -> dict[int, str]:
+def _lineages(adata: AnnData, clusters: Ints) -> dict[int, str]:
     """Name each cluster by the panel its summed profile ranks highest; -1 is named ``failed``."""
     sets = {short: signatures.get(name) for short, name in _PANELS.items()}
     with warnings.catch_warnings():

@@ -16,7 +16,7 @@ from nkscore.stats import Markers, group_sums, marker_genes
 if TYPE_CHECKING:
     from anndata import AnnData
 
-    Positions = np.ndarray[Any, np.dtype[np.int64]]
+    from nkscore._types import Ints
 
 # Induced by contact, so no sign of identity.
 _INDUCED = ("HALLMARK_INTERFERON_GAMMA_RESPONSE", "HALLMARK_INTERFERON_ALPHA_RESPONSE")
@@ -28,8 +28,8 @@ class Reference:
 
     name: str
     compartment: str
-    cells: Positions
-    pure: Positions
+    cells: Ints
+    pure: Ints
     markers: Markers
 
 
@@ -76,7 +76,7 @@ def monoculture_references(
 
 
 def _references(
-    adata: AnnData, code: Positions, lines: list[str], *, tumor: Any, rest: Any
+    adata: AnnData, code: Ints, lines: list[str], *, tumor: Any, rest: Any
 ) -> list[Reference]:
     profiles = group_sums(adata.layers[schema.COUNTS], code, len(lines) + 1)
     relative = profiles[1:] / np.maximum(profiles[1:].sum(axis=1, keepdims=True), 1)

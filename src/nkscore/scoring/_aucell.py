@@ -16,7 +16,7 @@ A signed set scores up − down.
 from __future__ import annotations
 
 import math
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import numpy as np
 
@@ -25,12 +25,11 @@ from nkscore.scoring._registry import Scorer, register
 
 if TYPE_CHECKING:
     from nkscore._counts._blocks import RowBlock
+    from nkscore._types import Floats
     from nkscore.scoring._sets import GeneSets
 
 
-def aucell(
-    block: RowBlock, sets: GeneSets, *, top_fraction: float = 0.05
-) -> np.ndarray[Any, np.dtype[np.float64]]:
+def aucell(block: RowBlock, sets: GeneSets, *, top_fraction: float = 0.05) -> Floats:
     """Score cells × sets; see the module for the formula."""
     if not 0 < top_fraction <= 1:
         msg = f"top_fraction is {top_fraction}; a share of the genes above 0, at most 1, is needed."

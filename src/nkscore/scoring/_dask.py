@@ -12,15 +12,14 @@ from nkscore._counts._blocks import QUIET_SECONDS, check_largest, gene_sums, who
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
+    from nkscore._types import Floats
     from nkscore.scoring._registry import Scorer
     from nkscore.scoring._sets import GeneSets
-
-    Scores = np.ndarray[Any, np.dtype[np.float64]]
 
 
 def run_dask(
     scorer: Scorer, matrix: Any, sets: GeneSets, *, largest: float | None = None, **options: Any
-) -> Scores:
+) -> Floats:
     """Score a dask array of cells × genes, whose chunks are scipy matrices or numpy arrays.
 
     The scheduler in charge does the work: dask's threads, or the workers of the client that the
@@ -88,14 +87,14 @@ def _computed_by(client: Any, tasks: list[Any], n_cells: Sequence[int], bar: Any
     return list(client.gather(futures))
 
 
-def chunk_sums(chunk: Any) -> Scores:
+def chunk_sums(chunk: Any) -> Floats:
     """Return the sum of each gene over a chunk."""
     return gene_sums(whole_block(chunk))
 
 
 def _chunk_scores(  # noqa: PLR0917 (dask passes positional arguments)
     chunk: Any, start: int, scorer: Scorer, sets: GeneSets, largest: float | None, options: Any
-) -> Scores:
+) -> Floats:
     block = whole_block(chunk, start)
     check_largest(block, largest)
     return scorer.func(block, sets, **options)

@@ -23,9 +23,8 @@ from nkscore.scoring._registry import Scorer, register
 
 if TYPE_CHECKING:
     from nkscore._counts._blocks import RowBlock
+    from nkscore._types import Floats
     from nkscore.scoring._sets import GeneSets
-
-    Scores = np.ndarray[Any, np.dtype[np.float64]]
 
 
 @kernel
@@ -64,7 +63,7 @@ def _sum_rows(  # noqa: PLR0917 (numba compiles positional arguments only)
         add_hits(hit_value, hit_member, n_hits, members, last, out, i)
 
 
-def part_sums(block: RowBlock, sets: GeneSets) -> tuple[Scores, Scores]:
+def part_sums(block: RowBlock, sets: GeneSets) -> tuple[Floats, Floats]:
     """Return the sums of each part, cells × parts, and of all values and their squares."""
     sums = np.empty((block.n_cells, sets.size.size))
     moments = np.empty((block.n_cells, 2))
@@ -81,27 +80,27 @@ def part_sums(block: RowBlock, sets: GeneSets) -> tuple[Scores, Scores]:
     return sums, moments
 
 
-def _divided(top: Any, bottom: Any) -> Scores:
+def _divided(top: Any, bottom: Any) -> Floats:
     """``top / bottom``, 0 where ``bottom`` is 0."""
     safe = np.where(bottom > 0, bottom, 1.0)
     return np.where(bottom > 0, top / safe, 0.0)
 
 
-def _variance(moments: Scores, n: int) -> Scores:
+def _variance(moments: Floats, n: int) -> Floats:
     """Variance of each cell's values over all genes; 0 where they are equal."""
     spread = moments[:, 1] - moments[:, 0] ** 2 / n
     # What is left of the squares after rounding is no variance.
     return np.where(spread > 1e-12 * moments[:, 1], spread, 0.0) / max(1, n - 1)
 
 
-def weighted_mean(block: RowBlock, sets: GeneSets) -> Scores:
+def weighted_mean(block: RowBlock, sets: GeneSets) -> Floats:
     """Return (Σ up − Σ down) / (number of genes in the set that are in the data)."""
     sums, _ = part_sums(block, sets)
     n_found = np.maximum(sets.found[0::2] + sets.found[1::2], 1)
     return np.asarray((sums[:, 0::2] - sums[:, 1::2]) / n_found)
 
 
-def zscore(block: RowBlock, sets: GeneSets) -> Scores:
+def zscore(block: RowBlock, sets: GeneSets) -> Floats:
     """Return the sum of the set's standardized values over √n; see the module."""
     sums, moments = part_sums(block, sets)
     up, down = sets.found[0::2], sets.found[1::2]
@@ -110,7 +109,7 @@ def zscore(block: RowBlock, sets: GeneSets) -> Scores:
     return _divided(top, np.sqrt(_variance(moments, block.n_genes))[:, None] * np.sqrt(up + down))
 
 
-def ulm(block: RowBlock, sets: GeneSets) -> Scores:
+def ulm(block: RowBlock, sets: GeneSets) -> Floats:
     """Return the t-value of the set's weights as a predictor of the cell's values."""
     sums, moments = part_sums(block, sets)
     n = block.n_genes

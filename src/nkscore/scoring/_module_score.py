@@ -21,13 +21,11 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from nkscore._counts._blocks import RowBlock
+    from nkscore._types import Array, Ints
     from nkscore.scoring._sets import GeneSets
 
-    Array = np.ndarray[Any, np.dtype[np.float64]]
-    Positions = np.ndarray[Any, np.dtype[np.int64]]
 
-
-def expression_bins(means: Array, n_bins: int) -> Positions:
+def expression_bins(means: Array, n_bins: int) -> Ints:
     """Return the bin of each gene by its mean, lowest first; equal means share a bin.
 
     The borders are the quantiles of the means, as in ``ggplot2::cut_number``, and belong to the
@@ -41,13 +39,13 @@ def expression_bins(means: Array, n_bins: int) -> Positions:
 
 
 def draw_controls(
-    parts: Sequence[Positions],
+    parts: Sequence[Ints],
     means: Array,
     *,
     n_bins: int,
     n_controls: int,
     rng: int | np.random.Generator | None,
-) -> list[Positions]:
+) -> list[Ints]:
     """Draw control genes for each part, each gene once.
 
     As in Seurat, the controls of a part may hold genes of the part. Where a bin has fewer than
@@ -77,15 +75,15 @@ class ModulePlan:
     it stays in the cache. Columns are padded with zeros to a multiple of eight.
     """
 
-    counted: np.ndarray[Any, Any]
+    counted: Array
     n_sets: int
     #: Numbers of the parts that have genes, with their numbers of genes and of controls.
-    parts: Positions
-    n_genes: Positions
-    n_controls: Positions
+    parts: Ints
+    n_genes: Ints
+    n_controls: Ints
 
 
-def control_plan(sets: GeneSets, controls: Sequence[Positions]) -> ModulePlan:
+def control_plan(sets: GeneSets, controls: Sequence[Ints]) -> ModulePlan:
     """Return the table of genes × parts and controls."""
     parts = sets.parts()
     used = [number for number, genes in enumerate(parts) if len(genes)]

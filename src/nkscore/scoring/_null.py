@@ -17,11 +17,9 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
 
     from nkscore._counts._blocks import RowBlock
+    from nkscore._types import Floats, Ints
     from nkscore.scoring._registry import Scorer
     from nkscore.scoring._sets import GeneSets
-
-    Scores = np.ndarray[Any, np.dtype[np.float64]]
-    Positions = np.ndarray[Any, np.dtype[np.int64]]
 
 #: Genes in a bin of like expression, where the set is small against it.
 _BIN_GENES = 100
@@ -40,7 +38,7 @@ def null_scores(
     rng: int | np.random.Generator | None,
     largest: float | None = None,
     **options: Any,
-) -> tuple[Scores, Scores]:
+) -> tuple[Floats, Floats]:
     """Return z and empirical p of each score, cells × sets.
 
     Every random set of a signature takes, for each of its genes, another gene of like mean over
@@ -76,7 +74,7 @@ class _Task:
     largest: float | None
     options: dict[str, Any]
 
-    def __call__(self, block: RowBlock, plan: GeneSets) -> tuple[int, Scores, Scores]:
+    def __call__(self, block: RowBlock, plan: GeneSets) -> tuple[int, Floats, Floats]:
         check_largest(block, self.largest)
         n_cells = max(1, _SCORE_BYTES // (16 * plan.n_sets))
         z, p = np.zeros((block.n_cells, self.n_sets)), np.ones((block.n_cells, self.n_sets))
@@ -95,7 +93,7 @@ def _of_chunks(
     *,
     n_random: int,
     rng: int | np.random.Generator | None,
-) -> tuple[Scores, Scores]:
+) -> tuple[Floats, Floats]:
     """Let the scheduler in charge of a dask array do the work, one task for each chunk of rows."""
     from dask.base import compute  # type: ignore[import-not-found, unused-ignore]
     from dask.delayed import delayed  # type: ignore[import-not-found, unused-ignore]
@@ -117,12 +115,12 @@ def _of_chunks(
     return z, p
 
 
-def _chunk_standing(chunk: Any, start: int, task: _Task, plan: GeneSets) -> tuple[Scores, Scores]:
+def _chunk_standing(chunk: Any, start: int, task: _Task, plan: GeneSets) -> tuple[Floats, Floats]:
     _, z, p = task(whole_block(chunk, start), plan)
     return z, p
 
 
-def _standing(scores: Scores, n_sets: int) -> tuple[Scores, Scores]:
+def _standing(scores: Floats, n_sets: int) -> tuple[Floats, Floats]:
     """Compare the first of each group of scores with the rest."""
     groups = scores.reshape(scores.shape[0], n_sets, -1)
     score, null = groups[:, :, 0], groups[:, :, 1:]
@@ -151,7 +149,7 @@ def _slices(block: RowBlock, n_cells: int) -> Iterator[RowBlock]:
 
 def with_random_sets(
     sets: GeneSets,
-    means: Scores,
+    means: Floats,
     *,
     n_random: int,
     rng: int | np.random.Generator | None,
@@ -162,8 +160,8 @@ def with_random_sets(
     rank = np.empty(means.size, dtype=np.int64)
     rank[order] = np.arange(means.size)
     parts = sets.parts()
-    up: list[Positions] = []
-    down: list[Positions] = []
+    up: list[Ints] = []
+    down: list[Ints] = []
     sizes: list[tuple[int, int]] = []
     for j in range(sets.n_sets):
         genes = np.concatenate([parts[2 * j], parts[2 * j + 1]])
@@ -176,7 +174,7 @@ def with_random_sets(
     return gene_sets(up, down, n_genes=means.size, sizes=sizes)
 
 
-def _draw(genes: Positions, rank: Positions, n_random: int, rng: np.random.Generator) -> Positions:
+def _draw(genes: Ints, rank: Ints, n_random: int, rng: np.random.Generator) -> Ints:
     """Draw sets × genes: distinct genes outside the set, each from the bin of its gene."""
     bins = _bins(genes, rank)
     outside = np.ones(rank.size, dtype=bool)
@@ -190,7 +188,7 @@ def _draw(genes: Positions, rank: Positions, n_random: int, rng: np.random.Gener
     return drawn
 
 
-def _bins(genes: Positions, rank: Positions) -> Positions:
+def _bins(genes: Ints, rank: Ints) -> Ints:
     """Return the bin of each gene, as fine as the set leaves a choice in each bin."""
     n_bins = max(1, rank.size // _BIN_GENES)
     while True:

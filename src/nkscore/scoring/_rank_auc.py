@@ -10,7 +10,7 @@ A signed set scores max(0, up − w_neg · down).
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import numpy as np
 
@@ -19,12 +19,13 @@ from nkscore.scoring._registry import Scorer, register
 
 if TYPE_CHECKING:
     from nkscore._counts._blocks import RowBlock
+    from nkscore._types import Floats
     from nkscore.scoring._sets import GeneSets
 
 
 def rank_auc(
     block: RowBlock, sets: GeneSets, *, max_rank: int = 1500, w_neg: float = 1.0
-) -> np.ndarray[Any, np.dtype[np.float64]]:
+) -> Floats:
     """Score cells × sets; see the module for the formula."""
     if not 0 <= w_neg < np.inf:
         msg = f"w_neg is {w_neg}; a finite number from 0 is needed, usually 1."

@@ -20,6 +20,7 @@ from nkscore._compile import kernel
 
 if TYPE_CHECKING:
     from nkscore._counts._blocks import RowBlock
+    from nkscore._types import Floats
     from nkscore.scoring._sets import GeneSets
 
 _TABLE = 1024
@@ -305,9 +306,7 @@ def _sums_by_sorting(  # noqa: PLR0917 (numba compiles positional arguments only
         add_hits(hit_gain, hit_member, n_hits, members, last, out, i)
 
 
-def rank_sums(
-    block: RowBlock, sets: GeneSets, *, cap: float, recovery: bool
-) -> np.ndarray[Any, np.dtype[np.float64]]:
+def rank_sums(block: RowBlock, sets: GeneSets, *, cap: float, recovery: bool) -> Floats:
     """Return cells × parts: sums over the found genes; see the module."""
     out = np.empty((block.n_cells, sets.size.size))
     left = np.zeros(block.n_cells, np.bool_)

@@ -8,10 +8,10 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    import numpy as np
+    from nkscore._types import Floats
 
     # (RowBlock, GeneSets, **options) -> cells × sets, float64: arrays only, no names, no AnnData.
-    Kernel = Callable[..., np.ndarray[Any, np.dtype[np.float64]]]
+    Kernel = Callable[..., Floats]
     # (GeneSets, mean of each gene, **options) -> what the kernel takes for its GeneSets.
     Prepare = Callable[..., Any]
 

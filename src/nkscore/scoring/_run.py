@@ -23,10 +23,9 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
     from nkscore._counts._sources import Rows
+    from nkscore._types import Floats
     from nkscore.scoring._registry import Scorer
     from nkscore.scoring._sets import GeneSets
-
-    Scores = np.ndarray[Any, np.dtype[np.float64]]
 
 
 def run(
@@ -37,7 +36,7 @@ def run(
     block_bytes: int = BLOCK_BYTES,
     largest: float | None = None,
     **options: Any,
-) -> Scores:
+) -> Floats:
     """Score all cells of ``matrix``; returns cells × sets, float64.
 
     ``matrix`` is a scipy matrix, a numpy array, a matrix in an open h5ad or zarr file, of which
@@ -103,10 +102,10 @@ def scored(
     first: int = 0,
     largest: float | None = None,
     **options: Any,
-) -> Iterator[tuple[int, Scores]]:
+) -> Iterator[tuple[int, Floats]]:
     """Yield (first cell, scores) block by block, in order."""
 
-    def task(block: RowBlock) -> tuple[int, Scores]:
+    def task(block: RowBlock) -> tuple[int, Floats]:
         check_largest(block, largest)
         return block.start, scorer.func(block, plan, **options)
 
@@ -115,11 +114,11 @@ def scored(
     )
 
 
-def gene_means(rows: Rows, *, block_bytes: int = BLOCK_BYTES) -> Scores:
+def gene_means(rows: Rows, *, block_bytes: int = BLOCK_BYTES) -> Floats:
     """Return the mean of each gene over all cells; the same for any order of cells."""
     total = np.zeros(rows.shape[1])
 
-    def task(block: RowBlock) -> Scores:
+    def task(block: RowBlock) -> Floats:
         return gene_sums(block)
 
     for part in map_blocks(rows, task, block_bytes=block_bytes, label="means of genes"):

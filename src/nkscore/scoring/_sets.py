@@ -10,7 +10,7 @@ import numpy as np
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    Positions = np.ndarray[Any, np.dtype[np.int64]]
+    from nkscore._types import Bools, Ints, Ints32
 
 
 @dataclass(frozen=True, slots=True)
@@ -22,18 +22,18 @@ class GeneSets:
     counts all genes of a part, ``found`` those in the matrix.
     """
 
-    first: np.ndarray[Any, np.dtype[np.int32]]
+    first: Ints32
     members: np.ndarray[Any, np.dtype[np.uint16 | np.int32]]
-    last: np.ndarray[Any, np.dtype[np.bool_]]
-    size: np.ndarray[Any, np.dtype[np.int64]]
-    found: np.ndarray[Any, np.dtype[np.int64]]
+    last: Bools
+    size: Ints
+    found: Ints
 
     @property
     def n_sets(self) -> int:
         """Number of signed sets."""
         return self.size.size // 2
 
-    def parts(self) -> list[Positions]:
+    def parts(self) -> list[Ints]:
         """Return the gene positions of each part, in ascending order."""
         used = np.flatnonzero(self.first >= 0)
         # Members are stored in the order of the genes.
@@ -43,8 +43,8 @@ class GeneSets:
 
 
 def gene_sets(
-    up: Sequence[Positions],
-    down: Sequence[Positions],
+    up: Sequence[Ints],
+    down: Sequence[Ints],
     *,
     n_genes: int,
     sizes: Sequence[tuple[int, int]],

@@ -18,8 +18,8 @@ if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping
 
     from anndata import AnnData
-    from numpy.typing import NDArray
 
+    from nkscore._types import Ints
     from nkscore.signatures._convert import SignaturesLike
     from nkscore.signatures._signature import Signature
 
@@ -49,8 +49,8 @@ class Match:
     """
 
     signatures: dict[str, Signature]
-    up: dict[str, NDArray[np.int64]]
-    down: dict[str, NDArray[np.int64]]
+    up: dict[str, Ints]
+    down: dict[str, Ints]
     coverage: pd.DataFrame
 
 

@@ -19,7 +19,8 @@ if TYPE_CHECKING:
     from collections.abc import Iterable
 
     import pandas as pd
-    from numpy.typing import NDArray
+
+    from nkscore._types import Bools
 
 #: Stands for the proteins of ribosomes among the sets that a program leaves out.
 RIBOSOMAL: Final = "RIBOSOMAL_PROTEINS"
@@ -190,7 +191,7 @@ def dormancy_components() -> dict[str, Signature]:
     }
 
 
-def reference_genes(var_names: pd.Index[str], counted: Iterable[str] = ()) -> NDArray[np.bool_]:
+def reference_genes(var_names: pd.Index[str], counted: Iterable[str] = ()) -> Bools:
     """Return which genes measure the depth of a cell: steady ones of no packaged program.
 
     ``counted`` are further genes to leave out, those of own programs.

@@ -11,7 +11,7 @@ from scipy import stats
 if TYPE_CHECKING:
     import numpy.typing as npt
 
-Floats = np.ndarray[Any, np.dtype[np.float64]]
+    from nkscore._types import Floats
 
 
 def benjamini_hochberg(p_value: npt.ArrayLike, by: npt.ArrayLike | None = None) -> Floats:

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Any, Final
+from typing import TYPE_CHECKING, Any, Final
 
 import numpy as np
 from scipy import optimize, stats
 
-Floats = np.ndarray[Any, np.dtype[np.float64]]
+if TYPE_CHECKING:
+    from nkscore._types import Bools, Floats
 
 _MOST_LEFT_OUT: Final = 0.3
 
@@ -20,7 +21,7 @@ class AmbientShare:
     share: float
     low: float
     high: float
-    used: np.ndarray[Any, np.dtype[np.bool_]]
+    used: Bools
 
 
 @dataclass(frozen=True, slots=True)

@@ -3,14 +3,15 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Any, Final
+from typing import TYPE_CHECKING, Any, Final
 
 import numpy as np
 from scipy import optimize, stats
 
 from nkscore.stats.linear._normalization import tmm_factors
 
-Floats = np.ndarray[Any, np.dtype[np.float64]]
+if TYPE_CHECKING:
+    from nkscore._types import Bools, Floats
 
 _HALF_COUNT: Final = 0.5
 #: Below so many own molecules an arm counts as empty; keeps logarithms finite.
@@ -44,7 +45,7 @@ class _Sums:
 def remaining_effect(
     counts: Floats,
     foreign: Floats,
-    treated: np.ndarray[Any, np.dtype[np.bool_]],
+    treated: Bools,
     *,
     log_variance: Floats,
     error: float,
@@ -218,6 +219,6 @@ def adjusted_p(p_value: Floats, evidence: Floats, evidence_before: Floats) -> Fl
     return np.asarray(np.maximum(remaining, p_value))
 
 
-def log2_ratio_of_arms(counts: Floats, treated: np.ndarray[Any, np.dtype[np.bool_]]) -> Floats:
+def log2_ratio_of_arms(counts: Floats, treated: Bools) -> Floats:
     """Return the log2 ratio of treated to control sums, with half a count in the smaller arm."""
     return _log2_ratio(_sums(counts, np.zeros_like(counts), treated, _library(counts)))

@@ -4,13 +4,13 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from itertools import combinations, permutations
-from typing import Any, Final
+from typing import TYPE_CHECKING, Any, Final
 
 import numpy as np
 from scipy import special
 
-Floats = np.ndarray[Any, np.dtype[np.float64]]
-Integers = np.ndarray[Any, np.dtype[np.int64]]
+if TYPE_CHECKING:
+    from nkscore._types import Floats, Ints
 
 #: Tags of a droplet that may be there; all others are background.
 _CANDIDATES: Final = 4
@@ -57,7 +57,7 @@ class State:
 class Posterior:
     states: list[State]
     weight: Floats
-    top: Integers
+    top: Ints
     log_likelihood: float
 
 
@@ -93,14 +93,14 @@ class _Background:
         return np.asarray((shape + evidence) / (shape / prior + information))
 
     def without(
-        self, out: Integers, key: tuple[int, ...], *, one_cell: bool
+        self, out: Ints, key: tuple[int, ...], *, one_cell: bool
     ) -> tuple[Floats, Floats, Floats]:
         """Log likelihood, log factor and its precision, where ``out`` are not background."""
         if (key, one_cell) not in self.known:
             self.known[key, one_cell] = self._without(out, one_cell=one_cell)
         return self.known[key, one_cell]
 
-    def _without(self, out: Integers, *, one_cell: bool) -> tuple[Floats, Floats, Floats]:
+    def _without(self, out: Ints, *, one_cell: bool) -> tuple[Floats, Floats, Floats]:
         shape = self.model.factor_shape
         prior = self.expected * (1.0 if one_cell else self.model.doubling)
         own, counts, evidence = (x.copy() for x in self.totals)
@@ -130,7 +130,7 @@ def _log_signal(data: Data, model: Model, rows: Any, tag: Any, given: Any) -> Fl
     return np.asarray(-0.5 * (np.log(2 * np.pi * variance) + (logs - mean) ** 2 / variance) - logs)
 
 
-def _candidates(data: Data, model: Model, background: _Background) -> Integers:
+def _candidates(data: Data, model: Model, background: _Background) -> Ints:
     """Find the tags that a droplet most probably carries, each judged by all others."""
     evidence = background.totals[2][:, None] - background.evidence
     information = background.information.sum() - background.information

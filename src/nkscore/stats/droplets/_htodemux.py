@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, Final
+from typing import TYPE_CHECKING, Final
 
 import numpy as np
 from scipy import optimize, special, stats
@@ -11,9 +11,7 @@ from scipy import optimize, special, stats
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-Floats = np.ndarray[Any, np.dtype[np.float64]]
-Integers = np.ndarray[Any, np.dtype[np.int64]]
-Booleans = np.ndarray[Any, np.dtype[np.bool_]]
+    from nkscore._types import Bools, Floats, Ints
 
 #: Samples that the search for medoids draws, as Seurat asks of cluster::clara.
 _SAMPLES: Final = 100
@@ -25,11 +23,11 @@ _LARGEST_SIZE: Final = 1e6
 class HtoDemux:
     """Calls of HTODemux and the quantities they come from."""
 
-    cut_off: Integers
-    positive: Booleans
-    top: Integers
-    clusters: Integers
-    background_cluster: Integers
+    cut_off: Ints
+    positive: Bools
+    top: Ints
+    clusters: Ints
+    background_cluster: Ints
     size: Floats
     mean: Floats
 
@@ -45,7 +43,7 @@ def centered_log_ratio(counts: Floats) -> Floats:
 def htodemux(
     counts: Floats,
     *,
-    initial_clusters: Integers | None = None,
+    initial_clusters: Ints | None = None,
     quantile: float = 0.99,
 ) -> HtoDemux:
     """Call hashtags as Seurat 4.3's HTODemux does.
@@ -126,7 +124,7 @@ def fit_negative_binomial(x: Floats) -> tuple[float, float]:
     return float(np.exp(optimize.brentq(slope, low, high, xtol=1e-12))), mean
 
 
-def find_medoids(points: Floats, n_clusters: int) -> Integers:
+def find_medoids(points: Floats, n_clusters: int) -> Ints:
     """Cluster points around medoids sought in 100 small samples (CLARA).
 
     Parameters
@@ -138,7 +136,7 @@ def find_medoids(points: Floats, n_clusters: int) -> Integers:
 
     Returns
     -------
-    Integers
+    Ints
         Cluster per point, numbered from 0 in the order in which they first occur.
 
     Notes
@@ -176,7 +174,7 @@ def _draws(n: int) -> Iterator[int]:
         yield n * state // 65536
 
 
-def _sample(n: int, n_sample: int, medoids: Integers, draw: Iterator[int]) -> Integers:
+def _sample(n: int, n_sample: int, medoids: Ints, draw: Iterator[int]) -> Ints:
     """Sorted sample with the medoids; where it is most of the points, the others are drawn."""
     if n_sample == n:
         return np.arange(n)
@@ -197,7 +195,7 @@ def _distances(a: Floats, b: Floats) -> Floats:
     return np.stack([np.sqrt(((a - point) ** 2).sum(axis=1)) for point in b], axis=1)
 
 
-def _partition(distance: Floats, n_clusters: int) -> Integers:
+def _partition(distance: Floats, n_clusters: int) -> Ints:
     """Medoids of a few points: greedy start, then the best swap until none helps."""
     n = len(distance)
     is_medoid = np.zeros(n, dtype=np.bool_)
@@ -218,7 +216,7 @@ def _partition(distance: Floats, n_clusters: int) -> Integers:
         is_medoid[[np.flatnonzero(~is_medoid)[new], old]] = [True, False]
 
 
-def _swap_costs(distance: Floats, is_medoid: Booleans) -> Floats:
+def _swap_costs(distance: Floats, is_medoid: Bools) -> Floats:
     """Change of the total distance, other points × medoids."""
     to_medoids = distance[is_medoid]
     nearest, second = np.partition(to_medoids, 1, axis=0)[:2]

@@ -9,13 +9,13 @@ lies between.
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Any, Final
+from typing import TYPE_CHECKING, Any, Final
 
 import numpy as np
 from scipy import special
 
-Floats = np.ndarray[Any, np.dtype[np.float64]]
-Positions = np.ndarray[Any, np.dtype[np.int64]]
+if TYPE_CHECKING:
+    from nkscore._types import Floats, Ints
 
 _GRID: Final = np.linspace(0.0, 1.0, 51)
 _ROUNDS: Final = 50
@@ -27,8 +27,8 @@ _SPREAD: Final = 0.04
 class Markers:
     """Genes of either source, and what share of each pure profile they make up."""
 
-    genes_a: Positions
-    genes_b: Positions
+    genes_a: Ints
+    genes_b: Ints
     share_a: tuple[float, float]
     share_b: tuple[float, float]
 
@@ -61,7 +61,7 @@ def marker_genes(
     )
 
 
-def _top(values: Floats, n: int) -> Positions:
+def _top(values: Floats, n: int) -> Ints:
     order = np.argsort(-values, kind="stable")[:n]
     return np.sort(order[values[order] > 0])
 

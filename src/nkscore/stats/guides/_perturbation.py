@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import replace
-from typing import Any, Final
+from typing import TYPE_CHECKING, Any, Final
 
 import numpy as np
 from scipy import optimize
@@ -12,8 +12,8 @@ from nkscore.errors import DesignError
 from nkscore.stats.linear._design import Design, response_design
 from nkscore.stats.linear._linear import LinearFit, fit_linear
 
-Floats = np.ndarray[Any, np.dtype[np.float64]]
-Labels = np.ndarray[Any, np.dtype[np.object_]]
+if TYPE_CHECKING:
+    from nkscore._types import Floats, Labels
 
 _ROUNDS: Final = 30
 _TOLERANCE: Final = 1e-6

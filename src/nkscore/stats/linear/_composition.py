@@ -3,14 +3,15 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Any, Final
+from typing import TYPE_CHECKING, Final
 
 import numpy as np
 from scipy import optimize
 
 from nkscore.stats.linear._linear import LinearFit, fit_linear
 
-Floats = np.ndarray[Any, np.dtype[np.float64]]
+if TYPE_CHECKING:
+    from nkscore._types import Floats
 
 #: How strongly the variance between samples may grow toward rare states: 0 is the same variance of
 #: logits for all (logistic normal), 1 the same overdispersion for all (Dirichlet-multinomial).

@@ -9,9 +9,8 @@ import numpy as np
 import pandas as pd
 
 if TYPE_CHECKING:
+    from nkscore._types import Floats
     from nkscore.stats.linear._design import Design
-
-Floats = np.ndarray[Any, np.dtype[np.float64]]
 
 
 def fit_deseq2(

@@ -13,8 +13,7 @@ from nkscore.errors import DesignError
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
-Floats = np.ndarray[Any, np.dtype[np.float64]]
-Labels = np.ndarray[Any, np.dtype[np.object_]]
+    from nkscore._types import Bools, Floats, Ints, Labels
 
 
 @dataclass(frozen=True, slots=True)
@@ -32,13 +31,13 @@ class Design:
     confounded: tuple[str, ...]
     df_residual: int
     blocked: bool
-    treated: np.ndarray[Any, np.dtype[np.bool_]]
-    members: dict[str, np.ndarray[Any, np.dtype[np.int64]]]
-    strata: np.ndarray[Any, np.dtype[np.bool_]]
+    treated: Bools
+    members: dict[str, Ints]
+    strata: Bools
 
 
 def response_design(
-    treated: np.ndarray[Any, np.dtype[np.bool_]],
+    treated: Bools,
     group: Labels,
     replicate: Labels,
     *,
@@ -137,7 +136,7 @@ def _candidates(
     return [one for one in sets if one.any()]
 
 
-def _strata(matrix: Floats, sets: list[Any]) -> np.ndarray[Any, np.dtype[np.bool_]]:
+def _strata(matrix: Floats, sets: list[Any]) -> Bools:
     """Keep the sets whose indicator is a combination of the columns."""
     indicator = np.column_stack(sets)
     target = indicator.astype(float)

@@ -7,13 +7,14 @@ any, and ``_mark_lost`` finds the coefficients that depend on the choice.
 
 from __future__ import annotations
 
-from typing import Any, Final
+from typing import TYPE_CHECKING, Final
 
 import numpy as np
 
 from nkscore._compile import compiled
 
-Array = np.ndarray[Any, Any]
+if TYPE_CHECKING:
+    from nkscore._types import Array
 
 #: Pivots of the scaled matrix at or below it stand for columns that others determine.
 _LEAST_PIVOT: Final = 1e-10

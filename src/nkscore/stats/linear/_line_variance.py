@@ -18,11 +18,9 @@ from nkscore.stats.linear._linear import combined_variance, fit_linear, inverse_
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
+    from nkscore._types import Bools, Floats
     from nkscore.stats.linear._design import Design
     from nkscore.stats.linear._linear import LinearFit
-
-Floats = np.ndarray[Any, np.dtype[np.float64]]
-Mask = np.ndarray[Any, np.dtype[np.bool_]]
 
 #: With fewer genes, how much lines differ cannot be estimated.
 _FEWEST_GENES: Final = 20
@@ -54,7 +52,7 @@ def line_variances(
     *,
     y: Floats,
     weights: Floats,
-    tested: Mapping[str, Mask],
+    tested: Mapping[str, Bools],
 ) -> dict[str, tuple[Floats, Floats, Floats]]:
     """Return for each group what :func:`nkscore.stats.squeeze_variances` returns for all.
 
@@ -102,7 +100,7 @@ def _line(
     *,
     y: Floats,
     weights: Floats,
-    tested: Mask,
+    tested: Bools,
 ) -> _Line:
     samples, genes = design.members[name], np.flatnonzero(tested)
     part = design.matrix[samples]

@@ -7,7 +7,7 @@ inverse chi-square distribution, whose two parameters come from all genes.
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
-from typing import Any, Final
+from typing import TYPE_CHECKING, Any, Final
 
 import numpy as np
 from scipy import optimize, sparse, special, stats
@@ -15,7 +15,8 @@ from scipy import optimize, sparse, special, stats
 from nkscore.stats.linear._robust_prior import robust_prior, trimmed_mean
 from nkscore.stats.linear._sparse_pattern import elimination_pattern
 
-Floats = np.ndarray[Any, np.dtype[np.float64]]
+if TYPE_CHECKING:
+    from nkscore._types import Floats
 
 
 @dataclass(frozen=True, slots=True)

@@ -8,15 +8,14 @@ genes is too small for it, and it is called by chance. How much more is learned 
 from __future__ import annotations
 
 from dataclasses import replace
-from typing import TYPE_CHECKING, Any, Final
+from typing import TYPE_CHECKING, Final
 
 import numpy as np
 from scipy import special
 
 if TYPE_CHECKING:
+    from nkscore._types import Floats
     from nkscore.stats.linear._linear import LinearFit
-
-Floats = np.ndarray[Any, np.dtype[np.float64]]
 
 #: With fewer genes, the curve would be noise.
 _FEWEST_GENES: Final = 500

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import numpy as np
 import pandas as pd
@@ -22,17 +22,15 @@ from nkscore.stats.linear._voom import voom
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
+    from nkscore._types import Bools, Floats
     from nkscore.stats.linear._design import Design
-
-Floats = np.ndarray[Any, np.dtype[np.float64]]
-Mask = np.ndarray[Any, np.dtype[np.bool_]]
 
 
 def fit_response(
     counts: Floats,
     design: Design,
     *,
-    tested: Mapping[str, Mask] | None = None,
+    tested: Mapping[str, Bools] | None = None,
     library: Floats | None = None,
     overdispersion: Floats | None = None,
     min_count: float = 10,
@@ -142,7 +140,7 @@ def fit_response(
 
 def expressed_genes(
     counts: Floats, design: Design, *, library: Floats, min_count: float
-) -> dict[str, Mask]:
+) -> dict[str, Bools]:
     """Return for each group which genes have enough counts in its samples to be tested.
 
     About ``min_count`` counts (relative to the median sample) in as many samples as the smaller
@@ -184,7 +182,7 @@ def _with_common_controls(design: Design) -> list[list[str]]:
     return list(by_controls.values())
 
 
-def exact_zero_samples(counts: Floats, strata: Mask, used: Mask) -> Mask:
+def exact_zero_samples(counts: Floats, strata: Bools, used: Bools) -> Bools:
     """Return whether a sample lies in a stratum without a count, genes × samples."""
     none = (np.where(used, counts, 0.0) @ strata.astype(np.float64)) < 1e-4
     inside = none.astype(np.float32) @ strata.T.astype(np.float32) > 0

@@ -7,12 +7,13 @@ the tails are cut (winsorized), and genes far above it keep fewer of its degrees
 from __future__ import annotations
 
 from functools import lru_cache
-from typing import Any, Final
+from typing import TYPE_CHECKING, Final
 
 import numpy as np
 from scipy import optimize, stats
 
-Floats = np.ndarray[Any, np.dtype[np.float64]]
+if TYPE_CHECKING:
+    from nkscore._types import Floats
 
 #: Share of genes cut at the low and the high end.
 _TAILS: Final = (0.05, 0.1)

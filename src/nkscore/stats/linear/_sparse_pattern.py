@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Any
+from typing import TYPE_CHECKING
 
 import numpy as np
 
-Floats = np.ndarray[Any, np.dtype[np.float64]]
-Integers = np.ndarray[Any, np.dtype[np.int64]]
+if TYPE_CHECKING:
+    from nkscore._types import Floats, Ints
 
 
 @dataclass(frozen=True, slots=True)
@@ -20,10 +20,10 @@ class Pattern:
     number of the entry (i, k) among all, -1 where it stays zero, with the diagonal at 0 to p - 1.
     """
 
-    order: Integers
-    starts: Integers
-    rows: Integers
-    place: Integers
+    order: Ints
+    starts: Ints
+    rows: Ints
+    place: Ints
     size: int
 
 
@@ -38,7 +38,7 @@ def elimination_pattern(design: Floats) -> Pattern:
     n = design.shape[1]
     left = np.ones(n, dtype=bool)
     order = np.zeros(n, dtype=np.int64)
-    below: list[Integers] = []
+    below: list[Ints] = []
     for k in range(n):
         degree = np.where(left, (meets & left).sum(axis=1), n + 1)
         chosen = int(np.argmin(degree))
@@ -50,7 +50,7 @@ def elimination_pattern(design: Floats) -> Pattern:
     return _numbered(order, below)
 
 
-def _numbered(order: Integers, below: list[Integers]) -> Pattern:
+def _numbered(order: Ints, below: list[Ints]) -> Pattern:
     n = order.size
     turn = np.empty(n, dtype=np.int64)
     turn[order] = np.arange(n)

@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from nkscore.stats.linear._linear import fit_linear, without_zeros
 from nkscore.stats.linear._normalization import log_cpm
 
-Floats = np.ndarray[Any, np.dtype[np.float64]]
+if TYPE_CHECKING:
+    from nkscore._types import Floats
 
 
 def voom(

@@ -22,8 +22,7 @@ from nkscore.stats.markers._marker_mixture import normalized
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-Floats = np.ndarray[Any, np.dtype[np.float64]]
-Integers = np.ndarray[Any, np.dtype[np.int64]]
+    from nkscore._types import Floats, Ints
 
 #: Genes with fewer counts in all cells that are learned from can show no fold.
 _LEAST_COUNTS: Final = 30
@@ -44,7 +43,7 @@ class Companions:
     (halves × groups × genes) and ``dispersion`` (halves × genes) are learned on that half.
     """
 
-    genes: Integers
+    genes: Ints
     log_fold: Floats
     rate: Floats
     dispersion: Floats
@@ -58,7 +57,7 @@ class _Half:
 
 
 def learn_companions(
-    counts: Any, depth: Floats, group: Integers, *, posterior: Floats, n_groups: int
+    counts: Any, depth: Floats, group: Ints, *, posterior: Floats, n_groups: int
 ) -> Companions | None:
     """Find genes whose counts follow the posterior of a class within groups of cells.
 
@@ -105,9 +104,7 @@ def learn_companions(
     )
 
 
-def _learn(
-    counts: Any, depth: Floats, group: Integers, *, posterior: Floats, n_groups: int
-) -> _Half:
+def _learn(counts: Any, depth: Floats, group: Ints, *, posterior: Floats, n_groups: int) -> _Half:
     """Fit folds by quasi-likelihood: what the mean count of a soft mixture of classes implies."""
     n_classes, n_genes = posterior.shape[1], counts.shape[1]
     member = sparse.csr_matrix(
@@ -156,7 +153,7 @@ def _solve(rate: Floats, overlap: Floats, together: Floats) -> tuple[Floats, Flo
 
 
 def _noise(
-    counts: Any, depth: Floats, group: Integers, *, posterior: Floats, fold: Floats, rate: Floats
+    counts: Any, depth: Floats, group: Ints, *, posterior: Floats, fold: Floats, rate: Floats
 ) -> tuple[Floats, Floats]:
     """Return the variance of counts over their mean, and the dispersion, of each gene."""
     n_genes = counts.shape[1]
@@ -172,7 +169,7 @@ def _noise(
 
 
 def companion_evidence(
-    companions: Companions, take: Callable[[Integers], Any], depth: Floats, group: Integers
+    companions: Companions, take: Callable[[Ints], Any], depth: Floats, group: Ints
 ) -> Floats:
     """Return the log likelihood of each class in each cell (mean over classes: 0).
 
@@ -197,7 +194,7 @@ def companion_evidence(
     return np.asarray(out - out.mean(axis=1, keepdims=True))
 
 
-def companion_weight(evidence: Floats, posterior: Floats, group: Integers) -> float:
+def companion_weight(evidence: Floats, posterior: Floats, group: Ints) -> float:
     """Return how far the evidence may be trusted, 0 to 1.
 
     The weight with which it best foretells the markers' posterior, which it was not made from in

@@ -4,14 +4,13 @@ from __future__ import annotations
 
 from dataclasses import dataclass, replace
 from itertools import pairwise
-from typing import Any, Final
+from typing import TYPE_CHECKING, Any, Final
 
 import numpy as np
 from scipy import sparse
 
-Floats = np.ndarray[Any, np.dtype[np.float64]]
-Integers = np.ndarray[Any, np.dtype[np.int64]]
-Flags = np.ndarray[Any, np.dtype[np.bool_]]
+if TYPE_CHECKING:
+    from nkscore._types import Bools, Floats, Ints
 
 _LEAST_BINS, _MOST_BINS = 10, 24
 _BLOCK_CELLS: Final = 60
@@ -40,12 +39,12 @@ class MarkerCells:
     """Counts of marker genes in blocks of cells; which cell stands where, and in which half."""
 
     blocks: list[Block]
-    order: Integers
-    half: Integers
+    order: Ints
+    half: Ints
     n_donors: int
 
     @classmethod
-    def of(cls, counts: Any, depth: Floats, donor: Integers) -> MarkerCells:
+    def of(cls, counts: Any, depth: Floats, donor: Ints) -> MarkerCells:
         """Sort cells into blocks; the order in which they are given does not matter."""
         n_donors = int(donor.max()) + 1
         key = _keys(depth, donor)
@@ -85,7 +84,7 @@ class MarkerCells:
         inside[np.linspace(0, n_cells - 1, most).astype(np.int64)] = True
         return self._part(inside)
 
-    def _part(self, inside: Flags) -> MarkerCells:
+    def _part(self, inside: Bools) -> MarkerCells:
         blocks, start = [], 0
         dense = int(inside.sum()) * self.blocks[0].counts.shape[1] <= _DENSE_SIZE
         for block in self.blocks:
@@ -118,12 +117,12 @@ class MarkerCells:
         return np.array([block.depth for block in self.blocks])
 
     @property
-    def donors(self) -> Integers:
+    def donors(self) -> Ints:
         """Donor of each block."""
         return np.array([block.donor for block in self.blocks], dtype=np.int64)
 
 
-def alike(depth: Floats, donor: Integers) -> list[Integers]:
+def alike(depth: Floats, donor: Ints) -> list[Ints]:
     """Return the positions of the cells of each donor and nearly one depth."""
     key = _keys(depth, donor)
     order = np.lexsort((depth, key))
@@ -131,14 +130,14 @@ def alike(depth: Floats, donor: Integers) -> list[Integers]:
     return np.split(order, starts[1:])
 
 
-def _keys(depth: Floats, donor: Integers) -> Integers:
+def _keys(depth: Floats, donor: Ints) -> Ints:
     n_donors = int(donor.max()) + 1
     n_bins = int(np.clip(depth.size // (_BLOCK_CELLS * n_donors), _LEAST_BINS, _MOST_BINS))
     edges = _edges(depth, n_bins)
     return np.asarray(donor * (edges.size + 1) + np.searchsorted(edges, depth, side="right"))
 
 
-def half_of(depth: Floats) -> Integers:
+def half_of(depth: Floats) -> Ints:
     """Return 0 or 1 for each cell, by nothing but its own depth."""
     half = np.rint(depth).astype(np.int64) % 2
     if _LEAST_HALF <= half.mean() <= 1 - _LEAST_HALF:

@@ -9,16 +9,13 @@ the weights of the block, which keeps 100,000 cells cheap in time and memory.
 from __future__ import annotations
 
 from dataclasses import dataclass, field, replace
-from typing import TYPE_CHECKING, Any, Final
+from typing import TYPE_CHECKING, Final
 
 import numpy as np
 
 if TYPE_CHECKING:
+    from nkscore._types import Bools, Floats
     from nkscore.stats.markers._marker_cells import Block, MarkerCells
-
-Floats = np.ndarray[Any, np.dtype[np.float64]]
-Integers = np.ndarray[Any, np.dtype[np.int64]]
-Flags = np.ndarray[Any, np.dtype[np.bool_]]
 
 _TOLERANCE: Final = 1e-3
 _START_FOLD: Final = 4.0
@@ -46,7 +43,7 @@ class MarkerModel:
     dispersion: Floats
     offset: Floats
     share: Floats
-    present: Flags = field(default_factory=lambda: np.zeros(0, bool))
+    present: Bools = field(default_factory=lambda: np.zeros(0, bool))
     evidence: Floats = field(default_factory=lambda: np.zeros(0))
     agreement: Floats = field(default_factory=lambda: np.zeros((0, 0)))
 

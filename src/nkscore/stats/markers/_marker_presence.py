@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import replace
-from typing import TYPE_CHECKING, Any, Final
+from typing import TYPE_CHECKING, Final
 
 import numpy as np
 from scipy import sparse
@@ -19,11 +19,8 @@ from nkscore.stats.markers._marker_mixture import (
 )
 
 if TYPE_CHECKING:
-    from numpy.typing import NDArray
-
+    from nkscore._types import Bools, Floats, Ints
     from nkscore.stats.markers._marker_cells import MarkerCells
-
-    Floats = np.ndarray[Any, np.dtype[np.float64]]
 
 #: Cells looked at, and cells fitted to; more would only make what is clear clearer.
 _MOST_CELLS: Final = 6000
@@ -116,7 +113,7 @@ def with_doubt(model: MarkerModel) -> MarkerModel:
 def _judge(
     models: list[MarkerModel],
     halves: list[MarkerCells],
-    present: NDArray[np.bool_],
+    present: Bools,
     *,
     evidence: Floats,
     fold: Floats,
@@ -140,7 +137,7 @@ def _judge(
     return False
 
 
-def _evidence(fold: Floats, z: Floats) -> tuple[Floats, NDArray[np.bool_]]:
+def _evidence(fold: Floats, z: Floats) -> tuple[Floats, Bools]:
     marked = ~np.isnan(z)
     number = np.maximum(marked.sum(axis=1), 1)
     total = np.nansum(np.where(marked, z, 0), axis=1) / np.sqrt(number)
@@ -158,7 +155,7 @@ def _overall_share(model: MarkerModel, cells: MarkerCells) -> Floats:
 def _with_absent(
     model: MarkerModel,
     marks: Floats,
-    present: NDArray[np.bool_],
+    present: Bools,
     *,
     evidence: Floats,
     agreement: Floats,
@@ -223,7 +220,7 @@ def marker_agreement(model: MarkerModel, cells: MarkerCells) -> tuple[Floats, Fl
 
 
 def _slope(
-    x: Floats, rest: Floats, on: Floats, *, dispersion: float, donor: NDArray[np.int64]
+    x: Floats, rest: Floats, on: Floats, *, dispersion: float, donor: Ints
 ) -> tuple[float, float]:
     """Weighted regression of counts on ``on``, with a level of ``rest`` for each donor."""
     weight = 1 / np.maximum(rest * (1 + dispersion * rest), 1e-9)
@@ -241,7 +238,7 @@ def _slope(
     return 1 + slope, slope / max(error, 1e-9)
 
 
-def _looked_at(cells: MarkerCells) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
+def _looked_at(cells: MarkerCells) -> tuple[Ints, Ints]:
     """Rows to look at, spread evenly over donors and depths, and their blocks."""
     n_cells = cells.order.size
     rows = np.unique(np.linspace(0, n_cells - 1, min(n_cells, _MOST_CELLS)).astype(np.int64))
@@ -249,9 +246,7 @@ def _looked_at(cells: MarkerCells) -> tuple[NDArray[np.int64], NDArray[np.int64]
     return rows, np.searchsorted(starts, rows, side="right") - 1
 
 
-def _looked_up(
-    model: MarkerModel, cells: MarkerCells, rows: NDArray[np.int64]
-) -> tuple[Floats, Floats]:
+def _looked_up(model: MarkerModel, cells: MarkerCells, rows: Ints) -> tuple[Floats, Floats]:
     """Return counts of the rows and the log probability of every component."""
     counts, joints = [], []
     folds = np.exp(model.components)

@@ -6,12 +6,13 @@ Values may be missing (NaN); each column is then judged on its complete rows.
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from scipy import special, stats
 
-Floats = np.ndarray[Any, np.dtype[np.float64]]
+if TYPE_CHECKING:
+    from nkscore._types import Floats, Ints
 
 
 @dataclass(frozen=True, slots=True)
@@ -20,7 +21,7 @@ class Association:
 
     effect: Floats
     p_value: Floats
-    n: np.ndarray[Any, np.dtype[np.int64]]
+    n: Ints
 
 
 def _ranks(values: Floats, known: Any, method: str = "average") -> Floats:

@@ -16,7 +16,7 @@ from scipy import stats
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-Floats = np.ndarray[Any, np.dtype[np.float64]]
+    from nkscore._types import Floats
 
 #: From so many samples on, quantiles of the statistics are those of the normal distribution.
 _MANY: Final = 50

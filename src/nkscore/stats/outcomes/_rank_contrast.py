@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from scipy.stats import rankdata
 
-Floats = np.ndarray[Any, np.dtype[np.float64]]
-Codes = np.ndarray[Any, np.dtype[np.int64]]
+if TYPE_CHECKING:
+    from nkscore._types import Floats, Ints
 
 #: Scores this near are equal: the same genes, summed in another order.
 _EQUAL = 1e-9
@@ -24,7 +24,7 @@ class RankContrast:
     p_down: float
 
 
-def abundance_strata(abundance: Floats | None, n_genes: int, n_strata: int = 10) -> Codes:
+def abundance_strata(abundance: Floats | None, n_genes: int, n_strata: int = 10) -> Ints:
     """Return the stratum of each gene by abundance; one stratum where it is not known."""
     if abundance is None:
         return np.zeros(n_genes, dtype=np.int64)
@@ -33,7 +33,7 @@ def abundance_strata(abundance: Floats | None, n_genes: int, n_strata: int = 10)
 
 
 def rank_contrast(
-    values: Floats, signs: Floats, strata: Codes, *, n_permutations: int, rng: Any
+    values: Floats, signs: Floats, strata: Ints, *, n_permutations: int, rng: Any
 ) -> RankContrast:
     """Compare the signed ranks of a set with those of random sets of the same make-up.
 

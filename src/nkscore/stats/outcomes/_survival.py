@@ -8,12 +8,13 @@ Therneau 1994, doi 10.1093/biomet/81.3.515).
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Any, Final
+from typing import TYPE_CHECKING, Any, Final
 
 import numpy as np
 from scipy import stats
 
-Floats = np.ndarray[Any, np.dtype[np.float64]]
+if TYPE_CHECKING:
+    from nkscore._types import Floats
 
 #: Values of a block of samples × features.
 _BLOCK_VALUES: Final = 1 << 20

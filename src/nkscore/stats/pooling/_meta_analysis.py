@@ -7,14 +7,15 @@ compares the numbers.
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Any, Final
+from typing import TYPE_CHECKING, Any, Final
 
 import numpy as np
 from scipy import stats
 
 from nkscore.stats._adjust import interval
 
-Floats = np.ndarray[Any, np.dtype[np.float64]]
+if TYPE_CHECKING:
+    from nkscore._types import Floats, Ints
 
 _ROUNDS: Final = 100
 _TOLERANCE: Final = 1e-10
@@ -34,7 +35,7 @@ class Pooled:
     tau2: Floats
     i2: Floats
     heterogeneity_p: Floats
-    n: np.ndarray[Any, np.dtype[np.int64]]
+    n: Ints
 
 
 def between_variance(effect: Floats, variance: Floats, groups: Any = None) -> Floats:

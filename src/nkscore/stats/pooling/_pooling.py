@@ -7,7 +7,7 @@ which variance occurs.
 
 from __future__ import annotations
 
-from typing import Any, Final
+from typing import TYPE_CHECKING, Any, Final
 
 import numpy as np
 from scipy import special, stats
@@ -15,7 +15,8 @@ from scipy import special, stats
 from nkscore.stats.pooling._meta_analysis import Lines, Pooled, heterogeneity
 from nkscore.stats.pooling._shrinkage import fit_shares
 
-Floats = np.ndarray[Any, np.dtype[np.float64]]
+if TYPE_CHECKING:
+    from nkscore._types import Floats
 
 #: Below this the genes do not tell how often which variance occurs.
 FEWEST_GENES: Final = 100

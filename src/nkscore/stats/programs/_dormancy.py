@@ -9,7 +9,7 @@ import numpy as np
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
-Floats = np.ndarray[Any, np.dtype[np.float64]]
+    from nkscore._types import Floats
 
 #: Relative change of each component in a fully dormant-like cell, by declaration.
 DORMANCY_EFFECTS: Final[dict[str, float]] = {

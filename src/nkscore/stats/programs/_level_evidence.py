@@ -11,8 +11,8 @@ from scipy import special, stats
 from nkscore.stats.programs._level_fit import RARE_IN_BATCH, SHARE_PRIOR
 
 if TYPE_CHECKING:
+    from nkscore._types import Floats
     from nkscore.stats.programs._level_fit import LevelFit, LevelState
-    from nkscore.stats.programs._program_data import Floats
 
 #: Shares of a batch, and common shares of all, over which the likelihood is averaged.
 _SHARES: Final = np.concatenate([[0.0], np.geomspace(2e-3, 0.5, 20), [0.6, 0.7, 0.8, 0.9, 0.95]])

@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
-from typing import Any, Final
+from typing import TYPE_CHECKING, Any, Final
 
 import numpy as np
 from scipy import special
 
-from nkscore.stats.programs._program_data import Floats, ProgramCounts, TwoLevels
+from nkscore.stats.programs._program_data import ProgramCounts, TwoLevels
+
+if TYPE_CHECKING:
+    from nkscore._types import Floats
 
 _ROUNDS: Final = 300
 _TOLERANCE: Final = 1e-4

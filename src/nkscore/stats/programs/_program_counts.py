@@ -14,7 +14,7 @@ from scipy import sparse
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-Floats = np.ndarray[Any, np.dtype[np.float64]]
+    from nkscore._types import Floats
 
 _BLOCK_VALUES: Final = 4_000_000
 #: Spread of a gene between cells of one kind, and the cells that this prior stands for.

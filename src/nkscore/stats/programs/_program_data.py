@@ -3,12 +3,10 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-import numpy as np
-
-Floats = np.ndarray[Any, np.dtype[np.float64]]
-Codes = np.ndarray[Any, np.dtype[np.int64]]
+if TYPE_CHECKING:
+    from nkscore._types import Bools, Floats, Ints
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -23,9 +21,9 @@ class ProgramCounts:
     x: Floats
     expected: Floats
     noise: Floats
-    line: Codes
-    batch: Codes
-    usual: np.ndarray[Any, np.dtype[np.bool_]]
+    line: Ints
+    batch: Ints
+    usual: Bools
 
     def take(self, cells: Any) -> ProgramCounts:
         """Return these cells alone."""
@@ -48,4 +46,4 @@ class TwoLevels:
     fold: float
     level: Floats
     supported: bool
-    judged: np.ndarray[Any, np.dtype[np.bool_]]
+    judged: Bools

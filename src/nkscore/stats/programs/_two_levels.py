@@ -17,7 +17,8 @@ from nkscore.stats.programs._level_evidence import level_evidence
 from nkscore.stats.programs._level_fit import LevelFit, LevelState
 
 if TYPE_CHECKING:
-    from nkscore.stats.programs._program_data import Floats, ProgramCounts, TwoLevels
+    from nkscore._types import Floats
+    from nkscore.stats.programs._program_data import ProgramCounts, TwoLevels
 
 #: Cells from which parameters are learned; more would not change them visibly.
 _LEARN_FROM: Final = 20_000

@@ -9,7 +9,7 @@ import numpy as np
 from scipy import sparse
 
 if TYPE_CHECKING:
-    Codes = np.ndarray[Any, np.dtype[np.int64]]
+    from nkscore._types import Floats, Ints, Ints32
 
 
 @dataclass(slots=True)
@@ -23,9 +23,9 @@ class GroupSums:
     n_groups: int
     n_genes: int
     with_squares: bool = False
-    sums: np.ndarray[Any, np.dtype[np.float64]] = field(init=False)
-    cells: np.ndarray[Any, np.dtype[np.int32]] = field(init=False)
-    squares: np.ndarray[Any, np.dtype[np.float64]] = field(init=False)
+    sums: Floats = field(init=False)
+    cells: Ints32 = field(init=False)
+    squares: Floats = field(init=False)
 
     def __post_init__(self) -> None:
         """Begin with zeros."""
@@ -33,7 +33,7 @@ class GroupSums:
         self.cells = np.zeros((self.n_groups, self.n_genes), dtype=np.int32)
         self.squares = np.zeros(self.n_genes if self.with_squares else 0)
 
-    def overdispersion(self, n_cells: Any) -> np.ndarray[Any, np.dtype[np.float64]]:
+    def overdispersion(self, n_cells: Any) -> Floats:
         """Return the variance between cells of a group over their mean, one value per gene.
 
         1 for counts that differ by chance alone between cells of equal depth; 0 without a count.
@@ -41,7 +41,7 @@ class GroupSums:
         expected = np.einsum("ig,ig,i->g", self.sums, self.sums, 1 / np.asarray(n_cells, float))
         return np.asarray((self.squares - expected) / np.maximum(self.sums.sum(axis=0), 1))
 
-    def add(self, indptr: Any, indices: Any, values: Any, *, codes: Codes) -> int:
+    def add(self, indptr: Any, indices: Any, values: Any, *, codes: Ints) -> int:
         """Add cells in CSR form, each entry stored once; ``codes`` is -1 for cells of no group.
 
         Returns -1, or the number of the first cell that holds anything but whole numbers from
@@ -67,14 +67,14 @@ class GroupSums:
         )
 
 
-def _indicator(codes: Codes, n_groups: int, dtype: Any) -> Any:
+def _indicator(codes: Ints, n_groups: int, dtype: Any) -> Any:
     """Return groups × cells with a one where the cell belongs; code -1 belongs nowhere."""
     cells = np.flatnonzero(codes >= 0)
     ones = np.ones(cells.size, dtype=dtype)
     return sparse.csr_matrix((ones, (codes[cells], cells)), shape=(n_groups, codes.size))
 
 
-def group_sums(matrix: Any, codes: Codes, n_groups: int) -> np.ndarray[Any, np.dtype[np.float64]]:
+def group_sums(matrix: Any, codes: Ints, n_groups: int) -> Floats:
     """Return the exact sum of each column over each group of rows.
 
     Parameters
@@ -92,9 +92,7 @@ def group_sums(matrix: Any, codes: Codes, n_groups: int) -> np.ndarray[Any, np.d
     return np.asarray(sums.toarray() if sparse.issparse(sums) else sums, dtype=np.float64)
 
 
-def detected_fraction(
-    matrix: Any, codes: Codes, n_groups: int
-) -> np.ndarray[Any, np.dtype[np.float64]]:
+def detected_fraction(matrix: Any, codes: Ints, n_groups: int) -> Floats:
     """Return the share of cells with a value above zero, groups × genes; NaN for empty groups."""
     if sparse.issparse(matrix):
         positive = matrix.tocsr(copy=True)

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from nkscore._compile import compiled
 
-Array = np.ndarray[Any, Any]
+if TYPE_CHECKING:
+    from nkscore._types import Array
 
 
 def _signature(values: str) -> str:

@@ -9,8 +9,7 @@ import numpy as np
 from scipy import stats
 
 if TYPE_CHECKING:
-    Floats = np.ndarray[Any, np.dtype[np.float64]]
-    Codes = np.ndarray[Any, np.dtype[np.int64]]
+    from nkscore._types import Floats, Ints
 
 #: Counts per cell to which Seurat and scanpy normalize.
 TARGET: Final = 1e4
@@ -27,7 +26,7 @@ class WelchTest:
     p_value: Floats
 
 
-def log_moments(matrix: Any, codes: Codes, n_groups: int) -> Floats:
+def log_moments(matrix: Any, codes: Ints, n_groups: int) -> Floats:
     """Return groups × genes × 4 sums over cells: x, x², e, e², with x = log(1 + e).
 
     ``e`` are counts per 10,000 of the cell; ``matrix`` is CSR with each entry stored once.

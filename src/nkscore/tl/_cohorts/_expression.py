@@ -21,6 +21,8 @@ if TYPE_CHECKING:
 
     from anndata import AnnData
 
+    from nkscore._types import Floats
+
 _LOG = logging.getLogger("nkscore")
 SCALES = ("auto", "counts", "linear", "log")
 #: Logarithms of counts, TPM and intensities end below it.
@@ -33,10 +35,10 @@ class Expression:
 
     samples: pd.Index[Any]
     genes: pd.Index[Any]
-    values: np.ndarray[Any, np.dtype[np.float64]]
+    values: Floats
     scale: str
 
-    def logs(self) -> np.ndarray[Any, np.dtype[np.float64]]:
+    def logs(self) -> Floats:
         """Return logarithms from zero: of counts per million, of linear values, or as they are."""
         if self.scale == "counts":
             total = self.values.sum(axis=1, keepdims=True)

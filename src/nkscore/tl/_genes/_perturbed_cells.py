@@ -18,6 +18,8 @@ if TYPE_CHECKING:
 
     from anndata import AnnData
 
+    from nkscore._types import Ints
+
 _LOG = logging.getLogger("nkscore")
 #: Name of the only arm, or the only replicate, where no column tells them apart.
 ALL: Final = "all"
@@ -34,7 +36,7 @@ class GuideCells:
     """
 
     table: pd.DataFrame
-    codes: np.ndarray[Any, np.dtype[np.int64]]
+    codes: Ints
     control: str
 
 

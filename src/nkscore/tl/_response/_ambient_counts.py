@@ -16,7 +16,7 @@ from nkscore.stats import ambient_share, group_sums, relative_error
 if TYPE_CHECKING:
     from anndata import AnnData
 
-    Floats = np.ndarray[Any, np.dtype[np.float64]]
+    from nkscore._types import Floats
 
 _LOG: Final = logging.getLogger("nkscore")
 _MOST_GENES: Final = 200

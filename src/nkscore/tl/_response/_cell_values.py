@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import numpy as np
 import pandas as pd
@@ -13,7 +13,7 @@ from nkscore.errors import MissingKeyError, WrongScaleError
 if TYPE_CHECKING:
     from anndata import AnnData
 
-Floats = np.ndarray[Any, np.dtype[np.float64]]
+    from nkscore._types import Floats
 
 
 def cell_values(adata: AnnData, name: str, key: str) -> Floats:

@@ -17,9 +17,8 @@ from nkscore.stats import fit_linear, log_cpm, moderated_test, tmm_factors
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
+    from nkscore._types import Floats
     from nkscore.tl._response._response_inputs import ResponseInputs
-
-    Floats = np.ndarray[Any, np.dtype[np.float64]]
 
 KEPT = ("nk_gene", "nk_partners", "tumor_gene", "class", "sender")
 

@@ -19,6 +19,8 @@ if TYPE_CHECKING:
 
     from anndata import AnnData
 
+    from nkscore._types import Array
+
 _LOG = logging.getLogger("nkscore")
 
 
@@ -115,7 +117,7 @@ def _present(adata: AnnData, genes: Any) -> tuple[pd.DataFrame, list[str]]:
     return listed[known], left_out
 
 
-def _groups(adata: AnnData, by: str) -> tuple[np.ndarray[Any, Any], list[str]]:
+def _groups(adata: AnnData, by: str) -> tuple[Array, list[str]]:
     column = adata.obs[by]
     usable = column.notna() & (column.astype(str) != schema.UNASSIGNED) & passed_qc(adata)
     if not usable.any():
@@ -137,7 +139,7 @@ def _groups(adata: AnnData, by: str) -> tuple[np.ndarray[Any, Any], list[str]]:
     return np.array([ranks[name] if use else -1 for name, use in pairs]), groups
 
 
-def _summaries(values: Any, codes: np.ndarray[Any, Any], n_groups: int) -> dict[str, Any]:
+def _summaries(values: Any, codes: Array, n_groups: int) -> dict[str, Any]:
     used = np.flatnonzero(codes >= 0)
     sizes = np.bincount(codes[used], minlength=n_groups)
     shape = (n_groups, len(codes))
@@ -156,7 +158,7 @@ def _summaries(values: Any, codes: np.ndarray[Any, Any], n_groups: int) -> dict[
     }
 
 
-def _z_scores(means: np.ndarray[Any, Any]) -> np.ndarray[Any, Any]:
+def _z_scores(means: Array) -> Array:
     """Center and scale each gene over groups as R's ``scale`` does."""
     if len(means) < 2:
         return np.full(means.shape, np.nan)

@@ -24,6 +24,8 @@ from nkscore.tl._states._nk_other_genes import OtherGenes, other_genes
 if TYPE_CHECKING:
     from anndata import AnnData
 
+    from nkscore._types import Bools, Floats, Ints
+
 #: Genes whose share of a cell follows its health and growth; they would pass for depth.
 _NO_EXPOSURE = r"^MT-|^RP[SL]\d"
 _LEAST_MARKERS = 2
@@ -40,8 +42,8 @@ class Markers:
 
     states: list[str]
     controls: list[str]
-    genes: np.ndarray[Any, np.dtype[np.int64]]
-    marks: np.ndarray[Any, np.dtype[np.float64]]
+    genes: Ints
+    marks: Floats
     coverage: pd.DataFrame
 
 
@@ -52,7 +54,7 @@ class StateFit:
     markers: Markers
     model: MarkerModel
     donors: list[str]
-    posterior: np.ndarray[Any, np.dtype[np.float64]]
+    posterior: Floats
     others: OtherGenes | None = None
 
 
@@ -95,7 +97,7 @@ def _weights(adata: AnnData, weights: Any) -> dict[int, float]:
     return {int(c): w for c, w in zip(found, weights.values(), strict=True) if c >= 0}
 
 
-def exposure(adata: AnnData) -> np.ndarray[Any, np.dtype[np.float64]]:
+def exposure(adata: AnnData) -> Floats:
     """Return the total count of each cell without mitochondrial and ribosomal genes."""
     keep = _of_exposure(adata).astype(np.float64)
     counts, total = adata.layers[schema.COUNTS], np.empty(adata.n_obs)
@@ -105,7 +107,7 @@ def exposure(adata: AnnData) -> np.ndarray[Any, np.dtype[np.float64]]:
     return np.asarray(np.maximum(total, 1.0))
 
 
-def _of_exposure(adata: AnnData) -> np.ndarray[Any, np.dtype[np.bool_]]:
+def _of_exposure(adata: AnnData) -> Bools:
     return np.asarray(~adata.var_names.str.match(_NO_EXPOSURE), dtype=bool)
 
 

@@ -20,6 +20,8 @@ from nkscore.stats.markers._companion_genes import (
 if TYPE_CHECKING:
     from anndata import AnnData
 
+    from nkscore._types import Floats, Ints
+
 #: Cells that are learned from; more would only find weaker genes.
 _MOST_CELLS = 10_000
 #: Cells that are read at once.
@@ -35,12 +37,12 @@ class OtherGenes:
     ``evidence`` is cells × classes; classes are the states that are there, and none.
     """
 
-    genes: np.ndarray[Any, np.dtype[np.int64]]
-    log_fold: np.ndarray[Any, np.dtype[np.float64]]
-    rate: np.ndarray[Any, np.dtype[np.float64]]
-    dispersion: np.ndarray[Any, np.dtype[np.float64]]
+    genes: Ints
+    log_fold: Floats
+    rate: Floats
+    dispersion: Floats
     weight: float
-    evidence: np.ndarray[Any, np.dtype[np.float64]]
+    evidence: Floats
 
 
 def other_genes(

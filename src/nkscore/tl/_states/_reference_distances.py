@@ -13,6 +13,7 @@ from nkscore.tl._states._reference_models import label_sums
 if TYPE_CHECKING:
     from scipy import sparse
 
+    from nkscore._types import Floats, Ints
     from nkscore.tl._states._reference_genes import Reference
     from nkscore.tl._states._reference_models import Level
 
@@ -26,20 +27,20 @@ _N_VARIABLE, _N_COMPONENTS, _N_NEIGHBORS = 2000, 30, 15
 class Distances:
     """The usual distances of a label's own cells at one depth."""
 
-    profiles: np.ndarray[Any, np.dtype[np.float64]]
+    profiles: Floats
     #: Distance = intercept + slope × depth.
-    line: np.ndarray[Any, np.dtype[np.float64]]
+    line: Floats
     deepest: float
-    middle: np.ndarray[Any, np.dtype[np.float64]]
-    limit: np.ndarray[Any, np.dtype[np.float64]]
+    middle: Floats
+    limit: Floats
 
 
 @dataclass(frozen=True)
 class Map:
     """Principal components of the reference, in which neighbors are looked up."""
 
-    genes: np.ndarray[Any, np.dtype[np.int64]]
-    loadings: np.ndarray[Any, np.dtype[np.float64]]
+    genes: Ints
+    loadings: Floats
 
 
 def label_profiles(counts: sparse.csr_matrix, code: Any, n_labels: int) -> Any:

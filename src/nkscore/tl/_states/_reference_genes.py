@@ -22,6 +22,8 @@ from nkscore.signatures import diagnose
 if TYPE_CHECKING:
     from anndata import AnnData
 
+    from nkscore._types import Floats, Ints
+
 #: Genes that follow a cell's health and growth; they would pass for depth.
 _NO_EXPOSURE = r"^MT-|^RP[SL]\d"
 _LEAST_GENES, _LEAST_CELLS, _LEAST_OF_LABEL, _MOST_OF_LABEL = 500, 20, 10, 1000
@@ -35,10 +37,10 @@ class Reference:
     genes: list[str]
     counts: sparse.csr_matrix
     labels: list[str]
-    code: np.ndarray[Any, np.dtype[np.int64]]
+    code: Ints
     #: Which cells are left out together when the rest predicts them.
-    fold: np.ndarray[Any, np.dtype[np.int64]]
-    umap: np.ndarray[Any, np.dtype[np.float64]] | None
+    fold: Ints
+    umap: Floats | None
 
 
 def read_reference(

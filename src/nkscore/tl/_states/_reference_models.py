@@ -11,6 +11,7 @@ from scipy import sparse
 from nkscore.tl._states._reference_genes import depth_of, log_normalized
 
 if TYPE_CHECKING:
+    from nkscore._types import Floats, Ints
     from nkscore.tl._states._reference_genes import Reference
 
 _LOWEST_LEVEL = 7
@@ -26,9 +27,9 @@ class Level:
 
     depth: float
     counts: sparse.csr_matrix
-    genes: np.ndarray[Any, np.dtype[np.int64]]
-    center: np.ndarray[Any, np.dtype[np.float64]]
-    spread: np.ndarray[Any, np.dtype[np.float64]]
+    genes: Ints
+    center: Floats
+    spread: Floats
     model: Any
     penalty: float
     #: Of left-out cells: share whose label was found, and mean confidence.
