@@ -8,6 +8,7 @@ import json
 import logging
 import shutil
 import signal
+import sys
 import threading
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -262,21 +263,23 @@ def _ours(folder: Path) -> bool:
 @contextlib.contextmanager
 def _locked(folder: Path) -> Iterator[None]:
     """Keep a second run out; the lock goes with the process, however that ends."""
-    with (folder / _LOCK).open("w") as file:
-        try:
-            import fcntl
-        except ImportError:  # Windows has no such locks.
-            yield
-            return
-        try:
-            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except OSError as error:
-            msg = (
-                f"Another run is writing to {folder.name.removesuffix('.parts')} (it holds "
-                f"{folder}). Wait for it, or choose another --out."
-            )
-            raise FileExistsError(msg) from error
+    from filelock import FileLock, Timeout
+
+    lock = FileLock(folder / _LOCK)
+    try:
+        lock.acquire(timeout=0)
+    except Timeout as error:
+        msg = (
+            f"Another run is writing to {folder.name.removesuffix('.parts')} (it holds "
+            f"{folder}). Wait for it, or choose another --out."
+        )
+        raise FileExistsError(msg) from error
+    try:
         yield
+    finally:
+        lock.release()
+    if sys.platform == "win32":  # where no file can go that is open
+        shutil.rmtree(folder, ignore_errors=True)
 
 
 @contextlib.contextmanager
