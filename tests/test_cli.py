@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import os
+import re
+import select
 import shutil
 import subprocess
 import sys
@@ -13,6 +15,7 @@ from pathlib import Path
 import anndata
 import pandas as pd
 import pytest
+import shtab
 
 import nkscore as nk
 from nkscore._report._results import Results
@@ -411,40 +414,116 @@ def test_what_failed_is_tried_again(finished, quick, tmp_path, monkeypatch):
     assert "nk_state" in kept.obs
 
 
-def _complete(script, *words):
-    code = f"""{script}
-COMP_WORDS=({" ".join(map(repr, words))}); COMP_CWORD={len(words) - 1}; _nkscore
-echo "${{COMPREPLY[@]}}"
-"""
-    done = subprocess.run(["bash", "-c", code], capture_output=True, text=True, check=True)
-    assert done.stderr == ""
-    return done.stdout.split()
+#: How each shell takes up a script, as the documentation says.
+_TAKE_UP = {
+    "bash": 'eval "$(cat script)"',
+    "zsh": 'autoload -U compinit; compinit -u -D; eval "$(cat script)"',
+    "tcsh": "unset autologout; set edit; source script",
+}
+_QUIET = {"bash": ["--norc", "--noprofile", "-i"], "zsh": ["-f"], "tcsh": ["-f"]}
 
 
-@pytest.mark.skipif(shutil.which("bash") is None, reason="bash is not installed")
-def test_completion_in_bash(capsys):
-    assert main(["completion", "bash"]) == 0
-    script = capsys.readouterr().out
-    assert _complete(script, "nkscore", "de") == ["demo"]
-    assert {"run", "demo", "score", "completion"} <= set(_complete(script, "nkscore", ""))
-    assert _complete(script, "nkscore", "run", "--con") == ["--config"]
-    assert _complete(script, "nkscore", "run", "--no") == ["--no-checkpoints"]
-    assert _complete(script, "nkscore", "demo", "--con") == []
-    assert {"bash", "zsh", "fish"} <= set(_complete(script, "nkscore", "completion", ""))
-    # Files are left to the shell.
-    assert _complete(script, "nkscore", "run", "sh") == []
+class Shell:
+    """A shell at a terminal, in which ``nkscore`` prints the words that it is given."""
+
+    def __init__(self, name, folder):
+        (folder / "bin").mkdir()
+        (folder / "bin" / "nkscore").write_text('#!/bin/sh\necho "<$*>"\n')
+        (folder / "bin" / "nkscore").chmod(0o755)
+        self._process = subprocess.Popen(
+            [sys.executable, "-c", "import pty, sys; pty.spawn(sys.argv[1:])", name, *_QUIET[name]],
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            bufsize=0,
+            cwd=folder,
+            env=os.environ
+            | {
+                "TERM": "vt100",
+                "PATH": f"{folder / 'bin'}:{os.environ['PATH']}",
+                "HOME": str(folder),
+            },
+        )
+        # The command is echoed, so that the word must not stand in it as it is printed.
+        self._say(f"{_TAKE_UP[name]}; echo '<'ready'>'\n")
+
+    def words(self, line):
+        """Return the words of the command after the tab key was pressed behind ``line``."""
+        return self._say(f"nkscore {line}\t\n")
+
+    def _say(self, text):
+        self._process.stdin.write(text.encode())
+        shown, end = b"", time.monotonic() + 30
+        while not (found := re.findall(rb"<([^<>'$]*)>\r", shown)):
+            if time.monotonic() > end:
+                raise TimeoutError(shown)
+            if select.select([self._process.stdout], [], [], 0.1)[0]:
+                shown += os.read(self._process.stdout.fileno(), 4096)
+        return found[0].decode()
+
+    def close(self):
+        self._process.kill()
+        self._process.communicate()
 
 
-@pytest.mark.parametrize("shell", ["zsh", "fish"])
-def test_completion_in_other_shells(shell, capsys, tmp_path):
-    assert main(["completion", shell]) == 0
-    script = capsys.readouterr().out
-    for word in ("demo", "run", "score", "config", "no-checkpoints"):
-        assert word in script
-    if shutil.which(shell) is None:
-        pytest.skip(f"{shell} is not installed, so that its script was not run")
-    (tmp_path / "script").write_text(script)
-    subprocess.run([shell, "-n", str(tmp_path / "script")], check=True)
+@pytest.fixture
+def script(tmp_path, capsys, request):
+    """The script of a shell beside a sheet and other files."""
+    if shutil.which(request.param) is None:
+        pytest.skip(f"{request.param} is not installed, so that its script was not run")
+    assert main(["completion", request.param]) == 0
+    (tmp_path / "script").write_text(capsys.readouterr().out)
+    (tmp_path / "sheet.csv").touch()
+    return request.param
+
+
+@pytest.mark.parametrize("script", list(_TAKE_UP), indirect=True)
+def test_completion_at_a_terminal(script, tmp_path):
+    shell = Shell(script, tmp_path)
+    try:
+        assert shell.words("de") == "demo"
+        assert shell.words("run --con") == "run --config"
+        assert shell.words("run --no") == "run --no-checkpoints"
+        assert shell.words("completion po") == "completion powershell"
+        assert shell.words("run sh") == "run sheet.csv"
+        assert shell.words("run --config sh") == "run --config sheet.csv"
+        # tcsh has one list of options for all commands.
+        other = "--config" if script == "tcsh" else "--con"
+        assert shell.words("demo --con") == f"demo {other}"
+    finally:
+        shell.close()
+
+
+@pytest.mark.parametrize("script", ["fish"], indirect=True)
+def test_completion_in_fish(script, tmp_path):
+    def offered(line):
+        command = f"source script; complete -C 'nkscore {line}'"
+        done = subprocess.run(
+            [script, "--no-config", "-c", command],
+            capture_output=True,
+            text=True,
+            check=True,
+            cwd=tmp_path,
+            env=os.environ | {"HOME": str(tmp_path)},
+        )
+        assert done.stderr == ""
+        return [found.partition("\t")[0] for found in done.stdout.splitlines()]
+
+    assert sorted(offered("")) == ["completion", "demo", "run", "score"]
+    assert offered("run --con") == ["--config"]
+    assert offered("demo --con") == []
+    assert offered("run sh") == ["sheet.csv"]
+    assert offered("run --config sh") == ["sheet.csv"]
+
+
+def test_completion_for_every_shell_of_shtab(capsys):
+    for shell in shtab.SUPPORTED_SHELLS:
+        assert main(["completion", shell]) == 0
+        script = capsys.readouterr().out
+        for word in ("demo", "run", "score", "config", "no-checkpoints"):
+            assert word in script
+    with pytest.raises(SystemExit):
+        main(["completion", "ksh"])
+    assert "'powershell'" in capsys.readouterr().err
 
 
 def test_help_shows_commands_examples_and_codes(capsys):

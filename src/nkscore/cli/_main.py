@@ -17,7 +17,6 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from nkscore._version import __version__
-from nkscore.cli import _completion
 from nkscore.cli import _score as _score_cli
 from nkscore.errors import NkscoreError
 
@@ -28,6 +27,8 @@ if TYPE_CHECKING:
 
 _INCOMPLETE = 4
 _INTERRUPTED = 130
+#: What shtab writes scripts for.
+_SHELLS = ("bash", "zsh", "fish", "tcsh", "powershell")
 _EXAMPLES = """\
 examples:
   nkscore demo --out demo                      look at everything on simulated lanes
@@ -35,7 +36,7 @@ examples:
   nkscore run --write-config run.toml          all options with their meaning, to edit
   nkscore run sheet.csv --out results --config run.toml
   nkscore score cells.h5ad --signatures nk --out scores.csv.gz
-  source <(nkscore completion bash)            complete commands with the tab key
+  eval "$(nkscore completion bash)"            complete commands with the tab key
 
 A run that was interrupted goes on where it stopped when the same command is given again.
 exit codes: 0 done, 1 error you can mend, 2 wrong use, 3 error of nkscore,
@@ -131,7 +132,7 @@ def _parser() -> argparse.ArgumentParser:
     _add_run(commands, common)
     _score_cli.add_command(commands)
     completion = commands.add_parser("completion", help="print a script of completions for a shell")
-    completion.add_argument("shell", choices=_completion.SHELLS)
+    completion.add_argument("shell", choices=_SHELLS, help="the shell that you use")
     completion.set_defaults(command=_complete)
     return parser
 
@@ -228,5 +229,20 @@ def _write_config(path: Path, *, force: bool) -> int:
 
 
 def _complete(options: argparse.Namespace) -> int:
-    print(_completion.script(options.shell, _parser()), end="")
+    import shtab
+
+    parser = _parser()
+    for below in _all_parsers(parser):
+        for action in below._actions:  # noqa: SLF001 - argparse has no other way to its arguments
+            if action.type is Path:
+                # The way of shtab to say that an argument is a file.
+                action.complete = shtab.FILE  # type: ignore[attr-defined]
+    print(shtab.complete(parser, options.shell))
     return 0
+
+
+def _all_parsers(parser: argparse.ArgumentParser) -> Iterator[argparse.ArgumentParser]:
+    yield parser
+    for action in parser._actions:  # noqa: SLF001
+        if isinstance(action, argparse._SubParsersAction):  # noqa: SLF001
+            yield from action.choices.values()
