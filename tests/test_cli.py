@@ -288,6 +288,8 @@ def test_truncated_lane_is_named(finished, tmp_path, capsys):
         ("[run]\nfigures = 1", "[run] figures is 1; needed: true or false"),
         ("[nk_states]\nmin_cells = true", "min_cells is True; needed: a whole number"),
         ("[read]\nextra_conditions = 'x'", "needed: a list, each text"),
+        ("[read]\nextra_conditions = [2020-01-01]", "needed: a list, each text"),
+        ("[read]\ngenes = 'both'", "genes is 'both'; needed: one of 'union', 'intersection'"),
         ("[qc.limits]\npct_counts_mt = [0]", "a table, each value a list of 2"),
         ("[demultiplex]\npriors = [0.1, 0.2]", "needed: a list of 3"),
         ("[run]\ntables = ['nk_respons']", "no table 'nk_respons'; did you mean 'nk_response'?"),

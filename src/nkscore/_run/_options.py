@@ -2,15 +2,30 @@
 
 from __future__ import annotations
 
-import ast
 import difflib
 import inspect
 import json
 import math
+import os
 import re
 import tomllib
+from collections import abc
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from types import GenericAlias, UnionType
+from typing import (
+    TYPE_CHECKING,
+    Annotated,
+    Any,
+    Literal,
+    Union,
+    get_args,
+    get_origin,
+    get_type_hints,
+)
+
+import numpy as np
+import pandas as pd
+from pydantic import ConfigDict, Strict, TypeAdapter, ValidationError
 
 from nkscore import io, pp, tl
 from nkscore._report._figures import CORE
@@ -24,8 +39,8 @@ if TYPE_CHECKING:
 
 #: Options by section, then by name.
 Options = dict[str, dict[str, Any]]
-#: What an option may be: in words, and as a test.
-Kind = tuple[str, "Callable[[Any], bool]"]
+#: What an option may be: in words, and as a type.
+Kind = tuple[str, Any]
 
 
 def outputs(
@@ -58,9 +73,14 @@ class Option:
     """One option: where it goes, what it may be, and what it is for."""
 
     name: str
-    annotation: str
+    kinds: tuple[Kind, ...]
     default: Any
     meaning: str
+
+    @property
+    def words(self) -> str:
+        """What it may be, for a message."""
+        return " or ".join(dict.fromkeys(words for words, _ in self.kinds))
 
 
 _STEPS: tuple[tuple[str, Callable[..., Any]], ...] = (
@@ -99,20 +119,19 @@ def defaults() -> Options:
 
 def _options(section: str, function: Callable[..., Any], fixed: set[str]) -> dict[str, Option]:
     words = _meanings(inspect.getdoc(function) or "")
+    hints = get_type_hints(function, localns=_NAMES)
     found = {}
     for name, parameter in inspect.signature(function).parameters.items():
         default = _DEFAULTS.get((section, name), parameter.default)
         if name in fixed or (section, name) in _TAKEN or default is parameter.empty:
             continue
-        annotation = str(parameter.annotation)
-        if not _kinds(annotation):
-            # A named type, of which the default still tells what it is.
-            annotation = type(default).__name__
-        if parameter.kind is parameter.VAR_KEYWORD or not _kinds(annotation):
+        # Of a type that no file can hold, the default still tells what it is.
+        kinds = _kinds(hints[name]) or _kinds(type(default))
+        if parameter.kind is parameter.VAR_KEYWORD or not kinds:
             continue
         if isinstance(default, tuple):
             default = list(default)
-        found[name] = Option(name, annotation, default, words.get(name, ""))
+        found[name] = Option(name, kinds, default, words.get(name, ""))
     return found
 
 
@@ -132,83 +151,70 @@ def _meanings(doc: str) -> dict[str, str]:
     return found
 
 
-def _split(text: str, mark: str) -> list[str]:
-    """Split at ``mark``, but not within brackets or quotes."""
-    parts, depth, quoted = [""], 0, False
-    for letter in text:
-        quoted ^= letter in "'\""
-        depth += (letter == "[") - (letter == "]")
-        if letter == mark and not depth and not quoted:
-            parts.append("")
-        else:
-            parts[-1] += letter
-    return [part.strip() for part in parts]
+class _NoText:
+    """Stands for the types that TOML cannot hold and that take long to import."""
 
 
-_SIMPLE: dict[str, Kind] = {
-    "bool": ("true or false", lambda v: isinstance(v, bool)),
-    "int": ("a whole number", lambda v: isinstance(v, int) and not isinstance(v, bool)),
-    "float": ("a number", lambda v: isinstance(v, (int, float)) and not isinstance(v, bool)),
-    "str": ("text", lambda v: isinstance(v, str)),
+#: What signatures name without importing it where they run. A name that lacks here is an error of
+#: every run, and of the tests.
+_NAMES = {
+    **dict.fromkeys(("AnnData", "SignaturesLike", "TumorProgram"), _NoText),
+    **{name: getattr(abc, name) for name in ("Callable", "Iterable", "Mapping", "Sequence")},
+    "np": np,
+    "os": os,
+    "pd": pd,
+}
+_PLAIN = {bool: "true or false", int: "a whole number", float: "a number", str: "text"}
+
+
+def _kinds(hint: Any) -> tuple[Kind, ...]:
+    """Return what TOML can hold of a type: in words, and as pydantic is to check it."""
+    parts = get_args(hint) if get_origin(hint) in (Union, UnionType) else (hint,)
+    return tuple(kind for part in parts if (kind := _kind(part)) is not None)
+
+
+def _kind(part: Any) -> Kind | None:
+    if part in _PLAIN:
+        return _PLAIN[part], part
+    if part is Any:
+        return "text, a list or a table", str | list[Any] | dict[str, Any]
+    outer, inner = get_origin(part), get_args(part)
+    if outer is Literal:
+        return "one of " + ", ".join(map(repr, inner)), part
+    kinds = [kind for each in inner if (kind := _kind(each)) is not None]
+    return _BRACKETS[outer](kinds) if outer in _BRACKETS and len(kinds) == len(inner) else None
+
+
+def _several(kinds: list[Kind]) -> Kind:
+    words = f"a list of {len(kinds)} ({', '.join(words for words, _ in kinds)})"
+    inner = GenericAlias(tuple, tuple(kind for _, kind in kinds))
+    # TOML has lists only.
+    return words, Annotated[inner, Strict(strict=False)]
+
+
+def _list(kinds: list[Kind]) -> Kind:
+    words, kind = kinds[0]
+    return f"a list, each {words}", GenericAlias(list, (kind,))
+
+
+def _table(kinds: list[Kind]) -> Kind:
+    words, kind = kinds[1]
+    return f"a table, each value {words}", GenericAlias(dict, (str, kind))
+
+
+_BRACKETS: dict[Any, Callable[[list[Kind]], Kind]] = {
+    tuple: _several,
+    abc.Mapping: _table,
+    **dict.fromkeys((abc.Sequence, abc.Iterable, list), _list),
 }
 
 
-def _kinds(annotation: str) -> list[Kind]:
-    """Return what TOML can hold of an annotation: in words, and as a test."""
-    return [kind for part in _split(annotation, "|") if (kind := _kind(part)) is not None]
-
-
-def _kind(part: str) -> Kind | None:
-    if part in _SIMPLE:
-        return _SIMPLE[part]
-    if part == "Any":
-        return "text, a list or a table", lambda v: isinstance(v, (str, list, dict))
-    outer, _, inner = part.rstrip("]").partition("[")
-    if outer == "Mapping" and inner.startswith("str,"):
-        return _table(_kind(part[part.index(",") + 1 : -1].strip()))
-    return _BRACKETS[outer](inner) if outer in _BRACKETS else None
-
-
-def _choice(inner: str) -> Kind:
-    choices = list(ast.literal_eval(f"[{inner}]"))
-    return "one of " + ", ".join(map(repr, choices)), lambda v: v in choices
-
-
-def _several(inner: str) -> Kind | None:
-    found = [_kind(part) for part in _split(inner, ",")]
-    kinds = [kind for kind in found if kind is not None]
-    if len(kinds) < len(found):
-        return None
-    return (
-        f"a list of {len(kinds)} ({', '.join(k[0] for k in kinds)})",
-        lambda v: (
-            isinstance(v, list)
-            and len(v) == len(kinds)
-            and all(kind[1](x) for kind, x in zip(kinds, v, strict=True))
-        ),
-    )
-
-
-def _list(inner: str) -> Kind | None:
-    kind = _kind(inner)
-    return kind and (
-        f"a list, each {kind[0]}",
-        lambda v: isinstance(v, list) and all(map(kind[1], v)),
-    )
-
-
-def _table(kind: Kind | None) -> Kind | None:
-    return kind and (
-        f"a table, each value {kind[0]}",
-        lambda v: isinstance(v, dict) and all(map(kind[1], v.values())),
-    )
-
-
-_BRACKETS: dict[str, Callable[[str], Kind | None]] = {
-    "Literal": _choice,
-    "tuple": _several,
-    **dict.fromkeys(("Sequence", "Iterable", "Collection", "list"), _list),
-}
+def _fits(kind: Any, value: Any) -> bool:
+    try:
+        TypeAdapter(kind, config=ConfigDict(strict=True)).validate_python(value)
+    except ValidationError:
+        return False
+    return True
 
 
 def read(path: Path) -> Options:
@@ -252,11 +258,9 @@ def checked(given: dict[str, Any], name: str) -> Options:
 def _problem(section: str, found: dict[str, Option], key: str, value: Any) -> list[str]:
     if key not in found:
         return [f"[{section}] has no option {key!r}{_nearest(key, found)}"]
-    kinds = _kinds(found[key].annotation)
-    if any(fits(value) for _, fits in kinds):
+    if any(_fits(kind, value) for _, kind in found[key].kinds):
         return []
-    wanted = " or ".join(dict.fromkeys(words for words, _ in kinds))
-    return [f"[{section}] {key} is {value!r}; needed: {wanted}"]
+    return [f"[{section}] {key} is {value!r}; needed: {found[key].words}"]
 
 
 def _nearest(name: str, names: Any) -> str:
@@ -277,9 +281,8 @@ def write(options: Options) -> str:
         for option in found.values():
             value = options[section][option.name]
             lines += [f"# {option.meaning}"] if option.meaning else []
-            allowed = " or ".join(dict.fromkeys(words for words, _ in _kinds(option.annotation)))
             lines.append(
-                f"# {option.name} = ...  ({allowed})"
+                f"# {option.name} = ...  ({option.words})"
                 if value is None
                 else f"{option.name} = {_toml(value)}"
             )
