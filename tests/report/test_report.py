@@ -279,6 +279,15 @@ def nasty(tmp_path_factory):
     return nk.report(adata, {f"table {NASTY}": table}, path, title=f"{NASTY} Ω")
 
 
+def test_names_are_escaped(nasty):
+    """Also where no browser is installed."""
+    text = nasty.read_text(encoding="utf-8")
+    n_tables = text.count('<section class="table"')
+    assert n_tables > 1
+    assert text.count("<script") == n_tables + 1
+    assert text.count("&lt;script&gt;") > 20
+
+
 def test_names_are_text_and_never_code(browser, nasty):
     browser.problems.clear()
     browser.look()
@@ -442,11 +451,9 @@ def test_heat_map_of_modules_is_drawn_from_the_response_alone(tmp_path, bare):
     text = nk.report(bare, response, tmp_path / "r.html").read_text(encoding="utf-8")
     assert 'id="figure-response_heatmap"' in text
     assert 'id="table-response_modules"' in text
-    assert re.search(
-        r"tl\.response_modules\(gene_sets=&#x27;hallmark&#x27;, k=8, .*n_top=200", text
-    )
+    assert re.search(r"tl\.response_modules\(gene_sets=&#39;hallmark&#39;, k=8, .*n_top=200", text)
     section = text[text.index('id="table-response_modules"') :]
-    genes = re.findall(r"<tr><td>(G\d+)</td>", section)
+    genes = re.findall(r"<tr>\s*<td>(G\d+)</td>", section)
     assert sorted(genes) == sorted(f"G{i}" for i in range(12) if i != 3)
     pd.testing.assert_frame_equal(response, before)
 
@@ -472,7 +479,7 @@ def test_names_alike_do_not_share_a_figure(tmp_path, bare):
     """A slash cannot stand in the name of a file, and case does not count on every disk."""
     lines = ["A/B", "A_B", "a_b"]
     text = nk.report(bare, responses_of(lines), tmp_path / "r.html").read_text(encoding="utf-8")
-    images = dict(re.findall(r'id="figure-(volcano_[^"]+)".*?base64,([^"]+)"', text))
+    images = dict(re.findall(r'id="figure-(volcano_[^"]+)".*?base64,([^"]+)"', text, re.DOTALL))
     assert len(images) == len(set(images.values())) == 3
 
 

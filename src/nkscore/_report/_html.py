@@ -1,19 +1,22 @@
-"""Pieces of HTML: all text is escaped here, once."""
+"""The parts of the page: what of a figure, a table and a number is shown."""
 
 from __future__ import annotations
 
 import base64
 import gzip
-import html
 import math
 import re
+from dataclasses import dataclass
+from functools import cache
 from typing import TYPE_CHECKING, Any
 
 import pandas as pd
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Sequence
+    from collections.abc import Sequence
     from pathlib import Path
+
+    from jinja2 import Environment
 
 #: Rows of a table that stand in the page itself; the others appear on demand.
 SHOWN = 50
@@ -22,10 +25,21 @@ _SCALE = 0.62
 _UNSAFE = re.compile(r"[\t\r\n\x00-\x08\x0b\x0c\x0e-\x1f]+")
 
 
-def text(value: object) -> str:
-    """Return ``value`` as text that HTML shows as it is."""
-    # Lone surrogates, as in file names that are not UTF-8, cannot be written.
-    return html.escape(str(value).encode("utf-8", "replace").decode("utf-8"))
+@cache
+def templates() -> Environment:
+    """Return the templates, which escape all text that is not marked as HTML."""
+    from jinja2 import Environment, PackageLoader, StrictUndefined
+
+    made = Environment(
+        loader=PackageLoader("nkscore._report"),
+        autoescape=True,
+        undefined=StrictUndefined,
+        trim_blocks=True,
+        lstrip_blocks=True,
+        keep_trailing_newline=True,
+    )
+    made.filters["number"] = lambda cell: number(cell) if cell else ""
+    return made
 
 
 def slug(name: str) -> str:
@@ -48,89 +62,66 @@ def number(value: Any) -> str:
     return "0" if shown == "-0" else shown.replace("-", "−")
 
 
-def paragraphs(sentences: Iterable[str]) -> str:
-    """Return each sentence (plain text) as a paragraph."""
-    return "\n".join(f"<p>{text(sentence)}</p>" for sentence in sentences)
+@dataclass(frozen=True, slots=True)
+class Figure:
+    """A figure with its image inside the page, in the size of print."""
+
+    key: str
+    title: str
+    caption: str
+    width: int
+    height: int
+    image: str
+
+    @classmethod
+    def of(cls, name: str, title: str, caption: str, image: Path) -> Figure:
+        """Return the figure of a PNG file."""
+        content = image.read_bytes()
+        # Width and height stand at a fixed place of every PNG.
+        width, height = (int.from_bytes(content[i : i + 4], "big") for i in (16, 20))
+        packed = base64.b64encode(content).decode("ascii")
+        return cls(
+            slug(name), title, caption, round(width * _SCALE), round(height * _SCALE), packed
+        )
 
 
-def bullets(items: Iterable[str]) -> str:
-    """Return plain texts as a list."""
-    return "<ul>\n" + "\n".join(f"<li>{text(item)}</li>" for item in items) + "\n</ul>"
-
-
-def figure(name: str, title: str, caption: str, image: Path) -> str:
-    """Return a figure with its image inside the page, in the size of print."""
-    content = image.read_bytes()
-    # Width and height stand at a fixed place of every PNG.
-    width, height = (int.from_bytes(content[i : i + 4], "big") for i in (16, 20))
-    return (
-        f'<figure id="figure-{slug(name)}"><img alt="{text(title)}. {text(caption)}" '
-        f'width="{round(width * _SCALE)}" height="{round(height * _SCALE)}" '
-        f'src="data:image/png;base64,{base64.b64encode(content).decode("ascii")}">'
-        f"<figcaption><b>{text(title)}.</b> {text(caption)}</figcaption></figure>"
-    )
-
-
-def table(name: str, title: str, caption: str, frame: pd.DataFrame) -> str:
-    """Return a table that sorts, filters and can be downloaded.
+@dataclass(frozen=True, slots=True)
+class Table:
+    """A table that sorts, filters and can be downloaded.
 
     The first rows are HTML; all rows, with six significant digits, follow compressed.
     """
-    names = [str(column) for column in frame.columns]
-    columns = [_as_text(frame.iloc[:, i]) for i in range(frame.shape[1])]
-    numeric = [_is_number(frame.iloc[:, i]) for i in range(frame.shape[1])]
-    rows = list(zip(*columns, strict=True)) if columns else []
-    lines = ["\t".join(_plain(n) for n in names), *("\t".join(row) for row in rows)]
-    packed = gzip.compress(("\n".join(lines) + "\n").encode("utf-8", "replace"), 9, mtime=0)
-    key = slug(name)
-    heads = "".join(
-        f'<th scope="col" aria-sort="none"{" class=number" if kind else ""}>'
-        f'<button type="button">{text(column)}</button></th>'
-        for column, kind in zip(names, numeric, strict=True)
-    )
-    return (
-        f'<section class="table" id="table-{key}" data-name="{text(name)}" data-rows="{len(rows)}">'
-        f"<h3>{text(title)}</h3><p>{text(caption)}</p>{_controls(key, len(rows))}"
-        f'<div class="scroll" role="region" tabindex="0" aria-label="{text(title)}"><table>'
-        f"<thead><tr>{heads}</tr></thead><tbody>{_body(rows[:SHOWN], numeric)}</tbody></table>"
-        "</div>"
-        f'<p class="note">{_footnote(len(rows))}</p>'
-        '<script type="text/plain" class="data">'
-        f"{base64.b64encode(packed).decode('ascii')}</script></section>"
-    )
 
+    key: str
+    name: str
+    title: str
+    caption: str
+    names: list[str]
+    numeric: list[bool]
+    n_rows: int
+    rows: Sequence[Sequence[str]]
+    packed: str
 
-def _controls(key: str, n_rows: int) -> str:
-    return (
-        f'<div class="controls"><label for="filter-{key}">Filter</label>'
-        f'<input type="search" id="filter-{key}" autocomplete="off" spellcheck="false" '
-        'placeholder="words, or for example q_value&lt;0.05">'
-        f'<output for="filter-{key}" aria-live="polite">{n_rows:,} rows</output>'
-        '<button type="button" class="download">Download TSV</button></div>'
-    )
-
-
-def _footnote(n_rows: int) -> str:
-    if n_rows <= SHOWN:
-        return ""
-    return (
-        f"The first {SHOWN} of {n_rows:,} rows are shown; sorting, filtering and the download "
-        'use all of them. <button type="button" class="more">Show more rows</button>'
-    )
-
-
-def _body(rows: Sequence[Sequence[str]], numeric: Sequence[bool]) -> str:
-    return "".join(
-        "<tr>"
-        + "".join(
-            f"<td class=number>{number(cell) if cell else ''}</td>"
-            if kind
-            else f"<td>{text(cell)}</td>"
-            for cell, kind in zip(row, numeric, strict=True)
+    @classmethod
+    def of(cls, name: str, title: str, caption: str, frame: pd.DataFrame) -> Table:
+        """Return what the page holds of a table."""
+        names = [str(column) for column in frame.columns]
+        columns = [_as_text(frame.iloc[:, i]) for i in range(frame.shape[1])]
+        numeric = [_is_number(frame.iloc[:, i]) for i in range(frame.shape[1])]
+        rows = list(zip(*columns, strict=True)) if columns else []
+        lines = ["\t".join(_plain(n) for n in names), *("\t".join(row) for row in rows)]
+        packed = gzip.compress(("\n".join(lines) + "\n").encode("utf-8", "replace"), 9, mtime=0)
+        return cls(
+            slug(name),
+            name,
+            title,
+            caption,
+            names,
+            numeric,
+            len(rows),
+            rows[:SHOWN],
+            base64.b64encode(packed).decode("ascii"),
         )
-        + "</tr>"
-        for row in rows
-    )
 
 
 def _is_number(column: pd.Series) -> bool:

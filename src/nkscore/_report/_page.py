@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from importlib import resources
 from typing import TYPE_CHECKING, Any
 
 import pandas as pd
@@ -11,6 +10,7 @@ from nkscore import schema
 from nkscore._report import _html as html
 from nkscore._report._caveats import caveats, samples_of
 from nkscore._report._figures import QUALITY, RESPONSE, STATES, is_response
+from nkscore._report._html import Figure, Table
 from nkscore._report._methods import origin, steps, versions
 from nkscore._report._tables import words
 from nkscore._report._words import FDR, found, genes_per_line, measured
@@ -22,6 +22,8 @@ if TYPE_CHECKING:
     from nkscore._report._figures import Panel
     from nkscore._report._results import Results
 
+    Part = Figure | Table
+
 _SECTIONS = {
     "summary": "Summary",
     QUALITY: "Quality",
@@ -30,61 +32,34 @@ _SECTIONS = {
     "more": "Further tables",
     "methods": "Methods and versions",
 }
-# Nothing may be fetched, whatever a sample is called.
-_POLICY = "default-src 'none'; img-src data:; style-src 'unsafe-inline'; script-src 'unsafe-inline'"
 
 
 def page(results: Results, drawn: list[tuple[Panel, Path]], title: str) -> str:
     """Return the report as HTML."""
-    made = {name: _section(name, results, drawn) for name in (QUALITY, STATES, RESPONSE, "more")}
-    bodies = {"summary": _summary(results), **made, "methods": _methods(results)}
-    bodies = {name: body for name, body in bodies.items() if body}
-    links = "".join(f'<li><a href="#{n}">{html.text(_SECTIONS[n])}</a></li>' for n in bodies)
-    sections = "\n".join(
-        f'<section id="{name}"><h2>{html.text(_SECTIONS[name])}</h2>\n{body}</section>'
-        for name, body in bodies.items()
+    parts = {name: _parts(name, results, drawn) for name in (QUALITY, STATES, RESPONSE, "more")}
+    parts = {"summary": [], **parts, "methods": _methods(results)}
+    template = html.templates().get_template("page.html")
+    text = template.render(
+        title=title,
+        version=__version__,
+        sections=[
+            {"name": name, "title": _SECTIONS[name], "parts": made}
+            for name, made in parts.items()
+            if made or name == "summary"
+        ],
+        measured=measured(results),
+        found=list(found(results)),
+        caveats=caveats(results),
+        versions=versions(),
+        n_shown=html.SHOWN,
     )
-    assets = resources.files("nkscore._report")
-    style, script = (assets.joinpath(f).read_text("utf-8") for f in ("page.css", "page.js"))
-    return (
-        '<!doctype html>\n<html lang="en"><head><meta charset="utf-8">'
-        '<meta name="viewport" content="width=device-width, initial-scale=1">'
-        f'<meta http-equiv="Content-Security-Policy" content="{_POLICY}">'
-        f'<meta name="generator" content="nkscore {__version__}">'
-        f'<title>{html.text(title)}</title><link rel="icon" href="data:,">'
-        f"<style>{style}</style></head>\n<body>"
-        '<a class="skip" href="#summary">Skip to the summary</a>\n'
-        f"<header><h1>{html.text(title)}</h1>"
-        f'<p class="subtitle">NK cells and tumor cells, alone and together · nkscore {__version__}'
-        f"</p></header>\n<nav aria-label=Contents><h2>Contents</h2><ol>{links}</ol></nav>\n"
-        f"<main>{sections}</main>\n<footer>{_FOOTER}</footer>\n<script>{script}</script></body></html>\n"
-    )
+    # Lone surrogates, as in file names that are not UTF-8, cannot be written.
+    return text.encode("utf-8", "replace").decode("utf-8")
 
 
-_FOOTER = (
-    "This page is one file and loads nothing. Tables hold all rows, compressed, with six "
-    "significant digits; they sort by their headings, and the filter takes words and conditions "
-    "such as q_value&lt;0.05, all of which a row must meet. q_value: Benjamini and Hochberg over "
-    "all tests of the table; q_value_line: over those of one line."
-)
-
-
-def _summary(results: Results) -> str:
-    warnings = caveats(results)
-    parts = ["<h3>What was measured</h3>", html.paragraphs(measured(results))]
-    sentences = list(found(results))
-    if sentences:
-        parts += ["<h3>What was found</h3>", html.bullets(sentences)]
-    if warnings:
-        parts.append(
-            f'<div class="caveats"><h3>What to keep in mind</h3>{html.bullets(warnings)}</div>'
-        )
-    return "\n".join(parts)
-
-
-def _section(name: str, results: Results, drawn: list[tuple[Panel, Path]]) -> str:
-    parts = [
-        html.figure(panel.name, panel.title, panel.caption, image)
+def _parts(name: str, results: Results, drawn: list[tuple[Panel, Path]]) -> list[Part]:
+    parts: list[Part] = [
+        Figure.of(panel.name, panel.title, panel.caption, image)
         for panel, image in drawn
         if panel.section == name
     ]
@@ -95,25 +70,25 @@ def _section(name: str, results: Results, drawn: list[tuple[Panel, Path]]) -> st
     for key, table in results.tables.items():
         section, title, caption = words(key, table)
         if section == name:
-            parts.append(html.table(key, title, f"{caption} {origin(results, key)}".strip(), table))
-    return "\n".join(parts)
+            parts.append(Table.of(key, title, f"{caption} {origin(results, key)}".strip(), table))
+    return parts
 
 
-def _design(results: Results) -> list[str]:
+def _design(results: Results) -> list[Table]:
     made = []
     samples = samples_of(results)
     if len(samples):
         made.append(
-            html.table("samples", "Samples", "From the sample sheet, with the cells kept.", samples)
+            Table.of("samples", "Samples", "From the sample sheet, with the cells kept.", samples)
         )
     obs = results.loaded.obs
     if {schema.QC_PASS, schema.LANE} <= set(obs.columns):
         caption = "pp.qc: cells that passed, and medians over all cells of the lane."
-        made.append(html.table("lanes", "Cells of each lane", caption, _lanes(obs)))
+        made.append(Table.of("lanes", "Cells of each lane", caption, _lanes(obs)))
     record = _record(results, "pp.demultiplex")
     if isinstance(record.get("cells"), pd.DataFrame):
         caption = "pp.demultiplex: cells of each lane by the call of their hashtags."
-        made.append(html.table("hashtag_calls", "Hashtag calls", caption, _flat(record["cells"])))
+        made.append(Table.of("hashtag_calls", "Hashtag calls", caption, _flat(record["cells"])))
     return made
 
 
@@ -137,9 +112,9 @@ def _flat(table: pd.DataFrame) -> pd.DataFrame:
     return table.reset_index(drop=counted)
 
 
-def _counts(results: Results) -> list[str]:
+def _counts(results: Results) -> list[Table]:
     return [
-        html.table(
+        Table.of(
             f"{name}_counts",
             f"{words(name, table)[1]}: genes per line",
             f"Genes at q < {FDR}. {origin(results, name)}",
@@ -150,18 +125,14 @@ def _counts(results: Results) -> list[str]:
     ]
 
 
-def _methods(results: Results) -> str:
-    listed = "".join(
-        f"<dt>{html.text(name)}</dt><dd>{html.text(version)}</dd>"
-        for name, version in versions().items()
-    )
+def _methods(results: Results) -> list[Part]:
     caption = "In the order of the names; options are those that were in force."
-    parts = [html.table("steps", "Steps", caption, steps(results))]
+    parts: list[Part] = [Table.of("steps", "Steps", caption, steps(results))]
     coverage = _record(results, schema.SCORES).get("coverage")
     if isinstance(coverage, pd.DataFrame):
         parts.append(
-            html.table(
+            Table.of(
                 "signatures", "Gene sets", "tl.score: genes found in the data.", _flat(coverage)
             )
         )
-    return "\n".join([*parts, f"<h3>Software</h3><dl>{listed}</dl>"])
+    return parts
