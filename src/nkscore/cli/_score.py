@@ -108,7 +108,7 @@ def _check_out(out: Path, *, force: bool) -> None:
         from importlib.util import find_spec
 
         if find_spec("pyarrow") is None:
-            msg = f"{out.name} needs pyarrow: pip install pyarrow, or write .csv.gz."
+            msg = f"{out.name} needs pyarrow: pip install 'nkscore[parquet]', or write .csv.gz."
             raise ValueError(msg)
     if out.exists() and not force:
         msg = f"{out} exists. Choose another name, or pass --force to replace it."
