@@ -1,0 +1,186 @@
+"""The gate of names: what a lab's tools made of gene symbols is undone where that is sure."""
+
+from __future__ import annotations
+
+import re
+import warnings
+from dataclasses import dataclass, field
+from functools import cache
+from importlib.resources import files
+from typing import TYPE_CHECKING, Any, Final
+
+import numpy as np
+import pandas as pd
+
+from nkscore.errors import GeneCoverageError, NkscoreWarning
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+    from pathlib import Path
+
+    Names = np.ndarray[Any, Any]
+
+#: A prefix or suffix is one where so many of the names carry it.
+_MOST: Final = 0.5
+_SOME: Final = 0.1
+#: Fewer names than this say nothing about how many should be known.
+_ENOUGH: Final = 500
+_LEAST_KNOWN: Final = 0.02
+_ID: Final = r"ENSG\d{6,}(?:\.\d+)?"
+_HUMAN: Final = re.compile(
+    r"^(?:GRCh3[78]|hg1[89]|hg38|b37|human|homo_sapiens|rna|gene)[_:-]+(?=\S)", re.IGNORECASE
+)
+_ANIMAL: Final = re.compile(r"^(?:mm10|mm39|GRCm3[89]|mouse|mus_musculus)[_:-]+", re.IGNORECASE)
+_WITH_ID: Final = re.compile(rf"^{_ID}[|_:;,./ -]+(?P<before>\S+)$|^(?P<after>\S+?)[|_:;,./ -]+{_ID}$")
+_TRANSCRIPT: Final = re.compile(r"^ENST\d{6,}(\.\d+)?$")
+#: Rows that counting tools and table makers add to the genes.
+_NO_GENE: Final = re.compile(
+    r"__\w+|_?unmapped|N_(unmapped|multimapping|noFeature|ambiguous)|no_feature|ambiguous"
+    r"|too_low_aQual|not_aligned|alignment_not_unique|n(UMI|Gene|Count_RNA|Feature_RNA)"
+    r"|Length|Chr|Start|End|Strand|percent[._]mito?|orig[._]ident|total",
+    re.IGNORECASE,
+)
+_DATE: Final = re.compile(
+    r"\d{1,2}-(mar|sept?|dec|oct|apr|feb|nov)|(mar|sept?|dec|oct|apr|feb|nov)-\d{1,2}"
+    r"|\d{4}-\d\d-\d\d( 00:00:00)?|[34]\d{4}",
+    re.IGNORECASE,
+)
+
+
+@dataclass(slots=True)
+class Mended:
+    """Names after the gate, which rows are genes, and what was done, in words."""
+
+    names: Names
+    is_gene: Names
+    done: list[str] = field(default_factory=list)
+
+
+@cache
+def known_symbols() -> frozenset[str]:
+    """Return all genes of the packaged signatures."""
+    with files("nkscore.signatures").joinpath("data", "genes.tsv.gz").open("rb") as file:
+        table = pd.read_csv(file, sep="\t", compression="gzip", keep_default_na=False)
+    return frozenset(table["gene"])
+
+
+def mend(names: Names, path: Path) -> Mended:
+    """Return names of genes as symbols, or raise :class:`GeneCoverageError` where none can be.
+
+    What cannot be undone for sure, dates made from symbols by a spreadsheet, is told by a warning.
+    """
+    mended = Mended(np.array([str(name) for name in names], dtype=object), np.array([]))
+    _refuse_two_species(mended.names, path)
+    for what, change in _CHANGES:
+        _apply(mended, what, change)
+    _refuse_transcripts(mended.names, path)
+    _undo_make_names(mended)
+    mended.is_gene = np.array([_NO_GENE.fullmatch(name) is None for name in mended.names])
+    rows = mended.names[~mended.is_gene]
+    if len(rows):
+        mended.done.append(f"{len(rows)} rows that are no genes left out ({_few(rows)})")
+    warn_of_dates(mended.names, path)
+    _warn_of_strangers(mended.names, path)
+    return mended
+
+
+def _without_id(name: str) -> str:
+    found = _WITH_ID.match(name)
+    return (found["before"] or found["after"]) if found else name
+
+
+def _without_quotes(name: str) -> str:
+    return name[1:-1] if len(name) > 1 and name[0] == name[-1] and name[0] in "\"'" else name
+
+
+#: What is undone wherever most names, or any, show it, in this order.
+_CHANGES: Final[tuple[tuple[str, Callable[[str], str]], ...]] = (
+    ("spaces at the ends of names taken off", str.strip),
+    ("quotes around names taken off", _without_quotes),
+    ("prefix taken off", lambda name: _HUMAN.sub("", name)),
+    ("ids beside the symbols taken off", _without_id),
+)
+
+
+def _apply(mended: Mended, what: str, change: Callable[[str], str]) -> None:
+    made = np.array([change(name) for name in mended.names], dtype=object)
+    changed = np.flatnonzero(made != mended.names)
+    if what.startswith(("spaces", "quotes")) or len(changed) > _MOST * len(made):
+        if len(changed):
+            example = mended.names[changed[0]]
+            mended.done.append(f"{what} ({example!r} is {made[changed[0]]!r})")
+        mended.names = made
+
+
+def _undo_make_names(mended: Mended) -> None:
+    """Write ``HLA.B`` and ``MT_CO1`` with the hyphen that R's make.names or a tool replaced."""
+    known, taken = known_symbols(), set(mended.names)
+    made = mended.names.copy()
+    for position, name in enumerate(mended.names):
+        if name in known or not ("." in name or "_" in name):
+            continue
+        plain = re.sub(r"[._]", "-", name)
+        if plain not in taken and (plain in known or plain.startswith("MT-")):
+            made[position] = plain
+    changed = np.flatnonzero(made != mended.names)
+    if len(changed):
+        example = mended.names[changed[0]]
+        mended.done.append(
+            f"{len(changed)} hyphens restored ({example!r} is {made[changed[0]]!r})"
+        )
+        mended.names = made
+
+
+def _share(names: Names, pattern: re.Pattern[str]) -> float:
+    return sum(pattern.match(name) is not None for name in names) / max(1, len(names))
+
+
+def _refuse_two_species(names: Names, path: Path) -> None:
+    if min(_share(names, _HUMAN), _share(names, _ANIMAL)) < _SOME:
+        return
+    msg = (
+        f"{path} holds genes of two species, told apart by the prefix of their names "
+        f"({_few(names[[_HUMAN.match(n) is not None for n in names]], 1)}, "
+        f"{_few(names[[_ANIMAL.match(n) is not None for n in names]], 1)}). Keep the human cells "
+        "and genes, and write the file again."
+    )
+    raise GeneCoverageError(msg)
+
+
+def _refuse_transcripts(names: Names, path: Path) -> None:
+    if _share(names, _TRANSCRIPT) < _MOST:
+        return
+    msg = (
+        f"{path}: the rows are transcripts ({_few(names, 1)}), not genes. Sum them by gene (for "
+        "example tximport in R, or the gene matrix of the same pipeline)."
+    )
+    raise GeneCoverageError(msg)
+
+
+def warn_of_dates(names: Names, path: Path) -> None:
+    """Warn of names that a spreadsheet turned into dates, which no rule can turn back."""
+    dates = [name for name in map(str, names) if _DATE.fullmatch(name)]
+    if dates and len(dates) < _SOME * len(names) + 2:
+        msg = (
+            f"{path}: {len(dates)} names of genes are dates, which a spreadsheet made of symbols "
+            f"such as MARCHF1 or SEPTIN7 ({', '.join(dates[:4])}). No signature matches them. Take "
+            "the file as the pipeline wrote it."
+        )
+        warnings.warn(msg, NkscoreWarning, stacklevel=_outside())
+
+
+def _warn_of_strangers(names: Names, path: Path) -> None:
+    if len(names) < _ENOUGH:
+        return
+    share = float(np.mean([name in known_symbols() for name in names]))
+    if share < _LEAST_KNOWN:
+        msg = (
+            f"{path}: only {share:.1%} of the {len(names):,} names of genes are symbols that "
+            f"nkscore knows ({_few(names)}). Its signatures will find no genes: name the genes by "
+            "human symbols."
+        )
+        warnings.warn(msg, NkscoreWarning, stacklevel=_outside())
+
+
+def _few(names: Any, n: int = 3) -> str:
+    return ", ".join(map(str, names[:n])) + (", ..." if len(names) > n else "")
