@@ -262,7 +262,9 @@ def test_assay_of_fewer_cells_and_absent_assay(lanes, rds, tmp_path, library):
     file = rds.dump(seurat(lanes, rds, log=False, assays=assays), tmp_path / "a.rds")
     with pytest.warns(NkscoreWarning, match=r"assay\['HTO'\], lacks 2 of 4 cells") as caught:
         adata = nk.io.read_lane(file, hashtag_path="assay:HTO")
-    assert {item.filename for item in caught} == {__file__}
+    # anndata 0.13 on pandas 3 adds warnings of its own.
+    ours = {item.filename for item in caught if issubclass(item.category, NkscoreWarning)}
+    assert ours == {__file__}
     expected = lanes.TAG_COUNTS[:, :2] * [[0], [1], [0], [1]]
     np.testing.assert_array_equal(adata.obsm["hashtags"], expected)
     with pytest.raises(LaneError, match=r"assay\['ADT'\], is not a table.*in assay: HTO"):
