@@ -72,6 +72,32 @@ def cells():
     return _cells
 
 
+_KINDS = {
+    "CSR": sparse.issparse,
+    "frame": lambda value: isinstance(value, pd.DataFrame),
+    "array": lambda value: isinstance(value, np.ndarray),
+    "column": lambda value: isinstance(value, pd.Series),
+}
+_NAMES = {"float": "float32 float64", "text": "object str string"}
+
+
+def _is_of_type(value, declared):
+    if declared in ("dict", "list"):
+        return type(value).__name__ == declared
+    name, _, kind = declared.partition(" ")
+    if name == "frame":
+        name, kind = "any", "frame"
+    types = value.dtypes if isinstance(value, pd.DataFrame) else [value.dtype]
+    known = _NAMES.get(name, name).split()
+    return _KINDS[kind or "column"](value) and all(name == "any" or str(t) in known for t in types)
+
+
+@pytest.fixture(scope="session")
+def is_of_type():
+    """is_of_type(value, "float64 frame"): whether it is what the table of slots says."""
+    return _is_of_type
+
+
 @pytest.fixture(scope="session")
 def finished_demo(tmp_path_factory):
     """Exit code and folder of one ``nkscore demo``; copy what you change."""

@@ -22,10 +22,9 @@ def adata():
 def complete(adata):
     """The same with every slot of the chain."""
     adata.X = adata.layers["counts"].log1p()
-    for _, slots in schema._NEEDS.values():
-        for attribute, key in slots:
-            if attribute == "obs" and key not in adata.obs:
-                adata.obs[key] = "x"
+    for slot in schema.SLOTS:
+        if slot.stage and slot.place == "obs" and slot.name not in adata.obs:
+            adata.obs[slot.name] = "x"
     return adata
 
 
@@ -39,7 +38,7 @@ def test_stages_in_the_order_of_the_chain():
         "nk_states",
         "tumor_states",
     )
-    assert set(schema.STAGES) == set(schema._STAGE_REQUIRES)
+    assert {slot.stage for slot in schema.SLOTS} == {"", *schema.STAGES}
 
 
 @pytest.mark.parametrize("stage", schema.STAGES)

@@ -159,7 +159,7 @@ _TABLE: Final[dict[tuple[str, str, str], Rows]] = {
     ("obs", "cells", "pp.demultiplex datasets.use_truth"): {
         "hashtag": ("category", "tag of the cell; missing unless one", _TAGS),
         "hashtag_class": ("category", "`singlet`, `doublet` or `negative`", f"{_TAGS} pp.keep"),
-        "hashtag_confidence": ("float64", "probability of that call", "pl.hashtags report"),
+        "hashtag_confidence": ("float64", "probability of that call", _TAGS),
     },
     ("obs", "cells", "pp.assign_guides"): {
         "guide": ("category", "CRISPR guide; missing unless one", _GUIDED),

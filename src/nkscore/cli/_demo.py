@@ -64,7 +64,7 @@ def summary(results: Results, truth: AnnData) -> str:
 def _size(results: Results, truth: AnnData) -> str:
     return (
         f"{truth.n_obs:,} droplets in {truth.obs[schema.LANE].nunique()} lanes, "
-        f"{truth.obs['truth_sample'].nunique()} samples; {results.kept.n_obs:,} cells kept. "
+        f"{truth.obs[schema.TRUTH_SAMPLE].nunique()} samples; {results.kept.n_obs:,} cells kept. "
         "Every number is computed from this run."
     )
 

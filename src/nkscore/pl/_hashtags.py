@@ -111,8 +111,8 @@ def hashtags(adata: AnnData, *, lane: str | None = None, ax: Axes | None = None)
 def hashtag_ridges(adata: AnnData, *, lane: str | None = None) -> Figure:
     """Draw the counts of each hashtag in the cells called for it and in all others.
 
-    Reads ``obsm["hashtags"]``, ``obs["lane"]``, ``obs["hashtag"]`` and
-    ``obs["hashtag_class"]``.
+    Reads ``obsm["hashtags"]``, ``obs["lane"]``, ``obs["hashtag"]``, ``obs["hashtag_class"]``
+    and ``obs["hashtag_confidence"]``.
 
     Parameters
     ----------

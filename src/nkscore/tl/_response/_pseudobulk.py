@@ -98,8 +98,8 @@ def pseudobulk(
     if not kept.any():
         msg = (
             f"None of {len(groups)} groups has {min_cells} cells and {min_counts} counts (the "
-            f"largest has {int(groups['n_cells'].max()) if len(groups) else 0} cells). Lower the "
-            "limits or group by fewer columns."
+            f"largest has {int(groups[schema.N_CELLS].max()) if len(groups) else 0} cells). Lower "
+            "the limits or group by fewer columns."
         )
         raise DesignError(msg)
     if not kept.all():

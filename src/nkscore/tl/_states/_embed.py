@@ -45,8 +45,9 @@ def embed(
     -------
     None
         Writes ``var["highly_variable"]`` (bool), ``obsm["X_pca"]``, ``obsm["X_umap"]``
-        (float, cells × components, cells × 2), ``obsp["distances"]``, ``obsp["connectivities"]``
-        and what scanpy keeps in ``uns``.
+        (float, cells × components, cells × 2), ``varm["PCs"]`` (float, genes × components),
+        ``obsp["distances"]``, ``obsp["connectivities"]``, scanpy's ``uns["pca"]``,
+        ``uns["neighbors"]`` and ``uns["umap"]``, and ``uns["nkscore"]["tl.embed"]``.
 
     Raises
     ------
