@@ -7,6 +7,7 @@ import importlib
 import inspect
 import re
 import textwrap
+from pathlib import Path
 
 import pytest
 
@@ -45,6 +46,21 @@ def test_names_are_sorted_and_exist(space):
     assert len(set(module.__all__)) == len(module.__all__)
     for name in module.__all__:
         assert getattr(module, name) is not None
+
+
+def test_the_reference_lists_every_public_name_once():
+    """What two namespaces offer, such as ``TumorProgram``, has one page."""
+    page = Path(__file__).parents[1] / "docs" / "api.md"
+    listed = re.findall(r"^   ((?:\w+\.)?\w+)$", page.read_text(encoding="utf-8"), re.MULTILINE)
+    spaces = [name for name in nk.__all__ if inspect.ismodule(getattr(nk, name))]
+    # Slots are listed in the page of the data contract.
+    public = {"report": nk.report, "schema.validate": nk.schema.validate}
+    for space in set(spaces) - {"schema"}:
+        module = getattr(nk, space)
+        public |= {f"{space}.{name}": getattr(module, name) for name in module.__all__}
+    assert set(listed) <= set(public)
+    first = {id(value): name for name, value in reversed(public.items())}
+    assert sorted(first[id(public[name])] for name in listed) == sorted(first.values())
 
 
 def test_only_known_kinds_of_names_are_public():
