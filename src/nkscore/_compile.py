@@ -6,29 +6,32 @@ compiles several times faster.
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, ParamSpec, TypeVar
 
 import numba
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
+P = ParamSpec("P")
+R = TypeVar("R")
 
-def compiled(signature: str) -> Callable[[Callable[..., Any]], Callable[..., Any]]:
+
+def compiled(signature: str) -> Callable[[Callable[P, R]], Callable[P, R]]:
     """Compile a kernel for exactly one signature, cached on disk, without the interpreter lock."""
 
-    def decorate(function: Callable[..., Any]) -> Callable[..., Any]:
-        kernel: Callable[..., Any] = numba.njit(signature, nogil=True, cache=True)(function)
+    def decorate(function: Callable[P, R]) -> Callable[P, R]:
+        kernel: Callable[P, R] = numba.njit(signature, nogil=True, cache=True)(function)
         return kernel
 
     return decorate
 
 
-def kernel(function: Callable[..., Any]) -> Callable[..., Any]:
+def kernel(function: Callable[P, R]) -> Callable[P, R]:
     """Compile on first call, cached on disk, without the interpreter lock.
 
     Nothing is compiled on import, and only what a call needs: a second number type costs its
     time when it turns up, which for float64 data is seldom.
     """
-    compiled: Callable[..., Any] = numba.njit(nogil=True, cache=True, boundscheck=False)(function)
+    compiled: Callable[P, R] = numba.njit(nogil=True, cache=True, boundscheck=False)(function)
     return compiled

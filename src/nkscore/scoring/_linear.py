@@ -13,7 +13,7 @@ drops genes that no cell of the batch expresses, so that other cells change a sc
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import numpy as np
 
@@ -23,20 +23,20 @@ from nkscore.scoring._registry import Scorer, register
 
 if TYPE_CHECKING:
     from nkscore._counts._blocks import RowBlock
-    from nkscore._types import Floats
+    from nkscore._types import Array, Bools, Floats, Ints, Ints32
     from nkscore.scoring._sets import GeneSets
 
 
 @kernel
 def _sum_rows(  # noqa: PLR0917 (numba compiles positional arguments only)
-    indptr: Any,
-    indices: Any,
-    values: Any,
-    first: Any,
-    members: Any,
-    last: Any,
-    out: Any,
-    moments: Any,
+    indptr: Ints,
+    indices: Ints32,
+    values: Array,
+    first: Ints32,
+    members: Array,
+    last: Bools,
+    out: Floats,
+    moments: Floats,
 ) -> None:
     """Fill sums over parts, cells × parts, and sum and sum of squares over all genes."""
     longest = 1
@@ -80,7 +80,7 @@ def part_sums(block: RowBlock, sets: GeneSets) -> tuple[Floats, Floats]:
     return sums, moments
 
 
-def _divided(top: Any, bottom: Any) -> Floats:
+def _divided(top: Floats, bottom: Floats) -> Floats:
     """``top / bottom``, 0 where ``bottom`` is 0."""
     safe = np.where(bottom > 0, bottom, 1.0)
     return np.where(bottom > 0, top / safe, 0.0)

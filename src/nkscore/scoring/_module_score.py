@@ -10,18 +10,18 @@ A signed set scores up − down, each part with controls of its own.
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import numpy as np
 
 from nkscore._compile import kernel
-from nkscore.scoring._registry import Scorer, register
+from nkscore.scoring._registry import Option, Scorer, register
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from nkscore._counts._blocks import RowBlock
-    from nkscore._types import Array, Ints
+    from nkscore._types import Array, Floats, Ints, Ints32
     from nkscore.scoring._sets import GeneSets
 
 
@@ -101,7 +101,7 @@ def control_plan(sets: GeneSets, controls: Sequence[Ints]) -> ModulePlan:
 
 
 @kernel
-def _table_sums(indptr: Any, indices: Any, values: Any, counted: Any, out: Any) -> None:
+def _table_sums(indptr: Ints, indices: Ints32, values: Array, counted: Array, out: Floats) -> None:
     """Fill cells × columns with sums over genes; four genes at a time, always the same four."""
     n = counted.shape[1]
     for i in range(indptr.size - 1):
@@ -136,7 +136,7 @@ def prepare(
     return control_plan(sets, controls)
 
 
-def module_score(block: RowBlock, plan: ModulePlan, **_: Any) -> Array:
+def module_score(block: RowBlock, plan: ModulePlan, **_: Option) -> Floats:
     """Score cells × sets; ``plan`` is as :func:`prepare` returns it."""
     sums = np.empty((block.n_cells, plan.counted.shape[1]))
     _table_sums(block.indptr, block.indices, block.values, plan.counted, sums)

@@ -12,7 +12,7 @@ values are left to a radix sort, which is compiled only where it is needed.
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import numpy as np
 
@@ -20,7 +20,7 @@ from nkscore._compile import kernel
 
 if TYPE_CHECKING:
     from nkscore._counts._blocks import RowBlock
-    from nkscore._types import Floats
+    from nkscore._types import Array, Bools, Floats, Ints, Ints32
     from nkscore.scoring._sets import GeneSets
 
 _TABLE = 1024
@@ -30,7 +30,7 @@ _BINS = 1 << _DIGIT
 
 
 @kernel
-def _weight(above: Any, count: Any, cap: Any, recovery: Any) -> Any:
+def _weight(above: float, count: float, cap: float, recovery: bool) -> float:
     """Value of each of ``count`` tied genes with ``above`` genes above them."""
     if not recovery:
         return min(above + 0.5 * (count + 1), cap)
@@ -43,7 +43,7 @@ def _weight(above: Any, count: Any, cap: Any, recovery: Any) -> Any:
 
 
 @kernel
-def _sort_descending(keys: Any, slots: Any, n: Any) -> None:
+def _sort_descending(keys: Array, slots: Ints32, n: int) -> None:
     """Shell sort of a few distinct keys and the table slots that hold them."""
     gap = 1
     while gap < n // 3:
@@ -62,7 +62,7 @@ def _sort_descending(keys: Any, slots: Any, n: Any) -> None:
 
 
 @kernel
-def _radix_sort(keys: Any, places: Any, n: Any, bins: Any) -> Any:
+def _radix_sort(keys: Array, places: Array, n: np.int64, bins: Ints) -> int:
     """Sort the first row upwards, n values with their places; return the row with the result."""
     highest = np.uint64(0)
     for i in range(n):
@@ -89,15 +89,15 @@ def _radix_sort(keys: Any, places: Any, n: Any, bins: Any) -> Any:
 
 @kernel
 def _gains_by_sorting(  # noqa: PLR0917 (numba compiles positional arguments only)
-    keys: Any,
-    places: Any,
-    n: Any,
-    zero: Any,
-    cap: Any,
-    recovery: Any,
-    hit_gain: Any,
-    hit_member: Any,
-) -> Any:
+    keys: Array,
+    places: Array,
+    n: np.int64,
+    zero: float,
+    cap: float,
+    recovery: bool,
+    hit_gain: Floats,
+    hit_member: Ints32,
+) -> int:
     """List the hits of one cell, whose keys are sorted upwards; return their number."""
     n_hits = 0
     high = n
@@ -116,8 +116,8 @@ def _gains_by_sorting(  # noqa: PLR0917 (numba compiles positional arguments onl
 
 @kernel
 def _count_values(  # noqa: PLR0917 (numba compiles positional arguments only)
-    keys: Any, start: Any, stop: Any, table: Any, count: Any, used: Any, places: Any
-) -> Any:
+    keys: Array, start: int, stop: int, table: Array, count: Ints32, used: Ints32, places: Array
+) -> int:
     """Fill the table and each value's place in it; return how many differ, -1 if too many."""
     empty = keys.dtype.type(0)
     n_used = 0
@@ -147,8 +147,8 @@ def _count_values(  # noqa: PLR0917 (numba compiles positional arguments only)
 
 @kernel
 def _list_hits(  # noqa: PLR0917 (numba compiles positional arguments only)
-    indices: Any, start: Any, stop: Any, first: Any, hits: Any, members: Any
-) -> Any:
+    indices: Ints32, start: int, stop: int, first: Ints32, hits: Ints32, members: Array
+) -> int:
     """List where in the cell the genes of sets are, and their first member; return how many."""
     n_hits = 0
     for p in range(start, stop):
@@ -162,16 +162,16 @@ def _list_hits(  # noqa: PLR0917 (numba compiles positional arguments only)
 
 @kernel
 def _gains_by_counting(  # noqa: PLR0917 (numba compiles positional arguments only)
-    table: Any,
-    count: Any,
-    used: Any,
-    distinct: Any,
-    n_used: Any,
-    n_genes: Any,
-    cap: Any,
-    recovery: Any,
-    gain: Any,
-) -> Any:
+    table: Array,
+    count: Ints32,
+    used: Ints32,
+    distinct: Array,
+    n_used: int,
+    n_genes: float,
+    cap: float,
+    recovery: bool,
+    gain: Floats,
+) -> float:
     """Fill the gain over an undetected gene of each place in use; return that gene's value."""
     detected = 0.0
     for j in range(n_used):
@@ -191,7 +191,13 @@ def _gains_by_counting(  # noqa: PLR0917 (numba compiles positional arguments on
 
 @kernel
 def add_hits(  # noqa: PLR0917 (numba compiles positional arguments only)
-    hit_gain: Any, hit_member: Any, n_hits: Any, members: Any, last: Any, out: Any, i: Any
+    hit_gain: Floats,
+    hit_member: Ints32,
+    n_hits: int,
+    members: Array,
+    last: Bools,
+    out: Floats,
+    i: int,
 ) -> None:
     """Add every hit to all sets that hold its gene.
 
@@ -219,27 +225,27 @@ def add_hits(  # noqa: PLR0917 (numba compiles positional arguments only)
 
 @kernel
 def _sums_by_counting(  # noqa: PLR0917 (numba compiles positional arguments only)
-    indptr: Any,
-    indices: Any,
-    keys: Any,
-    n_genes: Any,
-    first: Any,
-    members: Any,
-    last: Any,
-    found: Any,
-    cap: Any,
-    recovery: Any,
-    out: Any,
-    left: Any,
-    table: Any,
-    count: Any,
-    gain: Any,
-    used: Any,
-    distinct: Any,
-    places: Any,
-    hits: Any,
-    hit_member: Any,
-    hit_gain: Any,
+    indptr: Ints,
+    indices: Ints32,
+    keys: Array,
+    n_genes: float,
+    first: Ints32,
+    members: Array,
+    last: Bools,
+    found: Ints,
+    cap: float,
+    recovery: bool,
+    out: Floats,
+    left: Bools,
+    table: Array,
+    count: Ints32,
+    gain: Floats,
+    used: Ints32,
+    distinct: Array,
+    places: Array,
+    hits: Ints32,
+    hit_member: Ints32,
+    hit_gain: Floats,
 ) -> None:
     """Fill the cells with few distinct values; mark the others in ``left``.
 
@@ -267,18 +273,18 @@ def _sums_by_counting(  # noqa: PLR0917 (numba compiles positional arguments onl
 
 @kernel
 def _sums_by_sorting(  # noqa: PLR0917 (numba compiles positional arguments only)
-    cells: Any,
-    indptr: Any,
-    indices: Any,
-    keys: Any,
-    n_genes: Any,
-    first: Any,
-    members: Any,
-    last: Any,
-    found: Any,
-    cap: Any,
-    recovery: Any,
-    out: Any,
+    cells: Ints,
+    indptr: Ints,
+    indices: Ints32,
+    keys: Array,
+    n_genes: float,
+    first: Ints32,
+    members: Array,
+    last: Bools,
+    found: Ints,
+    cap: float,
+    recovery: bool,
+    out: Floats,
 ) -> None:
     """Fill the cells listed, whatever their values."""
     longest = 1

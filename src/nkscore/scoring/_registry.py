@@ -8,10 +8,14 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from collections.abc import Callable
 
+    import numpy as np
+
     from nkscore._types import Floats
 
     # (RowBlock, GeneSets, **options) -> cells × sets, float64: arrays only, no names, no AnnData.
     Kernel = Callable[..., Floats]
+    # What an option may hold: a number, or where random numbers come from.
+    Option = float | np.random.Generator | None
     # (GeneSets, mean of each gene, **options) -> what the kernel takes for its GeneSets.
     Prepare = Callable[..., Any]
 
@@ -51,7 +55,7 @@ class Scorer:
     limits: tuple[float, float]
     cell_wise: bool
     rank_based: bool
-    options: dict[str, Any]
+    options: dict[str, Option]
     doi: str
     description: str
     prepare: Prepare | None = None

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import numpy as np
 import pandas as pd
@@ -11,7 +11,7 @@ from scipy import stats
 if TYPE_CHECKING:
     import numpy.typing as npt
 
-    from nkscore._types import Floats
+    from nkscore._types import Array, Floats
 
 
 def benjamini_hochberg(p_value: npt.ArrayLike, by: npt.ArrayLike | None = None) -> Floats:
@@ -43,7 +43,7 @@ def _adjusted(p: Floats) -> Floats:
     return q
 
 
-def standard_errors(df: npt.ArrayLike, confidence: float) -> Any:
+def standard_errors(df: Floats | float, confidence: float) -> Floats | float:
     """Return how many standard errors an interval reaches to either side, by Student's t.
 
     With infinite degrees of freedom that is the normal distribution.
@@ -51,15 +51,18 @@ def standard_errors(df: npt.ArrayLike, confidence: float) -> Any:
     level = 0.5 + confidence / 2
     # Where nothing else is asked for, the normal distribution itself, which t reaches but for the
     # last digit.
-    return stats.norm.ppf(level) if np.ndim(df) == 0 and np.isinf(df) else stats.t.ppf(level, df)
+    normal = np.ndim(df) == 0 and np.isinf(df)
+    reach: Floats | float = stats.norm.ppf(level) if normal else stats.t.ppf(level, df)
+    return reach
 
 
 def interval(
     effect: npt.ArrayLike, error: npt.ArrayLike, df: npt.ArrayLike, confidence: float
-) -> tuple[Any, Any]:
+) -> tuple[Floats, Floats]:
     """Return both ends of the interval of each effect, NaN where its error or ``df`` is."""
     middle = np.asarray(effect, dtype=np.float64)
-    margin = standard_errors(df, confidence) * np.asarray(error, dtype=np.float64)
+    freedom = np.asarray(df, dtype=np.float64)
+    margin = standard_errors(freedom, confidence) * np.asarray(error, dtype=np.float64)
     return middle - margin, middle + margin
 
 
@@ -83,7 +86,9 @@ def with_q_values(
     return placed_behind(table, p_value, **{q_value: q})
 
 
-def placed_behind(table: pd.DataFrame, column: str, **added: Any) -> pd.DataFrame:
+def placed_behind(
+    table: pd.DataFrame, column: str, **added: Array | pd.Series | float | str
+) -> pd.DataFrame:
     """Return the table with new columns behind a named one."""
     at = list(table.columns).index(column) + 1
     order = [*table.columns[:at], *added, *table.columns[at:]]

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, Final
+from typing import TYPE_CHECKING, Final
 
 import numpy as np
 from scipy import optimize, stats
@@ -34,7 +34,7 @@ class _Genes:
     total_alone: float
     soup: Floats
 
-    def keep(self, used: Any) -> _Genes:
+    def keep(self, used: Bools) -> _Genes:
         return _Genes(
             self.counts[used], self.total, self.alone[used], self.total_alone, self.soup[used]
         )

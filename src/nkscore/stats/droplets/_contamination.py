@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, Final
+from typing import TYPE_CHECKING, Final
 
 import numpy as np
 from scipy import optimize, stats
@@ -90,7 +90,7 @@ def _library(counts: Floats) -> Floats:
     return np.asarray(total * tmm_factors(counts, total))
 
 
-def _sums(counts: Floats, foreign: Floats, treated: Any, library: Floats) -> _Sums:
+def _sums(counts: Floats, foreign: Floats, treated: Bools, library: Floats) -> _Sums:
     arms = np.array([treated, ~treated], dtype=float)
     return _Sums(arms @ counts, arms @ foreign, (arms @ library)[:, None])
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from itertools import combinations, permutations
-from typing import TYPE_CHECKING, Any, Final
+from typing import TYPE_CHECKING, Final
 
 import numpy as np
 from scipy import special
@@ -120,7 +120,13 @@ class _Background:
         return found + 0.5 * np.log(2 * np.pi / precision), u, precision
 
 
-def _log_signal(data: Data, model: Model, rows: Any, tag: Any, given: Any) -> Floats:
+def _log_signal(
+    data: Data,
+    model: Model,
+    rows: Ints | slice,
+    tag: Ints | slice,
+    given: tuple[Floats, Floats, bool],
+) -> Floats:
     u, precision, leaked = given
     mean = model.signal[tag] + model.slope * u
     if leaked:

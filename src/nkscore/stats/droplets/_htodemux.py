@@ -90,7 +90,7 @@ def htodemux(
     lowest = mean.argmin(axis=0)
     fits = [fit_negative_binomial(counts[code == k, j]) for j, k in enumerate(lowest)]
     size, center = np.array(fits, dtype=np.float64).reshape(-1, 2).T
-    cut_off = stats.nbinom.ppf(quantile, size, size / (size + center)).astype(np.int64)
+    cut_off = np.asarray(stats.nbinom.ppf(quantile, size, size / (size + center)), dtype=np.int64)
     return HtoDemux(
         cut_off=cut_off,
         positive=counts > cut_off,

@@ -9,13 +9,13 @@ lies between.
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, Final
+from typing import TYPE_CHECKING, Final
 
 import numpy as np
 from scipy import special
 
 if TYPE_CHECKING:
-    from nkscore._types import Floats, Ints
+    from nkscore._types import Bools, Floats, Ints
 
 _GRID: Final = np.linspace(0.0, 1.0, 51)
 _ROUNDS: Final = 50
@@ -34,7 +34,7 @@ class Markers:
 
 
 def marker_genes(
-    profile_a: Floats, profile_b: Floats, *, allowed: Any, n_genes: int = 200, fold: float = 8.0
+    profile_a: Floats, profile_b: Floats, *, allowed: Bools, n_genes: int = 200, fold: float = 8.0
 ) -> Markers:
     """Choose the genes that tell two summed profiles apart.
 

@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, Final
+from typing import TYPE_CHECKING, Final
 
 import numpy as np
 from scipy import sparse, special
 
 if TYPE_CHECKING:
-    from nkscore._types import Floats
+    from nkscore._types import Bools, Floats, Ints, Ints32, Matrix
 
 _ROUNDS: Final = 60
 _TOLERANCE: Final = 1e-4
@@ -31,7 +31,7 @@ _FAR: Final = 4.0
 class GuideMixture:
     """Probability of each stored count that the cell holds the guide, and what was fitted."""
 
-    probability: Any
+    probability: sparse.csr_matrix
     state: Floats
     background: Floats
     signal: Floats
@@ -39,7 +39,7 @@ class GuideMixture:
     share: Floats
 
 
-def guide_mixture(counts: Any, *, depth: Floats | None = None) -> GuideMixture:
+def guide_mixture(counts: Matrix, *, depth: Floats | None = None) -> GuideMixture:
     r"""Return the probability that a cell holds each guide, by a mixture per guide.
 
     Parameters
@@ -97,16 +97,16 @@ class _Entries:
     the cell have more.
     """
 
-    cell: Any
-    guide: Any
+    cell: Ints
+    guide: Ints32
     value: Floats
     rise: Floats
-    low: Any
+    low: Bools
     n_cells: int
     n_guides: int
 
     @classmethod
-    def of(cls, x: Any, depth: Floats | None) -> _Entries:
+    def of(cls, x: sparse.csr_matrix, depth: Floats | None) -> _Entries:
         cell = np.repeat(np.arange(x.shape[0]), np.diff(x.indptr))
         rise = np.zeros(x.shape[0]) if depth is None else np.log(np.maximum(depth, 1.0))
         order = np.lexsort((-x.data, cell))
@@ -179,10 +179,11 @@ class _Entries:
         total = max(float(p.sum()), 1e-9)
         log_value = np.log(self.value)
         center = log_value - slope * self.rise
-        middle = self.per_guide(p * center) + _EXTRA_CELLS * (p @ center) / total
+        middle = self.per_guide(p * center) + _EXTRA_CELLS * float(p @ center) / total
         middle = np.maximum(middle / (self.per_guide(p) + _EXTRA_CELLS), np.log(_LEAST_SIGNAL))
         rest = log_value - middle[self.guide]
-        slope = float(np.clip((p * self.rise) @ rest / max(p @ self.rise**2, 1e-9), 0.0, 1.5))
+        squares = max(float(p @ self.rise**2), 1e-9)
+        slope = float(np.clip((p * self.rise) @ rest / squares, 0.0, 1.5))
         rest = rest - slope * self.rise
         spread = float(np.clip(np.sqrt((p @ rest**2) / total), *_SPREAD))
         log_p = -0.5 * (rest / spread) ** 2 - np.log(spread * np.sqrt(2 * np.pi)) - log_value

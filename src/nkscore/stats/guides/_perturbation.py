@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import replace
-from typing import TYPE_CHECKING, Any, Final
+from typing import TYPE_CHECKING, Final
 
 import numpy as np
 from scipy import optimize
@@ -13,13 +13,13 @@ from nkscore.stats.linear._design import Design, response_design
 from nkscore.stats.linear._linear import LinearFit, fit_linear
 
 if TYPE_CHECKING:
-    from nkscore._types import Floats, Labels
+    from nkscore._types import Bools, Floats, Ints, Labels
 
 _ROUNDS: Final = 30
 _TOLERANCE: Final = 1e-6
 
 
-def without_replicates(counts: Floats, unit: Any, replicate: Any) -> Floats:
+def without_replicates(counts: Floats, unit: Ints, replicate: Ints) -> Floats:
     """Sum counts per unit over replicates as if each unit had the same share of all replicates.
 
     Parameters
@@ -58,7 +58,7 @@ def without_replicates(counts: Floats, unit: Any, replicate: Any) -> Floats:
 
 
 def means_without_replicates(
-    means: Floats, weight: Floats, unit: Any, replicate: Any
+    means: Floats, weight: Floats, unit: Ints, replicate: Ints
 ) -> tuple[Floats, Floats]:
     """Average values per unit over replicates after taking the replicates' differences out.
 
@@ -82,7 +82,7 @@ def means_without_replicates(
     return level, total
 
 
-def _adder(code: Any, n: int) -> Floats:
+def _adder(code: Ints, n: int) -> Floats:
     return np.asarray((np.arange(n)[:, None] == code[None, :]).astype(np.float64))
 
 
@@ -94,7 +94,7 @@ def target_design(target: Labels, control: str, replicate: Labels | None = None)
     return response_design(treated, group, block)
 
 
-def interaction_design(target: Labels, unit: Labels, treated: Any, control: str) -> Design:
+def interaction_design(target: Labels, unit: Labels, treated: Bools, control: str) -> Design:
     """Return the model of the treatment's effect, and of how it differs in each target.
 
     Each unit (guide) occurs in both arms and is compared with itself: its baseline is a block. The

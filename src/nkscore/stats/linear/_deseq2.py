@@ -9,12 +9,12 @@ import numpy as np
 import pandas as pd
 
 if TYPE_CHECKING:
-    from nkscore._types import Floats
+    from nkscore._types import Bools, Floats
     from nkscore.stats.linear._design import Design
 
 
 def fit_deseq2(
-    counts: Floats, design: Design, *, tested: dict[str, Any], min_log2_fc: float = 0.0
+    counts: Floats, design: Design, *, tested: dict[str, Bools], min_log2_fc: float = 0.0
 ) -> pd.DataFrame:
     """Return the table of :func:`nkscore.stats.fit_response` from pydeseq2's Wald tests.
 
@@ -53,7 +53,8 @@ def fit_deseq2(
             }
         )
         parts.append(part[tested[name][kept] & np.isfinite(part["p_value"].to_numpy())])
-    return pd.concat(parts, ignore_index=True)
+    table: pd.DataFrame = pd.concat(parts, ignore_index=True)
+    return table
 
 
 def _independent(matrix: Floats, wanted: list[int]) -> list[int]:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import numpy as np
 import pandas as pd
@@ -41,7 +41,7 @@ def response_design(
     group: Labels,
     replicate: Labels,
     *,
-    covariates: Mapping[str, Sequence[Any]] | None = None,
+    covariates: Mapping[str, Sequence[str | float | None]] | None = None,
 ) -> Design:
     """Build one model for all groups.
 
@@ -100,7 +100,7 @@ def response_design(
     return design
 
 
-def _blocks(treated: Any, baseline: Labels, replicate: Labels) -> dict[str, Floats]:
+def _blocks(treated: Bools, baseline: Labels, replicate: Labels) -> dict[str, Floats]:
     """One column per replicate seen in both arms of its baseline, less one per baseline.
 
     Coded as deviations from their mean, so that a replicate of one arm only is compared with all
@@ -121,8 +121,12 @@ def _blocks(treated: Any, baseline: Labels, replicate: Labels) -> dict[str, Floa
 
 
 def _candidates(
-    treated: Any, group: Labels, baseline: Labels, replicate: Labels, covariates: Mapping[str, Any]
-) -> list[Any]:
+    treated: Bools,
+    group: Labels,
+    baseline: Labels,
+    replicate: Labels,
+    covariates: Mapping[str, Sequence[str | float | None]],
+) -> list[Bools]:
     """Return sets of samples for which the model might have a number of their own."""
     sets = []
     for name in dict.fromkeys(baseline):
@@ -136,7 +140,7 @@ def _candidates(
     return [one for one in sets if one.any()]
 
 
-def _strata(matrix: Floats, sets: list[Any]) -> Bools:
+def _strata(matrix: Floats, sets: list[Bools]) -> Bools:
     """Keep the sets whose indicator is a combination of the columns."""
     indicator = np.column_stack(sets)
     target = indicator.astype(float)
@@ -145,7 +149,7 @@ def _strata(matrix: Floats, sets: list[Any]) -> Bools:
     return np.asarray(indicator[:, inside])
 
 
-def _covariate(name: str, values: list[Any]) -> dict[str, Floats]:
+def _covariate(name: str, values: list[str | float | None]) -> dict[str, Floats]:
     if any(pd.isna(v) or v in (np.inf, -np.inf) for v in values):
         msg = (
             f"Covariate {name!r} is missing or infinite in some samples. Fill it in the sample "
@@ -169,12 +173,12 @@ def _covariate(name: str, values: list[Any]) -> dict[str, Floats]:
     }
 
 
-def _not_estimable(matrix: Floats) -> Any:
+def _not_estimable(matrix: Floats) -> Bools:
     """For each column, whether it is a combination of the others."""
     _, values, vectors = np.linalg.svd(matrix, full_matrices=True)
     rank = int((values > 1e-10 * values[0]).sum()) if values.size else 0
     null_space = vectors[rank:]
-    return (null_space**2).sum(axis=0) > 1e-12
+    return np.asarray((null_space**2).sum(axis=0) > 1e-12)
 
 
 def _require_answerable(design: Design, *, n_samples: int) -> None:

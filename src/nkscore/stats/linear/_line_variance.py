@@ -8,7 +8,7 @@ from the other lines, as much as lines are found to agree: with equal lines near
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, Final
+from typing import TYPE_CHECKING, Final
 
 import numpy as np
 from scipy import special
@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 
     from nkscore._types import Bools, Floats
     from nkscore.stats.linear._design import Design
-    from nkscore.stats.linear._linear import LinearFit
+    from nkscore.stats.linear._linear import LinearFit, Squeezed
 
 #: With fewer genes, how much lines differ cannot be estimated.
 _FEWEST_GENES: Final = 20
@@ -47,7 +47,7 @@ class _Line:
 
 def line_variances(
     fit: LinearFit,
-    squeezed: tuple[Floats, Floats, Any],
+    squeezed: Squeezed,
     design: Design,
     *,
     y: Floats,
@@ -94,7 +94,7 @@ def line_variances(
 
 def _line(
     fit: LinearFit,
-    squeezed: tuple[Floats, Floats, Any],
+    squeezed: Squeezed,
     design: Design,
     name: str,
     *,

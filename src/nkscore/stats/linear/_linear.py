@@ -7,7 +7,7 @@ inverse chi-square distribution, whose two parameters come from all genes.
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
-from typing import TYPE_CHECKING, Any, Final
+from typing import TYPE_CHECKING, Final
 
 import numpy as np
 from scipy import optimize, sparse, special, stats
@@ -16,7 +16,12 @@ from nkscore.stats.linear._robust_prior import robust_prior, trimmed_mean
 from nkscore.stats.linear._sparse_pattern import elimination_pattern
 
 if TYPE_CHECKING:
-    from nkscore._types import Floats
+    from typing import TypeAlias
+
+    from nkscore._types import Bools, Floats
+
+    #: Posterior variances, prior variances, and the prior's degrees of freedom.
+    Squeezed: TypeAlias = tuple[Floats, Floats, Floats | float]
 
 
 @dataclass(frozen=True, slots=True)
@@ -88,7 +93,7 @@ def fit_linear(y: Floats, design: Floats, weights: Floats) -> LinearFit:
 
 
 def without_zeros(
-    fit: LinearFit, y: Floats, design: Floats, weights: Floats, *, zero: Any
+    fit: LinearFit, y: Floats, design: Floats, weights: Floats, *, zero: Bools
 ) -> LinearFit:
     """Take samples that a gene's model fits as zero out of its variance and degrees of freedom.
 
@@ -107,7 +112,7 @@ def without_zeros(
 
 def squeeze_variances(
     variance: Floats, df: Floats, *, covariate: Floats | None = None, robust: bool = False
-) -> tuple[Floats, Floats, Any]:
+) -> Squeezed:
     """Shrink residual variances toward a common value, or toward a trend.
 
     Parameters
@@ -142,7 +147,9 @@ def squeeze_variances(
     return posterior, prior, df_prior if robust else df_plain
 
 
-def combined_variance(variance: Floats, df: Floats, prior: Floats, df_prior: Any) -> Floats:
+def combined_variance(
+    variance: Floats, df: Floats, prior: Floats, df_prior: Floats | float
+) -> Floats:
     """Return the mean of two variances by their degrees of freedom; the prior's may be infinite."""
     known = np.where(df > 0, variance, 0.0)
     with np.errstate(invalid="ignore"):
@@ -157,7 +164,7 @@ _FEWEST_FOR_ROBUST: Final = 20
 def _robust(
     variance: Floats,
     df: Floats,
-    usable: Any,
+    usable: Bools,
     *,
     covariate: Floats | None,
     plain: tuple[Floats, float],
@@ -215,8 +222,8 @@ def _fit_scaled_f(variance: Floats, df: Floats, basis: Floats) -> tuple[Floats, 
     constant = np.eye(basis.shape[1])[0]
     if excess <= 0:
         if basis.shape[1] == 1:
-            return np.log([positive.mean()]), float("inf")
-        return coefficients, float("inf")
+            return np.log(np.array([positive.mean()])), float("inf")
+        return np.asarray(coefficients), float("inf")
     df_prior = 2 * inverse_trigamma(excess)
     shift = special.digamma(df_prior / 2) - np.log(df_prior / 2)
     return coefficients + shift * constant, df_prior
@@ -227,7 +234,11 @@ def inverse_trigamma(value: float) -> float:
     # trigamma(x) lies between 1/x and 1/x + 1/x², which brackets the root.
     low, high = 1 / value, 1 / value + 1 / np.sqrt(value) + 1
     root = optimize.brentq(
-        lambda x: special.polygamma(1, x) - value, 0.5 * low, 2 * high, xtol=1e-14, rtol=1e-14
+        lambda x: float(special.polygamma(1, x)) - value,
+        0.5 * low,
+        2 * high,
+        xtol=1e-14,
+        rtol=1e-14,
     )
     return float(root)
 
@@ -240,7 +251,7 @@ def moderated_test(
     least_variance: float = 0.0,
     min_effect: float = 0.0,
     robust: bool = False,
-    squeezed: tuple[Floats, Floats, Any] | None = None,
+    squeezed: Squeezed | None = None,
 ) -> Test:
     """Test one coefficient of each gene, with shared variances.
 

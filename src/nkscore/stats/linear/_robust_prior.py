@@ -81,7 +81,7 @@ def _moments(df_one: float, df_two: float) -> tuple[float, float]:
     """Mean and variance of the logarithm of an F variable whose tails are cut."""
     df_two = min(df_two, _ENDLESS)
     tails = np.array(_TAILS)
-    ends = stats.f.ppf([tails[0], 1 - tails[1]], df_one, df_two)
+    ends = stats.f.ppf(np.array([tails[0], 1 - tails[1]]), df_one, df_two)
     share = ends / (1 + ends)
     nodes, weights = _nodes(128)
     at = share[0] + (share[1] - share[0]) * nodes

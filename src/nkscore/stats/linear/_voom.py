@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import numpy as np
 
@@ -10,7 +10,7 @@ from nkscore.stats.linear._linear import fit_linear, without_zeros
 from nkscore.stats.linear._normalization import log_cpm
 
 if TYPE_CHECKING:
-    from nkscore._types import Floats
+    from nkscore._types import Bools, Floats
 
 
 def voom(
@@ -18,8 +18,8 @@ def voom(
     design: Floats,
     library: Floats,
     *,
-    used: Any = None,
-    zero: Any = None,
+    used: Bools | None = None,
+    zero: Bools | None = None,
     span: float = 0.5,
 ) -> tuple[Floats, Floats]:
     """Return log2 counts per million and their weights, both genes × samples.

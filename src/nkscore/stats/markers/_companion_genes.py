@@ -9,7 +9,7 @@ other gene, they say nothing.
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, Final
+from typing import TYPE_CHECKING, Final
 
 import numpy as np
 from scipy import sparse
@@ -22,7 +22,7 @@ from nkscore.stats.markers._marker_mixture import normalized
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from nkscore._types import Floats, Ints
+    from nkscore._types import CSR, Floats, Ints, Matrix
 
 #: Genes with fewer counts in all cells that are learned from can show no fold.
 _LEAST_COUNTS: Final = 30
@@ -57,7 +57,7 @@ class _Half:
 
 
 def learn_companions(
-    counts: Any, depth: Floats, group: Ints, *, posterior: Floats, n_groups: int
+    counts: Matrix, depth: Floats, group: Ints, *, posterior: Floats, n_groups: int
 ) -> Companions | None:
     """Find genes whose counts follow the posterior of a class within groups of cells.
 
@@ -104,14 +104,16 @@ def learn_companions(
     )
 
 
-def _learn(counts: Any, depth: Floats, group: Ints, *, posterior: Floats, n_groups: int) -> _Half:
+def _learn(
+    counts: sparse.csr_matrix, depth: Floats, group: Ints, *, posterior: Floats, n_groups: int
+) -> _Half:
     """Fit folds by quasi-likelihood: what the mean count of a soft mixture of classes implies."""
     n_classes, n_genes = posterior.shape[1], counts.shape[1]
     member = sparse.csr_matrix(
         (np.ones(depth.size), (group, np.arange(depth.size))), (n_groups, depth.size)
     )
     total = np.asarray((member @ counts).todense(), dtype=np.float64)
-    weight = member @ (depth[:, None] * posterior)
+    weight = np.asarray(member @ (depth[:, None] * posterior))
     overlap = np.zeros((n_groups, n_classes * n_classes))
     for number in range(n_groups):
         inside = group == number
@@ -153,7 +155,13 @@ def _solve(rate: Floats, overlap: Floats, together: Floats) -> tuple[Floats, Flo
 
 
 def _noise(
-    counts: Any, depth: Floats, group: Ints, *, posterior: Floats, fold: Floats, rate: Floats
+    counts: sparse.csr_matrix,
+    depth: Floats,
+    group: Ints,
+    *,
+    posterior: Floats,
+    fold: Floats,
+    rate: Floats,
 ) -> tuple[Floats, Floats]:
     """Return the variance of counts over their mean, and the dispersion, of each gene."""
     n_genes = counts.shape[1]
@@ -169,7 +177,7 @@ def _noise(
 
 
 def companion_evidence(
-    companions: Companions, take: Callable[[Ints], Any], depth: Floats, group: Ints
+    companions: Companions, take: Callable[[Ints], Floats | CSR], depth: Floats, group: Ints
 ) -> Floats:
     """Return the log likelihood of each class in each cell (mean over classes: 0).
 

@@ -4,13 +4,13 @@ from __future__ import annotations
 
 from dataclasses import dataclass, replace
 from itertools import pairwise
-from typing import TYPE_CHECKING, Any, Final
+from typing import TYPE_CHECKING, Final
 
 import numpy as np
 from scipy import sparse
 
 if TYPE_CHECKING:
-    from nkscore._types import Bools, Floats, Ints
+    from nkscore._types import Bools, Floats, Ints, Matrix
 
 _LEAST_BINS, _MOST_BINS = 10, 24
 _BLOCK_CELLS: Final = 60
@@ -28,7 +28,7 @@ class Block:
     rows: slice
     donor: int
     depth: float
-    counts: Any
+    counts: Floats | sparse.csr_matrix
     squares: Floats
     #: Log likelihood of each state, and of none, from elsewhere: cells × (states + 1).
     other: Floats | None = None
@@ -44,7 +44,7 @@ class MarkerCells:
     n_donors: int
 
     @classmethod
-    def of(cls, counts: Any, depth: Floats, donor: Ints) -> MarkerCells:
+    def of(cls, counts: Matrix, depth: Floats, donor: Ints) -> MarkerCells:
         """Sort cells into blocks; the order in which they are given does not matter."""
         n_donors = int(donor.max()) + 1
         key = _keys(depth, donor)
@@ -91,7 +91,7 @@ class MarkerCells:
             chosen = np.flatnonzero(inside[block.rows])
             if chosen.size:
                 part, stop = block.counts[chosen], start + int(chosen.size)
-                part = part.toarray() if dense and sparse.issparse(part) else part
+                part = part.toarray() if dense and not isinstance(part, np.ndarray) else part
                 other = None if block.other is None else block.other[chosen]
                 blocks.append(
                     replace(
@@ -148,7 +148,7 @@ def half_of(depth: Floats) -> Ints:
     return ranked % 2
 
 
-def _squares(counts: Any) -> Floats:
+def _squares(counts: Matrix) -> Floats:
     return np.asarray(sparse.csr_matrix(counts).power(2).sum(axis=0), dtype=np.float64).ravel()
 
 

@@ -6,7 +6,6 @@ from dataclasses import replace
 from typing import TYPE_CHECKING, Final
 
 import numpy as np
-from scipy import sparse
 
 from nkscore.stats.markers._marker_mixture import (
     LEVELS,
@@ -254,7 +253,6 @@ def _looked_up(model: MarkerModel, cells: MarkerCells, rows: Ints) -> tuple[Floa
         inside = rows[(rows >= block.rows.start) & (rows < block.rows.stop)] - block.rows.start
         # Markers are asked about each other, without what other genes say.
         part = replace(block, counts=block.counts[inside], other=None)
-        dense = part.counts.toarray() if sparse.issparse(part.counts) else part.counts
-        counts.append(dense)
+        counts.append(part.counts if isinstance(part.counts, np.ndarray) else part.counts.toarray())
         joints.append(joint_log(model, part, folds))
     return np.concatenate(counts), np.concatenate(joints)

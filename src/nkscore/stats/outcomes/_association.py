@@ -6,13 +6,13 @@ Values may be missing (NaN); each column is then judged on its complete rows.
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Literal
 
 import numpy as np
 from scipy import special, stats
 
 if TYPE_CHECKING:
-    from nkscore._types import Floats, Ints
+    from nkscore._types import Array, Bools, Floats, Ints
 
 
 @dataclass(frozen=True, slots=True)
@@ -24,14 +24,16 @@ class Association:
     n: Ints
 
 
-def _ranks(values: Floats, known: Any, method: str = "average") -> Floats:
+def _ranks(
+    values: Floats, known: Bools, method: Literal["average", "min", "max"] = "average"
+) -> Floats:
     """Rank the known values of each column; what is missing gets rank 0."""
     # Infinity ranks behind everything, so that it does not disturb the others.
     ranked = stats.rankdata(np.where(known, values, np.inf), method=method, axis=0)
     return np.asarray(np.where(known, ranked, 0.0))
 
 
-def rank_correlation(target: Floats, features: Floats, strata: Any = None) -> Association:
+def rank_correlation(target: Floats, features: Floats, strata: Array | None = None) -> Association:
     """Return Spearman's correlation of each column with ``target``.
 
     With ``strata`` (a code per row), both sides' ranks are taken as deviations from their means
@@ -55,7 +57,7 @@ def rank_correlation(target: Floats, features: Floats, strata: Any = None) -> As
     return Association(rho, 2 * stats.t.sf(np.abs(t), np.maximum(degrees, 1)), n)
 
 
-def _deviations(ranks: Floats, known: Any, member: Floats) -> Floats:
+def _deviations(ranks: Floats, known: Bools, member: Floats) -> Floats:
     means = (member.T @ ranks) / np.maximum(member.T @ known, 1)
     return np.asarray(np.where(known, ranks - member @ means, 0.0))
 
@@ -94,7 +96,7 @@ def rank_sum(values: Floats, member: Floats) -> Association:
     return Association(np.where(flat, np.nan, effect), np.where(flat, np.nan, p), np.array(n))
 
 
-def _ties(values: Floats, known: Any) -> Floats:
+def _ties(values: Floats, known: Bools) -> Floats:
     """Return the sum of t³ − t over groups of t tied values, per column."""
     tied = _ranks(values, known, "max") - _ranks(values, known, "min") + 1
     return np.asarray(np.where(known, tied**2 - 1, 0.0).sum(axis=0))

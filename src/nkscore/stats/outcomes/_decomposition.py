@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import numpy as np
 
 if TYPE_CHECKING:
-    from nkscore._types import Floats
+    from nkscore._types import Bools, Floats
 
 
 @dataclass(frozen=True, slots=True)
@@ -64,7 +64,7 @@ def kitagawa(share: tuple[Floats, Floats], mass: tuple[Floats, Floats]) -> Decom
     )
 
 
-def _coefficients(arm: int, p: Floats, mu: Floats, there: Any, level: Floats) -> Floats:
+def _coefficients(arm: int, p: Floats, mu: Floats, there: Bools, level: Floats) -> Floats:
     """Return the derivatives of both parts with respect to one arm's mean shares and masses."""
     n_strata = p.shape[1]
     sign = 1.0 if arm else -1.0

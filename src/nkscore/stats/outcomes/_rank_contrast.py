@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import numpy as np
 from scipy.stats import rankdata
@@ -33,7 +33,7 @@ def abundance_strata(abundance: Floats | None, n_genes: int, n_strata: int = 10)
 
 
 def rank_contrast(
-    values: Floats, signs: Floats, strata: Ints, *, n_permutations: int, rng: Any
+    values: Floats, signs: Floats, strata: Ints, *, n_permutations: int, rng: np.random.Generator
 ) -> RankContrast:
     """Compare the signed ranks of a set with those of random sets of the same make-up.
 

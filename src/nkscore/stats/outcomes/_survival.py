@@ -8,13 +8,13 @@ Therneau 1994, doi 10.1093/biomet/81.3.515).
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, Final
+from typing import TYPE_CHECKING, Final
 
 import numpy as np
 from scipy import stats
 
 if TYPE_CHECKING:
-    from nkscore._types import Floats
+    from nkscore._types import Bools, Floats, Ints
 
 #: Values of a block of samples × features.
 _BLOCK_VALUES: Final = 1 << 20
@@ -41,10 +41,10 @@ class CoxFit:
 class _Deaths:
     """Rows (of samples sorted from the latest) of deaths, and who is at risk at each."""
 
-    rows: Any
+    rows: Ints
     #: Last row at risk, the number of its tied deaths, and the share of them taken as dead.
-    last: Any
-    tied: Any
+    last: Ints
+    tied: Ints
     share: Floats
     trend: Floats
 
@@ -73,7 +73,7 @@ class _Point:
 
 
 def cox_regression(
-    features: Floats, time: Floats, event: Any, adjust: Floats | None = None
+    features: Floats, time: Floats, event: Bools, adjust: Floats | None = None
 ) -> CoxFit:
     """Fit a Cox model for each feature, with or without covariates that all models share.
 
@@ -107,7 +107,7 @@ def cox_regression(
     return CoxFit(made[0] / scale, made[1] / scale, made[2], made[3])
 
 
-def _deaths(time: Floats, event: Any) -> _Deaths:
+def _deaths(time: Floats, event: Bools) -> _Deaths:
     rows = np.flatnonzero(event)
     _, tied, size = np.unique(-time[rows], return_inverse=True, return_counts=True)
     number = np.arange(rows.size) - np.concatenate([[0], np.cumsum(size)[:-1]])[tied]
@@ -122,13 +122,13 @@ def _standardized(values: Floats) -> tuple[Floats, Floats]:
     return centered / np.where(spread > 0, spread, 1.0), np.where(spread > 0, spread, np.nan)
 
 
-def _is_news(values: Floats, shared: Floats) -> Any:
+def _is_news(values: Floats, shared: Floats) -> Bools:
     """Return which features vary beyond what the covariates say."""
     left = values
     if shared.shape[1]:
         basis = np.linalg.qr(shared)[0]
         left = values - basis @ (basis.T @ values)
-    return (left**2).mean(axis=0) > 1e-8
+    return np.asarray((left**2).mean(axis=0) > 1e-8)
 
 
 def _fit(values: Floats, shared: Floats, deaths: _Deaths) -> Floats:
@@ -183,7 +183,7 @@ def _evaluate(values: Floats, shared: Floats, deaths: _Deaths, beta: Floats) -> 
     )
 
 
-def _inverse(information: Floats) -> tuple[Floats, Any]:
+def _inverse(information: Floats) -> tuple[Floats, Bools]:
     """Return the inverses, and which matrices have one."""
     diagonal = np.sqrt(np.maximum(np.einsum("pii->pi", information), 1e-300))
     scaled = information / diagonal[:, :, None] / diagonal[:, None, :]
@@ -193,7 +193,7 @@ def _inverse(information: Floats) -> tuple[Floats, Any]:
     return np.where(solid[:, None, None], inverse, 0.0), solid
 
 
-def _summary(beta: Floats, point: _Point, inverse: Floats, done: Any, deaths: _Deaths) -> Floats:
+def _summary(beta: Floats, point: _Point, inverse: Floats, done: Bools, deaths: _Deaths) -> Floats:
     variance = inverse[done, 0, 0]
     n_deaths = deaths.rows.size
     spread = (deaths.trend**2).sum()

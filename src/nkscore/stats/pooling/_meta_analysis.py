@@ -7,7 +7,7 @@ compares the numbers.
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, Final
+from typing import TYPE_CHECKING, Final
 
 import numpy as np
 from scipy import stats
@@ -15,7 +15,7 @@ from scipy import stats
 from nkscore.stats._adjust import interval
 
 if TYPE_CHECKING:
-    from nkscore._types import Floats, Ints
+    from nkscore._types import Bools, Floats, Ints
 
 _ROUNDS: Final = 100
 _TOLERANCE: Final = 1e-10
@@ -38,7 +38,7 @@ class Pooled:
     n: Ints
 
 
-def between_variance(effect: Floats, variance: Floats, groups: Any = None) -> Floats:
+def between_variance(effect: Floats, variance: Floats, groups: Ints | None = None) -> Floats:
     """Estimate the variance between lines beyond sampling error (Paule and Mandel).
 
     Parameters
@@ -80,7 +80,7 @@ class Lines:
 
     effect: Floats
     error: Floats
-    known: Any
+    known: Bools
     correlation: float
 
     @classmethod
@@ -95,7 +95,7 @@ class Lines:
         """Variance of each line's error that no other line has."""
         return np.asarray((1 - self.correlation) * self.error**2)
 
-    def pooled(self, tau2: Any) -> tuple[Floats, Floats, Floats, Floats]:
+    def pooled(self, tau2: Floats | float) -> tuple[Floats, Floats, Floats, Floats]:
         """Return mean, its independent and shared variance, and residual sum of squares."""
         weight = self.known / (self.own_variance + np.reshape(tau2, (-1, 1)))
         total = np.where(self.known.any(axis=1), weight.sum(axis=1), np.nan)
@@ -158,7 +158,7 @@ def random_effects(
         standard_error=error,
         ci_low=low,
         ci_high=high,
-        p_value=2 * stats.t.sf(np.abs(mean) / error, df),
+        p_value=np.asarray(2 * stats.t.sf(np.abs(mean) / error, df)),
         prediction_low=prediction[0],
         prediction_high=prediction[1],
         tau2=tau2,

@@ -7,7 +7,7 @@ which variance occurs.
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any, Final
+from typing import TYPE_CHECKING, Final
 
 import numpy as np
 from scipy import special, stats
@@ -16,7 +16,7 @@ from nkscore.stats.pooling._meta_analysis import Lines, Pooled, heterogeneity
 from nkscore.stats.pooling._shrinkage import fit_shares
 
 if TYPE_CHECKING:
-    from nkscore._types import Floats
+    from nkscore._types import Bools, Floats
 
 #: Below this the genes do not tell how often which variance occurs.
 FEWEST_GENES: Final = 100
@@ -80,7 +80,7 @@ def pool_with_shared_variance(
     )
 
 
-def _posterior(lines: Lines, tau2: Floats, enough: Any) -> tuple[Floats, Floats, Floats, Floats]:
+def _posterior(lines: Lines, tau2: Floats, enough: Bools) -> tuple[Floats, Floats, Floats, Floats]:
     """Return mean and variance at each τ² of the grid, the weights of the grid, and the grid."""
     top = np.nanmax(tau2, initial=0.0)
     least = float(np.nanmin(np.where(lines.known, lines.own_variance, np.nan))) / 10

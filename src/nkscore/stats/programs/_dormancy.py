@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any, Final
+from typing import TYPE_CHECKING, Final
 
 import numpy as np
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
-    from nkscore._types import Floats
+    from nkscore._types import Bools, Floats, Ints
 
 #: Relative change of each component in a fully dormant-like cell, by declaration.
 DORMANCY_EFFECTS: Final[dict[str, float]] = {
@@ -21,7 +21,7 @@ DORMANCY_EFFECTS: Final[dict[str, float]] = {
 _LEAST_VARIANCE: Final = 1e-4
 
 
-def relative_change(x: Floats, expected: Floats, line: Any, usual: Any) -> Floats:
+def relative_change(x: Floats, expected: Floats, line: Ints, usual: Bools) -> Floats:
     """Return observed over expected count, less one; zero on average in the usual cells of a line.
 
     Unlike a log ratio, its mean is the same at any depth.
@@ -31,7 +31,7 @@ def relative_change(x: Floats, expected: Floats, line: Any, usual: Any) -> Float
     return np.asarray(x / np.maximum(expected * level[line], 1e-12) - 1)
 
 
-def signed_mean(parts: list[tuple[Floats, int]], line: Any, usual: Any) -> Floats:
+def signed_mean(parts: list[tuple[Floats, int]], line: Ints, usual: Bools) -> Floats:
     """Return the mean of relative changes times their signs, precise ones weighing more."""
     weights = [1 / _variance(values, line, usual) for values, _ in parts]
     total = np.sum(weights, axis=0)[line]
@@ -39,7 +39,7 @@ def signed_mean(parts: list[tuple[Floats, int]], line: Any, usual: Any) -> Float
     return np.asarray(summed / total)
 
 
-def dormancy_index(components: Mapping[str, Floats], line: Any, usual: Any) -> Floats:
+def dormancy_index(components: Mapping[str, Floats], line: Ints, usual: Bools) -> Floats:
     """Return the discriminant of the declared effects: 0 as usual, 1 fully dormant-like.
 
     Components weigh by declared effect over variance between the usual cells of the line, so that
@@ -53,13 +53,14 @@ def dormancy_index(components: Mapping[str, Floats], line: Any, usual: Any) -> F
     return top / bottom
 
 
-def _usual(line: Any, usual: Any) -> Any:
+def _usual(line: Ints, usual: Bools) -> Bools:
     """Cells to compare with: the usual ones of a line, or all where it has none."""
     counted = np.bincount(line, usual)
-    return usual | (counted[line] == 0)
+    none: Bools = counted[line] == 0
+    return usual | none
 
 
-def _variance(values: Floats, line: Any, usual: Any) -> Floats:
+def _variance(values: Floats, line: Ints, usual: Bools) -> Floats:
     use = _usual(line, usual).astype(np.float64)
     n_cells = np.bincount(line, use)
     mean = np.bincount(line, use * values) / n_cells

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
-from typing import TYPE_CHECKING, Any, Final
+from typing import TYPE_CHECKING, Final
 
 import numpy as np
 from scipy import special
@@ -11,7 +11,7 @@ from scipy import special
 from nkscore.stats.programs._program_data import ProgramCounts, TwoLevels
 
 if TYPE_CHECKING:
-    from nkscore._types import Floats
+    from nkscore._types import Bools, Floats
 
 _ROUNDS: Final = 300
 _TOLERANCE: Final = 1e-4
@@ -115,7 +115,7 @@ class LevelFit:
         return bool(posterior.mean() > _RARE)
 
     def result(
-        self, posterior: Floats, state: LevelState, judged: Any, *, found: bool
+        self, posterior: Floats, state: LevelState, judged: Bools, *, found: bool
     ) -> TwoLevels:
         """Return what callers need of a state."""
         data, fold = self.data, state.fold if found else 1.0
@@ -125,7 +125,7 @@ class LevelFit:
         mean = replace(state, level=level).mean(data)
         return TwoLevels(posterior, mean, state.dispersion, fold, level, found, judged)
 
-    def fixed(self) -> Any:
+    def fixed(self) -> Bools:
         """Return which cells have the usual level by definition."""
         return self.data.usual if self.induced else np.zeros(self.data.x.size, dtype=bool)
 
@@ -136,18 +136,19 @@ class LevelFit:
         change = np.log((mean + size) / (mean * state.fold + size))
         return np.asarray(data.x * np.log(state.fold) + (data.x + size) * change)
 
-    def per_batch(self, values: Any) -> Floats:
+    def per_batch(self, values: Floats | Bools) -> Floats:
         """Sum values of cells over each batch."""
         return np.asarray(np.bincount(self.data.batch, values, self.sizes[1]))
 
-    def _per_line(self, values: Any) -> Floats:
+    def _per_line(self, values: Floats | Bools) -> Floats:
         return np.asarray(np.bincount(self.data.line, values, self.sizes[0]))
 
-    def _looked_at(self) -> Any:
+    def _looked_at(self) -> Bools:
         """Cells in which the usual level is looked for: all, in lines without usual cells."""
         data = self.data
         counted = self._per_line(data.usual)
-        return data.usual | (counted[data.line] == 0)
+        none: Bools = counted[data.line] == 0
+        return data.usual | none
 
     def _start(self, fold: float) -> LevelState:
         data, use = self.data, self._looked_at()

@@ -6,7 +6,7 @@ The matrix is read in blocks of rows; nothing of its size is made beside it.
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, Final
+from typing import TYPE_CHECKING, Final
 
 import numpy as np
 from scipy import sparse
@@ -14,7 +14,7 @@ from scipy import sparse
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-    from nkscore._types import Floats
+    from nkscore._types import Bools, Floats, Ints, Matrix
 
 _BLOCK_VALUES: Final = 4_000_000
 #: Spread of a gene between cells of one kind, and the cells that this prior stands for.
@@ -31,14 +31,14 @@ class GeneLevels:
     depth: Floats
 
 
-def reference_counts(counts: Any, cells: Any, reference: Any) -> Floats:
+def reference_counts(counts: Matrix, cells: Ints, reference: Bools) -> Floats:
     """Return the summed count of the ``reference`` genes of each cell."""
     mask = reference.astype(np.float64)
     parts = [block @ mask for block in _blocks(counts, cells)]
     return np.concatenate(parts) if parts else np.zeros(0)
 
 
-def gene_levels(counts: Any, cells: Any, line: Any, depth: Floats) -> GeneLevels:
+def gene_levels(counts: Matrix, cells: Ints, line: Ints, depth: Floats) -> GeneLevels:
     """Return the usual rate of each gene in each line and how much cells differ in it."""
     n_lines = int(line.max()) + 1
     sums = np.zeros((3, n_lines, counts.shape[1]))
@@ -65,7 +65,7 @@ def gene_levels(counts: Any, cells: Any, line: Any, depth: Floats) -> GeneLevels
 
 
 def program_counts(
-    counts: Any, cells: Any, line: Any, levels: GeneLevels, sets: list[Any]
+    counts: Matrix, cells: Ints, line: Ints, levels: GeneLevels, sets: list[Ints]
 ) -> tuple[Floats, Floats]:
     """Return cells × sets: summed counts, and what one reference count lets expect of them.
 
@@ -94,18 +94,18 @@ def program_counts(
     return summed, expected
 
 
-def _set_matrix(sets: list[Any], weights: list[Floats], n_genes: int) -> Any:
+def _set_matrix(sets: list[Ints], weights: list[Floats], n_genes: int) -> sparse.csr_matrix:
     rows = np.concatenate([np.asarray(genes, dtype=np.int64) for genes in sets])
     columns = np.repeat(np.arange(len(sets)), [len(genes) for genes in sets])
     return sparse.csr_matrix((np.concatenate(weights), (rows, columns)), (n_genes, len(sets)))
 
 
-def _blocks(counts: Any, cells: Any) -> Iterator[Any]:
+def _blocks(counts: Matrix, cells: Ints) -> Iterator[sparse.csr_matrix]:
     """Yield the cells as float64 CSR, some at a time."""
-    stored = counts.nnz if sparse.issparse(counts) else counts.size
+    stored = counts.size if isinstance(counts, np.ndarray) else counts.nnz
     per_cell = max(stored / max(counts.shape[0], 1), 1.0)
     step = max(int(_BLOCK_VALUES / per_cell), 1)
-    if sparse.issparse(counts) and counts.format != "csr":
+    if not isinstance(counts, np.ndarray) and counts.format != "csr":
         counts = counts.tocsr()
     for start in range(0, cells.size, step):
         block = sparse.csr_matrix(counts[cells[start : start + step]], dtype=np.float64)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
     from nkscore._types import Bools, Floats, Ints
@@ -25,7 +25,7 @@ class ProgramCounts:
     batch: Ints
     usual: Bools
 
-    def take(self, cells: Any) -> ProgramCounts:
+    def take(self, cells: Ints | Bools) -> ProgramCounts:
         """Return these cells alone."""
         return ProgramCounts(*(getattr(self, name)[cells] for name in self.__slots__))
 

@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import numpy as np
 from scipy import sparse
 
 if TYPE_CHECKING:
-    from nkscore._types import Floats, Ints, Ints32
+    import numpy.typing as npt
+
+    from nkscore._types import CSR, Array, Floats, Ints, Ints32, Matrix
 
 
 @dataclass(slots=True)
@@ -33,7 +35,7 @@ class GroupSums:
         self.cells = np.zeros((self.n_groups, self.n_genes), dtype=np.int32)
         self.squares = np.zeros(self.n_genes if self.with_squares else 0)
 
-    def overdispersion(self, n_cells: Any) -> Floats:
+    def overdispersion(self, n_cells: npt.ArrayLike) -> Floats:
         """Return the variance between cells of a group over their mean, one value per gene.
 
         1 for counts that differ by chance alone between cells of equal depth; 0 without a count.
@@ -41,7 +43,9 @@ class GroupSums:
         expected = np.einsum("ig,ig,i->g", self.sums, self.sums, 1 / np.asarray(n_cells, float))
         return np.asarray((self.squares - expected) / np.maximum(self.sums.sum(axis=0), 1))
 
-    def add(self, indptr: Any, indices: Any, values: Any, *, codes: Ints) -> int:
+    def add(
+        self, indptr: Ints | Ints32, indices: Ints | Ints32, values: Array, *, codes: Ints
+    ) -> int:
         """Add cells in CSR form, each entry stored once; ``codes`` is -1 for cells of no group.
 
         Returns -1, or the number of the first cell that holds anything but whole numbers from
@@ -67,14 +71,14 @@ class GroupSums:
         )
 
 
-def _indicator(codes: Ints, n_groups: int, dtype: Any) -> Any:
+def _indicator(codes: Ints, n_groups: int, dtype: type[np.number]) -> sparse.csr_matrix:
     """Return groups × cells with a one where the cell belongs; code -1 belongs nowhere."""
     cells = np.flatnonzero(codes >= 0)
     ones = np.ones(cells.size, dtype=dtype)
     return sparse.csr_matrix((ones, (codes[cells], cells)), shape=(n_groups, codes.size))
 
 
-def group_sums(matrix: Any, codes: Ints, n_groups: int) -> Floats:
+def group_sums(matrix: Matrix, codes: Ints, n_groups: int) -> Floats:
     """Return the exact sum of each column over each group of rows.
 
     Parameters
@@ -89,17 +93,18 @@ def group_sums(matrix: Any, codes: Ints, n_groups: int) -> Floats:
     Groups × genes, float64; whole counts stay whole up to 2**53.
     """
     sums = _indicator(codes, n_groups, np.float64) @ matrix
-    return np.asarray(sums.toarray() if sparse.issparse(sums) else sums, dtype=np.float64)
+    return np.asarray(sums if isinstance(sums, np.ndarray) else sums.toarray(), dtype=np.float64)
 
 
-def detected_fraction(matrix: Any, codes: Ints, n_groups: int) -> Floats:
+def detected_fraction(matrix: Matrix, codes: Ints, n_groups: int) -> Floats:
     """Return the share of cells with a value above zero, groups × genes; NaN for empty groups."""
-    if sparse.issparse(matrix):
+    positive: Array | CSR
+    if isinstance(matrix, np.ndarray):
+        positive = (matrix > 0).astype(np.float32)
+    else:
         positive = matrix.tocsr(copy=True)
         positive.sum_duplicates()
         positive.data = (positive.data > 0).astype(np.float32)
-    else:
-        positive = (np.asarray(matrix) > 0).astype(np.float32)
     n_cells = np.bincount(codes[codes >= 0], minlength=n_groups).astype(np.float64)
     with np.errstate(invalid="ignore"):
         return group_sums(positive, codes, n_groups) / n_cells[:, None]

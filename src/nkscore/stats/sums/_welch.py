@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, Final
+from typing import TYPE_CHECKING, Final
 
 import numpy as np
 from scipy import stats
 
 if TYPE_CHECKING:
-    from nkscore._types import Floats, Ints
+    from nkscore._types import CSR, Floats, Ints
 
 #: Counts per cell to which Seurat and scanpy normalize.
 TARGET: Final = 1e4
@@ -26,7 +26,7 @@ class WelchTest:
     p_value: Floats
 
 
-def log_moments(matrix: Any, codes: Ints, n_groups: int) -> Floats:
+def log_moments(matrix: CSR, codes: Ints, n_groups: int) -> Floats:
     """Return groups × genes × 4 sums over cells: x, x², e, e², with x = log(1 + e).
 
     ``e`` are counts per 10,000 of the cell; ``matrix`` is CSR with each entry stored once.
