@@ -9,14 +9,19 @@ cell, its programs, their activity, and the programs as starts, members and natu
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import numpy as np
 
 from nkscore._compile import compiled
 
 if TYPE_CHECKING:
-    from nkscore._types import Array
+    from typing import TypeAlias
+
+    from nkscore._types import Array, Floats, Floats32, Ints, Ints32
+
+    #: As :data:`_SOURCES`.
+    Sources: TypeAlias = tuple[Floats32, Ints32, Ints32, Floats, Ints, Ints32, Floats]
 
 _SOURCES = (
     "Tuple((float32[:, ::1], int32[::1], int32[:, ::1], float64[:, ::1],"
@@ -66,7 +71,7 @@ def quantile(u: float, mu: float, size: float) -> int:
 
 
 @compiled(f"void(int64, {_SOURCES}, float64[::1])")
-def _own_profile(cell: int, sources: tuple[Any, ...], out: Array) -> None:
+def _own_profile(cell: int, sources: Sources, out: Array) -> None:
     """Write the expected shares of one cell: its base, shifted by its programs, summing to 1."""
     base, base_of, program, activity, starts, members, effect = sources
     row = base_of[cell]
@@ -90,7 +95,7 @@ def _own_profile(cell: int, sources: tuple[Any, ...], out: Array) -> None:
 def add_profiles(
     cells: Array,
     depth: Array,
-    sources: tuple[Any, ...],
+    sources: Sources,
     out: Array,
 ) -> None:
     """Add the expected counts of ``cells`` to ``out``."""
@@ -107,10 +112,10 @@ def add_profiles(
 )
 def draw_counts(
     key: np.uint64,
-    droplets: tuple[Any, ...],
-    genes: tuple[Any, ...],
-    sources: tuple[Any, ...],
-    out: tuple[Any, ...],
+    droplets: tuple[Ints, Ints, Floats, Ints32, Floats, Floats],
+    genes: tuple[Floats, Ints],
+    sources: Sources,
+    out: tuple[Ints32, Ints32, Ints],
 ) -> int:
     """Draw one block of droplets into data, indices, indptr; returns how many were stored."""
     numbers, cells, ambient, lane, depth, soup = droplets

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import TYPE_CHECKING, Any, Final
+from typing import TYPE_CHECKING, Final
 
 import numpy as np
 import pandas as pd
@@ -11,7 +11,12 @@ import pandas as pd
 from nkscore import schema
 
 if TYPE_CHECKING:
+    from typing import TypeAlias
+
     from nkscore.datasets._options import Options
+
+    #: What the sample sheet says of a well, by column.
+    Well: TypeAlias = dict[str, str | float]
 
 #: Hashtags that fit into one lane, as in the reference study.
 TAGS_PER_LANE: Final = 14
@@ -20,7 +25,7 @@ HOURS: Final = 24.0
 
 def sample_sheet(options: Options) -> pd.DataFrame:
     """Return one row per well, in lane order, in the form that ``io.read_coculture`` keeps."""
-    rows: list[dict[str, Any]] = []
+    rows: list[Well] = []
     targets = [
         _well(f"{tumor}_mono{suffix}", schema.TUMOR_MONO, tumor=tumor, lineage=lineage)
         for suffix in _replicates(options.n_mono_replicates)
@@ -54,7 +59,7 @@ def _replicates(number: int) -> list[str]:
 
 def _well(
     sample: str, condition: str, *, tumor: str = "", lineage: str = "", donor: str = ""
-) -> dict[str, Any]:
+) -> Well:
     return {
         schema.SAMPLE: sample,
         schema.TUMOR: tumor,
@@ -67,8 +72,8 @@ def _well(
     }
 
 
-def _fill_lanes(name: str, wells: list[dict[str, Any]]) -> list[dict[str, Any]]:
-    placed = []
+def _fill_lanes(name: str, wells: list[Well]) -> list[Well]:
+    placed: list[Well] = []
     n_lanes = -(-len(wells) // TAGS_PER_LANE)
     for i, well in enumerate(wells):
         # Spread evenly, so that no lane is left with a single well.

@@ -5,13 +5,15 @@ from __future__ import annotations
 import json
 import logging
 import shutil
-from typing import TYPE_CHECKING, Any, Final
+from typing import TYPE_CHECKING, Final
 
 from nkscore.errors import LaneError
 
 if TYPE_CHECKING:
     import os
     from pathlib import Path
+
+    import requests
 
 _LOG: Final = logging.getLogger("nkscore")
 #: What is lost of a download that is cut off is less than this.
@@ -31,7 +33,7 @@ class ResumingDownloader:
         self._about = path.with_name(path.name + ".part.json")
         self._progress = progress
 
-    def __call__(self, url: str, output_file: str | os.PathLike[str], pooch: Any) -> None:  # noqa: ARG002
+    def __call__(self, url: str, output_file: str | os.PathLike[str], pooch: object) -> None:  # noqa: ARG002
         """Download ``url`` into ``output_file``, as pooch asks for."""
         self._download(url)
         shutil.move(self._part, output_file)
@@ -66,13 +68,13 @@ class ResumingDownloader:
         usable = about.get("url") == url and version and not version.startswith("W/")
         return (self._part.stat().st_size, version) if usable else (0, "")
 
-    def _refuse_page(self, answer: Any, url: str) -> None:
+    def _refuse_page(self, answer: requests.Response, url: str) -> None:
         kind = answer.headers.get("Content-Type", "")
         if kind.startswith("text/html") and not url.endswith((".html", ".htm")):
             msg = f"the server sent a web page instead of the file ({url})"
             raise ValueError(msg)
 
-    def _write(self, answer: Any, start: int) -> None:
+    def _write(self, answer: requests.Response, start: int) -> None:
         from tqdm import tqdm
 
         size = int(answer.headers.get("Content-Length", 0))

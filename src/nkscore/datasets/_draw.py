@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, Final
+from typing import TYPE_CHECKING, Final, TypeVar
 
 import numpy as np
 from scipy import sparse
@@ -13,12 +13,16 @@ from nkscore import schema
 from nkscore.datasets import _counts
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
     from nkscore._types import Floats, Floats32, Ints, Ints32
     from nkscore.datasets._cells import Cells, Droplets
     from nkscore.datasets._genes import Genes
     from nkscore.datasets._profiles import Programs
     from nkscore.datasets._random import Streams
     from nkscore.datasets._wells import Wells
+
+T = TypeVar("T")
 
 _BLOCK_BYTES: Final = 16 << 20
 #: Hashtag counts: median of the signal, of the background, and their spreads (SD of log).
@@ -43,7 +47,7 @@ class Expected:
     activity: Floats
     programs: Programs
 
-    def arguments(self) -> tuple[Any, ...]:
+    def arguments(self) -> _counts.Sources:
         """Return the arrays in the order that the kernels take them."""
         return (
             self.base,
@@ -102,7 +106,7 @@ def gene_counts(
     key = np.uint64(streams.key("counts"))
     size = dispersion(genes, streams)
 
-    def draw(start: int) -> tuple[Any, Any, Any]:
+    def draw(start: int) -> tuple[Ints32, Ints32, Ints]:
         block = order[start : start + rows]
         data = np.empty(block.size * n_genes, dtype=np.int32)
         indices = np.empty(block.size * n_genes, dtype=np.int32)
@@ -188,7 +192,7 @@ def tag_numbers(wells: Wells) -> Ints:
     )
 
 
-def _in_threads(work: Any, items: list[int], n_threads: int) -> list[Any]:
+def _in_threads(work: Callable[[int], T], items: list[int], n_threads: int) -> list[T]:
     if n_threads == 1:
         return [work(item) for item in items]
     with ThreadPoolExecutor(n_threads) as pool:

@@ -59,7 +59,7 @@ class Genes:
 
     def where(self, names: pd.Series[str]) -> Ints:
         """Return the columns of ``names``, all of which are there."""
-        return np.asarray(self.names.get_indexer(names), dtype=np.int64)
+        return np.asarray(self.names.get_indexer(pd.Index(names)), dtype=np.int64)
 
 
 def select_genes(n_genes: int | None) -> Genes:
@@ -74,8 +74,8 @@ def select_genes(n_genes: int | None) -> Genes:
                 f"housekeeping genes and knows {len(table)}. Choose a number between the two."
             )
             raise ValueError(msg)
-        level = np.maximum(table["tumor"], table["nk"]).where(~kept, np.inf)
-        order = np.argsort(-level.to_numpy(), kind="stable")[:n_genes]
+        level = np.where(kept, np.inf, np.maximum(table["tumor"], table["nk"]))
+        order = np.argsort(-level, kind="stable")[:n_genes]
         chosen = table.iloc[np.sort(order)]
     else:
         chosen = table

@@ -116,20 +116,20 @@ _AMOUNTS = (
 )
 
 
-def _whole(name: str, value: Any) -> None:
+def _whole(name: str, value: object) -> None:
     if isinstance(value, bool) or not isinstance(value, Integral) or value < 1:
         msg = f"{name} is {value!r}; a whole number of at least 1 is needed."
         raise ValueError(msg)
 
 
-def _in_range(name: str, value: Any, high: float) -> None:
+def _in_range(name: str, value: object, high: float) -> None:
     if isinstance(value, bool) or not isinstance(value, Real) or not 0 <= float(value) <= high:
         limit = "of at least 0" if high == float("inf") else f"from 0 to {high:g}"
         msg = f"{name} is {value!r}; a number {limit} is needed."
         raise ValueError(msg)
 
 
-def _per_name(name: str, value: Any, known: Iterable[str] | None, high: float) -> None:
+def _per_name(name: str, value: object, known: Iterable[str] | None, high: float) -> None:
     """Check one number, or one number per known name."""
     if not isinstance(value, Mapping):
         _in_range(name, value, high)

@@ -180,7 +180,7 @@ def activities(
 
 
 def planted_response(
-    options: Options, wells: Wells, genes: Genes, programs: Programs, base: Any
+    options: Options, wells: Wells, genes: Genes, programs: Programs, base: Floats32
 ) -> pd.DataFrame:
     """Return tumor, gene, kind, log2_fc, log2_fc_share: means over each line's co-cultures."""
     frames = []

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import hashlib
 from numbers import Integral
-from typing import TYPE_CHECKING, Any, Final
+from typing import TYPE_CHECKING, Final
 
 import numpy as np
 from scipy.special import ndtri
@@ -16,6 +16,7 @@ from scipy.special import ndtri
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
+    import numpy.typing as npt
     from numpy.typing import NDArray
 
     from nkscore._types import Floats, Ints
@@ -44,7 +45,7 @@ def seed_of(rng: int | np.random.Generator | None) -> int:
     return int(rng) % 2**53
 
 
-def _is_seed(value: Any) -> bool:
+def _is_seed(value: object) -> bool:
     return not isinstance(value, bool) and isinstance(value, Integral) and int(value) >= 0
 
 
@@ -59,17 +60,17 @@ class Streams:
         digest = hashlib.blake2b(f"{self.seed}:{name}".encode(), digest_size=8).digest()
         return int.from_bytes(digest, "little")
 
-    def uniform(self, name: str, positions: Any) -> Floats:
+    def uniform(self, name: str, positions: npt.ArrayLike) -> Floats:
         """Return numbers strictly between 0 and 1, one per position."""
         state = np.atleast_1d(np.asarray(positions, dtype=np.uint64)) * _SECOND
         bits = _mix(_mix(state) ^ np.uint64(self.key(name))) >> np.uint64(11)
         return (bits.astype(np.float64) + 0.5) * 2.0**-53
 
-    def normal(self, name: str, positions: Any) -> Floats:
+    def normal(self, name: str, positions: npt.ArrayLike) -> Floats:
         """Return standard normal numbers, one per position."""
         return np.asarray(ndtri(self.uniform(name, positions)), dtype=np.float64)
 
-    def choice(self, name: str, positions: Any, weights: Floats) -> Ints:
+    def choice(self, name: str, positions: npt.ArrayLike, weights: Floats) -> Ints:
         """Return one category per position; ``weights`` is one row, or one row per position."""
         weights = np.atleast_2d(weights)
         cumulative = np.cumsum(weights, axis=1)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import asdict
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import numpy as np
 import pandas as pd
@@ -23,6 +23,7 @@ if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
     from anndata import AnnData
+    from scipy import sparse
 
     from nkscore._types import Ints
     from nkscore.datasets._wells import Wells
@@ -252,7 +253,7 @@ def _simulate(options: Options, streams: Streams, n_threads: int) -> AnnData:
         wells, droplets, cells, lane=lane, n_tags=len(tags), streams=streams
     )
     truth = cell_truth(wells, droplets, cells, expected=expected, ambient=ambient)
-    lanes_of_cells = pd.Categorical.from_codes(lane, categories=wells.lanes)
+    lanes_of_cells = pd.Categorical.from_codes(lane, categories=pd.Index(wells.lanes))
     obs = truth.assign(**{schema.LANE: lanes_of_cells})[[schema.LANE, *truth.columns]]
     obs = obs.iloc[order].set_axis(names, axis=0)
     hashtags = pd.DataFrame(table[order], index=names, columns=pd.Index(tags, dtype=str))
@@ -278,7 +279,7 @@ def _cell_names(wells: Wells, lane: Ints, streams: Streams) -> tuple[pd.Index[st
 
 
 def _assemble(
-    counts: Any, obs: pd.DataFrame, gene_names: pd.Index[str], hashtags: pd.DataFrame
+    counts: sparse.csr_matrix, obs: pd.DataFrame, gene_names: pd.Index[str], hashtags: pd.DataFrame
 ) -> AnnData:
     from anndata import AnnData
 

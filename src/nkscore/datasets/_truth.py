@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any, Final
+from typing import TYPE_CHECKING, Final
 
 import numpy as np
 import pandas as pd
@@ -13,7 +13,7 @@ from nkscore.datasets._lines import NK_STATES, PHASES, TUMOR_STATES
 if TYPE_CHECKING:
     from anndata import AnnData
 
-    from nkscore._types import Floats
+    from nkscore._types import Array, Floats, Ints
     from nkscore.datasets._cells import Cells, Droplets
     from nkscore.datasets._draw import Expected
     from nkscore.datasets._wells import Wells
@@ -32,7 +32,7 @@ def cell_truth(
     first, second = droplets.cells[:, 0], droplets.cells[:, 1]
     double = second >= 0
     well, other = cells.well[first], np.where(double, cells.well[second], -1)
-    frame = {
+    frame: dict[str, Array | pd.Categorical[str]] = {
         f"truth_{name}": _labels(sheet[name].to_numpy()[well], sheet[name]) for name in _SAMPLE_TEXT
     }
     frame[schema.TRUTH_SAMPLE_2] = _labels(
@@ -62,16 +62,16 @@ def cell_truth(
     return pd.DataFrame(frame)
 
 
-def _labels(values: Any, known: pd.Series[Any]) -> pd.Categorical:
+def _labels(values: Array, known: pd.Series[str]) -> pd.Categorical[str]:
     """Return a categorical in which the empty text is missing."""
     levels = [value for value in dict.fromkeys(known) if value != ""]
-    codes = pd.Index(levels).get_indexer(values) if levels else np.full(len(values), -1)
+    codes = pd.Index(levels).get_indexer(pd.Index(values)) if levels else np.full(len(values), -1)
     return pd.Categorical.from_codes(codes, categories=pd.Index(levels, dtype=str))
 
 
-def _states(cell: Any, cells: Cells, levels: tuple[str, ...]) -> pd.Categorical:
+def _states(cell: Ints, cells: Cells, levels: tuple[str, ...]) -> pd.Categorical[str]:
     codes = np.where(cell >= 0, np.minimum(cells.state[cell], len(levels) - 1), -1)
-    return pd.Categorical.from_codes(codes, categories=list(levels))
+    return pd.Categorical.from_codes(codes, categories=pd.Index(levels))
 
 
 def well_truth(wells: Wells, obs: pd.DataFrame) -> pd.DataFrame:

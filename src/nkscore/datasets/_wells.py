@@ -58,7 +58,7 @@ def expected_wells(options: Options, sheet: pd.DataFrame, streams: Streams) -> W
     lane = np.array([lanes.index(name) for name in sheet[schema.LANE]], dtype=np.int64)
     ifn, line = _responses(options, sheet, streams, together)
     killed, before, after, survivors = _killing(options, sheet, streams, together)
-    induction = options.induction * options.interaction * together
+    induction = options.induction * options.interaction * together.astype(np.float64)
     truth = pd.DataFrame(
         {
             schema.SAMPLE: sheet[schema.SAMPLE],
@@ -122,10 +122,8 @@ def _responses(
     options: Options, sheet: pd.DataFrame, streams: Streams, together: np.ndarray
 ) -> tuple[Floats, Floats]:
     ifn, line = np.zeros(len(sheet)), np.zeros(len(sheet))
-    for i in np.flatnonzero(together):
-        sample, tumor, donor = sheet.loc[
-            sheet.index[i], [schema.SAMPLE, schema.TUMOR, schema.NK_DONOR]
-        ]
+    for i in np.flatnonzero(together).tolist():
+        sample, tumor, donor = sheet.iloc[i][[schema.SAMPLE, schema.TUMOR, schema.NK_DONOR]]
         given = options.donor_response or {}
         factor = given.get(
             donor, 2.0 ** (options.donor_effect * streams.normal(f"response {donor}", 0)[0])
@@ -150,8 +148,8 @@ def _killing(
     selection = options.selection * options.interaction
     killed, after = np.zeros(len(sheet)), np.full(len(sheet), options.low_myc)
     survivors = np.tile(joint.ravel(), (len(sheet), 1))
-    for i in np.flatnonzero(together):
-        tumor, donor = sheet.loc[sheet.index[i], [schema.TUMOR, schema.NK_DONOR]]
+    for i in np.flatnonzero(together).tolist():
+        tumor, donor = sheet.iloc[i][[schema.TUMOR, schema.NK_DONOR]]
         hazard = options.killing * (0.4 + activation(tumor))
         hazard *= 2.0 ** (options.donor_effect * streams.normal(f"killing {donor}", 0)[0])
         alive = joint * np.exp(-hazard * np.exp(-selection * shelter))

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import pandas as pd
 
@@ -15,8 +15,10 @@ from nkscore.signatures._signature import Signature
 if TYPE_CHECKING:
     from typing import TypeAlias
 
+    #: Genes, or the name of a set that holds them.
+    GenesLike: TypeAlias = str | Signature | Iterable[str]
     SignaturesLike: TypeAlias = (
-        str | Signature | Iterable[str | Signature] | Mapping[str, Any] | pd.DataFrame
+        str | Signature | Iterable[str | Signature] | Mapping[str, GenesLike] | pd.DataFrame
     )
 
 
@@ -72,7 +74,7 @@ def as_signatures(x: SignaturesLike) -> dict[str, Signature]:
     return found
 
 
-def _convert(x: Any) -> dict[str, Signature]:
+def _convert(x: object) -> dict[str, Signature]:
     if isinstance(x, str):
         return _named(x)
     if isinstance(x, Signature):
@@ -104,7 +106,7 @@ def _named(name: str) -> dict[str, Signature]:
     raise MissingKeyError(msg)
 
 
-def _from_value(name: str, value: Any) -> Signature:
+def _from_value(name: str, value: object) -> Signature:
     if isinstance(value, Signature):
         return value.rename(name)
     if isinstance(value, str):
@@ -125,7 +127,7 @@ def _from_value(name: str, value: Any) -> Signature:
     return Signature(name, up, down)
 
 
-def _from_sequence(items: list[Any]) -> dict[str, Signature]:
+def _from_sequence(items: list[object]) -> dict[str, Signature]:
     strings = [item for item in items if isinstance(item, str)]
     known = packaged().keys() | all_panels().keys()
     if items and len(strings) == len(items) and known.isdisjoint(strings):

@@ -19,14 +19,14 @@ from nkscore.signatures._signature import PROVENANCE, Signature
 if TYPE_CHECKING:
     from os import PathLike
 
-    from nkscore.signatures._convert import SignaturesLike
+    from nkscore.signatures._convert import GenesLike, SignaturesLike
 
 _SEPARATOR: Final = {".tsv": "\t", ".csv": ","}
 _ENDINGS: Final = {"_UP": "up", "_DN": "down", "_DOWN": "down"}
 _TAG: Final = "nkscore_signature"
 
 
-def load(source: str | PathLike[str] | Mapping[str, Any]) -> dict[str, Signature]:
+def load(source: str | PathLike[str] | Mapping[str, GenesLike]) -> dict[str, Signature]:
     """Read gene sets of one's own.
 
     Parameters

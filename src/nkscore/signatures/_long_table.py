@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any, Final
+from typing import TYPE_CHECKING, Final
 
 import pandas as pd
 
@@ -106,5 +106,5 @@ def _pick(frame: pd.DataFrame, accepted: tuple[str, ...], where: str) -> str:
     raise MissingKeyError(msg)
 
 
-def _text(value: Any) -> str:
+def _text(value: str | float | None) -> str:
     return "" if pd.isna(value) else str(value)

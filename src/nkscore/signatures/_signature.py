@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
@@ -155,7 +155,7 @@ def _source(signature: Signature) -> str:
     return f"{signature.name} ({origin})" if origin else signature.name
 
 
-def _clean(genes: Iterable[Any], name: str) -> tuple[str, ...]:
+def _clean(genes: Iterable[object], name: str) -> tuple[str, ...]:
     if isinstance(genes, str):
         msg = (
             f"The genes of signature {name!r} are the single string {genes!r}; a sequence of "

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Final
+from typing import TYPE_CHECKING, Final
 
 from nkscore.errors import GeneCoverageError, MissingKeyError
 from nkscore.signatures._catalog import get, nearest, packaged
@@ -15,7 +15,16 @@ from nkscore.signatures._signature import Signature
 from nkscore.signatures._tables import read_table
 
 if TYPE_CHECKING:
+    from collections.abc import Hashable
+    from typing import TypeAlias
+
     import pandas as pd
+
+    from nkscore.signatures._convert import GenesLike, SignaturesLike
+
+    #: What marks a state: genes, or gene → weight.
+    StateLike: TypeAlias = "State | Mapping[str, float] | GenesLike"
+    VocabularyLike: TypeAlias = Path | SignaturesLike | Mapping[str, StateLike]
 
 _TABLE: Final = "vocabularies.tsv"
 _COLUMNS: Final = [
@@ -101,7 +110,7 @@ def vocabularies() -> pd.DataFrame:
     )[_COLUMNS]
 
 
-def vocabulary(x: Any) -> dict[str, State]:
+def vocabulary(x: VocabularyLike) -> dict[str, State]:
     """Return the states of a vocabulary, by name and in order.
 
     Parameters
@@ -136,7 +145,7 @@ def vocabulary(x: Any) -> dict[str, State]:
     return states
 
 
-def _states(x: Any) -> dict[str, State]:
+def _states(x: VocabularyLike) -> dict[str, State]:
     if isinstance(x, Path) or (isinstance(x, str) and Path(x).suffix and Path(x).is_file()):
         return {name: State(marks) for name, marks in load(x).items()}
     if isinstance(x, str):
@@ -168,18 +177,27 @@ def _packaged(name: str) -> dict[str, State]:
         raise MissingKeyError(msg) from None
 
 
-def _marks(row: Mapping[str, Any]) -> Signature:
-    source = {key: row[key] for key in ("citation", "doi", "trust", "note")}
+def _marks(row: Mapping[Hashable, str]) -> Signature:
+    down: tuple[str, ...] = ()
     if row["marks"].startswith(_LITERAL):
-        genes = tuple(row["marks"].removeprefix(_LITERAL).split())
-        return Signature(row["state"], genes, compartment="nk", **source)
-    sets = [get(name) for name in row["marks"].split()]
-    up = tuple(gene for part in sets for gene in part.up)
-    down = tuple(gene for part in sets for gene in part.down)
-    return Signature(row["state"], up, down, compartment="nk", **source)
+        up = tuple(row["marks"].removeprefix(_LITERAL).split())
+    else:
+        sets = [get(name) for name in row["marks"].split()]
+        up = tuple(gene for part in sets for gene in part.up)
+        down = tuple(gene for part in sets for gene in part.down)
+    return Signature(
+        row["state"],
+        up,
+        down,
+        compartment="nk",
+        citation=row["citation"],
+        doi=row["doi"],
+        trust=row["trust"],
+        note=row["note"],
+    )
 
 
-def _state(name: str, value: Any) -> State:
+def _state(name: str, value: StateLike) -> State:
     if isinstance(value, State):
         return value
     if isinstance(value, Mapping):
