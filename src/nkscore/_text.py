@@ -52,7 +52,7 @@ def _unpacked(stream: IO[bytes]) -> IO[bytes]:
         stream.seek(0)
         if not packed:
             break
-        stream = gzip.GzipFile(fileobj=stream)
+        stream = gzip.GzipFile(filename="", mode="rb", fileobj=stream)
     return stream
 
 

@@ -210,6 +210,17 @@ def check_input(adata: AnnData) -> None:
     check_counts(adata.layers[COUNTS], f"layers[{COUNTS!r}]")
 
 
+def check_samples(adata: AnnData) -> None:
+    """Raise :class:`MissingKeyError` where hashtags were read and nobody has asked them yet."""
+    called = HASHTAG_CLASS in adata.obs or (SAMPLE in adata.obs and adata.obs[SAMPLE].notna().any())
+    if HASHTAGS in adata.obsm and not called:
+        msg = (
+            "obsm['hashtags'] holds hashtags, but no cell has a sample yet. Run pp.demultiplex "
+            "first, or fill obs['sample'] yourself."
+        )
+        raise MissingKeyError(msg)
+
+
 def require(adata: AnnData, attribute: str, keys: Iterable[str], written_by: str) -> None:
     """Raise :class:`MissingKeyError` unless ``getattr(adata, attribute)`` holds all ``keys``."""
     slot = getattr(adata, attribute)

@@ -147,7 +147,7 @@ def test_hashtag_matrix_of_another_lane(lanes, tmp_path):
     features = lanes.table(with_tags=True).iloc[5:]
     lanes.write_mtx(tmp_path / "t", lanes.TAG_COUNTS, features=features, barcodes=others)
     sheet = lanes.write_sheet(tmp_path / "s.csv", lanes.hashed_rows(hashtag_path="t"))
-    match = r"s\.csv, row 2, lane 'A': None of the 4 barcodes of .*lane_a\.h5 .*same lane.*TotalSeq"
+    match = r"s\.csv, row 2, lane 'A': None of the 4 barcodes of .*lane_a\.h5 .*TotalSeq.*same lane"
     with pytest.raises(LaneError, match=match):
         nk.io.read_coculture(sheet)
 

@@ -6,7 +6,7 @@ import pytest
 from scipy import sparse
 
 import nkscore as nk
-from nkscore.errors import GeneCoverageError, MissingKeyError, WrongScaleError
+from nkscore.errors import GeneCoverageError, MissingKeyError, NkscoreWarning, WrongScaleError
 
 GENES = ["MT-CO1", "RPS3", *(f"G{i}" for i in range(400))]
 
@@ -93,23 +93,30 @@ def test_metrics_by_hand(cells):
 
 @pytest.mark.parametrize("gene", ["RPS3", "RPL5", "RPLP0", "RPSA", "RPS4Y1", "RPS27L"])
 def test_ribosomal_genes_count(cells, gene):
-    adata = cells([[1, 3]], [gene, "ACTB"])
+    adata = cells([[1, 3, 0]], [gene, "ACTB", "MT-CO1"])
     nk.pp.qc(adata)
     assert adata.obs["pct_counts_ribo"].item() == 25.0
 
 
 @pytest.mark.parametrize("gene", ["RPA1", "RPE", "RPH3A", "MRPS2", "RPP30", "RPS6KA1", "RPS6KB1"])
 def test_genes_that_only_sound_ribosomal_do_not_count(cells, gene):
-    adata = cells([[1, 3]], [gene, "ACTB"])
+    adata = cells([[1, 3, 0]], [gene, "ACTB", "MT-CO1"])
     nk.pp.qc(adata)
     assert adata.obs["pct_counts_ribo"].item() == 0.0
 
 
 @pytest.mark.parametrize(("gene", "share"), [("MT-ND1", 25.0), ("MT1X", 0.0), ("MTOR", 0.0)])
 def test_mitochondrial_genes_start_with_mt_and_a_dash(cells, gene, share):
-    adata = cells([[1, 3]], [gene, "ACTB"])
+    adata = cells([[1, 3, 0]], [gene, "ACTB", "MT-CO1"])
     nk.pp.qc(adata)
     assert adata.obs["pct_counts_mt"].item() == share
+
+
+@pytest.mark.parametrize("gene", ["MT.CO1", "MT_CO1", "MTOR"])
+def test_no_mitochondrial_gene_is_told(cells, gene):
+    with pytest.warns(NkscoreWarning, match="No mitochondrial gene") as caught:
+        nk.pp.qc(cells([[1, 3]], [gene, "ACTB"]))
+    assert caught[0].filename == __file__
 
 
 TOTALS = (1000, 2000, 4000, 8000, 16000)

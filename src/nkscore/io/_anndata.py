@@ -28,7 +28,8 @@ _GLANCE: Final = 100_000
 
 def is_h5ad(source: Source) -> bool:
     """Return whether the file holds the groups of an AnnData."""
-    return source.kind == "hdf5" and {"obs", "var"} <= set(source.entries)
+    held = set(source.entries)
+    return source.kind == "hdf5" and {"obs", "var"} <= held and "mod" not in held
 
 
 def is_zarr(source: Source) -> bool:
@@ -41,8 +42,20 @@ def read_h5ad(source: Source, genome: str | None) -> Lane:
     return _read(source, "h5ad", genome)
 
 
+def is_h5mu(source: Source) -> bool:
+    """Return whether the file holds the modalities of a MuData."""
+    return source.kind == "hdf5" and "mod" in source.entries
+
+
+def read_h5mu(source: Source, genome: str | None) -> Lane:
+    """Read the RNA of a MuData file or store; its other modalities are tables of tags."""
+    return _read_modalities(source, "h5mu", genome)
+
+
 def read_zarr(source: Source, genome: str | None) -> Lane:
-    """Read counts, names and feature types of an AnnData zarr store."""
+    """Read counts, names and feature types of an AnnData or MuData zarr store."""
+    if "mod" in source.entries:
+        return _read_modalities(source, "MuData zarr", genome)
     if not {"obs", "var"} <= set(source.entries):
         held = ", ".join(name for name in source.entries if not name.startswith("."))
         msg = (
@@ -66,6 +79,44 @@ def _read(source: Source, kind: str, genome: str | None) -> Lane:  # noqa: ARG00
     return Lane(
         path, kind, counts, barcodes, table, tables, annotations=partial(_frame, path, "obs")
     )
+
+
+#: Names that RNA has in MuData objects.
+_RNA: Final = ("rna", "gex", "gene expression", "gene_expression", "transcriptome", "counts")
+
+
+def _read_modalities(source: Source, kind: str, genome: str | None) -> Lane:  # noqa: ARG001
+    path = source.path
+    with opened(path) as file:
+        held = {str(name): str(name).lower() for name in file["mod"]}
+        rna = [name for name, plain in held.items() if plain in _RNA]
+        if len(held) == 1:
+            rna = list(held)
+        if len(rna) != 1 or not {"obs", "var"} <= set(file["mod"][rna[0]]):
+            msg = (
+                f"{path} is a MuData object whose RNA cannot be told (modalities: "
+                f"{', '.join(held) or 'none'}; one called 'rna' with obs and var is needed). Write "
+                "the RNA with its tags as .h5ad."
+            )
+            raise LaneError(msg)
+        group = file["mod"][rna[0]]
+        barcodes = _index(group["obs"], path)
+        table = _features(group["var"], path)
+        counts = _counts(group, path, (len(barcodes), len(table)))
+    tables = {name: partial(_modality, path, name, barcodes) for name in held if name not in rna}
+    return Lane(path, kind, counts, barcodes, table, tables, "mod")
+
+
+def _modality(path: Path, name: str, barcodes: np.ndarray[Any, Any]) -> pd.DataFrame:
+    """Return a modality as a table of the cells of the RNA, 0 where it lacks a cell."""
+    import pandas as pd
+
+    with opened(path) as file:
+        group = file["mod"][name]
+        cells, tags = _index(group["obs"], path), _index(group["var"], path)
+        counts = _counts(group, path, (len(cells), len(tags)))
+    frame = pd.DataFrame(counts.toarray(), index=cells, columns=tags)
+    return frame.reindex(barcodes, fill_value=0)
 
 
 def _frame(path: Path, key: str) -> pd.DataFrame:
@@ -94,12 +145,23 @@ def _index(group: Any, path: Path) -> Array:
 
 
 def _features(group: Any, path: Path) -> pd.DataFrame:
-    from anndata.io import read_elem
-
     columns = {
-        str(key): partial(read_elem, group[key]) for key in group if key != group.attrs["_index"]
+        str(key): partial(_column, group, str(key))
+        for key in group
+        if key not in {group.attrs["_index"], "__categories"}
     }
     return features_table(_index(group, path), columns, path, place="var")
+
+
+def _column(group: Any, key: str) -> Any:
+    from anndata.io import read_elem
+
+    element = group[key]
+    if "__categories" not in group or key not in group["__categories"]:
+        return read_elem(element)
+    # anndata 0.7 kept text as numbers, and what they stand for beside the columns.
+    levels = np.append(np.asarray(read_elem(group["__categories"][key]), dtype=object), "")
+    return levels[np.asarray(element[()], dtype=np.int64)]
 
 
 def _counts(file: Any, path: Path, shape: tuple[int, int]) -> Any:

@@ -11,8 +11,8 @@ from typing import TYPE_CHECKING, Any, Final
 import numpy as np
 import pandas as pd
 
+from nkscore._text import read_text
 from nkscore.errors import DesignError, MissingKeyError, WrongScaleError
-from nkscore.io._mtx import opened
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -30,6 +30,10 @@ _DESCRIBING: Final = {
     "gate": "",
 }
 _EMPTY: Final = {"", "nan", "n/a", "na", "***", "---", "none"}
+_OBSERVED: Final = re.compile(r"\bobs(erved)?\b.*\bconc", re.IGNORECASE)
+_SUMMARY: Final = re.compile(
+    r"mean|average|median|s\.?d\.?|std( ?dev)?|(%|percent) ?cv|cv ?%?|min|max|n|sem", re.IGNORECASE
+)
 _LOG = logging.getLogger("nkscore")
 _LOOKED_AT: Final = 60
 _RULES: Final = ("limit", "half_limit", "missing")
@@ -108,7 +112,7 @@ def read_bioplex(
         raise ValueError(msg)
     cells = _cells(path, sheet)
     header, names = _header(cells, path)
-    body = cells.iloc[header + 1 :].reset_index(drop=True)
+    body = _wells_only(cells.iloc[header + 1 :], names, path)
     describing = {place: _DESCRIBING[n.lower()] for place, n in names.items() if _describes(n)}
     wells = pd.DataFrame({name: body[p] for p, name in describing.items() if name})
     # Below the wells some exports list the limits of the curves.
@@ -132,8 +136,7 @@ def _cells(path: Path, sheet: str | int) -> pd.DataFrame:
     if path.suffix.lower() in {".xlsx", ".xlsm", ".xls"}:
         raw = pd.read_excel(path, sheet_name=sheet, header=None, dtype=str, keep_default_na=False)
         return raw.map(lambda cell: str(cell).strip())
-    with opened(path) as stream:
-        lines = stream.read().decode("utf-8-sig").splitlines()
+    lines = read_text(path).splitlines()
     mark = max("\t,;", key=lambda m: sum(line.count(m) for line in lines[:_LOOKED_AT]))
     rows = [[cell.strip() for cell in row] for row in csv.reader(lines, delimiter=mark)]
     width = max((len(row) for row in rows), default=0)
@@ -145,17 +148,57 @@ def _describes(name: str) -> bool:
 
 
 def _header(cells: pd.DataFrame, path: Path) -> tuple[int, dict[int, str]]:
-    for row in range(min(_LOOKED_AT, len(cells))):
-        names = {place: str(cell) for place, cell in enumerate(cells.iloc[row])}
-        found = {name.lower() for name in names.values()}
-        others = [name for name in names.values() if name and not _describes(name)]
-        if found & {"well", "description", "sample"} and others:
-            return row, names
+    blocks = {row: names for row in range(len(cells)) if (names := _names_in(cells.iloc[row]))}
+    titles = {row: _title(cells, row) for row in blocks}
+    if len(blocks) > 1:
+        observed = [row for row, title in titles.items() if _OBSERVED.search(title)]
+        if len(observed) != 1:
+            listed = ", ".join(repr(title or f"row {row + 1}") for row, title in titles.items())
+            msg = (
+                f"{path} holds {len(blocks)} blocks of wells ({listed}); one of observed "
+                "concentrations ('Obs Conc') is needed. Export that block alone."
+            )
+            raise DesignError(msg)
+        _LOG.info("%s: the block %r is read", path, titles[observed[0]])
+        return observed[0], blocks[observed[0]]
+    for row in (row for row in blocks if row < _LOOKED_AT):
+        return row, blocks[row]
     msg = (
         f"{path} has no row with 'Well', 'Description' or 'Sample' and names of analytes among its "
         f"first {_LOOKED_AT}. Export the table of observed concentrations, wells in rows."
     )
     raise MissingKeyError(msg)
+
+
+def _names_in(row: pd.Series[Any]) -> dict[int, str]:
+    """Return the names in a row that heads a block of wells, nothing for any other row."""
+    names = {place: str(cell) for place, cell in enumerate(row)}
+    found = {name.lower() for name in names.values()}
+    others = [name for name in names.values() if name and not _describes(name)]
+    heads = found & {"well", "description", "sample"} and others
+    return names if heads and not any(_is_value(name) for name in others) else {}
+
+
+def _is_value(text: str) -> bool:
+    return re.fullmatch(r"\*?[\d.,]+|OOR\s*[<>]", text) is not None
+
+
+def _title(cells: pd.DataFrame, header: int) -> str:
+    """Return the last text above a block that stands alone in its row."""
+    for row in range(header - 1, -1, -1):
+        texts = [str(cell) for cell in cells.iloc[row] if str(cell)]
+        if texts:
+            return texts[0] if len(texts) == 1 else ""
+    return ""
+
+
+def _wells_only(body: pd.DataFrame, names: dict[int, str], path: Path) -> pd.DataFrame:
+    """Leave out rows of means and the like that programs put below the wells."""
+    describing = [place for place, name in names.items() if _describes(name)]
+    summary = body[describing].map(lambda text: bool(_SUMMARY.fullmatch(str(text)))).any(axis=1)
+    if summary.any():
+        _LOG.info("%s: %d rows of means and the like are left out", path, int(summary.sum()))
+    return body[~summary.to_numpy()].reset_index(drop=True)
 
 
 def _log_rest(rest: pd.DataFrame, path: Path) -> None:

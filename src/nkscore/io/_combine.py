@@ -15,6 +15,7 @@ from nkscore.errors import GeneCoverageError, LaneError
 from nkscore.io import _tags
 from nkscore.io._genes import check_symbols, unique_names
 from nkscore.io._lane import ANTIBODY, GENE_EXPRESSION, GUIDE, Lane, check_barcodes
+from nkscore.io._names import mend
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -40,7 +41,9 @@ class Part:
     frames: dict[str, pd.DataFrame]
     n_dropped: int
     #: Which barcodes of the source were kept; None for all.
-    kept: Array | None = None
+    kept: np.ndarray[Any, Any] | None = None
+    #: What was done to the names of genes, in words.
+    mended: tuple[str, ...] = ()
 
 
 def part(
@@ -65,7 +68,10 @@ def part(
         raise LaneError(msg)
     counts = _tags.columns(source.counts, is_gene)
     genes = source.features.iloc[is_gene]
-    names, ids = (genes[column].to_numpy(dtype=object) for column in ("name", "id"))
+    mended = mend(genes["name"].to_numpy(dtype=object), source.path)
+    if not mended.is_gene.all():
+        counts, genes = counts[:, np.flatnonzero(mended.is_gene)], genes[mended.is_gene]
+    names, ids = mended.names[mended.is_gene], genes["id"].to_numpy(dtype=object)
     check_symbols(names, source.path, ids=ids)
     keep = _kept(counts, min_counts, source)
     kept = source.barcodes if keep is None else source.barcodes[keep]
@@ -86,6 +92,7 @@ def part(
         {slot: frame for slot, frame in frames.items() if frame.shape[1]},
         n_read - len(barcodes),
         keep,
+        tuple(mended.done),
     )
 
 

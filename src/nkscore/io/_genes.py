@@ -24,7 +24,7 @@ _LOG: Final = logging.getLogger("nkscore")
 _ENSEMBL: Final = re.compile(r"(.*_)?ENS[A-Z]*G\d{6,}(\.\d+)?")
 _LOOKED_AT: Final = 2000
 #: Columns that hold gene symbols or ids, by the habits of the common tools.
-_SYMBOL_COLUMNS: Final = (
+SYMBOL_COLUMNS: Final = (
     "gene_symbols",
     "gene_symbol",
     "gene_name",
@@ -37,7 +37,7 @@ _SYMBOL_COLUMNS: Final = (
     "name",
     "gene",
 )
-_ID_COLUMNS: Final = (
+ID_COLUMNS: Final = (
     "gene_id",
     "gene_ids",
     "ensembl_id",
@@ -47,7 +47,7 @@ _ID_COLUMNS: Final = (
     "accession",
     "id",
 )
-_TYPE_COLUMNS: Final = ("feature_types", "feature_type", "type")
+TYPE_COLUMNS: Final = ("feature_types", "feature_type", "type")
 
 
 def _some(names: Sequence[Any] | Array) -> list[str]:
@@ -69,11 +69,11 @@ def features_table(
     ``columns`` are read on demand; ``place`` is what the file calls the table they are in.
     """
     known = {name.lower(): column for name, column in columns.items()}
-    types = _first(known, _TYPE_COLUMNS)
-    ids = _first(known, _ID_COLUMNS)
+    types = _first(known, TYPE_COLUMNS)
+    ids = _first(known, ID_COLUMNS)
     names = index
     if mostly_ensembl(index):
-        symbols = _first(known, _SYMBOL_COLUMNS)
+        symbols = _first(known, SYMBOL_COLUMNS)
         if symbols is None:
             raise GeneCoverageError(_only_ids(index, path, list(columns), place))
         # A gene without a symbol keeps its id, so that it stays one gene of its own.
@@ -102,7 +102,7 @@ def _only_ids(index: Array, path: Path, columns: list[str], place: str) -> str:
     return (
         f"{path}: the genes are named by Ensembl ids (for example {index[0]}) and {place} has no "
         f"column of symbols that nkscore knows ({place} holds: {held}; known: "
-        f"{', '.join(_SYMBOL_COLUMNS[:6])}, ...). Gene symbols are needed: put them into "
+        f"{', '.join(SYMBOL_COLUMNS[:6])}, ...). Gene symbols are needed: put them into "
         f"{place}['gene_symbols'] and write the file again."
     )
 

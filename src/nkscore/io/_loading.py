@@ -154,6 +154,8 @@ def absent_in_lane(wanted: Sequence[str], source: Lane, table: _tags.TagTable) -
 def log(part: _combine.Part) -> None:
     """Tell at INFO what a lane holds."""
     tags = ", ".join(f"{slot}: {frame.shape[1]}" for slot, frame in part.frames.items())
+    for done in part.mended:
+        _LOG.info("Lane %s: %s.", part.lane, done)
     _LOG.info(
         "Lane %s (%s): %d cells × %d genes%s%s.",
         part.lane,
@@ -230,6 +232,7 @@ def record(
             "n_cells": len(part.barcodes),
             "n_genes": len(part.genes),
             "n_dropped": part.n_dropped,
+            "names_mended": "; ".join(part.mended) or "none",
         }
         for part in parts
     }

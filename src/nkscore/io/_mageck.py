@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import csv
+import io
 import math
 import re
 from pathlib import Path
@@ -12,7 +13,9 @@ import numpy as np
 import pandas as pd
 from scipy import stats
 
+from nkscore._text import opened
 from nkscore.errors import GeneCoverageError, MissingKeyError, WrongScaleError
+from nkscore.io._names import warn_of_dates
 from nkscore.io._orthologs import human_genes
 
 if TYPE_CHECKING:
@@ -121,10 +124,15 @@ def read_mageck(
     """
     path = Path(path)
     try:
-        table = pd.read_csv(
-            path, sep=None, engine="python", na_values=["NA", ""], keep_default_na=False
-        )
-    except (csv.Error, pd.errors.ParserError, pd.errors.EmptyDataError) as error:
+        with opened(path) as stream:
+            table = pd.read_csv(
+                io.TextIOWrapper(stream, encoding="utf-8"),
+                sep=None,
+                engine="python",
+                na_values=["NA", ""],
+                keep_default_na=False,
+            )
+    except (csv.Error, pd.errors.ParserError, pd.errors.EmptyDataError, EOFError) as error:
         msg = f"{path} is empty or no table ({error}). Take the file as the program wrote it."
         raise MissingKeyError(msg) from error
     table.columns = [str(column).strip() for column in table.columns]
@@ -144,6 +152,7 @@ def read_mageck(
         )
         raise GeneCoverageError(msg)
     made["gene"] = made["gene"].astype(str).astype(object)
+    warn_of_dates(made["gene"].to_numpy(dtype=object), path)
     _refuse_repeats(made, kind, path)
     made = human_genes(made, orthologs, path)
     made.attrs["format"] = kind

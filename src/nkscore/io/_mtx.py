@@ -6,9 +6,7 @@ writes barcodes × features under names of its own.
 
 from __future__ import annotations
 
-import gzip
 import re
-from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import IO, TYPE_CHECKING, Any, Final
 
@@ -16,21 +14,64 @@ import numpy as np
 import pandas as pd
 from scipy import sparse
 
+from nkscore._text import opened
 from nkscore.errors import LaneError
-from nkscore.io._lane import GENE_EXPRESSION, Lane, as_int32, counts_from_csr, reading
+from nkscore.io._lane import Lane, as_int32, counts_from_csr, reading
+from nkscore.io._listing import read_barcodes, read_features
 from nkscore.io._tenx_h5 import select_genome
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
     from pathlib import Path
 
-    from nkscore._types import Array
     from nkscore.io._source import Source
 
-_MATRIX: Final = re.compile(r"(?P<stem>.*?)matrix\.mtx(\.gz)?", re.IGNORECASE)
 _ANY_MTX: Final = re.compile(r"(?P<stem>.+)\.mtx(\.gz)?", re.IGNORECASE)
-_FEATURE_FILES: Final = ("features.tsv", "genes.tsv")
 _GENOME_PREFIX: Final = re.compile(r"^(?P<genome>.+?)_+ENS[A-Z]*G\d")
+
+
+@dataclass(frozen=True, slots=True)
+class Layout:
+    """How a pipeline names a matrix and, by the same parts of its name, what lies beside it."""
+
+    matrix: re.Pattern[str]
+    barcodes: tuple[str, ...]
+    features: tuple[str, ...]
+    cells_first: bool
+
+
+def _layout(matrix: str, barcodes: str, features: str, *, cells_first: bool = True) -> Layout:
+    pattern = re.compile(rf"{matrix}\.mtx(\.gz)?", re.IGNORECASE)
+    return Layout(pattern, tuple(barcodes.split()), tuple(features.split()), cells_first)
+
+
+#: In the order in which they are tried; ``{a}`` and ``{b}`` are parts of the matrix's name.
+_LAYOUTS: Final = (
+    # alevin-fry, Parse Biosciences, kallisto | bustools (also of spliced and nascent RNA).
+    _layout(r"(?P<a>.*)quants_mat", "{a}quants_mat_rows.txt", "{a}quants_mat_cols.txt"),
+    _layout(
+        r"(?P<a>.*)(?:count_matrix|DGE)", "{a}cell_metadata.csv", "{a}all_genes.csv {a}genes.csv"
+    ),
+    _layout(
+        r"(?P<a>.*cells_x_[^.]+)(?:\.\w+)?",
+        "{a}.barcodes.txt",
+        "{a}.genes.names.txt {a}.genes.txt {a}.features.txt",
+    ),
+    # Cell Ranger, STARsolo, CITE-seq-Count, and GEO with the sample first or last.
+    _layout(
+        r"(?P<a>.*?)matrix(?P<b>.*)",
+        "{a}barcodes{b}.tsv {a}barcodes{b}.txt {a}barcodes{b}.csv",
+        "{a}features{b}.tsv {a}genes{b}.tsv {a}features{b}.txt {a}genes{b}.txt {a}features{b}.csv "
+        "{a}genes{b}.csv",
+        cells_first=False,
+    ),
+    _layout(
+        r"(?P<a>.*?[._-]?)(?:(?:raw_)?counts?|umis?|expression|data)",
+        "{a}barcodes.tsv {a}barcodes.txt {a}barcodes.csv {a}cells.txt {a}cells.tsv",
+        "{a}features.tsv {a}genes.tsv {a}genes.txt {a}features.txt {a}genes.csv {a}features.csv",
+        cells_first=False,
+    ),
+    _layout(r"(?P<a>.+)", "{a}.barcodes.txt", "{a}.genes.names.txt {a}.genes.txt"),
+)
 #: Compression by gzip cannot pass this factor, and a line of an entry has six bytes or more.
 _MOST_ENTRIES_PER_BYTE: Final = 1032 / 6
 _LONGEST_LINE: Final = 1 << 16
@@ -58,7 +99,10 @@ def read_mtx(source: Source, genome: str | None) -> Lane:
     """Read a Matrix Market file with its barcodes and features."""
     trio = find_trio(source)
     table = read_features(trio.features)
-    barcodes = _column(trio.barcodes)
+    table["genome"] = ""
+    if len(table) and _GENOME_PREFIX.match(str(table["id"].iloc[0])):
+        table["genome"] = table["id"].str.extract(_GENOME_PREFIX, expand=False).fillna("")
+    barcodes = read_barcodes(trio.barcodes)
     with reading(trio.matrix):
         counts = _read_matrix(trio, n_features=len(table), n_barcodes=len(barcodes))
     counts, table = select_genome(counts, table, genome, source.path)
@@ -68,8 +112,9 @@ def read_mtx(source: Source, genome: str | None) -> Lane:
 def find_trio(source: Source) -> Trio:
     """Return the files that belong together or raise :class:`LaneError`."""
     folder = source.path if source.kind == "folder" else source.path.parent
-    names = {item.name for item in folder.iterdir()}
-    wanted = list(source.entries) if source.kind == "folder" else [source.path.name]
+    # macOS puts files of the same names, but for "._", into archives.
+    names = {item.name for item in folder.iterdir() if not item.name.startswith(".")}
+    wanted = sorted(names) if source.kind == "folder" else [source.path.name]
     # An unpacked copy beside the .gz is the same matrix and faster to read.
     stems: dict[str, str] = {}
     for name in sorted(wanted):
@@ -87,70 +132,28 @@ def find_trio(source: Source) -> Trio:
 
 
 def _partners(folder: Path, matrix: str, names: set[str]) -> Trio:
-    standard = _MATRIX.fullmatch(matrix)
-    other = _ANY_MTX.fullmatch(matrix)
-    if standard:
-        stem = standard["stem"]
-        barcodes, features = [f"{stem}barcodes.tsv"], [stem + name for name in _FEATURE_FILES]
-    else:
-        stem = other["stem"] if other else ""
-        barcodes = [f"{stem}.barcodes.txt"]
-        features = [f"{stem}.genes.names.txt", f"{stem}.genes.txt"]
-    picked = []
-    for what, options in (("barcodes", barcodes), ("features", features)):
-        both = [name + suffix for name in options for suffix in ("", ".gz")]
-        present = [name for name in both if name in names]
-        if not present:
-            msg = (
-                f"{folder / matrix} has no file of {what} beside it (looked for "
-                f"{', '.join(both)}; the folder holds: {', '.join(sorted(names)[:10])}). Put the "
-                "three files of a matrix into one folder."
-            )
-            raise LaneError(msg)
-        picked.append(folder / present[0])
-    return Trio(folder / matrix, picked[0], picked[1], cells_first=standard is None)
-
-
-def read_features(path: Path) -> pd.DataFrame:
-    """Return the columns ``id``, ``name``, ``type`` and ``genome`` of a features file.
-
-    Files of one column (names only), two (Cell Ranger 2) and three or more (Cell Ranger 3).
-    """
-    raw = _table(path)
-    first = raw[0] if raw.shape[1] else pd.Series([], dtype=str)
-    table = pd.DataFrame({"id": first, "name": raw[1] if raw.shape[1] > 1 else first})
-    table["type"] = raw[2] if raw.shape[1] > 2 else GENE_EXPRESSION
-    table["genome"] = ""
-    if len(table) and _GENOME_PREFIX.match(str(table["id"].iloc[0])):
-        table["genome"] = table["id"].str.extract(_GENOME_PREFIX, expand=False).fillna("")
-    return table
-
-
-def _column(path: Path) -> Array:
-    raw = _table(path)
-    return raw[0].to_numpy(dtype=object) if raw.shape[1] else np.array([], dtype=object)
-
-
-def _table(path: Path) -> pd.DataFrame:
-    with reading(path), opened(path) as stream:
-        try:
-            return pd.read_csv(stream, sep="\t", header=None, dtype=str, quoting=3, na_filter=False)
-        except pd.errors.EmptyDataError:
-            return pd.DataFrame()
-
-
-@contextmanager
-def opened(path: Path) -> Iterator[IO[bytes]]:
-    """Open a text file, packed or not."""
-    # By content, not by name: browsers unpack .gz files and keep the name.
-    with path.open("rb") as raw:
-        packed = raw.read(2) == b"\x1f\x8b"
-        raw.seek(0)
-        if not packed:
-            yield raw
-            return
-        with gzip.open(raw, "rb") as stream:
-            yield stream  # type: ignore[misc]
+    tried = []
+    for layout in _LAYOUTS:
+        found = layout.matrix.fullmatch(matrix)
+        if found:
+            parts = {"a": "", "b": "", **found.groupdict()}
+            files = [
+                [name.format(**parts) + end for name in options for end in ("", ".gz")]
+                for options in (layout.barcodes, layout.features)
+            ]
+            present = [next((name for name in options if name in names), "") for options in files]
+            if all(present):
+                barcodes, features = (folder / name for name in present)
+                return Trio(folder / matrix, barcodes, features, layout.cells_first)
+            tried.append((files, present))
+    files, present = max(tried, key=lambda one: sum(map(bool, one[1])))
+    lacking = next(place for place, name in enumerate(present) if not name)
+    msg = (
+        f"{folder / matrix} has no file of {('barcodes', 'features')[lacking]} beside it (looked "
+        f"for {', '.join(files[lacking])}; the folder holds: {', '.join(sorted(names)[:10])}). Put "
+        "the three files of a matrix into one folder."
+    )
+    raise LaneError(msg)
 
 
 def _read_matrix(trio: Trio, *, n_features: int, n_barcodes: int) -> Any:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import re
-import warnings
 from dataclasses import dataclass, field
 from functools import cache
 from importlib.resources import files
@@ -12,7 +11,8 @@ from typing import TYPE_CHECKING, Any, Final
 import numpy as np
 import pandas as pd
 
-from nkscore.errors import GeneCoverageError, NkscoreWarning
+from nkscore._warn import warn
+from nkscore.errors import GeneCoverageError
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -31,7 +31,8 @@ _HUMAN: Final = re.compile(
     r"^(?:GRCh3[78]|hg1[89]|hg38|b37|human|homo_sapiens|rna|gene)[_:-]+(?=\S)", re.IGNORECASE
 )
 _ANIMAL: Final = re.compile(r"^(?:mm10|mm39|GRCm3[89]|mouse|mus_musculus)[_:-]+", re.IGNORECASE)
-_WITH_ID: Final = re.compile(rf"^{_ID}[|_:;,./ -]+(?P<before>\S+)$|^(?P<after>\S+?)[|_:;,./ -]+{_ID}$")
+_MARK: Final = r"[|_:;,./ -]+"
+_WITH_ID: Final = re.compile(rf"^{_ID}{_MARK}(?P<before>\S+)$|^(?P<after>\S+?){_MARK}{_ID}$")
 _TRANSCRIPT: Final = re.compile(r"^ENST\d{6,}(\.\d+)?$")
 #: Rows that counting tools and table makers add to the genes.
 _NO_GENE: Final = re.compile(
@@ -125,9 +126,7 @@ def _undo_make_names(mended: Mended) -> None:
     changed = np.flatnonzero(made != mended.names)
     if len(changed):
         example = mended.names[changed[0]]
-        mended.done.append(
-            f"{len(changed)} hyphens restored ({example!r} is {made[changed[0]]!r})"
-        )
+        mended.done.append(f"{len(changed)} hyphens restored ({example!r} is {made[changed[0]]!r})")
         mended.names = made
 
 
@@ -166,7 +165,7 @@ def warn_of_dates(names: Names, path: Path) -> None:
             f"such as MARCHF1 or SEPTIN7 ({', '.join(dates[:4])}). No signature matches them. Take "
             "the file as the pipeline wrote it."
         )
-        warnings.warn(msg, NkscoreWarning, stacklevel=_outside())
+        warn(msg)
 
 
 def _warn_of_strangers(names: Names, path: Path) -> None:
@@ -179,7 +178,7 @@ def _warn_of_strangers(names: Names, path: Path) -> None:
             f"nkscore knows ({_few(names)}). Its signatures will find no genes: name the genes by "
             "human symbols."
         )
-        warnings.warn(msg, NkscoreWarning, stacklevel=_outside())
+        warn(msg)
 
 
 def _few(names: Any, n: int = 3) -> str:

@@ -31,6 +31,7 @@ READERS: Final = (
     Reader(".loom", _loom.is_loom, _loom.read_loom),
     Reader("10x .h5 (Cell Ranger 3+)", _tenx_h5.is_v3, _tenx_h5.read_v3),
     Reader(".h5ad", _anndata.is_h5ad, _anndata.read_h5ad),
+    Reader("MuData .h5mu", _anndata.is_h5mu, _anndata.read_h5mu),
     Reader("10x .h5 (Cell Ranger 2)", _tenx_h5.is_v2, _tenx_h5.read_v2),
     Reader("AnnData .zarr", _anndata.is_zarr, _anndata.read_zarr),
     Reader("matrix.mtx(.gz) with barcodes and features", _mtx.is_mtx, _mtx.read_mtx),
@@ -41,7 +42,6 @@ READERS: Final = (
 _OTHER_HDF5: Final = (
     ("barcode_idx", "a molecule_info.h5: give filtered_feature_bc_matrix.h5 of the same run"),
     ("assays", "an h5Seurat file: saveRDS the object in R and give the .rds"),
-    ("mod", "a MuData file: write the RNA with its tags as .h5ad"),
 )
 
 
@@ -71,6 +71,11 @@ def _unknown(source: Source) -> str:
         known = (text for key, text in _OTHER_HDF5 if key in source.entries)
         what = next(known, f"an HDF5 file of an unknown kind (it holds: {_few(source.entries)})")
         return f"{path} is {what}. {_formats()}"
+    if source.kind == "file" and path.suffix == ".gz":
+        return (
+            f"{path} is gzip-compressed, and nkscore reads only text files so: unpack it first "
+            f"(gunzip {path.name}). {_formats()}"
+        )
     if source.kind == "file":
         return f"{path} is no format that nkscore reads as a lane. {_formats()}"
     candidates = _candidates(source)

@@ -15,6 +15,7 @@ import numpy as np
 import pandas as pd
 
 from nkscore import schema
+from nkscore._text import read_text
 from nkscore._warn import warn
 from nkscore.errors import SampleSheetError
 
@@ -141,20 +142,12 @@ def _lines(path: Path) -> list[str]:
     if not path.is_file():
         msg = f"The sample sheet {path} does not exist (working folder: {Path.cwd()})."
         raise SampleSheetError(msg)
-    raw = path.read_bytes()
-    if raw.startswith((b"PK", b"\xd0\xcf\x11\xe0")):
+    with path.open("rb") as file:
+        head = file.read(8)
+    if head.startswith((b"PK", b"\xd0\xcf\x11\xe0")):
         msg = f"{path} is a spreadsheet workbook. Save the sheet as CSV (UTF-8) and give that file."
         raise SampleSheetError(msg)
-    encoding = "utf-16" if raw.startswith((b"\xff\xfe", b"\xfe\xff")) else "utf-8-sig"
-    try:
-        text = raw.decode(encoding)
-    except UnicodeDecodeError as error:
-        row = raw[: error.start].count(b"\n") + 1
-        msg = (
-            f"{path}, row {row}: the text is not {encoding[:6].rstrip('-').upper()} "
-            f"(byte {raw[error.start]:#x}). Save the sheet as 'CSV UTF-8'."
-        )
-        raise SampleSheetError(msg) from error
+    text = read_text(path)
     return re.split(r"\r\n|\n|\r", text.replace("\0", ""))
 
 

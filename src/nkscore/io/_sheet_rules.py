@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import difflib
 import math
+import re
 from typing import TYPE_CHECKING, Final
 
 from nkscore import schema
+from nkscore._warn import warn
 from nkscore.io._sheet import HASHTAG_PATH, PATH, Problem, Sheet, number
 from nkscore.io._source import nearby
 
@@ -20,7 +22,7 @@ _DESIGN: Final = {
     schema.COCULTURE: ((schema.TUMOR, schema.NK_DONOR), ()),
 }
 #: How ``hashtag_path`` names a table in the lane's own file: AnnData, Seurat or Bioconductor.
-OWN_TABLE: Final = ("obsm:", "assay:")
+OWN_TABLE: Final = ("obsm:", "assay:", "mod:")
 
 
 def check(sheet: Sheet, extra_conditions: Sequence[str], *, files: bool) -> list[Problem]:
@@ -32,10 +34,43 @@ def check(sheet: Sheet, extra_conditions: Sequence[str], *, files: bool) -> list
     problems += _repeated(sheet)
     problems += _lanes(sheet)
     problems += _idle_tag_paths(sheet)
+    problems += _spreadsheet_errors(sheet)
+    _warn_of_twins(sheet)
     if files:
         problems += _files(sheet)
     order = {row: position for position, row in enumerate(sheet.rows)}
     return sorted(problems, key=lambda problem: order.get(problem.row, -1))
+
+
+#: What spreadsheets write where a formula failed.
+_ERRORS: Final = ("#N/A", "#REF!", "#VALUE!", "#NAME?", "#DIV/0!", "#NUM!", "#NULL!")
+
+
+def _spreadsheet_errors(sheet: Sheet) -> Iterator[Problem]:
+    for row, cells in _records(sheet):
+        for column, value in cells.items():
+            if value.upper() in _ERRORS:
+                yield Problem(row, column, f"is {value!r}, an error of the spreadsheet. Mend it.")
+
+
+def _warn_of_twins(sheet: Sheet) -> None:
+    """Warn of names that differ by case, punctuation or ``.0``: one line or donor may be two."""
+    for column in (schema.TUMOR, schema.NK_DONOR, schema.NK_SOURCE, schema.LINEAGE):
+        twins: dict[str, dict[str, None]] = {}
+        for name in filter(None, sheet.cells[column]):
+            twins.setdefault(_plain(name), {})[name] = None
+        for names in twins.values():
+            if len(names) > 1:
+                warn(
+                    f"{sheet.name}: {' and '.join(map(repr, names))} in column {column!r} differ "
+                    "only by case, punctuation, leading zeros or '.0' and count as different. If "
+                    "they are one, write them alike."
+                )
+
+
+def _plain(name: str) -> str:
+    whole = re.sub(r"\.0+$", "", name.lower())
+    return re.sub(r"(?<!\d)0+(?=\d)", "", re.sub(r"[^a-z0-9]", "", whole)) or name
 
 
 def _records(sheet: Sheet) -> Iterator[tuple[str, dict[str, str]]]:

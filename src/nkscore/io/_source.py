@@ -47,16 +47,29 @@ def inspect(path: Path) -> Source:
     if not path.exists():
         msg = f"{path} does not exist.{nearby(path)} Check the path and that the disk is mounted."
         raise LaneError(msg)
+    if not (path.is_dir() or path.is_file()):
+        msg = f"{path} is no file and no folder (a pipe or a device). Give a file."
+        raise LaneError(msg)
     with reading(path):
         if path.is_dir():
-            return Source(path, "folder", tuple(sorted(item.name for item in path.iterdir())))
+            names = (item.name for item in path.iterdir() if not item.name.startswith("._"))
+            return Source(path, "folder", tuple(sorted(names)))
         with path.open("rb") as file:
             head = file.read(64)
-    if head.startswith(_HDF5_SIGNATURE):
+    if head.startswith(_HDF5_SIGNATURE) or _is_hdf5_behind_text(path, head):
         return Source(path, "hdf5", _hdf5_keys(path))
     if path.suffix.lower() in _HDF5_SUFFIXES:
         raise LaneError(_not_hdf5(path, head))
     return Source(path, "file")
+
+
+def _is_hdf5_behind_text(path: Path, head: bytes) -> bool:
+    """Whether the file is HDF5 behind a block of text, as MuData writes it."""
+    if not head.startswith(b"MuData"):
+        return False
+    import h5py
+
+    return bool(h5py.is_hdf5(path))
 
 
 def _hdf5_keys(path: Path) -> tuple[str, ...]:

@@ -6,18 +6,17 @@ import csv
 import io
 import logging
 import re
-from functools import cache
-from importlib.resources import files
 from typing import IO, TYPE_CHECKING, Any, Final
 
 import numpy as np
 import pandas as pd
 from scipy import sparse
 
+from nkscore._text import opened
 from nkscore.errors import LaneError, WrongScaleError
 from nkscore.io._genes import features_table, mostly_ensembl
 from nkscore.io._lane import Lane, as_int32, first_broken, reading
-from nkscore.io._mtx import opened
+from nkscore.io._names import known_symbols
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -28,6 +27,7 @@ if TYPE_CHECKING:
 _LOG: Final = logging.getLogger("nkscore")
 _NAME: Final = re.compile(r".+\.(csv|tsv|txt|tab)(\.gz)?", re.IGNORECASE)
 _BARCODE: Final = re.compile(r"(.*[_.:-])?[ACGTN]{10,}([._-]\w+)?")
+_TAG: Final = re.compile(r"(?P<name>.*[^-_.:])[-_.:][ACGTN]{6,}")
 _BLOCK_BYTES: Final = 1 << 27
 _LOOKED_AT: Final = 20_000
 _CLEARLY: Final = 5
@@ -42,6 +42,7 @@ def read_table(source: Source, genome: str | None) -> Lane:  # noqa: ARG001
     """Read counts from a text table, which names no genomes."""
     path = source.path
     with reading(path), opened(path) as stream:
+        skipped = _comments(stream)
         first, second = _line(stream), _line(stream)
         if not first.strip():
             msg = f"{path} is empty. Give the pipeline's output, or copy the file again."
@@ -50,6 +51,8 @@ def read_table(source: Source, genome: str | None) -> Lane:  # noqa: ARG001
         head, row = _cells(first, delimiter), _cells(second, delimiter)
     triplets = _are_triplets(head, row)
     with reading(path), opened(path) as stream:
+        for _ in range(skipped):
+            stream.readline()
         read = _read_triplets if triplets else _read_dense
         rows, columns, counts = read(stream, head, delimiter, path)
     genes_first = _genes_in_rows(rows, columns, path)
@@ -67,6 +70,17 @@ def read_table(source: Source, genome: str | None) -> Lane:  # noqa: ARG001
     by_cell = counts.T.tocsr() if genes_first else counts
     table = features_table(genes, {}, path, place="the header")
     return Lane(path, f"table, {kind}", by_cell, barcodes, table)
+
+
+def _comments(stream: IO[bytes]) -> int:
+    """Pass the lines of remarks above a table, as BD's Rhapsody pipeline writes them."""
+    skipped = 0
+    place = stream.tell()
+    while stream.readline().startswith(b"#"):
+        skipped += 1
+        place = stream.tell()
+    stream.seek(place)
+    return skipped
 
 
 def _line(stream: IO[bytes]) -> str:
@@ -178,14 +192,7 @@ def _read_triplets(
     return row_names.to_numpy(dtype=object), column_names.to_numpy(dtype=object), counts
 
 
-@cache
-def _known_symbols() -> frozenset[str]:
-    with files("nkscore.signatures").joinpath("data", "genes.tsv.gz").open("rb") as file:
-        table = pd.read_csv(file, sep="\t", compression="gzip", keep_default_na=False)
-    return frozenset(table["gene"])
-
-
-def _genes_in_rows(rows: Array, columns: Array, path: Path) -> bool:
+def _genes_in_rows(rows: np.ndarray[Any, Any], columns: np.ndarray[Any, Any], path: Path) -> bool:
     """Return whether the rows are the genes; raise where neither axis tells."""
     ours, theirs = _looks_like_genes(rows), _looks_like_genes(columns)
     if max(ours, theirs) > 0 and max(ours, theirs) >= _CLEARLY * min(ours, theirs):
@@ -212,10 +219,14 @@ def _looks_like_genes(names: Array) -> float:
     some = _some(names)
     if not some:
         return 0.0
-    known = sum(name.upper() in _known_symbols() for name in some) / len(some)
+    known = sum(name.upper() in known_symbols() for name in some) / len(some)
     return max(known, float(mostly_ensembl(names)))
 
 
 def _looks_like_barcodes(names: Array) -> float:
     some = _some(names)
+    # Tags carry their sequence behind names that differ; before barcodes stands the lane, if any.
+    ends = [_TAG.fullmatch(name) for name in some]
+    if len(some) > 1 and all(ends) and len({end["name"] for end in ends if end}) == len(some):
+        return 0.0
     return sum(_BARCODE.fullmatch(name) is not None for name in some) / max(1, len(some))

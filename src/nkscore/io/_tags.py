@@ -27,7 +27,7 @@ from nkscore.io._lane import (
 )
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Sequence
+    from collections.abc import Callable, Iterable, Sequence
     from pathlib import Path
 
     from nkscore._types import Array
@@ -168,20 +168,38 @@ def decode(barcodes: Array, path: Path) -> pd.Index:
     return pd.Index(barcodes.astype(object))
 
 
-def _match(cells: pd.Index, tagged: pd.Index, *, lane: Lane, tags: Lane) -> Array:
-    for simplify in (_as_is, _without_suffix, _sequence_only):
-        mine, theirs = simplify(cells), simplify(tagged)
-        if mine.is_unique and theirs.is_unique:
-            rows = theirs.get_indexer(mine)
-            if (rows >= 0).any():
-                return np.asarray(rows)
-    msg = (
-        f"None of the {len(cells):,} barcodes of {lane.path} (such as {cells[0]}) is among the "
-        f"{len(tagged):,} of its hashtag matrix {tags.path} (such as {tagged[0]}). Give the "
-        "hashtag matrix of the same lane. If it is: barcodes of TotalSeq-B or -C libraries that "
-        "were not counted by Cell Ranger must first be translated with 10x's list."
+def _match(cells: pd.Index, tagged: pd.Index, *, lane: Lane, tags: Lane) -> np.ndarray[Any, Any]:
+    """Return the row of each cell in the tag matrix, -1 where it has none.
+
+    Of all ways to write a barcode the one that matches most counts, the plainest among equals: by
+    chance some barcodes of a lane are those of another.
+    """
+    best, how, rows = 0, "", np.full(len(cells), -1)
+    for name, ours, theirs in _WAYS:
+        mine, other = ours(cells), theirs(tagged)
+        if mine.is_unique and other.is_unique:
+            found = other.get_indexer(mine)
+            matched = int((found >= 0).sum())
+            if matched > best:
+                best, how, rows = matched, name, np.asarray(found)
+    if best < _LEAST_MATCHED * min(len(cells), len(tagged)) or best == 0:
+        raise LaneError(_no_match(cells, tagged, best, lane=lane, tags=tags))
+    if how:
+        warn(
+            f"{tags.path}: {best:,} of its {len(tagged):,} barcodes match those of {lane.path} "
+            f"{how}. They were matched so; check that this is how the library was made."
+        )
+    return rows
+
+
+def _no_match(cells: pd.Index, tagged: pd.Index, best: int, *, lane: Lane, tags: Lane) -> str:
+    found = f"Only {best:,}" if best else "None"
+    return (
+        f"{found} of the {len(cells):,} barcodes of {lane.path} (such as {cells[0]}) "
+        f"{'are' if best else 'is'} among the {len(tagged):,} of its hashtag matrix {tags.path} "
+        f"(such as {tagged[0]}), read as they are, by sequence, reversed and by 10x's translation "
+        "of TotalSeq-B and -C barcodes. Give the hashtag matrix of the same lane."
     )
-    raise LaneError(msg)
 
 
 def _as_is(barcodes: pd.Index) -> pd.Index:
@@ -195,6 +213,32 @@ def _without_suffix(barcodes: pd.Index) -> pd.Index:
 def _sequence_only(barcodes: pd.Index) -> pd.Index:
     # Where a cell's name carries its lane: "lane1_ACGT...-1". Without a sequence, as it is.
     return pd.Index(barcodes.str.replace(r"^.*?([ACGTN]{14,})(-\d+)?.*$", r"\1", regex=True))
+
+
+_COMPLEMENT: Final = str.maketrans("ACGT", "TGCA")
+
+
+def _translated(barcodes: pd.Index) -> pd.Index:
+    """Complement bases 8 and 9, by which 10x's list pairs barcodes of tags with those of RNA."""
+    plain = _sequence_only(barcodes)
+    return plain.str[:7] + plain.str[7:9].str.translate(_COMPLEMENT) + plain.str[9:]
+
+
+def _reversed(barcodes: pd.Index) -> pd.Index:
+    return _sequence_only(barcodes).str[::-1].str.translate(_COMPLEMENT)
+
+
+_Way = tuple[str, "Callable[[pd.Index], pd.Index]", "Callable[[pd.Index], pd.Index]"]
+#: What a match by this way is worth a warning for, and how cells and tags are written for it.
+_WAYS: Final[tuple[_Way, ...]] = (
+    ("", _as_is, _as_is),
+    ("", _without_suffix, _without_suffix),
+    ("", _sequence_only, _sequence_only),
+    ("after 10x's translation of TotalSeq-B and -C barcodes", _sequence_only, _translated),
+    ("as reverse complements", _sequence_only, _reversed),
+)
+#: Share of the smaller of both lists.
+_LEAST_MATCHED: Final = 0.5
 
 
 def others(lane: Lane, feature_type: str, slot: str, used: Iterable[int]) -> pd.DataFrame:

@@ -42,14 +42,15 @@ def read_v3(source: Source, genome: str | None) -> Lane:
 
     with h5py.File(source.path, "r") as file:
         matrix = file["matrix"]
-        features = matrix["features"]
-        if "gene_id" in features:
+        # CellBender 0.2 keeps the names that Cell Ranger 2 wrote; liger writes no ids.
+        features = matrix.get("features", matrix)
+        if "features" in matrix and "gene_id" in features:
             msg = (
                 f"{source.path} counts probes, not genes. Give the matrix of genes "
                 "(filtered_feature_bc_matrix.h5 of the same run)."
             )
             raise LaneError(msg)
-        table = pd.DataFrame({"id": texts(features["id"]), "name": texts(features["name"])})
+        table = _names(features, source.path)
         for column, key, default in (
             ("type", "feature_type", GENE_EXPRESSION),
             ("genome", "genome", ""),
@@ -58,6 +59,20 @@ def read_v3(source: Source, genome: str | None) -> Lane:
         counts, barcodes = _matrix(matrix, source.path, len(table))
     counts, table = select_genome(counts, table, genome, source.path)
     return Lane(source.path, "10x h5, Cell Ranger 3+", counts, barcodes, table)
+
+
+def _names(features: Any, path: Path) -> pd.DataFrame:
+    named = next((key for key in ("name", "gene_names") if key in features), None)
+    if named is None:
+        msg = (
+            f"{path}: the group 'matrix' names no features (it holds: {', '.join(features)}; "
+            "features/name is needed). Give the .h5 of Cell Ranger, or write the lane as .h5ad."
+        )
+        raise LaneError(msg)
+    table = pd.DataFrame({"name": texts(features[named])})
+    ids = next((key for key in ("id", "genes") if key in features), None)
+    table["id"] = "" if ids is None else texts(features[ids])
+    return table
 
 
 def read_v2(source: Source, genome: str | None) -> Lane:

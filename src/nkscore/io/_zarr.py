@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import warnings
 from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
@@ -29,7 +30,9 @@ def opened(path: Path) -> Iterator[Any]:
         return
     import h5py
 
-    with h5py.File(path, "r") as file:
+    with h5py.File(path, "r") as file, warnings.catch_warnings():
+        # Files of anndata 0.7 are read as they are; their user can change nothing about them.
+        warnings.filterwarnings("ignore", message=".*was written without encoding metadata")
         yield file
 
 

@@ -101,6 +101,7 @@ def ambient(
     True
     """
     schema.check_input(adata)
+    schema.check_samples(adata)
     check_part("confidence", confidence)
     check_positive("fold", fold)
     columns = [schema.LANE, schema.TUMOR, schema.CONDITION]

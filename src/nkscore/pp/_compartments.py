@@ -104,6 +104,7 @@ def compartments(
     ['nk', 'tumor', 'other', 'mixed', 'unassigned']
     """
     schema.check_input(adata)
+    schema.check_samples(adata)
     if evidence not in {"auto", "monocultures", "markers"}:
         msg = f"Unknown evidence {evidence!r}. Known: auto, monocultures, markers."
         raise ValueError(msg)

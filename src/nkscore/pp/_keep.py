@@ -59,10 +59,12 @@ def keep(
     >>> import nkscore as nk
     >>> adata = nk.datasets.simulate_coculture(n_cells_per_sample=20, rng=0)
     >>> nk.pp.qc(adata)
+    >>> nk.pp.demultiplex(adata)
     >>> kept = nk.pp.keep(adata)
-    >>> kept.n_obs == int(adata.obs["qc_pass"].sum())
+    >>> int(kept.uns["nkscore"]["pp.keep"]["n_kept"]) == kept.n_obs < adata.n_obs
     True
     """
+    schema.check_samples(adata)
     reason = np.full(adata.n_obs, "", dtype=object)
     judged = False
     if schema.QC_PASS in adata.obs:

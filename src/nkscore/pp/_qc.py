@@ -11,6 +11,7 @@ from scipy import sparse
 
 from nkscore import schema
 from nkscore._checks import check_positive
+from nkscore._warn import warn
 from nkscore.scoring import as_rows
 
 if TYPE_CHECKING:
@@ -155,6 +156,12 @@ def _check_options(preset: str, limits: dict[str, Any], n_mads: float) -> None:
 def _metrics(adata: AnnData) -> pd.DataFrame:
     rows = sparse.csr_matrix(as_rows(adata.layers[schema.COUNTS]))
     names = adata.var_names.astype(str)
+    if not names.str.upper().str.startswith("MT-").any():
+        warn(
+            "No mitochondrial gene (MT-CO1, ...) is among the genes, so pct_counts_mt is 0 and "
+            "cells that die are not told by it. Look for other names of these genes (MT.CO1, "
+            "MT_CO1), or take a reference that has them."
+        )
     families = np.column_stack(
         [
             np.ones(adata.n_vars),

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any, Final
 
 import pandas as pd
 
+from nkscore._text import opened, read_text
 from nkscore.errors import GeneCoverageError
 from nkscore.signatures._convert import as_signatures
 from nkscore.signatures._diagnose import diagnose
@@ -69,7 +70,8 @@ def load(source: str | PathLike[str] | Mapping[str, GenesLike]) -> dict[str, Sig
     if kind == ".gmt":
         found = _read_gmt(path)
     else:
-        table = pd.read_csv(path, sep=_SEPARATOR[kind], dtype=str, keep_default_na=False)
+        with opened(path) as stream:
+            table = pd.read_csv(stream, sep=_SEPARATOR[kind], dtype=str, keep_default_na=False)
         found = from_long_table(table, f"{path.name}")
     _check_genes(found, path)
     return found
@@ -147,12 +149,8 @@ def _gmt_lines(signature: Signature) -> list[str]:
 
 
 def _read_gmt(path: Path) -> dict[str, Signature]:
-    with (
-        gzip.open(path, "rt", encoding="utf-8-sig")
-        if _zipped(path)
-        else path.open(encoding="utf-8-sig")
-    ) as file:
-        rows = [line.rstrip("\r\n").split("\t") for line in file if line.strip()]
+    text = read_text(path)
+    rows = [line.split("\t") for line in text.splitlines() if line.strip()]
     names = [row[0] for row in rows]
     if len(set(names)) < len(names):
         twice = next(name for name in names if names.count(name) > 1)
