@@ -6,7 +6,7 @@ import codecs
 import gzip
 import io
 from contextlib import contextmanager
-from typing import IO, TYPE_CHECKING, Final
+from typing import IO, TYPE_CHECKING, Final, cast
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -52,7 +52,7 @@ def _unpacked(stream: IO[bytes]) -> IO[bytes]:
         stream.seek(0)
         if not packed:
             break
-        stream = gzip.GzipFile(filename="", mode="rb", fileobj=stream)
+        stream = cast("IO[bytes]", gzip.GzipFile(filename="", mode="rb", fileobj=stream))
     return stream
 
 

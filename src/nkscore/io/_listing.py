@@ -31,7 +31,7 @@ def read_barcodes(path: Path) -> np.ndarray[Any, Any]:
     if not raw.shape[1]:
         return np.array([], dtype=object)
     named = [column for column in raw if str(column).lower() in _OF_BARCODES - {"index"}]
-    return raw[named[0] if named else raw.columns[0]].to_numpy(dtype=object)
+    return np.asarray(raw[named[0] if named else raw.columns[0]], dtype=object)
 
 
 def read_features(path: Path) -> pd.DataFrame:
