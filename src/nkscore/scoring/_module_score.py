@@ -15,13 +15,14 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from nkscore._compile import kernel
-from nkscore.scoring._registry import Option, Scorer, register
+from nkscore.scoring._registry import Scorer, register
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from nkscore._counts._blocks import RowBlock
     from nkscore._types import Array, Floats, Ints, Ints32
+    from nkscore.scoring._registry import Option
     from nkscore.scoring._sets import GeneSets
 
 
