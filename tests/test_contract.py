@@ -1,6 +1,7 @@
 """What every function that annotates cells must keep to, whatever it computes.
 
-One row of ``STEPS`` per function (and per registered scorer) runs all tests below.
+One row of ``STEPS`` per function (and per registered scorer) runs all tests below. Functions that
+summarize cells stand in ``SUMMARIES`` and write nothing.
 """
 
 from __future__ import annotations
@@ -396,6 +397,95 @@ def test_results_have_the_declared_types(results, is_of_type, name):
             assert slots[path].shape[0] == n_first[SLOTS[path].axis.split()[0]]
         if isinstance(slots.get(path), pd.DataFrame) and path.startswith("obsm/"):
             assert list(slots[path].index) == slots["obs_names"]
+
+
+#: What summarizes an AnnData → how to run it on one that has been through the chain.
+SUMMARIES: dict[str, Callable[[Any], Any]] = {
+    "pp.keep": nk.pp.keep,
+    "tl.pseudobulk": nk.tl.pseudobulk,
+    "tl.interaction_response": lambda adata: nk.tl.interaction_response(adata, min_cells=5),
+    "tl.state_fractions": lambda adata: nk.tl.state_fractions(adata, min_cells=2),
+    "tl.state_shift": lambda adata: nk.tl.state_shift(adata, "tumor_state", min_cells=2),
+    "tl.nk_activation": lambda adata: nk.tl.nk_activation(adata, min_cells=2),
+    "tl.response_score": lambda adata: nk.tl.response_score(adata, "cytotoxic", min_cells=5),
+    "tl.decompose_shift": lambda adata: nk.tl.decompose_shift(
+        adata, "cycle", strata="tumor_state", min_cells=5
+    ),
+    "tl.flag_ambient": lambda adata: nk.tl.flag_ambient(_changes(), adata=adata, min_cells=5),
+    "tl.doublet_sensitivity": lambda adata: nk.tl.doublet_sensitivity(
+        _changes(), adata, min_cells=5
+    ),
+    "tl.communication": lambda adata: nk.tl.communication(adata, min_cells=5),
+    "tl.explain_state": lambda adata: nk.tl.explain_state(
+        adata, adata.obs["nk_state"].notna().to_numpy()
+    ),
+    "tl.calibration": lambda adata: nk.tl.calibration(adata, "truth_nk_state"),
+    "tl.depth_stability": lambda adata: nk.tl.depth_stability(
+        adata, _call_by_counts, shares=(0.5,), repeats=1
+    ),
+    "tl.marker_table": lambda adata: nk.tl.marker_table(adata, ["NKG7", "GNLY"]),
+    "tl.project_cohort": lambda adata: nk.tl.project_cohort(
+        adata, gene_signatures=SETS, min_cells=5
+    ),
+    "tl.perturbation_response": nk.tl.perturbation_response,
+    "tl.perturbation_scores": nk.tl.perturbation_scores,
+    "tl.guide_abundance": nk.tl.guide_abundance,
+}
+
+
+def _changes():
+    """A table of changes of both lines, as ``tl.interaction_response`` returns it."""
+    lines, genes = ["697", "GDM1"], ["NKG7", "ACTB"]
+    rows = [{"tumor": line, "gene": gene, "log2_fc": 1.0} for line in lines for gene in genes]
+    return pd.DataFrame(rows).assign(se=0.5, p_value=0.05, q_value=0.1)
+
+
+def _call_by_counts(adata):
+    even = np.asarray(adata.layers["counts"].sum(axis=1)).ravel() % 2 == 0
+    adata.obs["nk_state"] = pd.Categorical(np.where(even, "resting", "activated"))
+
+
+def test_all_summaries_are_run():
+    public = {
+        f"{space.__name__.split('.')[1]}.{name}"
+        for space in (nk.pp, nk.tl)
+        for name in space.__all__
+        if inspect.isfunction(function := getattr(space, name)) and not _annotates(function)
+        if any("AnnData" in str(kind) for kind in _given(function))
+    }
+    assert public == set(SUMMARIES)
+
+
+def _given(function):
+    return [p.annotation for p in inspect.signature(function).parameters.values()]
+
+
+@pytest.fixture(scope="module")
+def whole(ready, results):
+    """The experiment after the chain, with guides; no test changes it."""
+    adata = ready.copy()
+    for name in ("pp.ambient", "tl.score, rank_auc", "tl.nk_states", "tl.tumor_states"):
+        made = results(name)
+        for path in _declared(name):
+            place, _, key = path.partition("/")
+            record = key.partition("/")[2]
+            if record:
+                adata.uns["nkscore"][record] = made.uns["nkscore"][record]
+            else:
+                getattr(adata, place)[key] = getattr(made, place)[key]
+    # Guides of both kinds in each well of both arms.
+    number = np.arange(adata.n_obs) % 4
+    adata.obs["guide"] = pd.Categorical(np.array(["JAK1g1", "JAK1g2", "NTg1", "NTg2"])[number])
+    adata.obs["perturbation"] = pd.Categorical(np.where(number < 2, "JAK1", "non-targeting"))
+    return adata
+
+
+@pytest.mark.parametrize("name", SUMMARIES)
+def test_summaries_write_nothing(whole, name):
+    adata = whole.copy()
+    before = _snapshot(adata)
+    assert SUMMARIES[name](adata) is not None
+    assert _changed(before, _snapshot(adata)) == set()
 
 
 # --- what it is computed from

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ast
+import inspect
 import re
 import sys
 import tomllib
@@ -11,6 +12,8 @@ from importlib.metadata import packages_distributions
 from pathlib import Path
 
 import pytest
+
+import nkscore as nk
 
 SRC = Path(__file__).resolve().parents[1] / "src" / "nkscore"
 FILES = sorted(path.relative_to(SRC) for path in SRC.rglob("*.py"))
@@ -268,6 +271,21 @@ def test_warnings_go_through_the_one_way_to_warn(path):
     assert bool(calls) is (_part(path) == "_warn")
 
 
+@pytest.mark.parametrize("path", FILES, ids=str)
+def test_nothing_is_unpickled(path):
+    """Files of others would run as code."""
+    modules = {name.split(".")[0] for name in _all_names(_tree(path))}
+    assert not modules & {"pickle", "cloudpickle", "dill", "joblib", "marshal", "shelve"}
+    allowed = [
+        node.lineno
+        for node in ast.walk(_tree(path))
+        if isinstance(node, ast.keyword)
+        and node.arg == "allow_pickle"
+        and ast.unparse(node.value) != "False"
+    ]
+    assert not allowed
+
+
 _OF_GENERATORS = {"default_rng", "Generator", "SeedSequence", "PCG64", "Philox"}
 
 
@@ -291,3 +309,55 @@ def test_futures_are_on(path):
         if isinstance(node, ast.ImportFrom) and node.module == "__future__"
         for alias in node.names
     }
+
+
+# --- docs/house.md
+
+HOUSE = (SRC.parents[1] / "docs" / "house.md").read_text(encoding="utf-8")
+
+
+def _row(room):
+    """Cells of the row that describes a room."""
+    rows = [line for line in HOUSE.splitlines() if line.startswith(f"| `{room}` |")]
+    assert len(rows) == 1, room
+    return rows[0].strip("| ").split(" | ")
+
+
+def test_the_picture_of_the_house_shows_every_floor():
+    floors = re.findall(r"^(\d)   (.+)$", HOUSE, re.MULTILINE)
+    numbers = [int(number) for number, _ in floors]
+    assert numbers == sorted(range(1, len(floors) + 1), reverse=True)
+    floor = {room: int(number) for number, rooms in floors for room in rooms.split()}
+    assert set(floor) == set(ALLOWED) | TOP - {"__init__"}
+    assert sum(len(rooms.split()) for _, rooms in floors) == len(floor)
+    for room, lower in ALLOWED.items():
+        assert all(floor[other] < floor[room] for other in lower), room
+
+
+@pytest.mark.parametrize("room", [*ALLOWED, "cli"])
+def test_the_house_says_what_is_in_each_room(room):
+    assert len(_row(room)) == 2
+
+
+@pytest.mark.parametrize("part", ["tl", "stats"])
+def test_the_house_shows_the_rooms_of_a_part(part):
+    section = HOUSE.split(f"## The rooms of `{part}`")[1].split("\n## ")[0]
+    listed = re.findall(r"^\| `(\w+)` \|", section, re.MULTILINE)
+    assert sorted(listed) == sorted(path.name for path in (SRC / part).iterdir() if _is_room(path))
+    files = {path.name for path in (SRC / part).glob("*.py")} - {"__init__.py"}
+    assert files == set(re.findall(r"`(_\w+\.py)`", section))
+
+
+def _is_room(path):
+    return (path / "__init__.py").exists()
+
+
+def test_the_house_lists_the_functions_of_tl():
+    functions = [name for name in nk.tl.__all__ if inspect.isfunction(getattr(nk.tl, name))]
+    for name in functions:
+        room = getattr(nk.tl, name).__module__.split(".")[2]
+        assert f"`{name}`" in _row(room)[2], name
+    section = HOUSE.split("## The rooms of `tl`")[1].split("\n## ")[0]
+    assert sum(line.count("`") // 2 - 1 for line in section.splitlines() if "? |" in line) == len(
+        functions
+    )

@@ -69,3 +69,136 @@ def test_every_benchmark_says_what_it_measures():
 def test_quick_benchmarks_exist():
     assert BENCHMARKS["QUICK"]
     assert set(BENCHMARKS["QUICK"]) <= set(BENCHMARKS["titles"]())
+
+
+# --- CONTRIBUTING.md
+
+CONTRIBUTING = (ROOT / "CONTRIBUTING.md").read_text(encoding="utf-8")
+#: Beginning of a rule → the tests that enforce it.
+RULES = {
+    "Imports go down only": (
+        "test_layering.py::test_imports_point_down",
+        "test_layering.py::test_no_circle_of_files",
+        "test_layering.py::test_no_room_of_tools_imports_another",
+    ),
+    "`pl` imports neither": (
+        "test_layering.py::test_imports_point_down",
+        "test_layering.py::test_kernels_know_arrays_only",
+    ),
+    "`import nkscore` loads no": (
+        "test_import.py::test_import_loads_nothing_heavy",
+        "test_import.py::test_import_takes_little_more_than_the_interpreter",
+        "test_layering.py::test_slow_libraries_are_imported_where_used",
+    ),
+    "A function that annotates": (
+        "test_api.py::test_annotate_or_summarize",
+        "test_contract.py::test_returns_nothing_and_writes_the_declared_slots_only",
+        "test_contract.py::test_summaries_write_nothing",
+    ),
+    "A slot has a row": (
+        "test_slots.py::test_every_name_is_a_constant",
+        "test_slots.py::test_code_names_no_slot_that_the_table_lacks",
+        "test_slots.py::test_slots_are_named_by_constants",
+        "test_slots.py::test_the_page_shows_the_table",
+    ),
+    "A public function has at most three": (
+        "test_api.py::test_at_most_three_positional_parameters",
+        "test_api.py::test_everything_is_annotated",
+        "test_api.py::test_no_banned_parameters",
+        "test_api.py::test_randomness_is_an_argument",
+    ),
+    "A public function has a numpydoc": (
+        "test_api.py::test_every_parameter_is_described",
+        "test_api.py::test_sections_are_known_and_in_order",
+        "test_api.py::test_errors_are_described",
+        "test_api.py::test_there_is_an_example",
+        "test_api.py::test_the_reference_lists_every_public_name_once",
+    ),
+    "No `assert`": (
+        "test_layering.py::test_no_assert",
+        "test_layering.py::test_nothing_is_unpickled",
+        "test_layering.py::test_no_global_random_numbers",
+        "test_layering.py::test_warnings_go_through_the_one_way_to_warn",
+    ),
+    "A function has at most 30": (
+        "test_layering.py::test_length_of_modules",
+        "test_project.py::test_ruff_limits_functions",
+        "test_layering.py::test_the_formatter_decides",
+    ),
+    "Python blocks in README": (
+        "test_docs.py::test_blocks_run",
+        "test_docs.py::test_links_between_pages_lead_somewhere",
+    ),
+    "A scorer is registered": (
+        "test_contract.py::test_scores_lie_within_the_limits_of_the_record",
+        "test_contract.py::test_other_cells_do_not_matter",
+    ),
+    "A signature comes from": (
+        "signatures/test_docs.py::test_tables_of_the_page_equal_the_catalog",
+        "signatures/test_catalog.py::test_metadata_are_complete",
+    ),
+    "A reader is a row": (
+        "io/test_fuzz.py::test_damaged_inputs_raise_errors_of_nkscore_only",
+        "io/test_bad_lanes.py::test_any_damage_ends_in_an_error_of_our_own",
+    ),
+}
+
+
+def test_every_rule_has_tests():
+    rules = re.findall(r"^- (.+)$", CONTRIBUTING, re.MULTILINE)
+    assert [next((r for r in RULES if rule.startswith(r)), rule) for rule in rules] == list(RULES)
+
+
+@pytest.mark.parametrize("rule", RULES)
+def test_tests_of_rules_exist(rule):
+    for test in RULES[rule]:
+        path, _, name = test.partition("::")
+        assert f"\ndef {name}(" in (ROOT / "tests" / path).read_text(encoding="utf-8")
+
+
+def test_ruff_limits_functions():
+    lint = settings()["tool"]["ruff"]["lint"]
+    assert lint["pylint"]["max-statements"] == 30
+    assert lint["mccabe"]["max-complexity"] == 8
+    assert {"PL", "C90"} <= set(lint["select"])
+    for path in (ROOT / "src").rglob("*.py"):
+        assert not re.search(r"noqa: .*(C901|PLR0915)", path.read_text(encoding="utf-8")), path
+
+
+def _commands(text):
+    """Commands of a shell or of make, without what only makes them quiet."""
+    for line in text.splitlines():
+        for command in line.partition("   #")[0].split(" && "):
+            plain = re.sub(
+                r"\$\(BIN\)/|\.venv/bin/| --quiet| --disable-pip-version-check", "", command
+            )
+            yield re.sub(r"^\s*(\w+=\S+ )*", "", plain.partition("  #")[0]).strip()
+
+
+def test_contributing_shows_what_make_does():
+    block = re.search(r"```bash\n(.*?)```", CONTRIBUTING, re.DOTALL)[1]
+    known = set(_commands((ROOT / "Makefile").read_text(encoding="utf-8")))
+    own = {"pre-commit install", "python -m pytest tests/scoring -x"}
+    assert set(_commands(block)) - known == own
+
+
+def test_contributing_names_what_exists():
+    code = re.findall(r"`([^`\n]+)`", CONTRIBUTING)
+    paths = [word for word in code if re.fullmatch(r"(?!\.\./)[\w.]+(/[\w.]+)+/?", word)]
+    assert len(paths) > 8
+    assert [path for path in paths if not (ROOT / path).exists()] == []
+    targets = re.findall(r"^(\w+):", (ROOT / "Makefile").read_text(encoding="utf-8"), re.MULTILINE)
+    assert set(re.findall(r"`make (\w+)`", CONTRIBUTING)) <= set(targets)
+    pictures = (ROOT / "tests" / "pl" / "test_images.py").read_text(encoding="utf-8")
+    assert set(re.findall(r"NKSCORE_\w+(?==)", CONTRIBUTING)) <= set(
+        re.findall(r"NKSCORE_\w+", pictures)
+    )
+
+
+def test_constraints_are_renewed_from_what_is_declared():
+    command = re.search(r"uv pip compile[^`]+", CONTRIBUTING)[0]
+    project = settings()
+    assert set(re.findall(r"--extra (\S+)", command)) <= set(
+        project["project"]["optional-dependencies"]
+    )
+    assert set(re.findall(r"--group (\S+)", command)) <= set(project["dependency-groups"])
