@@ -250,6 +250,18 @@ def test_length_of_modules(path):
     assert len(code) <= 400
 
 
+@pytest.mark.parametrize("path", FILES, ids=str)
+def test_length_of_functions(path):
+    """Signature and comments included, the docstring not."""
+    found = []
+    for node in ast.walk(_tree(path)):
+        if isinstance(node, (ast.FunctionDef, ast.AsyncFunctionDef)):
+            documented = node.body[0].end_lineno - node.body[0].lineno + 1
+            length = node.end_lineno - node.lineno + 1
+            found.append((length - documented * (ast.get_docstring(node) is not None), node.name))
+    assert [(n, name) for n, name in found if n > 60] == []
+
+
 def test_the_formatter_decides():
     assert not [path for path in FILES if "# fmt: " + "skip" in (SRC / path).read_text("utf-8")]
 

@@ -128,17 +128,16 @@ def gene_counts(
         return data[:stored].copy(), indices[:stored].copy(), np.diff(indptr)
 
     blocks = _in_threads(draw, list(range(0, order.size, rows)), n_threads)
-    lengths = np.concatenate([block[2] for block in blocks])
+    return _joined(blocks, (order.size, n_genes))
+
+
+def _joined(blocks: list[tuple[Ints32, Ints32, Ints]], shape: tuple[int, int]) -> sparse.csr_matrix:
+    """Return one matrix of the counts, genes and numbers of genes of the blocks."""
+    data, indices, lengths = (np.concatenate(parts) for parts in zip(*blocks, strict=True))
     indptr = np.concatenate([[0], np.cumsum(lengths)])
-    index_type = np.int32 if indptr[-1] < 2**31 else np.int64
-    matrix = sparse.csr_matrix(
-        (
-            np.concatenate([block[0] for block in blocks]),
-            np.concatenate([block[1] for block in blocks]).astype(index_type, copy=False),
-            indptr.astype(index_type, copy=False),
-        ),
-        shape=(order.size, n_genes),
-    )
+    kind = np.int32 if indptr[-1] < 2**31 else np.int64
+    places = indices.astype(kind, copy=False), indptr.astype(kind, copy=False)
+    matrix = sparse.csr_matrix((data, *places), shape=shape)
     matrix.has_sorted_indices = True
     return matrix
 

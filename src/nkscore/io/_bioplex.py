@@ -242,14 +242,7 @@ def _analyte(
     starred = text.str.contains("*", regex=False) & ~empty
     plain = _with_points(text.str.replace("*", "", regex=False).str.strip(), name, path)
     value = pd.to_numeric(plain.where(~(low | high | empty)), errors="coerce")
-    bad = (value.isna() & ~(low | high | empty)) | (value < 0)
-    if bad.any():
-        row = int(np.argmax(bad.to_numpy()))
-        msg = (
-            f"{path}, {name}, well {row + 1}: {text.iloc[row]!r} is no concentration. A number "
-            "of 0 or more, OOR <, OOR >, or a number with * is needed."
-        )
-        raise WrongScaleError(msg)
+    _refuse_text(text, (value.isna() & ~(low | high | empty)) | (value < 0), name, path)
     asked = (low.any() and below != "missing") or (high.any() and above != "missing")
     if value.isna().all() and asked:
         msg = (
@@ -262,6 +255,16 @@ def _analyte(
     made = np.where(high, value.max() * limits[above], made)
     flag = np.select([low, high, empty, starred], ["below", "above", "missing", "extrapolated"], "")
     return pd.DataFrame({"analyte": name, "concentration": made, "flag": flag})
+
+
+def _refuse_text(text: pd.Series[Any], bad: pd.Series[Any], name: str, path: Path) -> None:
+    if bad.any():
+        row = int(np.argmax(bad.to_numpy()))
+        msg = (
+            f"{path}, {name}, well {row + 1}: {text.iloc[row]!r} is no concentration. A number "
+            "of 0 or more, OOR <, OOR >, or a number with * is needed."
+        )
+        raise WrongScaleError(msg)
 
 
 def _with_points(text: pd.Series[Any], name: str, path: Path) -> pd.Series[Any]:

@@ -126,6 +126,10 @@ def check_symbols(names: Array, path: Path, *, ids: Array | None = None) -> None
             "Entrez ids. Gene symbols are needed: name the genes and write the file again."
         )
         raise GeneCoverageError(msg)
+    _refuse_mouse(some, path)
+
+
+def _refuse_mouse(some: list[str], path: Path) -> None:
     # Human symbols are upper case but for "orf" (C1orf56); those of mouse and rat are Title case.
     worded = [name for name in some if sum(map(str.isalpha, name)) >= 2 and "orf" not in name]
     lower = [name for name in worded if not name.isupper() and name[1:].lower() == name[1:]]

@@ -20,14 +20,7 @@ _MOUSE_ONLY: Final = r"Rik\d*$|^Gm\d|^H2-|^Olfr|^Vmn|^LOC\d|^(?:BC|AI|AU|AW)\d{4
 def human_genes(table: pd.DataFrame, orthologs: Any, path: Path) -> pd.DataFrame:
     """Give the genes of a mouse screen their human symbols, if asked; warn if it looks like one."""
     if orthologs is None:
-        genes = table["gene"].drop_duplicates()
-        mouse = genes.str.fullmatch(r"[A-Z][a-z0-9]+[a-z][A-Za-z0-9-]*").mean()
-        if mouse > _MOUSE_SHARE:
-            warn(
-                f"{path}: {100 * mouse:.0f} % of the genes are written like mouse genes "
-                f"({', '.join(genes[:3])}); they will not be found among human ones. Map them with "
-                "orthologs=."
-            )
+        _warn_of_mouse(table["gene"].drop_duplicates(), path)
         return table
     mapping = _mapping(table["gene"], orthologs)
     human = table["gene"].map(mapping)
@@ -45,6 +38,16 @@ def human_genes(table: pd.DataFrame, orthologs: Any, path: Path) -> pd.DataFrame
             f"ortholog here and keep their names ({', '.join(left[:5])})."
         )
     return table.assign(gene=human.where(known, table["gene"]), gene_source=table["gene"])
+
+
+def _warn_of_mouse(genes: pd.Series, path: Path) -> None:
+    mouse = genes.str.fullmatch(r"[A-Z][a-z0-9]+[a-z][A-Za-z0-9-]*").mean()
+    if mouse > _MOUSE_SHARE:
+        warn(
+            f"{path}: {100 * mouse:.0f} % of the genes are written like mouse genes "
+            f"({', '.join(genes[:3])}); they will not be found among human ones. Map them with "
+            "orthologs=."
+        )
 
 
 def _mapping(genes: pd.Series, orthologs: Any) -> dict[str, str]:

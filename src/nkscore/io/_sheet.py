@@ -157,21 +157,7 @@ def _frame(
     names = [column.strip().lower() for column in header]
     problems = _header_problems(names)
     for row, record in zip(rows, records, strict=True):
-        surplus = [cell for cell in record[len(names) :] if cell]
-        if surplus:
-            text = (
-                f"has more cells than the header ({surplus[0]!r} and so on). Quote values that "
-                "contain the delimiter."
-            )
-            problems.append(Problem(row, "", text))
-        if len(names) > 1 and (other := _other_delimiter(record)):
-            text = (
-                f"is one single cell, split by {other!r} and not like the header. Use the same "
-                "delimiter in all rows."
-            )
-            problems.append(Problem(row, "", text))
-        if any(cell for cell, column in zip(record, names, strict=False) if not column):
-            problems.append(Problem(row, "", "has a value in a column without a name. Name it."))
+        problems += [Problem(row, "", text) for text in _row_problems(record, names)]
     if not records:
         problems.append(
             Problem("", "", "It holds a header but no samples. Add one row per sample.")
@@ -186,6 +172,24 @@ def _frame(
         if column not in table:
             table[column] = ""
     return table[[*KNOWN, *(column for column in table if column not in KNOWN)]]
+
+
+def _row_problems(record: list[str], names: list[str]) -> list[str]:
+    found = []
+    surplus = [cell for cell in record[len(names) :] if cell]
+    if surplus:
+        found.append(
+            f"has more cells than the header ({surplus[0]!r} and so on). Quote values that contain "
+            "the delimiter."
+        )
+    if len(names) > 1 and (other := _other_delimiter(record)):
+        found.append(
+            f"is one single cell, split by {other!r} and not like the header. Use the same "
+            "delimiter in all rows."
+        )
+    if any(cell for cell, column in zip(record, names, strict=False) if not column):
+        found.append("has a value in a column without a name. Name it.")
+    return found
 
 
 def _other_delimiter(record: list[str]) -> str:

@@ -158,13 +158,8 @@ def _tests(
     step = 0.105 * (high - low)
     for level, (left, right, q) in enumerate(sorted(pairs, key=lambda p: (p[1] - p[0], p[0]))):
         y = high + step * (level + 0.3)
-        ax.plot(
-            [left, left, right, right],
-            [y - step * 0.2, y, y, y - step * 0.2],
-            color=INK,
-            linewidth=0.6,
-            clip_on=False,
-        )
+        bracket = [left, left, right, right], [y - step * 0.2, y, y, y - step * 0.2]
+        ax.plot(*bracket, color=INK, linewidth=0.6, clip_on=False)
         ax.text((left + right) / 2, y, f"q = {q:.1g}", ha="center", va="bottom", fontsize=SMALL - 1)
     ax.set_ylim(low, high + step * (len(pairs) + 0.4 if pairs else 0))
     if "p_overall" in tests.columns:

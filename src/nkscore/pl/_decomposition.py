@@ -84,14 +84,13 @@ def decomposition(
         own = ax is None
         width = max(0.3 * len(names), 0.6)
         ax = axes_or_new(ax, (width + 3, 4))
+        by_part = {
+            name: rows.set_index("tumor").reindex(names)
+            for name, rows in sums.groupby("component", sort=False)
+        }
         shift = (np.arange(len(parts)) - (len(parts) - 1) / 2) * _BAR
         for name, place in zip(parts, shift, strict=True):
-            _bars(
-                ax,
-                sums[sums["component"] == name].set_index("tumor").reindex(names),
-                float(place),
-                _PARTS[name][0],
-            )
+            _bars(ax, by_part[name], float(place), _PARTS[name][0])
         total = sums[sums["component"] == _TOTAL].set_index("tumor").reindex(names)
         ax.scatter(
             np.arange(len(names)),
@@ -106,13 +105,8 @@ def decomposition(
         ax.axhline(0, color=INK, linewidth=0.6, zorder=3)
         ax.set_xlim(-0.6, len(names) - 0.4)
         ax.set_ylabel("Change of the mean score")
-        _names(
-            ax,
-            names,
-            lineages_of(sums) if "lineage" in sums.columns else {},
-            legend=legend,
-            parts=parts,
-        )
+        lineages = lineages_of(sums) if "lineage" in sums.columns else {}
+        _names(ax, names, lineages, legend=legend, parts=parts)
         if own:
             fit(ax, width=width, height=1.6)
     return ax

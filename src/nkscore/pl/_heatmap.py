@@ -169,18 +169,22 @@ def _clustermap(
         colors_ratio=(0.09 / (wide + 0.9), 0.09 / (tall + _TREE + 0.8)),
         tree_kws={"linewidths": 0.5, "colors": FAINT},
     )
+    _plain(grid, np.flatnonzero(np.diff(_codes(rows))) + 1, n_columns)
+    return grid
+
+
+def _plain(grid: Any, edges: np.ndarray[Any, Any], n_columns: int) -> None:
+    """Take away ticks and names of axes, and part the modules by lines."""
     ax = grid.ax_heatmap
     ax.set_facecolor(_MISSING)
     ax.set_xlabel("")
     ax.set_ylabel("")
     ax.tick_params(axis="both", length=0)
     ax.tick_params(axis="x", rotation=90)
-    edges = np.flatnonzero(np.diff(_codes(rows))) + 1
     ax.hlines(edges, 0, n_columns, color="white", linewidth=1.0)
     for strip in (grid.ax_row_colors, grid.ax_col_colors):
         if strip is not None:
             strip.tick_params(length=0, labelbottom=False, labelright=False, labelleft=False)
-    return grid
 
 
 def _codes(rows: pd.DataFrame) -> Array:

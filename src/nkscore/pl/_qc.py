@@ -138,28 +138,26 @@ def _measure(
         if shown.size:
             kept = inside[schema.QC_PASS].to_numpy(dtype=bool)[known]
             _cloud(ax, row, shown, kept=kept)
-        ends = limits.get(lane.replace("/", "|"), {}).get(name, [])
-        for end in ends:
+        for end in limits.get(lane.replace("/", "|"), {}).get(name, []):
             place = np.log10(max(end, 1)) if logarithmic else end
-            ax.plot(
-                [place, place],
-                [row - 0.46, row + 0.46],
-                color=INK,
-                linewidth=0.9,
-                linestyle=(0, (1, 1.2)),
-                zorder=5,
-            )
+            x, y = [place, place], [row - 0.46, row + 0.46]
+            ax.plot(x, y, color=INK, linewidth=0.9, linestyle=(0, (1, 1.2)), zorder=5)
     ax.set_xlabel(_PANELS[name])
     ax.tick_params(axis="y", length=0)
     ax.spines["left"].set_visible(False)
     if logarithmic:
-        low, high = ax.get_xlim()
-        whole = np.arange(np.floor(max(low, 0)), np.floor(high) + 1)
-        ticks = {float(value): _power(int(value)) for value in whole if value >= low}
-        if len(ticks) < 2:
-            ticks |= {value + np.log10(3): _power(int(value), 3) for value in whole}
-        shown = {place: word for place, word in ticks.items() if low <= place <= high}
-        ax.set_xticks(list(shown), list(shown.values()))
+        _powers(ax)
+
+
+def _powers(ax: Axes) -> None:
+    """Put ticks at powers of ten, and between them where there is one only."""
+    low, high = ax.get_xlim()
+    whole = np.arange(np.floor(max(low, 0)), np.floor(high) + 1)
+    ticks = {float(value): _power(int(value)) for value in whole if value >= low}
+    if len(ticks) < 2:
+        ticks |= {value + np.log10(3): _power(int(value), 3) for value in whole}
+    shown = {place: word for place, word in ticks.items() if low <= place <= high}
+    ax.set_xticks(list(shown), list(shown.values()))
 
 
 def _power(exponent: int, times: int = 1) -> str:
@@ -183,28 +181,25 @@ def _cloud(ax: Axes, row: int, values: Array, *, kept: Array) -> None:
             zorder=2,
         )
     if np.ptp(values) > 0:
-        low, high = values.min(), values.max()
-        edges = np.linspace(low, high, 61)
-        counts = np.histogram(values, edges)[0].astype(float)
-        ax.stairs(
-            row - 0.42 * counts / counts.max(),
-            edges,
-            baseline=row,
-            fill=True,
-            color="#B9C6D3",
-            linewidth=0,
-            zorder=1,
-        )
+        _density(ax, row, values)
     quartiles = np.quantile(values, [0.25, 0.5, 0.75])
-    ax.plot(
-        quartiles[[0, 2]],
-        [row + 0.05] * 2,
-        color=INK,
-        linewidth=1.8,
-        solid_capstyle="butt",
-        zorder=3,
-    )
+    ends = quartiles[[0, 2]]
+    ax.plot(ends, [row + 0.05] * 2, color=INK, linewidth=1.8, solid_capstyle="butt", zorder=3)
     ax.scatter(quartiles[1], row + 0.05, s=9, c="white", edgecolors=INK, linewidths=0.7, zorder=4)
+
+
+def _density(ax: Axes, row: int, values: np.ndarray[Any, Any]) -> None:
+    edges = np.linspace(values.min(), values.max(), 61)
+    counts = np.histogram(values, edges)[0].astype(float)
+    ax.stairs(
+        row - 0.42 * counts / counts.max(),
+        edges,
+        baseline=row,
+        fill=True,
+        color="#B9C6D3",
+        linewidth=0,
+        zorder=1,
+    )
 
 
 def _verdict(ax: Axes, cells: pd.DataFrame, lanes: list[str]) -> None:

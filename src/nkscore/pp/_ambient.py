@@ -115,10 +115,40 @@ def ambient(
         )
         raise DesignError(msg)
     profiles, nk_part = _soups(adata, sorted(set(with_nk.table[schema.LANE])), soup)
-    counts = group_sums(adata.layers[schema.COUNTS], with_nk.codes, len(with_nk.table))
+    table = _estimates(adata, with_nk, own, (profiles, nk_part), fold=fold, confidence=confidence)
+    adata.varm[schema.AMBIENT_SOUP] = pd.DataFrame(profiles, index=adata.var_names)
+    adata.varm[schema.AMBIENT_NK] = pd.DataFrame(nk_part, index=adata.var_names)
+    schema.record(
+        adata,
+        "pp.ambient",
+        function="pp.ambient",
+        options={
+            "soup": "cells of the lane" if soup is None else "given",
+            "min_cells": min_cells,
+            "fold": fold,
+            "confidence": confidence,
+        },
+        samples=table,
+    )
+    median = 100 * float(table["ambient_share"].median())
+    _LOG.info("Ambient share of tumor cells: median %.1f %% of %d samples", median, len(table))
+
+
+def _estimates(
+    adata: AnnData,
+    samples: Samples,
+    own: dict[str, Floats],
+    soups: tuple[dict[str, Floats], dict[str, Floats]],
+    *,
+    fold: float,
+    confidence: float,
+) -> pd.DataFrame:
+    """Return one row per co-culture sample."""
+    profiles, nk_part = soups
+    counts = group_sums(adata.layers[schema.COUNTS], samples.codes, len(samples.table))
     allowed = identity_genes(adata)
     rows = []
-    for i, sample in with_nk.table.iterrows():
+    for i, sample in samples.table.iterrows():
         lane, line = str(sample[schema.LANE]), str(sample[schema.TUMOR])
         genes, alone, evidence = _specific_genes(
             adata, (profiles[lane], nk_part[lane]), own.get(line), allowed=allowed, fold=fold
@@ -146,23 +176,7 @@ def ambient(
                 "evidence": evidence,
             }
         )
-    adata.varm[schema.AMBIENT_SOUP] = pd.DataFrame(profiles, index=adata.var_names)
-    adata.varm[schema.AMBIENT_NK] = pd.DataFrame(nk_part, index=adata.var_names)
-    table = pd.DataFrame(rows, index=[str(i) for i in range(len(rows))])
-    schema.record(
-        adata,
-        "pp.ambient",
-        function="pp.ambient",
-        options={
-            "soup": "cells of the lane" if soup is None else "given",
-            "min_cells": min_cells,
-            "fold": fold,
-            "confidence": confidence,
-        },
-        samples=table,
-    )
-    median = 100 * float(table["ambient_share"].median())
-    _LOG.info("Ambient share of tumor cells: median %.1f %% of %d samples", median, len(table))
+    return pd.DataFrame(rows, index=[str(i) for i in range(len(rows))])
 
 
 def _monocultures(adata: AnnData, samples: Samples) -> dict[str, Floats]:

@@ -158,6 +158,11 @@ def _guide_counts(adata: AnnData) -> tuple[Any, list[str]]:
     if repeated:
         msg = f"obsm['guides'] holds {repeated[0]!r} twice; each guide is one column. Sum them."
         raise DesignError(msg)
+    return _values(table), guides
+
+
+def _values(table: pd.DataFrame) -> Any:
+    """Return the counts as CSR; only whole numbers from 0 pass."""
     sparse_columns = all(isinstance(kind, pd.SparseDtype) for kind in table.dtypes)
     try:
         made = table.sparse.to_coo() if sparse_columns else table.to_numpy(dtype=float)
@@ -170,7 +175,7 @@ def _guide_counts(adata: AnnData) -> tuple[Any, list[str]]:
         found = values.data[bad][0]
         msg = f"obsm['guides'] holds {found:g}; raw UMI counts (0, 1, 2, ...) are needed."
         raise WrongScaleError(msg)
-    return values, guides
+    return values
 
 
 def _lanes(adata: AnnData) -> list[Any]:

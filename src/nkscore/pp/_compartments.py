@@ -18,6 +18,8 @@ from nkscore.stats import class_posterior, fit_concentration
 if TYPE_CHECKING:
     from anndata import AnnData
 
+    from nkscore.stats import Markers
+
 _LOG = logging.getLogger("nkscore")
 
 # Order of the three classes in a posterior: the reference's own cells, NK cells, both.
@@ -206,21 +208,8 @@ def _condition(adata: AnnData) -> Any:
 
 def _posterior(adata: AnnData, reference: Reference, condition: Any) -> Any:
     """Probabilities of the reference's own cells, NK cells and both, for its cells."""
-    counts = adata.layers[schema.COUNTS]
     markers = reference.markers
-    indicator = sparse.csr_matrix(
-        (
-            np.ones(markers.genes_a.size + markers.genes_b.size),
-            (
-                np.concatenate([markers.genes_a, markers.genes_b]),
-                np.repeat([0, 1], [markers.genes_a.size, markers.genes_b.size]),
-            ),
-        ),
-        shape=(adata.n_vars, 2),
-    )
-    sums = counts[reference.cells] @ indicator
-    sums = np.asarray(sums.todense() if sparse.issparse(sums) else sums, dtype=float)
-    a, b = sums[:, 0], sums[:, 1]
+    a, b = _marker_sums(adata.layers[schema.COUNTS][reference.cells], markers).T
     pure = np.isin(reference.cells, reference.pure)
     concentration = fit_concentration(a[pure], b[pure])
     here = condition[reference.cells]
@@ -240,3 +229,13 @@ def _posterior(adata: AnnData, reference: Reference, condition: Any) -> Any:
             fit_shares=kind == "open",
         )
     return posterior
+
+
+def _marker_sums(counts: Any, markers: Markers) -> Any:
+    """Return cells × 2: the sums over the markers of either source."""
+    genes = np.concatenate([markers.genes_a, markers.genes_b])
+    source = np.repeat([0, 1], [markers.genes_a.size, markers.genes_b.size])
+    shape = (counts.shape[1], 2)
+    indicator = sparse.csr_matrix((np.ones(genes.size), (genes, source)), shape=shape)
+    sums = counts @ indicator
+    return np.asarray(sums.todense() if sparse.issparse(sums) else sums, dtype=float)

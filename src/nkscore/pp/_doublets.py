@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import logging
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import pandas as pd
@@ -75,10 +75,6 @@ def doublet_scores(
     >>> bool(adata.obs["doublet_score"].between(0, 1).all())
     True
     """
-    import anndata
-    import scanpy as sc
-    from threadpoolctl import threadpool_limits
-
     schema.check_input(adata)
     schema.require(adata, "obs", [by], "io.read_coculture")
     if not 0 < expected_rate < 1:
@@ -93,21 +89,7 @@ def doublet_scores(
         if cells.size < _FEWEST:
             _LOG.warning("%s: %d cells are too few for doublet scores", name, cells.size)
             continue
-        counts = sparse.csr_matrix(rows[cells], dtype=np.float32)
-        counts.eliminate_zeros()  # scanpy 1.11.0 takes stored zeros for counts
-        shell = anndata.AnnData(X=counts, var=pd.DataFrame(index=adata.var_names))
-        # With a threshold given, scanpy does not look for one, which would need scikit-image.
-        # One thread, as their number would change the components and with them the scores.
-        with threadpool_limits(limits=1, user_api="blas"):
-            sc.pp.scrublet(
-                shell,
-                expected_doublet_rate=expected_rate,
-                threshold=0.0,
-                use_approx_neighbors=False,
-                random_state=seed,
-                verbose=False,
-            )
-        score[cells] = shell.obs[schema.DOUBLET_SCORE].to_numpy(dtype=float)
+        score[cells] = _scrublet(rows[cells], adata.var_names, expected_rate, seed)
     adata.obs[schema.DOUBLET_SCORE] = score
     schema.record(
         adata,
@@ -115,3 +97,25 @@ def doublet_scores(
         function="pp.doublet_scores",
         options={"by": by, "expected_rate": expected_rate, "rng": seed},
     )
+
+
+def _scrublet(counts: Any, genes: pd.Index[Any], expected_rate: float, seed: int) -> Any:
+    import anndata
+    import scanpy as sc
+    from threadpoolctl import threadpool_limits
+
+    counts = sparse.csr_matrix(counts, dtype=np.float32)
+    counts.eliminate_zeros()  # scanpy 1.11.0 takes stored zeros for counts
+    shell = anndata.AnnData(X=counts, var=pd.DataFrame(index=genes))
+    # With a threshold given, scanpy does not look for one, which would need scikit-image.
+    # One thread, as their number would change the components and with them the scores.
+    with threadpool_limits(limits=1, user_api="blas"):
+        sc.pp.scrublet(
+            shell,
+            expected_doublet_rate=expected_rate,
+            threshold=0.0,
+            use_approx_neighbors=False,
+            random_state=seed,
+            verbose=False,
+        )
+    return shell.obs[schema.DOUBLET_SCORE].to_numpy(dtype=float)

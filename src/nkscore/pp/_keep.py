@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import logging
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import pandas as pd
 
 from nkscore import schema
-from nkscore._checks import check_names
+from nkscore._checks import check_names, names_of
 from nkscore._samples._cells import passed_qc
 
 if TYPE_CHECKING:
@@ -65,28 +65,9 @@ def keep(
     True
     """
     schema.check_samples(adata)
-    reason = np.full(adata.n_obs, "", dtype=object)
-    judged = False
-    if schema.QC_PASS in adata.obs:
-        judged = True
-        failed = ~passed_qc(adata)
-        reason[failed] = "qc: " + adata.obs[schema.QC_REASON].astype(str).to_numpy()[failed]
-    if isinstance(hashtag_classes, str):
-        hashtag_classes = [hashtag_classes]
-    if isinstance(compartments, str):
-        compartments = [compartments]
-    for column, option, known, wanted in (
-        (schema.HASHTAG_CLASS, "hashtag_classes", schema.HASHTAG_CLASSES, hashtag_classes),
-        (schema.COMPARTMENT, "compartments", schema.COMPARTMENTS, compartments),
-    ):
-        if column in adata.obs and wanted is not None:
-            judged = True
-            values = adata.obs[column].astype(str).to_numpy()
-            check_names(option, wanted, [*dict.fromkeys((*known, *values))])
-            out = (reason == "") & ~np.isin(values, list(wanted))
-            reason[out] = f"{column}: " + values[out]
-    if not judged:
-        schema.require(adata, "obs", [schema.QC_PASS], "pp.qc")
+    classes = names_of(hashtag_classes)
+    parts = None if compartments is None else names_of(compartments)
+    reason = _reasons(adata, classes, parts)
     removed = pd.Series(reason[reason != ""]).value_counts().sort_index()
     if (reason != "").all():
         msg = (
@@ -100,8 +81,8 @@ def keep(
         "pp.keep",
         function="pp.keep",
         options={
-            "hashtag_classes": list(hashtag_classes),
-            "compartments": None if compartments is None else list(compartments),
+            "hashtag_classes": classes,
+            "compartments": parts,
         },
         removed={str(k): int(v) for k, v in removed.items()},
         n_before=adata.n_obs,
@@ -114,3 +95,26 @@ def keep(
         ", ".join(f"{n} {r}" for r, n in removed.items()) or "none",
     )
     return kept
+
+
+def _reasons(adata: AnnData, classes: list[str], compartments: list[str] | None) -> Any:
+    """Return why each cell is removed, empty where it is kept."""
+    reason = np.full(adata.n_obs, "", dtype=object)
+    judged = False
+    if schema.QC_PASS in adata.obs:
+        judged = True
+        failed = ~passed_qc(adata)
+        reason[failed] = "qc: " + adata.obs[schema.QC_REASON].astype(str).to_numpy()[failed]
+    for column, option, known, wanted in (
+        (schema.HASHTAG_CLASS, "hashtag_classes", schema.HASHTAG_CLASSES, classes),
+        (schema.COMPARTMENT, "compartments", schema.COMPARTMENTS, compartments),
+    ):
+        if column in adata.obs and wanted is not None:
+            judged = True
+            values = adata.obs[column].astype(str).to_numpy()
+            check_names(option, wanted, [*dict.fromkeys((*known, *values))])
+            out = (reason == "") & ~np.isin(values, wanted)
+            reason[out] = f"{column}: " + values[out]
+    if not judged:
+        schema.require(adata, "obs", [schema.QC_PASS], "pp.qc")
+    return reason

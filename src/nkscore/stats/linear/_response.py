@@ -22,8 +22,9 @@ from nkscore.stats.linear._voom import voom
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
-    from nkscore._types import Bools, Floats
+    from nkscore._types import Bools, Floats, Ints
     from nkscore.stats.linear._design import Design
+    from nkscore.stats.linear._linear import LinearFit, Test
 
 
 def fit_response(
@@ -86,27 +87,22 @@ def fit_response(
     if not kept.any():
         msg = "No gene has enough counts in any line. Lower min_count or pool more cells."
         raise DesignError(msg)
+    at = {name: mask[kept] for name, mask in tested.items()}
     own = np.ascontiguousarray(counts[:, kept].T)
     used = np.zeros(own.shape, dtype=bool)
     for name, rows in design.members.items():
-        used[:, rows] |= tested[name][kept][:, None]
+        used[:, rows] |= at[name][:, None]
     zero = exact_zero_samples(own, design.strata, used) if exact_zeros else None
     effective = library * tmm_factors(counts[:, kept], library)
     y, weights = voom(own, design.matrix, effective, used=used, zero=zero)
-    fit = fit_linear(y, design.matrix, weights)
-    if zero is not None:
-        fit = without_zeros(fit, y, design.matrix, weights, zero=zero)
     level = np.where(used, y, 0).sum(axis=1) / used.sum(axis=1)
-    if overdispersion is not None:
-        fit, weights = with_overdispersion(
-            fit, weights, level=level, overdispersion=overdispersion[kept]
-        )
+    spread = None if overdispersion is None else overdispersion[kept]
+    fit, weights = _fitted(y, weights, design.matrix, zero=zero, level=level, overdispersion=spread)
     # Weights bend the trend of the variances but rarely make it flat at high expression, where a
     # common prior would then be too small.
     squeezed = squeeze_variances(
         fit.variance, fit.df_residual, covariate=level if variance_trend else None, robust=robust
     )
-    at = {name: mask[kept] for name, mask in tested.items()}
     telling = weights if zero is None else np.where(zero, 0.0, weights)
     own_line = (
         line_variances(fit, squeezed, design, y=y, weights=telling, tested=at)
@@ -115,27 +111,48 @@ def fit_response(
     )
     parts = []
     for name, column in design.effects.items():
-        rows = design.members[name]
-        test = moderated_test(
-            fit, column, squeezed=own_line.get(name, squeezed), min_effect=min_log2_fc
-        )
-        part = pd.DataFrame(
-            {
-                "group": name,
-                "gene": np.flatnonzero(kept),
-                "log2_fc": test.effect,
-                "se": test.standard_error,
-                "t": test.t,
-                "p_value": test.p_value,
-                "mean_log2_cpm": y[:, rows].mean(axis=1),
-                "n_samples_treated": int(design.treated[rows].sum()),
-                "n_samples_control": int((~design.treated[rows]).sum()),
-                "df_residual": fit.df_residual,
-                "df_total": test.df,
-            }
-        )
+        variances = own_line.get(name, squeezed)
+        test = moderated_test(fit, column, squeezed=variances, min_effect=min_log2_fc)
+        mean = y[:, design.members[name]].mean(axis=1)
+        part = _effects(name, test, design, genes=np.flatnonzero(kept), mean=mean)
+        part = part.assign(df_residual=fit.df_residual, df_total=test.df)
         parts.append(part[at[name] & np.isfinite(test.p_value)])
     return pd.concat(parts, ignore_index=True)
+
+
+def _fitted(
+    y: Floats,
+    weights: Floats,
+    matrix: Floats,
+    *,
+    zero: Bools | None,
+    level: Floats,
+    overdispersion: Floats | None,
+) -> tuple[LinearFit, Floats]:
+    """Fit all genes; return the fit and the weights that it ends with."""
+    fit = fit_linear(y, matrix, weights)
+    if zero is not None:
+        fit = without_zeros(fit, y, matrix, weights, zero=zero)
+    if overdispersion is None:
+        return fit, weights
+    return with_overdispersion(fit, weights, level=level, overdispersion=overdispersion)
+
+
+def _effects(name: str, test: Test, design: Design, *, genes: Ints, mean: Floats) -> pd.DataFrame:
+    treated = design.treated[design.members[name]]
+    return pd.DataFrame(
+        {
+            "group": name,
+            "gene": genes,
+            "log2_fc": test.effect,
+            "se": test.standard_error,
+            "t": test.t,
+            "p_value": test.p_value,
+            "mean_log2_cpm": mean,
+            "n_samples_treated": int(treated.sum()),
+            "n_samples_control": int((~treated).sum()),
+        }
+    )
 
 
 def expressed_genes(

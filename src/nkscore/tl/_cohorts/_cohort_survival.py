@@ -153,30 +153,36 @@ def _covariates(adjust_for: pd.DataFrame | pd.Series, samples: pd.Index[Any]) ->
             lost,
             len(samples),
         )
-    parts = []
-    for name in given.columns:
-        column = given.loc[known, name]
-        if pd.api.types.is_numeric_dtype(column):
-            parts.append(column.astype("float64").rename(str(name)))
-        else:
-            parts.append(
-                pd.get_dummies(column.astype(object).astype(str), prefix=str(name), drop_first=True)
-            )
-    wide = pd.concat(parts, axis=1).astype("float64")
-    centered = wide.to_numpy() - wide.to_numpy().mean(axis=0)
-    scale = centered.std(axis=0)
-    constant = given.loc[known].nunique().min() < 2
-    if (
-        constant
-        or not (scale > 0).all()
-        or np.linalg.matrix_rank(centered / scale, tol=1e-7) < wide.shape[1]
-    ):
+    given = given[known]
+    wide = _as_numbers(given)
+    if given.nunique().min() < 2 or _dependent(wide.to_numpy()):
         msg = (
             f"The covariates ({', '.join(map(str, given.columns))}) are constant or determine each "
             f"other in the {len(wide)} patients at hand. Leave one of them out."
         )
         raise DesignError(msg)
     return wide
+
+
+def _as_numbers(given: pd.DataFrame) -> pd.DataFrame:
+    """Return numbers as they are, and a column of 0 and 1 per level but the first of others."""
+    parts = []
+    for name in given.columns:
+        column = given[name]
+        if pd.api.types.is_numeric_dtype(column):
+            parts.append(column.astype("float64").rename(str(name)))
+        else:
+            text = column.astype(object).astype(str)
+            parts.append(pd.get_dummies(text, prefix=str(name), drop_first=True))
+    return pd.concat(parts, axis=1).astype("float64")
+
+
+def _dependent(values: Any) -> bool:
+    centered = values - values.mean(axis=0)
+    scale = centered.std(axis=0)
+    if not (scale > 0).all():
+        return True
+    return bool(np.linalg.matrix_rank(centered / scale, tol=1e-7) < values.shape[1])
 
 
 def _models(
@@ -189,25 +195,9 @@ def _models(
     min_events: int,
     small_sample: bool,
 ) -> pd.DataFrame:
-    values = table.to_numpy()
-    n_covariates = 0 if adjust is None else adjust.shape[1]
-    time, event = follow["time"].to_numpy(), follow["event"].to_numpy() > 0
-    made = np.full((5, values.shape[1]), np.nan)
-    for rows, columns in complete_blocks(values):
-        deaths = int(event[rows].sum())
-        made[3, columns], made[4, columns] = len(rows), deaths
-        if deaths < max(1, min_events) + n_covariates:
-            continue
-        part = values[np.ix_(rows, columns)]
-        spread = part.std(axis=0, ddof=1)
-        fit = cox_regression(
-            part, time[rows], event[rows], None if adjust is None else adjust[rows]
-        )
-        # Fitted to the deaths at hand, covariates explain some of their order by chance, and the
-        # information that is left looks larger than it is.
-        price = np.sqrt(deaths / (deaths - n_covariates)) if small_sample else 1.0
-        made[:3, columns] = fit.log_hazard * spread, price * fit.se * spread, fit.ph_p_value
-    effect, error = made[0], made[1]
+    effect, error, ph_p_value, n, n_events = _hazards(
+        table.to_numpy(), follow, adjust, min_events=min_events, small_sample=small_sample
+    )
     low, high = interval(effect, error, np.inf, confidence)
     p = 2 * scipy_stats.norm.sf(np.abs(effect / error))
     result = pd.DataFrame(
@@ -224,9 +214,32 @@ def _models(
             "z": effect / error,
             "p_value": p,
             "q_value": benjamini_hochberg(p),
-            "ph_p_value": made[2],
-            "n": made[3].astype(np.int64),
-            "n_events": made[4].astype(np.int64),
+            "ph_p_value": ph_p_value,
+            "n": n.astype(np.int64),
+            "n_events": n_events.astype(np.int64),
         }
     )
     return result.sort_values(["p_value", "feature"])
+
+
+def _hazards(
+    values: Any, follow: pd.DataFrame, adjust: Any, *, min_events: int, small_sample: bool
+) -> Any:
+    """Return log hazard per SD, its error, p of proportional hazards, n and deaths by feature."""
+    n_covariates = 0 if adjust is None else adjust.shape[1]
+    time, event = follow["time"].to_numpy(), follow["event"].to_numpy() > 0
+    made = np.full((5, values.shape[1]), np.nan)
+    for rows, columns in complete_blocks(values):
+        deaths = int(event[rows].sum())
+        made[3, columns], made[4, columns] = len(rows), deaths
+        if deaths < max(1, min_events) + n_covariates:
+            continue
+        part = values[np.ix_(rows, columns)]
+        spread = part.std(axis=0, ddof=1)
+        others = None if adjust is None else adjust[rows]
+        fit = cox_regression(part, time[rows], event[rows], others)
+        # Fitted to the deaths at hand, covariates explain some of their order by chance, and the
+        # information that is left looks larger than it is.
+        price = np.sqrt(deaths / (deaths - n_covariates)) if small_sample else 1.0
+        made[:3, columns] = fit.log_hazard * spread, price * fit.se * spread, fit.ph_p_value
+    return made

@@ -125,19 +125,23 @@ def _summed(
             "Lower min_cells, or check by= and compartment=."
         )
         raise DesignError(msg)
-    if not enough.all():
-        _LOG.warning(
-            "%d of %d patients have fewer than %d cells and are left out: %s",
-            int((~enough).sum()),
-            len(levels),
-            min_cells,
-            ", ".join(levels[~enough][:10]),
-        )
+    _log_small(levels[~enough], len(levels), min_cells)
     codes = np.full(adata.n_obs, -1, dtype=np.int64)
     codes[inside] = np.where(enough, np.cumsum(enough) - 1, -1)[number]
     where = f"layers[{schema.COUNTS!r}]"
     sums = count_sums(adata.layers[schema.COUNTS], codes, int(enough.sum()), where=where)
     return pd.Index(levels[enough], dtype=object), sums.sums
+
+
+def _log_small(left_out: Any, n: int, min_cells: int) -> None:
+    if len(left_out):
+        _LOG.warning(
+            "%d of %d patients have fewer than %d cells and are left out: %s",
+            len(left_out),
+            n,
+            min_cells,
+            ", ".join(left_out[:10]),
+        )
 
 
 def _check_values(values: Any, samples: pd.Index[Any], genes: pd.Index[Any]) -> None:

@@ -20,32 +20,9 @@ def follow_up(
     """Return ``time`` and ``event`` of the patients for which both are known."""
     times, events = with_samples(time, samples, "time"), with_samples(event, samples, "event")
     shared = times.index.intersection(events.index, sort=False)
-    types = pd.api.types
-    if any(
-        is_kind(times.dtype)
-        for is_kind in (
-            types.is_datetime64_any_dtype,
-            types.is_timedelta64_dtype,
-            types.is_bool_dtype,
-        )
-    ):
-        msg = (
-            f"time holds {times.dtype} values; numbers are needed, from diagnosis or treatment to "
-            "the end of follow-up, such as (last_seen - diagnosed).dt.days."
-        )
-        raise WrongScaleError(msg)
-    numbers = pd.to_numeric(times.loc[shared], errors="coerce").astype("float64")
-    unread = numbers.isna() & times.loc[shared].notna()
-    bad = (unread | (numbers < 0) | np.isinf(numbers)).to_numpy()
-    if bad.any():
-        name = shared[bad][0]
-        msg = (
-            f"The time of {int(bad.sum())} patients is negative or no number, first {name!r} with "
-            f"{times.loc[name]!r}. Time from diagnosis or treatment on, of 0 or more, is needed: "
-            "correct the dates, or leave these patients out."
-        )
-        raise WrongScaleError(msg)
-    follow = pd.DataFrame({"time": numbers, "event": _yes_no(events.loc[shared])})
+    follow = pd.DataFrame(
+        {"time": _numbers(times.loc[shared]), "event": _yes_no(events.loc[shared])}
+    )
     known = follow.notna().all(axis=1)
     if len(samples) > int(known.sum()):
         _LOG.warning(
@@ -63,6 +40,28 @@ def follow_up(
             time=follow["time"].where(~later, truncate), event=follow["event"].where(~later, 0.0)
         )
     return follow
+
+
+def _numbers(times: pd.Series) -> pd.Series:
+    kinds = pd.api.types
+    refused = (kinds.is_datetime64_any_dtype, kinds.is_timedelta64_dtype, kinds.is_bool_dtype)
+    if any(is_kind(times.dtype) for is_kind in refused):
+        msg = (
+            f"time holds {times.dtype} values; numbers are needed, from diagnosis or treatment to "
+            "the end of follow-up, such as (last_seen - diagnosed).dt.days."
+        )
+        raise WrongScaleError(msg)
+    numbers = pd.to_numeric(times, errors="coerce").astype("float64")
+    bad = ((numbers.isna() & times.notna()) | (numbers < 0) | np.isinf(numbers)).to_numpy()
+    if bad.any():
+        name = times.index[bad][0]
+        msg = (
+            f"The time of {int(bad.sum())} patients is negative or no number, first {name!r} with "
+            f"{times.loc[name]!r}. Time from diagnosis or treatment on, of 0 or more, is needed: "
+            "correct the dates, or leave these patients out."
+        )
+        raise WrongScaleError(msg)
+    return numbers
 
 
 def _yes_no(event: pd.Series) -> pd.Series:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import logging
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import pandas as pd
 
@@ -18,9 +18,24 @@ from nkscore.stats import (
 )
 
 if TYPE_CHECKING:
+    from nkscore.stats import Test
     from nkscore.tl._composition._state_counts import StateCounts
 
 _LOG = logging.getLogger("nkscore")
+_COLUMNS = [
+    "tumor",
+    "state",
+    "fraction_treated",
+    "fraction_control",
+    "log_odds_ratio",
+    "se",
+    "t",
+    "p_value",
+    "n_samples_treated",
+    "n_samples_control",
+    "df_residual",
+    "df_total",
+]
 
 
 def compare_states(found: StateCounts, *, by: str, replicate: str) -> pd.DataFrame:
@@ -30,14 +45,7 @@ def compare_states(found: StateCounts, *, by: str, replicate: str) -> pd.DataFra
     design = response_design(is_treated, group, labels(found.table, replicate))
     if design.confounded:
         _LOG.warning("Treatment cannot be told apart, left out: %s", ", ".join(design.confounded))
-    present = found.counts.sum(axis=0).to_numpy() > 0
-    if present.sum() < 2:
-        names = ", ".join(map(str, found.counts.columns[present])) or "none"
-        msg = (
-            f"All called cells of the samples compared are in one state ({names}); a comparison "
-            "of shares needs at least two. Check the calls of states."
-        )
-        raise DesignError(msg)
+    present = _present(found.counts)
     k = found.counts.to_numpy(dtype=float)[:, present]
     fraction = k / k.sum(axis=1)[:, None]
     fit = fit_composition(k, design.matrix).fit
@@ -45,26 +53,39 @@ def compare_states(found: StateCounts, *, by: str, replicate: str) -> pd.DataFra
     for name, column in design.effects.items():
         test = moderated_test(fit, column, least_variance=1.0)
         control_rows = ~is_treated & ((group == name) | (group == None))  # noqa: E711
-        treated_rows = is_treated & (group == name)
-        parts.append(
-            pd.DataFrame(
-                {
-                    "tumor": name,
-                    "state": found.counts.columns[present].astype(str),
-                    "fraction_treated": fraction[treated_rows].mean(axis=0),
-                    "fraction_control": fraction[control_rows].mean(axis=0),
-                    "log_odds_ratio": test.effect,
-                    "se": test.standard_error,
-                    "t": test.t,
-                    "p_value": test.p_value,
-                    "n_samples_treated": int(treated_rows.sum()),
-                    "n_samples_control": int(control_rows.sum()),
-                    "df_residual": fit.df_residual,
-                    "df_total": test.df,
-                }
-            )
+        part = _one_line(test, fraction, is_treated & (group == name), control_rows)
+        states = found.counts.columns[present].astype(str)
+        parts.append(part.assign(tumor=name, state=states, df_residual=fit.df_residual))
+    return pd.concat(parts, ignore_index=True)[_COLUMNS]
+
+
+def _present(counts: pd.DataFrame) -> Any:
+    """Return which states have cells; two must."""
+    present = counts.sum(axis=0).to_numpy() > 0
+    if present.sum() < 2:
+        names = ", ".join(map(str, counts.columns[present])) or "none"
+        msg = (
+            f"All called cells of the samples compared are in one state ({names}); a comparison "
+            "of shares needs at least two. Check the calls of states."
         )
-    return pd.concat(parts, ignore_index=True)
+        raise DesignError(msg)
+    return present
+
+
+def _one_line(test: Test, fraction: Any, treated: Any, control: Any) -> pd.DataFrame:
+    return pd.DataFrame(
+        {
+            "fraction_treated": fraction[treated].mean(axis=0),
+            "fraction_control": fraction[control].mean(axis=0),
+            "log_odds_ratio": test.effect,
+            "se": test.standard_error,
+            "t": test.t,
+            "p_value": test.p_value,
+            "n_samples_treated": int(treated.sum()),
+            "n_samples_control": int(control.sum()),
+            "df_total": test.df,
+        }
+    )
 
 
 def with_intervals(table: pd.DataFrame, confidence: float) -> pd.DataFrame:

@@ -107,10 +107,7 @@ def join_screens(
     made = pd.DataFrame(
         {
             "gene": genes,
-            "category": pd.Series(genes)
-            .map(signatures.crispr_hits().drop_duplicates("gene").set_index("gene")["category"])
-            .fillna("")
-            .to_numpy(dtype=object),
+            "category": _categories(genes),
             "role": np.where(side > 0, "activating", np.where(side < 0, "inhibitory", "")),
             "combined": combined,
             "p_value": p,
@@ -127,6 +124,12 @@ def join_screens(
     if communication is not None:
         made = _with_axis(made, communication)
     return made.sort_values(["p_value", "gene"]).reset_index(drop=True)
+
+
+def _categories(genes: Any) -> Any:
+    """Return what the published screens say that each gene is, empty where they do not."""
+    known = signatures.crispr_hits().drop_duplicates("gene").set_index("gene")["category"]
+    return pd.Series(genes).map(known).fillna("").to_numpy(dtype=object)
 
 
 def _used(

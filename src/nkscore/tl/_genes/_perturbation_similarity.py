@@ -29,6 +29,16 @@ _NEEDED = (
     "n_units",
     "n_units_control",
 )
+_COLUMNS = [
+    "target",
+    "other",
+    "correlation",
+    "ci_low",
+    "ci_high",
+    "correlation_observed",
+    "correlation_by_controls",
+    "n_genes",
+]
 _FEWEST = 10
 
 
@@ -110,7 +120,6 @@ def perturbation_similarity(
     n = table.groupby("target")["n_units"].max()
     n_control = float(table["n_units_control"].max())
     draw = np.random.default_rng(rng)
-    tail = (1 - confidence) / 2
     found = []
     for a, b in itertools.combinations(effect.columns, 2):
         both = (effect[a].notna() & effect[b].notna()).to_numpy()
@@ -123,29 +132,12 @@ def perturbation_similarity(
         shared = (1 / n_control) / np.sqrt((1 / n[a] + 1 / n_control) * (1 / n[b] + 1 / n_control))
         moments = _moments(effect.loc[both, [a, b]], error.loc[both, [a, b]], float(shared))
         picks = draw.integers(0, len(moments), (n_bootstrap, len(moments)))
-        # An undefined one says that an effect may be nothing but error: anything is possible.
-        many = _correlation(moments[picks].sum(axis=1))
-        low = np.nanquantile(np.where(np.isnan(many), -1.0, many), tail)
-        high = np.nanquantile(np.where(np.isnan(many), 1.0, many), 1 - tail)
         x, y = effect.loc[both, a].to_numpy(), effect.loc[both, b].to_numpy()
         observed = float(x @ y / np.sqrt((x @ x) * (y @ y)))
         best = float(_correlation(moments.sum(axis=0)[None])[0])
-        found.append(
-            (a, b, best, float(low), float(high), observed, float(shared), int(both.sum()))
-        )
-    return pd.DataFrame(
-        found,
-        columns=[
-            "target",
-            "other",
-            "correlation",
-            "ci_low",
-            "ci_high",
-            "correlation_observed",
-            "correlation_by_controls",
-            "n_genes",
-        ],
-    )
+        low, high = _limits(moments, picks, confidence)
+        found.append((a, b, best, low, high, observed, float(shared), int(both.sum())))
+    return pd.DataFrame(found, columns=_COLUMNS)
 
 
 def _one_contrast(table: pd.DataFrame, contrast: str | None) -> pd.DataFrame:
@@ -178,6 +170,16 @@ def _moments(effect: pd.DataFrame, error: pd.DataFrame, shared: float) -> Any:
     """Return for each gene the products of the true effects, as far as they can be told."""
     (a, b), (s, r) = effect.to_numpy().T, error.to_numpy().T
     return np.column_stack([a * b - shared * s * r, a**2 - s**2, b**2 - r**2])
+
+
+def _limits(moments: Any, picks: Any, confidence: float) -> tuple[float, float]:
+    """Return the interval of the correlation, from sums over the genes picked."""
+    many = _correlation(moments[picks].sum(axis=1))
+    tail = (1 - confidence) / 2
+    # An undefined one says that an effect may be nothing but error: anything is possible.
+    low = np.nanquantile(np.where(np.isnan(many), -1.0, many), tail)
+    high = np.nanquantile(np.where(np.isnan(many), 1.0, many), 1 - tail)
+    return float(low), float(high)
 
 
 def _correlation(sums: Any) -> Any:

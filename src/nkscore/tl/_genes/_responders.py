@@ -172,9 +172,14 @@ def _controls_of(
             f"obsm[{use_rep!r}] is missing or infinite in some cells with a guide. Compute it anew."
         )
         raise WrongScaleError(msg)
+    return _nearest_controls(space, code, pool, n_neighbors), None
+
+
+def _nearest_controls(space: Any, code: Any, pool: Any, n_neighbors: int) -> Any:
+    """Return cells × controls: equal weights of the nearest of the same replicate."""
     place = np.cumsum(pool) - 1
     parts = []
-    for name in range(len(names)):
+    for name in range(code.max() + 1):
         here = np.flatnonzero(code == name)
         own = here[pool[here]]
         near = own[_nearest(space[own], space[here], n_neighbors)]
@@ -183,15 +188,12 @@ def _controls_of(
         weight[weight.all(axis=1) & (near.shape[1] > n_neighbors), -1] = 0.0
         weight /= weight.sum(axis=1, keepdims=True)
         index = np.repeat(here, near.shape[1]), place[near].ravel()
-        parts.append(sparse.coo_matrix((weight.ravel(), index), shape=(rows.size, pool.sum())))
-    weights = sum((part.tocsr() for part in parts[1:]), parts[0].tocsr())
-    return weights, None
+        parts.append(sparse.coo_matrix((weight.ravel(), index), shape=(code.size, pool.sum())))
+    return sum((part.tocsr() for part in parts[1:]), parts[0].tocsr())
 
 
 def _nearest(controls: Any, cells: Any, n: int) -> Any:
-    from sklearn.neighbors import (
-        NearestNeighbors,
-    )
+    from sklearn.neighbors import NearestNeighbors
 
     found = NearestNeighbors(n_neighbors=min(n + 1, len(controls))).fit(controls)
     return found.kneighbors(cells, return_distance=False)

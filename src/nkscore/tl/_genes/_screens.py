@@ -116,16 +116,7 @@ def screen_hits(
 
 
 def _screens(screens: Any, perturbation: Any) -> list[tuple[str, pd.DataFrame, str]]:
-    if isinstance(screens, Mapping):
-        named = {str(name): table for name, table in screens.items()}
-    else:
-        several = "screen" in screens and len(screens["screen"].drop_duplicates()) > 1
-        keys = [c for c in ("screen", "comparison") if c in screens]
-        if len(keys) == 2 and not several:
-            keys = ["comparison"]
-        label = screens[keys].astype(str).agg(" ".join, axis=1) if keys else None
-        grouped = [("screen", screens)] if label is None else screens.groupby(label, sort=False)
-        named = {str(name): table for name, table in grouped}
+    named = _named(screens)
     several_kinds = isinstance(perturbation, Mapping)
     kinds = {str(k): v for k, v in perturbation.items()} if several_kinds else perturbation
     made = []
@@ -144,7 +135,21 @@ def _screens(screens: Any, perturbation: Any) -> list[tuple[str, pd.DataFrame, s
     return made
 
 
-def _one_screen(name: str, table: pd.DataFrame, kind: str, *, sided: str) -> pd.DataFrame:
+def _named(screens: Any) -> dict[str, pd.DataFrame]:
+    """Return the table of each screen or comparison by its name."""
+    if isinstance(screens, Mapping):
+        return {str(name): table for name, table in screens.items()}
+    several = "screen" in screens and len(screens["screen"].drop_duplicates()) > 1
+    keys = [c for c in ("screen", "comparison") if c in screens]
+    if len(keys) == 2 and not several:
+        keys = ["comparison"]
+    if not keys:
+        return {"screen": screens}
+    label = screens[keys].astype(str).agg(" ".join, axis=1)
+    return {str(name): table for name, table in screens.groupby(label, sort=False)}
+
+
+def _check_screen(name: str, table: pd.DataFrame) -> None:
     check_columns(
         table,
         ["gene", "log2_fc", "p_value", "q_value"],
@@ -159,6 +164,10 @@ def _one_screen(name: str, table: pd.DataFrame, kind: str, *, sided: str) -> pd.
         msg = f"Screen {name!r} {found}; one row per gene is needed. Merge or remove rows."
         raise DesignError(msg)
     _check_p_values(name, table)
+
+
+def _one_screen(name: str, table: pd.DataFrame, kind: str, *, sided: str) -> pd.DataFrame:
+    _check_screen(name, table)
     effect = table["log2_fc"].to_numpy(dtype=float)
     p, q = _significance(table, effect, sided=sided)
     spread = np.nanstd(effect, ddof=1) if len(effect) > 1 else np.nan

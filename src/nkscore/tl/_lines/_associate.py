@@ -249,24 +249,18 @@ def _tests(
         # Families lack whole samples; without them most columns are complete, which is faster.
         rows = np.isfinite(block).any(axis=1)
         test, run = _test(binary, binary_goal, None if groups is None else groups[rows])
-        made: Association = run(goal[rows], block[rows])
-        parts.append(
-            pd.DataFrame(
-                {
-                    "feature": columns[chosen],
-                    "test": test,
-                    "effect": made.effect,
-                    "p_value": made.p_value,
-                    "n": made.n,
-                    "n_positive": np.nansum(block, axis=0) if binary else np.nan,
-                }
-            )
-        )
+        part = _described(run(goal[rows], block[rows]), test)
+        n_positive = np.nansum(block, axis=0) if binary else np.nan
+        parts.append(part.assign(feature=columns[chosen], n_positive=n_positive))
     table = pd.concat(parts, ignore_index=True) if parts else pd.DataFrame(columns=_COLUMNS)
     constant = table["p_value"].isna()
     dropped = [*columns[~enough], *table.loc[constant, "feature"]]
     table = table[~constant]
     return table.assign(q_value=benjamini_hochberg(table["p_value"])), dropped
+
+
+def _described(made: Association, test: str) -> pd.DataFrame:
+    return pd.DataFrame({"test": test, "effect": made.effect, "p_value": made.p_value, "n": made.n})
 
 
 def _enough(values: Any, kinds: Any, groups: Any, *, min_count: int, min_samples: int) -> Any:

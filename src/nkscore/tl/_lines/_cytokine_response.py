@@ -110,7 +110,12 @@ def cytokine_response(
     ]
     made = pd.DataFrame(rows)
     made["p_value"] = made["p_value"].where(made["share_at_limit"] <= max_at_limit)
+    _warn_of_untested(made, max_at_limit)
     made = with_q_values(made, by=by)
+    return made.sort_values([by, "p_value", "analyte"]).reset_index(drop=True)
+
+
+def _warn_of_untested(made: pd.DataFrame, max_at_limit: float) -> None:
     untested = int(made["p_value"].isna().sum())
     if untested:
         warn(
@@ -118,7 +123,6 @@ def cytokine_response(
             f"{max_at_limit:.0%} of their wells are at a limit of the assay, all values of both "
             "arms are equal, or fewer than two wells were read; see share_at_limit."
         )
-    return made.sort_values([by, "p_value", "analyte"]).reset_index(drop=True)
 
 
 def _checked(panel: pd.DataFrame, by: str, column: str) -> pd.DataFrame:

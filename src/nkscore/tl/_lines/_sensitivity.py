@@ -92,6 +92,12 @@ def sensitivity_auc(
             "ratios."
         )
         raise DesignError(msg)
+    made = _means(areas, confidence).assign(max_ratio=max_ratio)
+    return made.sort_values(["auc", "tumor"]).reset_index(drop=True)
+
+
+def _means(areas: pd.DataFrame, confidence: float) -> pd.DataFrame:
+    """Return one row per line, from the areas of its replicates."""
     grouped = areas.groupby("tumor", sort=True)
     mean, n = grouped["auc"].mean(), grouped["auc"].count()
     error = grouped["auc"].std(ddof=1) / np.sqrt(n.where(n > 0))
@@ -104,11 +110,9 @@ def sensitivity_auc(
             "ci_high": high,
             "n_replicates": n,
             "n_ratios": grouped["n_ratios"].max(),
-            "max_ratio": max_ratio,
         }
     )
-    made = made.rename_axis("tumor").reset_index()
-    return made.sort_values(["auc", "tumor"]).reset_index(drop=True)
+    return made.rename_axis("tumor").reset_index()
 
 
 def hla_score(expression: pd.DataFrame, *, offset: float = 0.01) -> pd.DataFrame:

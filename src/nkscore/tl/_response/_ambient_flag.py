@@ -169,15 +169,7 @@ def _measured(
     columns = {name: np.full(len(responses), np.nan) for name in _MEASURED}
     table_lines = responses[schema.TUMOR].astype(str).to_numpy()
     lines, treated = labels(samples.table, schema.TUMOR), samples.table["treated"].to_numpy()
-    sampled = {str(line) for line in lines if line is not None}
-    shared = sorted(set(table_lines) & sampled)
-    if not shared:
-        msg = (
-            f"The table is about {', '.join(sorted(set(table_lines))) or 'no line'}; adata has "
-            f"samples of both conditions for {', '.join(sorted(sampled))}. Give "
-            "the object from which the responses were computed."
-        )
-        raise DesignError(msg)
+    shared = _shared(set(table_lines), {str(line) for line in lines if line is not None})
     of_all = np.array([line is None for line in lines]) & ~treated
     for line in shared:
         here, rows = (lines == line) | of_all, np.flatnonzero((table_lines == line) & (gene >= 0))
@@ -204,3 +196,15 @@ def _measured(
             left.evidence_before[at],
         )
     return columns
+
+
+def _shared(listed: set[str], sampled: set[str]) -> list[str]:
+    """Return the lines of the table that have samples."""
+    if not listed & sampled:
+        msg = (
+            f"The table is about {', '.join(sorted(listed)) or 'no line'}; adata has samples of "
+            f"both conditions for {', '.join(sorted(sampled))}. Give the object from which the "
+            "responses were computed."
+        )
+        raise DesignError(msg)
+    return sorted(listed & sampled)

@@ -167,37 +167,42 @@ def communication(
         "min_cells": min_cells,
     }
     tumor = response_inputs(adata, schema.TUMOR_CELLS, **options)
-    of_tumor = levels(tumor), None if level == "sample" else _fitted(tumor, min_count)
-    parts = []
-    for name, nk in _by_state(adata, state, options).items():
-        described = well_table(tumor, [by, replicate])
-        wells = _wells(described, table, levels(nk), of_tumor[0], genes=adata.var_names)
-        if wells.empty:
-            _LOG.warning("NK state %s: no sample has enough of both kinds of cells", name)
-        elif level == "sample":
-            parts.append(wells.assign(nk_state=name))
-        else:
-            made = _lines(
-                wells,
-                table,
-                (_fitted(nk, min_count), of_tumor[1]),
-                by=by,
-                replicate=replicate,
-                genes=adata.var_names,
-            )
-            parts.append(_with_tests(made, confidence).assign(nk_state=name))
-    if not parts:
+    by_state = _by_state(adata, state, options)
+    described, genes = well_table(tumor, [by, replicate]), adata.var_names
+    wells = _wells_of_states(by_state, described, table, levels(tumor), genes=genes)
+    _require_wells(wells, treated, min_cells)
+    if level == "sample":
+        made = _joined(wells, by)
+        return _front(made, ["sample", schema.TUMOR, replicate, "nk_state"])
+    of_tumor = _fitted(tumor, min_count)
+    tables = {}
+    for name, part in wells.items():
+        fitted = _fitted(by_state[name], min_count), of_tumor
+        made = _lines(part, table, fitted, by=by, replicate=replicate, genes=genes)
+        tables[name] = _with_tests(made, confidence)
+    return _finished(_joined(tables, by), adata)
+
+
+def _require_wells(wells: dict[str, pd.DataFrame], treated: str, min_cells: int) -> None:
+    if not wells:
         msg = (
             f"No sample of condition {treated!r} has {min_cells} NK and {min_cells} tumor cells. "
             "Check obs['compartment'] and obs['condition'], or lower min_cells."
         )
         raise DesignError(msg)
-    made = pd.concat(parts, ignore_index=True).rename(columns={by: schema.TUMOR})
-    if level == "sample":
-        return _front(made, ["sample", schema.TUMOR, replicate, "nk_state"])
-    made = _flagged(made.assign(q_value=benjamini_hochberg(made["p_value"])), adata)
+
+
+def _joined(tables: dict[str, pd.DataFrame], by: str) -> pd.DataFrame:
+    parts = [table.assign(nk_state=name) for name, table in tables.items()]
+    return pd.concat(parts, ignore_index=True).rename(columns={by: schema.TUMOR})
+
+
+def _finished(table: pd.DataFrame, adata: AnnData) -> pd.DataFrame:
+    """Adjust p-values over the table, flag what may be ambient, and sort."""
+    table = table.assign(q_value=benjamini_hochberg(table["p_value"]))
     order = ["tumor", "nk_state", "p_value", "nk_gene", "tumor_gene"]
-    return _front(made.sort_values(order, ignore_index=True), ["tumor", "nk_state"])
+    table = _flagged(table, adata).sort_values(order, ignore_index=True)
+    return _front(table, ["tumor", "nk_state"])
 
 
 def _front(table: pd.DataFrame, columns: list[str]) -> pd.DataFrame:
@@ -227,6 +232,25 @@ def _by_state(
             "in both conditions. Lower min_cells, or leave state out."
         )
         raise DesignError(msg)
+    return found
+
+
+def _wells_of_states(
+    by_state: dict[str, ResponseInputs],
+    described: pd.DataFrame,
+    table: pd.DataFrame,
+    tumor: pd.DataFrame,
+    *,
+    genes: Any,
+) -> dict[str, pd.DataFrame]:
+    """Return :func:`_wells` of each NK state that has any."""
+    found = {}
+    for name, nk in by_state.items():
+        wells = _wells(described, table, levels(nk), tumor, genes=genes)
+        if wells.empty:
+            _LOG.warning("NK state %s: no sample has enough of both kinds of cells", name)
+        else:
+            found[name] = wells
     return found
 
 

@@ -63,11 +63,7 @@ def liana_pairs(
 def _one_sample(
     cells: AnnData, table: pd.DataFrame, *, state: str | None, min_cells: int, m: int, seed: int
 ) -> pd.DataFrame | None:
-    is_nk = (cells.obs[schema.COMPARTMENT] == schema.NK).to_numpy()
-    group = np.where(is_nk, "nk|all", "tumor").astype(object)
-    if state:
-        names = cells.obs[state].astype(object).where(cells.obs[state].notna(), schema.UNASSIGNED)
-        group[is_nk] = [f"nk|{name}" for name in names[is_nk]]
+    group = _groups(cells.obs, state)
     counts = pd.Series(group).value_counts()
     usable = [g for g, n in counts.items() if n >= min_cells and g != f"nk|{schema.UNASSIGNED}"]
     if "tumor" not in usable or len(usable) < 2:
@@ -77,9 +73,7 @@ def _one_sample(
     order = np.argsort(cells.obs_names[keep].to_numpy(dtype=str), kind="stable")
     found = _cellphonedb(cells[keep][order], group[keep][order], table, m=m, seed=seed)
     found = found[found["source"].str.startswith("nk|") & (found["target"] == "tumor")]
-    made = table.assign(
-        ligand=["_".join(subunits(r.nk_gene, r.nk_partners)) for r in table.itertuples()]
-    ).merge(
+    made = table.assign(ligand=_ligands(table)).merge(
         found, left_on=["ligand", "tumor_gene"], right_on=["ligand_complex", "receptor_complex"]
     )
     p = (made["cellphone_pvals"].to_numpy(dtype=float) * m + 1) / (m + 1)
@@ -92,6 +86,21 @@ def _one_sample(
     return made[_COLUMNS]
 
 
+def _groups(obs: pd.DataFrame, state: str | None) -> Any:
+    """Return the group of each cell: ``tumor``, or ``nk|`` and its state."""
+    is_nk = (obs[schema.COMPARTMENT] == schema.NK).to_numpy()
+    group = np.where(is_nk, "nk|all", "tumor").astype(object)
+    if state:
+        names = obs[state].astype(object).where(obs[state].notna(), schema.UNASSIGNED)
+        group[is_nk] = [f"nk|{name}" for name in names[is_nk]]
+    return group
+
+
+def _ligands(table: pd.DataFrame) -> list[str]:
+    """Return the NK side of each pair as LIANA writes complexes."""
+    return ["_".join(subunits(row.nk_gene, row.nk_partners)) for row in table.itertuples()]
+
+
 def _cellphonedb(cells: AnnData, group: Any, table: pd.DataFrame, *, m: int, seed: int) -> Any:
     try:
         import liana  # type: ignore[import-untyped, import-not-found, unused-ignore]
@@ -101,31 +110,14 @@ def _cellphonedb(cells: AnnData, group: Any, table: pd.DataFrame, *, m: int, see
             "pip install 'nkscore[communication]'."
         )
         raise ImportError(msg) from error
-    import anndata
-    from scipy import sparse
-
-    counts = cells.layers[schema.COUNTS].astype(np.float32)
-    total = np.asarray(counts.sum(axis=1)).ravel()
-    scaled = sparse.csr_matrix(sparse.diags(1e4 / np.maximum(total, 1.0)) @ counts)
-    # LIANA's time grows with the genes; those of no pair change nothing.
-    units = {u for r in table.itertuples() for u in subunits(r.nk_gene, r.nk_partners)}
-    used = np.flatnonzero(cells.var_names.isin(list(units | set(table["tumor_gene"]))))
-    shell = anndata.AnnData(
-        X=sparse.csr_matrix(scaled[:, used].log1p(), dtype=np.float32),
-        obs=pd.DataFrame({"group": pd.Categorical(group)}, index=cells.obs_names.astype(str)),
-        var=pd.DataFrame(index=cells.var_names[used]),
-    )
     # LIANA takes the sender for the ligand; a pair counts the same either way.
     resource = pd.DataFrame(
-        {
-            "ligand": ["_".join(subunits(r.nk_gene, r.nk_partners)) for r in table.itertuples()],
-            "receptor": table["tumor_gene"].to_numpy(),
-        }
+        {"ligand": _ligands(table), "receptor": table["tumor_gene"].to_numpy()}
     ).drop_duplicates()
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
         return liana.mt.cellphonedb(
-            shell,
+            _shell(cells, group, table),
             groupby="group",
             resource=resource,
             use_raw=False,
@@ -136,3 +128,21 @@ def _cellphonedb(cells: AnnData, group: Any, table: pd.DataFrame, *, m: int, see
             inplace=False,
             verbose=False,
         )
+
+
+def _shell(cells: AnnData, group: Any, table: pd.DataFrame) -> AnnData:
+    """Return the cells with log-normalized values of the genes of the pairs."""
+    import anndata
+    from scipy import sparse
+
+    counts = cells.layers[schema.COUNTS].astype(np.float32)
+    total = np.asarray(counts.sum(axis=1)).ravel()
+    scaled = sparse.csr_matrix(sparse.diags(1e4 / np.maximum(total, 1.0)) @ counts)
+    # LIANA's time grows with the genes; those of no pair change nothing.
+    units = {u for r in table.itertuples() for u in subunits(r.nk_gene, r.nk_partners)}
+    used = np.flatnonzero(cells.var_names.isin(list(units | set(table["tumor_gene"]))))
+    return anndata.AnnData(
+        X=sparse.csr_matrix(scaled[:, used].log1p(), dtype=np.float32),
+        obs=pd.DataFrame({"group": pd.Categorical(group)}, index=cells.obs_names.astype(str)),
+        var=pd.DataFrame(index=cells.var_names[used]),
+    )

@@ -91,14 +91,7 @@ def line_differences(
     tests: dict[str, Any] = {}
     if len(names) < 2:
         return tests
-    donors = sorted({str(d) for d in donor})
-    blocks = [
-        (donor.astype(str) == d).astype(float) - (donor.astype(str) == donors[0])
-        for d in donors[1:]
-    ]
-    lines = np.column_stack([(line == name).astype(float) for name in names])
-    if np.linalg.matrix_rank(np.column_stack([lines, *blocks])) < len(names) + len(blocks):
-        blocks = []
+    blocks = _donor_columns(donor.astype(str), line, names)
     for name in names:
         others = [other for other in names if other != name]
         here = (line == name).astype(float)
@@ -110,6 +103,15 @@ def line_differences(
         fit = fit_linear(np.ascontiguousarray(score.T), design, np.ones(score.T.shape))
         tests[name] = moderated_test(fit, 1)
     return tests
+
+
+def _donor_columns(donor: Any, line: Any, names: list[str]) -> list[Any]:
+    """Return a column per donor but the first, none where they do not connect the lines."""
+    donors = sorted(set(donor))
+    blocks = [(donor == d).astype(float) - (donor == donors[0]) for d in donors[1:]]
+    lines = np.column_stack([(line == name).astype(float) for name in names])
+    connected = np.linalg.matrix_rank(np.column_stack([lines, *blocks]))
+    return blocks if connected == len(names) + len(blocks) else []
 
 
 def ambient_genes() -> set[str]:

@@ -126,25 +126,17 @@ def core_response(
             "lines, or read one line's response from its own table."
         )
         raise DesignError(msg)
-    effect = table.matrices["log2_fc"]
     passes = {"q_threshold": q_threshold, "log2_fc_threshold": log2_fc_threshold}
     if counting:
         result = _count(table, min_lines=min_lines, min_up=min_up, **passes)
         order = ["core", "n_up", "log2_fc", "gene"]
     else:
         effect, se = with_errors(table)
+        how: dict[str, Any] = {"min_lines": min_lines, "between": between, "confidence": confidence}
         rho = _correlation(effect, se, correlation)
-        result = _pool(
-            table,
-            (effect, se),
-            min_lines=min_lines,
-            between=between,
-            correlation=rho,
-            confidence=confidence,
-        )
-        result["core"] = (
-            (result["q_value"] < q_threshold) & (result["log2_fc"] > log2_fc_threshold)
-        ).to_numpy(dtype=bool)
+        result = _pool(table, (effect, se), correlation=rho, **how)
+        called = result["q_value"] < q_threshold
+        result["core"] = (called & (result["log2_fc"] > log2_fc_threshold)).to_numpy(dtype=bool)
         result = result.assign(
             n_lines=np.isfinite(effect).sum(axis=1),
             **_passing(table, **passes),

@@ -31,6 +31,28 @@ _ALL = "all"
 _COMPONENTS = {False: ("within_state", "composition"), True: ("induction", "selection")}
 
 
+_COLUMNS = [
+    "tumor",
+    "component",
+    "stratum",
+    "change",
+    "se",
+    "ci_low",
+    "ci_high",
+    "t",
+    "df",
+    "p_value",
+    "share_of_total",
+    "share_treated",
+    "share_control",
+    "mean_treated",
+    "mean_control",
+    "n_samples_treated",
+    "n_samples_control",
+    "paired",
+]
+
+
 def decompose_shift(
     adata: AnnData,
     score: str,
@@ -263,24 +285,4 @@ def _ordered(table: pd.DataFrame) -> pd.DataFrame:
     for name in ("ci_low", "ci_high"):
         if name not in table:
             table[name] = np.nan
-    order = [
-        "tumor",
-        "component",
-        "stratum",
-        "change",
-        "se",
-        "ci_low",
-        "ci_high",
-        "t",
-        "df",
-        "p_value",
-        "share_of_total",
-        "share_treated",
-        "share_control",
-        "mean_treated",
-        "mean_control",
-        "n_samples_treated",
-        "n_samples_control",
-        "paired",
-    ]
-    return table[order]
+    return table[_COLUMNS]

@@ -127,8 +127,7 @@ def enrichment(
     return made.sort_values(["tumor", "p_value", "set"], ignore_index=True)
 
 
-def _checked(response: pd.DataFrame, statistic: str, by: str | None) -> pd.DataFrame:
-    """Return line, gene and value of the rows with a finite value."""
+def _check_names(response: pd.DataFrame, by: str | None) -> None:
     nameless = response[["gene", *([] if by is None else [by])]].isna().to_numpy().any(axis=1)
     if nameless.any():
         msg = (
@@ -136,6 +135,11 @@ def _checked(response: pd.DataFrame, statistic: str, by: str | None) -> pd.DataF
             "every row. Fill them, or drop the rows."
         )
         raise WrongScaleError(msg)
+
+
+def _checked(response: pd.DataFrame, statistic: str, by: str | None) -> pd.DataFrame:
+    """Return line, gene and value of the rows with a finite value."""
+    _check_names(response, by)
     value = pd.to_numeric(response[statistic], errors="coerce").to_numpy(dtype=float)
     table = pd.DataFrame(
         {

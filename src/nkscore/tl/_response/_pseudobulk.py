@@ -92,9 +92,14 @@ def pseudobulk(
     groups[schema.N_COUNTS] = sums.sums.sum(axis=1)
     groups[schema.N_GENES] = (sums.cells > 0).sum(axis=1)
     groups[schema.COUNTS_PER_CELL] = groups[schema.N_COUNTS] / groups[schema.N_CELLS]
-    kept = (
-        (groups[schema.N_CELLS] >= min_cells) & (groups[schema.N_COUNTS] >= min_counts)
-    ).to_numpy()
+    kept = _large_enough(groups, min_cells, min_counts)
+    return _assembled(adata, groups, kept, sums)
+
+
+def _large_enough(groups: pd.DataFrame, min_cells: int, min_counts: int) -> Any:
+    """Return which groups are kept; one at least must be."""
+    enough = groups[schema.N_CELLS] >= min_cells
+    kept = (enough & (groups[schema.N_COUNTS] >= min_counts)).to_numpy()
     if not kept.any():
         msg = (
             f"None of {len(groups)} groups has {min_cells} cells and {min_counts} counts (the "
@@ -111,7 +116,7 @@ def pseudobulk(
             min_counts,
             ", ".join(groups.index[~kept][:10]),
         )
-    return _assembled(adata, groups, kept, sums)
+    return kept
 
 
 def _groups(obs: pd.DataFrame, columns: list[str], passed: Any) -> tuple[Any, pd.DataFrame]:

@@ -178,10 +178,11 @@ def interaction_response(
         min_cells=min_cells,
     )
     arms = _Arms(inputs, by)
+    counts, design = inputs.sums.sums, inputs.design
     if method == "voom":
         table = fit_response(
-            inputs.sums.sums,
-            inputs.design,
+            counts,
+            design,
             min_count=min_count,
             min_log2_fc=min_log2_fc,
             variance_trend=variance_trend,
@@ -190,19 +191,13 @@ def interaction_response(
             overdispersion=inputs.overdispersion() if overdispersion else None,
         )
     elif method == "pydeseq2":
-        table = fit_deseq2(
-            inputs.sums.sums,
-            inputs.design,
-            tested=_tested(inputs, min_count),
-            min_log2_fc=min_log2_fc,
-        )
+        tested = _tested(inputs, min_count)
+        table = fit_deseq2(counts, design, tested=tested, min_log2_fc=min_log2_fc)
     else:
         table = _between_cells(adata, inputs, arms, tested=_tested(inputs, min_count))
     table = _with_cells(_with_interval(table, confidence), arms)
     table["donor_aware"] = method != "welch_t"
-    table["gene"] = adata.var_names.astype(str)[table["gene"].to_numpy()]
-    table = _with_lineage(table.rename(columns={"group": "tumor"}), adata, by)
-    table = table.sort_values(["tumor", "p_value", "gene"]).reset_index(drop=True)
+    table = _named(table, adata, by)
     table.attrs["design"] = " ".join(inputs.remarks)
     return table
 
@@ -297,9 +292,12 @@ def _with_cells(table: pd.DataFrame, arms: _Arms) -> pd.DataFrame:
     return table
 
 
-def _with_lineage(table: pd.DataFrame, adata: AnnData, by: str) -> pd.DataFrame:
+def _named(table: pd.DataFrame, adata: AnnData, by: str) -> pd.DataFrame:
+    """Name genes and lines, add lineages, and sort."""
+    table = table.rename(columns={"group": "tumor"})
+    table["gene"] = adata.var_names.astype(str)[table["gene"].to_numpy()]
     if by == schema.TUMOR and schema.LINEAGE in adata.obs:
         known = adata.obs[[by, schema.LINEAGE]].dropna().astype(str).drop_duplicates(by)
         lineage = dict(zip(known[by], known[schema.LINEAGE], strict=True))
         table["lineage"] = table["tumor"].map(lineage)
-    return table
+    return table.sort_values(["tumor", "p_value", "gene"]).reset_index(drop=True)

@@ -21,6 +21,20 @@ if TYPE_CHECKING:
 _LOG = logging.getLogger("nkscore")
 
 
+_COLUMNS = [
+    "gene",
+    "module",
+    "label",
+    "label_p",
+    "label_q",
+    "label_overlap",
+    "n_genes",
+    "variance",
+    "mean_log2_fc",
+    "n_lines",
+]
+
+
 def response_modules(
     responses: pd.DataFrame,
     *,
@@ -118,19 +132,7 @@ def response_modules(
     ).iloc[leaves]
     names = _labels(result, set(table.genes), gene_sets, label_q)
     result = result.merge(names, on="module", how="left")
-    order = [
-        "gene",
-        "module",
-        "label",
-        "label_p",
-        "label_q",
-        "label_overlap",
-        "n_genes",
-        "variance",
-        "mean_log2_fc",
-        "n_lines",
-    ]
-    return result[order].reset_index(drop=True)
+    return result[_COLUMNS].reset_index(drop=True)
 
 
 def _variable_genes(

@@ -28,6 +28,8 @@ from nkscore.tl._response._cell_values import cell_values, require_finite
 if TYPE_CHECKING:
     from anndata import AnnData
 
+    from nkscore.stats import Design, LinearFit
+
 _DESCRIBED = (schema.TUMOR, schema.LINEAGE, schema.NK_DONOR, schema.CONDITION)
 
 
@@ -197,6 +199,15 @@ def _per_line(
     if not flat:
         weights = _precision(mean, np.where(n > 1, variance, usual) / n, design.matrix)
     fit = fit_linear(mean[None], design.matrix, weights[None])
+    table = _line_effects(fit, design, mean, group=group, treated=treated)
+    if flat:
+        table[["change", "se", "t"]] = 0.0
+    return _tested(table, "change", confidence)
+
+
+def _line_effects(
+    fit: LinearFit, design: Design, mean: Any, *, group: Any, treated: Any
+) -> pd.DataFrame:
     rows = []
     for name, column in design.effects.items():
         test = moderated_test(fit, column, least_variance=1.0)
@@ -215,10 +226,7 @@ def _per_line(
                 "n_samples_control": int(low.sum()),
             }
         )
-    table = pd.DataFrame(rows).sort_values("tumor", ignore_index=True)
-    if flat:
-        table[["change", "se", "t"]] = 0.0
-    return _tested(table, "change", confidence)
+    return pd.DataFrame(rows).sort_values("tumor", ignore_index=True)
 
 
 def _precision(mean: Any, sampling: Any, design: Any) -> Any:
@@ -241,22 +249,29 @@ def _tested(table: pd.DataFrame, effect: str, confidence: float) -> pd.DataFrame
     return with_q_values(placed_behind(table, "df", p_value=p))
 
 
-def _per_lineage(table: pd.DataFrame, confidence: float) -> pd.DataFrame:
+def _of_lineages(table: pd.DataFrame) -> dict[str, Any]:
+    """Return the changes of the lines of each lineage."""
     if "lineage" not in table or table["lineage"].notna().sum() == 0:
         msg = "No line has a lineage. Fill obs['lineage'], or compare lines (level='tumor')."
         raise MissingKeyError(msg)
     known = table[table["lineage"].notna()]
     groups = {str(name): part["change"].to_numpy() for name, part in known.groupby("lineage")}
-    df = len(known) - len(groups)
-    if len(groups) < 2 or df < 1:
+    if len(groups) < 2 or len(known) == len(groups):
         sizes = ", ".join(f"{name} {len(v)}" for name, v in groups.items())
         msg = (
             f"Lines per lineage: {sizes}. Two lineages are needed, of which one has at least two "
             "lines, since lines are the replicates of a lineage. Add lines, or use level='tumor'."
         )
         raise DesignError(msg)
+    return groups
+
+
+def _per_lineage(table: pd.DataFrame, confidence: float) -> pd.DataFrame:
+    groups = _of_lineages(table)
+    change = table.loc[table["lineage"].notna(), "change"]
+    df = len(change) - len(groups)
     within = sum(float(((v - v.mean()) ** 2).sum()) for v in groups.values())
-    variance, total = within / df, float(((known["change"] - known["change"].mean()) ** 2).sum())
+    variance, total = within / df, float(((change - change.mean()) ** 2).sum())
     rows = []
     for a, b in combinations(sorted(groups), 2):
         x, y = groups[a], groups[b]

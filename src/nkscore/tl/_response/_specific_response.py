@@ -22,6 +22,23 @@ if TYPE_CHECKING:
     from nkscore.tl._response._response_table import ResponseTable
 
 
+_COLUMNS = [
+    "gene",
+    "log2_fc",
+    "log2_fc_others",
+    "difference",
+    "se",
+    "df",
+    "shrunken",
+    "shrunken_sd",
+    "lfsr",
+    "s_value",
+    "specific",
+    "n_lines",
+    "n_others",
+]
+
+
 def specific_response(
     responses: pd.DataFrame,
     *,
@@ -112,23 +129,23 @@ def specific_response(
         parts.append(_shrink(part, null_weight))
     result = pd.concat([p for p in parts if len(p)] or parts[:1], ignore_index=True)
     result["specific"] = result["lfsr"] < lfsr_threshold
-    order = [
-        by,
-        "gene",
-        "log2_fc",
-        "log2_fc_others",
-        "difference",
-        "se",
-        "df",
-        "shrunken",
-        "shrunken_sd",
-        "lfsr",
-        "s_value",
-        "specific",
-        "n_lines",
-        "n_others",
-    ]
-    return result[order].sort_values([by, "lfsr", "gene"], ignore_index=True)
+    return result[[by, *_COLUMNS]].sort_values([by, "lfsr", "gene"], ignore_index=True)
+
+
+def _of_lineages(lineage: list[str] | None) -> tuple[list[str], list[int], Any]:
+    """Return the lineages, the lines that have one, and the number of each line's lineage."""
+    if lineage is None or not any(lineage):
+        msg = "The table has no column 'lineage' with values. Add the lineage of each line."
+        raise MissingKeyError(msg)
+    keep = [i for i, name in enumerate(lineage) if name]
+    names = sorted({lineage[i] for i in keep})
+    if len(names) == len(keep):
+        msg = (
+            f"Each of the {len(names)} lineages has one line, so nothing says how much lines of a "
+            "lineage differ. Add a second line to a lineage, or compare lines (by='tumor')."
+        )
+        raise DesignError(msg)
+    return names, keep, np.array([names.index(lineage[i]) for i in keep])
 
 
 def _lineages(
@@ -139,19 +156,8 @@ def _lineages(
     Lines vary around the mean of their lineage by one variance per gene, whose estimate is shared
     between genes as residual variances are in limma.
     """
-    if table.lineage is None or not any(table.lineage):
-        msg = "The table has no column 'lineage' with values. Add the lineage of each line."
-        raise MissingKeyError(msg)
-    keep = [i for i, lineage in enumerate(table.lineage) if lineage]
-    names = sorted({table.lineage[i] for i in keep})
-    group = np.array([names.index(table.lineage[i]) for i in keep])
+    names, keep, group = _of_lineages(table.lineage)
     effect, variance = effect[:, keep], variance[:, keep]
-    if len(names) == len(keep):
-        msg = (
-            f"Each of the {len(names)} lineages has one line, so nothing says how much lines of a "
-            "lineage differ. Add a second line to a lineage, or compare lines (by='tumor')."
-        )
-        raise DesignError(msg)
     known = np.isfinite(effect)
     member = np.eye(len(names))[group]
     n_lines = known @ member

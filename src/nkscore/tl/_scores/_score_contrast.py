@@ -152,18 +152,11 @@ def _rows(
     for name, entry in sets.items():
         signs = np.isin(names, entry.up).astype(np.float64) - np.isin(names, entry.down)
         n_found = int(np.abs(signs).sum())
-        row: dict[str, Any] = {"signature": name, "score": np.nan, "p_up": np.nan}
-        row |= {"p_down": np.nan, "p_value": np.nan}
+        row: dict[str, Any] = dict.fromkeys(["score", "p_up", "p_down", "p_value"], np.nan)
         if n_found >= min_genes:
-            found = rank_contrast(
-                values,
-                signs,
-                strata,
-                n_permutations=n_permutations,
-                rng=np.random.default_rng(seed),
-            )
-            two_sided = min(1.0, 2 * min(found.p_up, found.p_down))
+            rng = np.random.default_rng(seed)
+            found = rank_contrast(values, signs, strata, n_permutations=n_permutations, rng=rng)
             row |= {"score": found.score, "p_up": found.p_up, "p_down": found.p_down}
-            row["p_value"] = two_sided
-        rows.append(row | {"n_genes": n_found, "n_genes_in_set": len(entry)})
+            row["p_value"] = min(1.0, 2 * min(found.p_up, found.p_down))
+        rows.append({"signature": name} | row | {"n_genes": n_found, "n_genes_in_set": len(entry)})
     return rows

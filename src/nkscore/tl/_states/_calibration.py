@@ -75,14 +75,7 @@ def calibration(
     check_shares(level=level)
     confidence = f"{called}_confidence" if confidence is None else confidence
     schema.require(adata, "obs", [truth, called, confidence], "the function that makes the call")
-    cells = adata.obs[[truth, called, confidence]].dropna()
-    cells = cells[cells[called].astype(str) != schema.UNASSIGNED]
-    if len(cells) == 0:
-        msg = (
-            f"No cell has a truth, a call and a confidence (obs: {truth}, {called}, {confidence}); "
-            "at least one is needed. Check that the call was made on these cells."
-        )
-        raise DesignError(msg)
+    cells = _judged(adata.obs, truth, called, confidence)
     stated = cells[confidence].to_numpy(dtype=float)
     # Sums of posteriors exceed 1 by rounding.
     if stated.min() < -1e-6 or stated.max() > 1 + 1e-6:
@@ -93,6 +86,19 @@ def calibration(
         raise WrongScaleError(msg)
     right = (cells[truth].astype(str) == cells[called].astype(str)).to_numpy()
     return _bins(np.clip(stated, 0, 1), right, n_bins, level)
+
+
+def _judged(obs: pd.DataFrame, truth: str, called: str, confidence: str) -> pd.DataFrame:
+    """Return the cells that have a truth, a call and a confidence."""
+    cells = obs[[truth, called, confidence]].dropna()
+    cells = cells[cells[called].astype(str) != schema.UNASSIGNED]
+    if len(cells) == 0:
+        msg = (
+            f"No cell has a truth, a call and a confidence (obs: {truth}, {called}, {confidence}); "
+            "at least one is needed. Check that the call was made on these cells."
+        )
+        raise DesignError(msg)
+    return cells
 
 
 def _bins(stated: np.ndarray, right: np.ndarray, n_bins: int, level: float) -> pd.DataFrame:

@@ -94,23 +94,7 @@ def explain_state(
 
 def _positions(adata: AnnData, cells: Any, label: str) -> Any:
     schema.require(adata, "obs", [label], f"tl.{label}s")
-    if isinstance(cells, str):
-        cells = [cells]
-    cells = np.asarray(cells)
-    if cells.dtype == bool:
-        if cells.size != adata.n_obs:
-            msg = f"The mask has {cells.size} entries for {adata.n_obs} cells; give one for each."
-            raise ValueError(msg)
-        rows = np.flatnonzero(cells)
-    else:
-        rows = adata.obs_names.get_indexer(cells.astype(str))
-        if (rows < 0).any():
-            lost = cells[rows < 0]
-            msg = (
-                f"{len(lost)} of the cells are not in adata.obs_names, for example {lost[0]!r}. "
-                "Name cells of this object, or pass a boolean mask."
-            )
-            raise MissingKeyError(msg)
+    rows = _named(adata, np.asarray([cells] if isinstance(cells, str) else cells))
     rows = rows[adata.obs[label].notna().to_numpy()[rows]]
     if not rows.size:
         msg = (
@@ -118,6 +102,24 @@ def _positions(adata: AnnData, cells: Any, label: str) -> Any:
             "or failed QC. Name cells of the compartment that is to be explained."
         )
         raise DesignError(msg)
+    return rows
+
+
+def _named(adata: AnnData, cells: Any) -> Any:
+    """Return the places of cells given by name or by a mask."""
+    if cells.dtype == bool:
+        if cells.size != adata.n_obs:
+            msg = f"The mask has {cells.size} entries for {adata.n_obs} cells; give one for each."
+            raise ValueError(msg)
+        return np.flatnonzero(cells)
+    rows = adata.obs_names.get_indexer(cells.astype(str))
+    if (rows < 0).any():
+        lost = cells[rows < 0]
+        msg = (
+            f"{len(lost)} of the cells are not in adata.obs_names, for example {lost[0]!r}. "
+            "Name cells of this object, or pass a boolean mask."
+        )
+        raise MissingKeyError(msg)
     return rows
 
 

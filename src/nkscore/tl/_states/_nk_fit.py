@@ -22,6 +22,8 @@ from nkscore.stats import (
 from nkscore.tl._states._nk_other_genes import OtherGenes, other_genes
 
 if TYPE_CHECKING:
+    from collections.abc import Mapping
+
     from anndata import AnnData
 
     from nkscore._types import Bools, Floats, Ints
@@ -61,15 +63,8 @@ class StateFit:
 def find_markers(adata: AnnData, vocabulary: Any) -> Markers:
     """Place the markers of a vocabulary among the genes of the data."""
     states = signatures.vocabulary(vocabulary)
-    controls = {name: s for state in states.values() for name, s in state.excludes.items()}
     wanted = {name: state.marks for name, state in states.items()}
-    clash = [name for name in controls if name in wanted]
-    if clash:
-        msg = (
-            f"{', '.join(clash)} is both a state and what excludes one. States exclude each other "
-            "anyway: give what excludes them another name, or leave it out."
-        )
-        raise ValueError(msg)
+    controls = _controls(states)
     match = signatures.match(adata.var_names, wanted | controls)
     names = [*wanted, *controls]
     few = [n for n in names if len(match.up[n]) + len(match.down[n]) < _LEAST_MARKERS]
@@ -90,6 +85,19 @@ def find_markers(adata: AnnData, vocabulary: Any) -> Markers:
             inside = np.isin(genes, columns)
             marks[row, inside] = [sign * by_column.get(g, 1.0) for g in genes[inside]]
     return Markers(list(wanted), list(controls), genes, marks, match.coverage)
+
+
+def _controls(states: Mapping[str, signatures.State]) -> dict[str, signatures.Signature]:
+    """Return the sets whose cells are in no state."""
+    controls = {name: s for state in states.values() for name, s in state.excludes.items()}
+    clash = [name for name in controls if name in states]
+    if clash:
+        msg = (
+            f"{', '.join(clash)} is both a state and what excludes one. States exclude each other "
+            "anyway: give what excludes them another name, or leave it out."
+        )
+        raise ValueError(msg)
+    return controls
 
 
 def _weights(adata: AnnData, weights: Any) -> dict[int, float]:
