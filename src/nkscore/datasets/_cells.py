@@ -30,7 +30,11 @@ _CONJUGATES: Final = 0.3
 
 @dataclass(frozen=True)
 class Cells:
-    """Single cells: first one per droplet, then the second cells of doublets."""
+    """Single cells: first one per droplet, then the second cells of doublets.
+
+    ``state`` and ``phase`` by number; ``hla``: HLA class I against the mean of the line, in
+    standard deviations; ``depth``: expected total count; ``numbers`` in the random streams.
+    """
 
     well: Ints
     is_nk: Bools
@@ -39,7 +43,6 @@ class Cells:
     hla: Floats
     low_quality: Bools
     depth: Floats
-    #: Ints in the random streams.
     numbers: Ints
 
 

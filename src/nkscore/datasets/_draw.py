@@ -39,7 +39,11 @@ _TAG_STRIDE: Final = 64
 
 @dataclass(frozen=True)
 class Expected:
-    """What is expected of each cell: base profile, programs, their activity."""
+    """Expectations for each cell.
+
+    The profile of a cell is row ``base_of`` of ``base``, changed by the programs with the numbers
+    in ``program`` (-1: none), each as far as ``activity`` says.
+    """
 
     base: Floats32
     base_of: Ints32

@@ -40,7 +40,11 @@ _SLOTS: Final = 7
 
 @dataclass(frozen=True)
 class Programs:
-    """Gene programs as one sparse table: natural-log effects at activity 1."""
+    """Gene programs as one sparse table.
+
+    ``members`` (columns of genes) and ``effect`` (natural log, at activity 1) of program i lie from
+    ``starts[i]`` to ``starts[i + 1]``.
+    """
 
     names: list[str]
     starts: Ints

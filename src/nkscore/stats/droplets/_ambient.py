@@ -16,7 +16,10 @@ _MOST_LEFT_OUT: Final = 0.3
 
 @dataclass(frozen=True, slots=True)
 class AmbientShare:
-    """Estimate, interval, and which of the genes were used (boolean)."""
+    """The share of the counts that is ambient, from 0 to 1.
+
+    ``low`` and ``high`` are the ends of its interval; ``used`` says which of the genes were used.
+    """
 
     share: float
     low: float

@@ -25,7 +25,12 @@ _LEAST_FOLD: Final = 2.5
 
 @dataclass(frozen=True, slots=True)
 class HashtagMixture:
-    """Probabilities per droplet and what was fitted per tag."""
+    """Probabilities per droplet and what was fitted per tag.
+
+    ``probability``: droplets × (tags + 2): each tag alone, then negative, then doublet; rows sum to
+    one. ``background`` and ``signal``: typical counts of a droplet without and with the tag.
+    ``share`` of all tags carried.
+    """
 
     probability: Floats
     background: Floats
@@ -57,9 +62,7 @@ def hashtag_mixture(
     Returns
     -------
     HashtagMixture
-        ``probability`` (droplets × (tags + 2): each tag alone, then negative, then doublet; rows
-        sum to one), and per tag ``background`` and ``signal`` (typical counts of a droplet without
-        and with the tag) and ``share`` (of all tags carried).
+        Probabilities, and what was fitted.
 
     Notes
     -----

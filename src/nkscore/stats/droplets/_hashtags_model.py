@@ -18,6 +18,15 @@ _CANDIDATES: Final = 4
 
 @dataclass(frozen=True, slots=True)
 class Model:
+    """What is fitted, in the terms of :func:`nkscore.stats.hashtag_mixture`.
+
+    Per tag: ``base`` and ``size`` of the background's negative binomial, ``signal`` (mean of the
+    log) and its variance ``spread``, ``share`` of all tags carried. ``n_tags``: probabilities of
+    no, one, two and three tags. Of droplets: ``factor_shape`` of the gamma prior, ``depth_slope``
+    of its log mean, ``doubling`` of it in two cells, ``slope`` of the signal on the log factor.
+    ``leak``: share of droplets with a leaked tag, whose log signal is at ``leak_level`` of the way.
+    """
+
     base: Floats
     size: Floats
     factor_shape: float
@@ -34,6 +43,8 @@ class Model:
 
 @dataclass(frozen=True, slots=True)
 class Data:
+    """Droplets × tags: counts and log(1 + counts); log depth of each droplet, mean zero."""
+
     counts: Floats
     logs: Floats
     depth: Floats
@@ -55,6 +66,8 @@ class State:
 
 @dataclass(frozen=True, slots=True)
 class Posterior:
+    """Droplets × states: probabilities; ``top`` are the tags that the states number."""
+
     states: list[State]
     weight: Floats
     top: Ints

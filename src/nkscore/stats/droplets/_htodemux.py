@@ -21,7 +21,12 @@ _LARGEST_SIZE: Final = 1e6
 
 @dataclass(frozen=True, slots=True)
 class HtoDemux:
-    """Calls of HTODemux and the quantities they come from."""
+    """Calls of HTODemux and the quantities they come from.
+
+    ``cut_off``: per tag, positive means more counts than this. ``positive``: cells × tags. ``top``:
+    position of the tag with the highest centered log ratio, which Seurat takes for a singlet.
+    ``size`` and ``mean`` of the negative binomial that was fitted to the ``background_cluster``.
+    """
 
     cut_off: Ints
     positive: Bools
@@ -60,10 +65,7 @@ def htodemux(
     Returns
     -------
     HtoDemux
-        ``cut_off`` (per tag: positive means more counts than this), ``positive`` (cells × tags),
-        ``top`` (position of the tag with the highest centered log ratio, which Seurat takes for a
-        singlet), ``clusters``, ``background_cluster``, ``size`` and ``mean`` of the fitted
-        negative binomial per tag.
+        Calls, and what they come from.
 
     Notes
     -----

@@ -25,7 +25,10 @@ _SPREAD: Final = 0.04
 
 @dataclass(frozen=True, slots=True)
 class Markers:
-    """Genes of either source, and what share of each pure profile they make up."""
+    """Genes of either source, and what share of each pure profile they make up.
+
+    ``share_a``: of the genes of A in the profile of A, and in that of B; ``share_b`` likewise.
+    """
 
     genes_a: Ints
     genes_b: Ints

@@ -29,7 +29,13 @@ _FAR: Final = 4.0
 
 @dataclass(frozen=True, slots=True)
 class GuideMixture:
-    """Probability of each stored count that the cell holds the guide, and what was fitted."""
+    """Probability that a cell holds a guide, and what was fitted.
+
+    ``probability``: CSR, cells × guides, stored where a count is. ``state``: cells × 3, that the
+    cell holds no, one, several guides. Per guide: ``background`` (its share of the ambient guide
+    UMIs), ``signal`` (median count of cells that hold it), ``share`` (of all guides held).
+    ``spread`` of the log signal.
+    """
 
     probability: sparse.csr_matrix
     state: Floats
@@ -52,10 +58,7 @@ def guide_mixture(counts: Matrix, *, depth: Floats | None = None) -> GuideMixtur
     Returns
     -------
     GuideMixture
-        ``probability`` (CSR, cells × guides, stored where a count is), ``state`` (cells × 3: that
-        the cell holds no, one, several guides) and per guide ``background`` (its share of the
-        ambient guide UMIs), ``signal`` (median count of cells that hold it) and ``share`` (of all
-        guides held); ``spread`` of the log signal.
+        Probabilities, and what was fitted.
 
     Notes
     -----

@@ -17,9 +17,10 @@ _ROUNDS: Final = 200
 
 @dataclass(frozen=True, slots=True)
 class Responders:
-    """Probability that each knock-out cell responds; position of cells along the effect.
+    """Which knock-out cells respond.
 
-    ``share`` of responders; ``separation``: distance of their mean from that of controls, in
+    ``probability`` of each that it does; ``position`` of cells along the effect; ``share`` of
+    responders; ``separation``: distance of their mean from that of controls, in
     standard deviations of controls.
     """
 

@@ -21,7 +21,11 @@ _MOST_BETWEEN: Final = 1e4
 
 @dataclass(frozen=True, slots=True)
 class CompositionFit:
-    """Linear model of states × samples; the variance between samples, states × 1."""
+    """Linear model of logits, states × samples.
+
+    ``between``: variance between samples, states × 1, which grows toward rare states with
+    ``exponent``.
+    """
 
     fit: LinearFit
     between: Floats

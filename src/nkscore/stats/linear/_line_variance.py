@@ -28,7 +28,10 @@ _FEWEST_GENES: Final = 20
 
 @dataclass(frozen=True, slots=True)
 class _Line:
-    """Of each gene: the line's own variance, and what the other lines make one expect."""
+    """Variances of each gene, with their degrees of freedom.
+
+    ``variance``: of the line itself; ``others``: what the other lines make one expect.
+    """
 
     variance: Floats
     df: Floats

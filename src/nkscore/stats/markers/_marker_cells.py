@@ -23,7 +23,11 @@ _DENSE_SIZE: Final = 4_000_000
 
 @dataclass(frozen=True, slots=True)
 class Block:
-    """Cells of one donor and nearly one depth: their counts and the sums of squared counts."""
+    """Cells of one donor and nearly one depth.
+
+    ``rows``: their places in :class:`MarkerCells`. ``depth``: mean total count. ``counts``: cells ×
+    genes. ``squares``: sum of squared counts per gene.
+    """
 
     rows: slice
     donor: int

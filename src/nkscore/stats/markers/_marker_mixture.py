@@ -35,7 +35,12 @@ _LEAST_RATE: Final = 1e-12
 
 @dataclass(frozen=True, slots=True)
 class MarkerModel:
-    """What a mixture has learned; states that are not there have ``present`` false."""
+    """What a mixture has learned; states that are not there have ``present`` false.
+
+    ``marks``: states × genes, sign and weight of each marker. ``base``: share of each gene in cells
+    of no state, times ``offset`` in each donor. ``log_fold``: states × genes. ``share``: donors ×
+    (states + 1), of the cells. ``evidence`` and ``agreement`` for each state being there.
+    """
 
     marks: Floats
     base: Floats

@@ -25,7 +25,10 @@ _BLOCK_VALUES: Final = 1 << 22
 
 @dataclass(frozen=True, slots=True)
 class Shift:
-    """Estimate and interval per column; an end is infinite where too few samples can bound it."""
+    """How far one group lies from another: one value per column.
+
+    ``low`` and ``high``: ends of the interval, infinite where too few samples can bound it.
+    """
 
     effect: Floats
     low: Floats

@@ -23,7 +23,11 @@ _TOLERANCE: Final = 1e-10
 
 @dataclass(frozen=True, slots=True)
 class Pooled:
-    """One value per gene: the mean over the population of lines and how much lines differ."""
+    """Mean over the population of lines, and how much lines differ: one value per gene.
+
+    ``prediction_low`` and ``prediction_high``: where the effect in a further line may lie.
+    ``tau2``: variance between lines. ``i2``: its share of the whole variance. ``n``: lines.
+    """
 
     effect: Floats
     standard_error: Floats

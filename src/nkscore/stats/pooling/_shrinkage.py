@@ -16,7 +16,11 @@ _ROUNDS: Final = 300
 
 @dataclass(frozen=True, slots=True)
 class Shrunk:
-    """Posterior of each effect, and the mixture: share of each standard deviation (first: 0)."""
+    """Posterior of each effect, and the mixture that was fitted.
+
+    ``lfsr``: probability that the sign of the effect is not what it seems (zero counts as wrong).
+    ``share`` of each standard deviation of the mixture, ``scale``, the first of which is 0.
+    """
 
     mean: Floats
     sd: Floats
@@ -40,8 +44,7 @@ def adaptive_shrinkage(
 
     Returns
     -------
-    Posterior mean and standard deviation, and the local false sign rate: the probability that the
-    sign of the effect is not what it seems (zero counts as wrong).
+    Posterior mean and standard deviation, the local false sign rate, and the mixture.
 
     Notes
     -----

@@ -24,7 +24,11 @@ _PRIOR_CELLS: Final = 20.0
 
 @dataclass(frozen=True, slots=True, eq=False)
 class GeneLevels:
-    """Lines × genes: ``rate`` per reference count, ``spread`` between cells, mean ``depth``."""
+    """What is usual for each line.
+
+    Lines × genes: ``rate`` per reference count, ``spread`` between cells. ``depth``: mean reference
+    count of the cells of a line.
+    """
 
     rate: Floats
     spread: Floats

@@ -17,7 +17,11 @@ TARGET: Final = 1e4
 
 @dataclass(frozen=True, slots=True)
 class WelchTest:
-    """Per gene; ``log2_fc`` and its standard error are those of mean normalized counts plus 1."""
+    """Welch's test of each gene between two groups of cells.
+
+    ``log2_fc`` and its standard error ``se`` are those of mean normalized counts plus 1; ``t``,
+    ``df`` and ``p_value`` (two-sided) those of mean log-normalized counts.
+    """
 
     log2_fc: Floats
     se: Floats

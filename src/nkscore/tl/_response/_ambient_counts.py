@@ -30,7 +30,10 @@ _HARDLY_ANY: Final = 0.05
 
 @dataclass(frozen=True, slots=True)
 class AmbientCounts:
-    """Samples × genes: counts, expected ambient counts; the latter's relative error."""
+    """What was counted in each sample, and how much of it is expected to be ambient.
+
+    ``counts`` and ``expected``: samples × genes. ``error``: relative error of ``expected``.
+    """
 
     counts: Floats
     expected: Floats

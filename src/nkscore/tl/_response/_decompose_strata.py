@@ -22,7 +22,11 @@ _LOG = logging.getLogger("nkscore")
 
 @dataclass(frozen=True, slots=True)
 class Arm:
-    """Units × strata: share and share × mean; covariance of both from the finite cell number."""
+    """The units of one arm.
+
+    Units × strata: ``share`` of the cells, and ``mass``: share × mean. ``noise``: covariance of
+    both that the finite number of cells leads to.
+    """
 
     share: Any
     mass: Any
