@@ -176,7 +176,7 @@ def test_screen_scatter_colors_roles_and_names_hits(hits):
 def test_screen_p_of_zero_stays_finite_and_errors(hits):
     ax = pl.screen_scatter(hits, screen="NALM6")
     assert np.isfinite(ax.get_ylim()).all()
-    with pytest.raises(ValueError, match=r"2 screens; one is drawn. Pass screen= one of: K562"):
+    with pytest.raises(ValueError, match=r"2 screens; one is needed. Pass screen= one of: 'K562'"):
         pl.screen_scatter(hits)
 
 

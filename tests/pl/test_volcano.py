@@ -179,7 +179,9 @@ def test_axes_legend_and_input(response):
 
 
 def test_errors(response):
-    with pytest.raises(ValueError, match=r"several tumors; .* tumor= one of: 697, K562, THP1"):
+    with pytest.raises(
+        ValueError, match=r"3 tumors; one is .* tumor= one of: '697', 'K562', 'THP1'"
+    ):
         pl.volcano(response)
     with pytest.raises(ValueError, match="no tumor 'HeLa'"):
         pl.volcano(response, tumor="HeLa")

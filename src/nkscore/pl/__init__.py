@@ -12,21 +12,25 @@ from nkscore.pl._checks import confusion, p_values
 from nkscore.pl._compartments import compartments
 from nkscore.pl._decomposition import decomposition
 from nkscore.pl._density import state_density
-from nkscore.pl._dots import response_dots, state_shift
-from nkscore.pl._effects import effects
+from nkscore.pl._dots import (
+    communication_dots,
+    enrichment_dots,
+    perturbation_dots,
+    response_dots,
+    screen_dots,
+    state_shift,
+)
+from nkscore.pl._effects import ambient, core_response, effects
 from nkscore.pl._embedding import embedding
-from nkscore.pl._forest import ambient, core_response
 from nkscore.pl._fractions import state_fractions
 from nkscore.pl._hashtags import hashtag_ridges, hashtags
 from nkscore.pl._heatmap import response_heatmap
 from nkscore.pl._lines import depth, time_course
 from nkscore.pl._marker_dots import marker_dots
-from nkscore.pl._pairs import communication_dots, enrichment_dots
-from nkscore.pl._perturbation_dots import perturbation_dots
 from nkscore.pl._qc import qc
 from nkscore.pl._reliability import reliability
 from nkscore.pl._save import save
-from nkscore.pl._screens import screen_dots, screen_scatter
+from nkscore.pl._screens import screen_scatter
 from nkscore.pl._style import style
 from nkscore.pl._survival import survival
 from nkscore.pl._volcano import volcano

@@ -7,10 +7,16 @@ from typing import TYPE_CHECKING, Any, Final
 import numpy as np
 
 from nkscore._colors import INK, palette, printed, shortened, usual_order
-from nkscore.pl._dots import lineages_of, tumor_order
 from nkscore.pl._side import SidePanel, dot, dots, lineage_strip, patches
 from nkscore.pl._style import axes_or_new, fit, style
-from nkscore.pl._tables import as_text, check_number, check_table, check_unique
+from nkscore.pl._tables import (
+    as_text,
+    check_number,
+    check_table,
+    check_unique,
+    lineages_of,
+    tumor_order,
+)
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -38,6 +44,8 @@ def decomposition(
 ) -> Axes:
     """Draw how much of a change comes from within the strata, and how much from their shares.
 
+    The two bars of a tumor add up to its diamond, the total change.
+
     Parameters
     ----------
     table
@@ -52,7 +60,7 @@ def decomposition(
     Returns
     -------
     Axes
-        Two bars per tumor, which add up to the diamond, and their intervals.
+        Bars, their intervals and diamonds.
 
     Raises
     ------

@@ -1,21 +1,302 @@
-"""Effects with their intervals."""
+"""Estimates with intervals of two kinds, one row each."""
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any, Final
 
 import numpy as np
 
 from nkscore._colors import DOWN, FAINT, INK, UP
 from nkscore.errors import DesignError
-from nkscore.pl._style import axes_or_new, fit, style
-from nkscore.pl._tables import as_text, check_table
+from nkscore.pl._side import SidePanel, dot
+from nkscore.pl._style import SMALL, axes_or_new, fit, style
+from nkscore.pl._tables import as_text, check_number, check_table, in_order
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+
     import pandas as pd
     from matplotlib.axes import Axes
 
-    from nkscore._types import Array
+    from nkscore._types import Array, Bools, Floats
+
+_ROW: Final = 0.155
+_CORE_GENES: Final = 25
+_AXIS: Final = {
+    "log2_fc": "log$_2$ fold change (interval)",
+    "log_odds_ratio": "log odds ratio (interval)",
+}
+
+
+def core_response(
+    table: pd.DataFrame,
+    *,
+    genes: Sequence[str] | int = _CORE_GENES,
+    ax: Axes | None = None,
+    legend: bool = True,
+) -> Axes:
+    """Draw the mean response of genes over lines with its interval and where a new line may lie.
+
+    Dots are filled for core genes. Numbers beside a gene: lines in which it passes, of those in
+    which it was tested.
+
+    Parameters
+    ----------
+    table
+        From ``tl.core_response`` by ``random_effects``: columns ``gene``, ``log2_fc``, ``ci_low``,
+        ``ci_high``; drawn where present: ``prediction_low``, ``prediction_high``, ``core``,
+        ``n_lines``, ``n_up``.
+    genes
+        Genes from top to bottom, or how many of the first rows to take.
+    ax, legend
+        Axes to draw on, a new figure by default; whether to draw the legend.
+
+    Returns
+    -------
+    Axes
+        Dot and dark line: mean over lines and its confidence interval. Wide gray line: prediction
+        interval, in which the effect in a further line is to be expected.
+
+    Raises
+    ------
+    MissingKeyError
+        If a column is missing, such as the intervals that ``counting`` does not give.
+    ValueError
+        If the table has no rows, no finite effect, or not the genes asked for.
+
+    Examples
+    --------
+    >>> import matplotlib.pyplot as plt, pandas as pd
+    >>> import nkscore as nk
+    >>> table = pd.DataFrame({"gene": ["B2M", "ACTB"], "core": [True, False], "log2_fc": [1.2, 0.1],
+    ...                       "ci_low": [0.9, -0.2], "ci_high": [1.5, 0.4],
+    ...                       "prediction_low": [0.4, -0.5], "prediction_high": [2.0, 0.7]})
+    >>> ax = nk.pl.core_response(table)
+    >>> [tick.get_text() for tick in ax.get_yticklabels()]
+    ['B2M', 'ACTB']
+    >>> plt.close(ax.figure)
+    """
+    check_table(
+        table,
+        ["gene", "log2_fc", "ci_low", "ci_high"],
+        "tl.core_response with method='random_effects'",
+    )
+    rows = _chosen(table, genes)
+    filled = rows["core"].to_numpy(dtype=bool) if "core" in rows.columns else _apart(rows)
+    with style():
+        own = ax is None
+        ax = axes_or_new(ax, (5, 2 + _ROW * len(rows)))
+        predicted = {"prediction_low", "prediction_high"} <= set(rows.columns)
+        _limits(ax, rows, [*(["prediction_low", "prediction_high"] if predicted else [])])
+        if predicted:
+            _lines(ax, rows, ("prediction_low", "prediction_high"), color="#D5D5D5", width=3.2)
+        _lines(ax, rows, ("ci_low", "ci_high"), color=INK, width=0.9)
+        _dots(ax, rows["log2_fc"].to_numpy(dtype=float), filled)
+        _rows(ax, as_text(rows["gene"]).tolist(), italic=True)
+        _counts(ax, rows)
+        ax.set_xlabel("log$_2$ fold change, mean over lines")
+        if legend:
+            _legend(ax, predicted=predicted, filled=filled, wide={"n_lines"} <= set(rows.columns))
+        if own:
+            fit(ax, width=2.0, height=_ROW * len(rows) + 0.1)
+    return ax
+
+
+def _chosen(table: pd.DataFrame, genes: Sequence[str] | int) -> pd.DataFrame:
+    names = as_text(table["gene"])
+    if isinstance(genes, int):
+        rows = table[np.isfinite(table["log2_fc"].to_numpy(dtype=float))].head(genes)
+    else:
+        in_order(names.tolist(), genes, "genes")
+        rows = table.set_index(names).loc[list(genes)]
+    if not np.isfinite(rows["log2_fc"].to_numpy(dtype=float)).any():
+        msg = "Column 'log2_fc' holds no finite number, so there is nothing to draw."
+        raise DesignError(msg)
+    return rows
+
+
+def _apart(rows: pd.DataFrame) -> Bools:
+    return np.asarray((rows["ci_low"] > 0) | (rows["ci_high"] < 0))
+
+
+def _limits(ax: Axes, rows: pd.DataFrame, extra: list[str]) -> None:
+    numbers = rows[["log2_fc", "ci_low", "ci_high", *extra]].to_numpy(dtype=float)
+    finite = np.append(numbers[np.isfinite(numbers)], 0.0)
+    margin = 0.06 * (np.ptp(finite) or 1.0)
+    ax.set_xlim(float(finite.min() - margin), float(finite.max() + margin))
+    ax.set_ylim(len(rows) - 0.4, -0.6)
+    ax.axvline(0, color=FAINT, linewidth=0.6, zorder=0)
+
+
+def _lines(
+    ax: Axes, rows: pd.DataFrame, ends: tuple[str, str], *, color: str, width: float
+) -> None:
+    low, high = (rows[name].to_numpy(dtype=float) for name in ends)
+    known = ~np.isnan(low) & ~np.isnan(high)
+    left, right = ax.get_xlim()
+    # An infinite end runs to the edge of the axes.
+    ax.hlines(
+        np.flatnonzero(known),
+        np.maximum(low[known], left),
+        np.minimum(high[known], right),
+        color=color,
+        linewidth=width,
+        zorder=1 if width > 1 else 2,
+    )
+
+
+def _dots(ax: Axes, effect: Floats, filled: Bools) -> None:
+    hue = np.where(effect > 0, UP, DOWN)
+    known = np.isfinite(effect)
+    face = np.where(filled, hue, "white")
+    edge = np.where(filled, hue, INK)
+    ax.scatter(
+        effect[known],
+        np.flatnonzero(known),
+        s=16,
+        c=face[known].tolist(),
+        edgecolors=edge[known].tolist(),
+        linewidths=0.7,
+        zorder=3,
+    )
+
+
+def _rows(ax: Axes, names: list[str], *, italic: bool) -> None:
+    ax.set_yticks(range(len(names)), names, fontstyle="italic" if italic else "normal")
+    ax.tick_params(axis="y", length=0)
+    ax.spines["left"].set_visible(False)
+
+
+def _counts(ax: Axes, rows: pd.DataFrame) -> None:
+    if not {"n_lines", "n_up"} <= set(rows.columns):
+        return
+    place: dict[str, Any] = {
+        "transform": ax.get_yaxis_transform(),
+        "fontsize": SMALL,
+        "clip_on": False,
+    }
+    for i, (up, lines) in enumerate(zip(rows["n_up"], rows["n_lines"], strict=True)):
+        ax.text(1.02, i, f"{int(up)}/{int(lines)}", va="center_baseline", **place)
+    ax.text(1.02, -0.75, "lines up", va="bottom", **place)
+
+
+def _legend(ax: Axes, *, predicted: bool, filled: Bools, wide: bool) -> None:
+    from matplotlib.lines import Line2D
+
+    handles: list[Any] = []
+    if filled.any():
+        handles.append(dot(UP, "Core gene", size=4))
+    if not filled.all():
+        handles.append(
+            dot("white", "No core gene", size=4, markeredgecolor=INK, markeredgewidth=0.7)
+        )
+    handles.append(
+        Line2D([], [], color=INK, linewidth=0.9, label="Confidence interval\nof the mean")
+    )
+    if predicted:
+        handles.append(Line2D([], [], color="#D5D5D5", linewidth=3.2, label="A further line"))
+    SidePanel(ax, gap=0.5 if wide else 0.12).legend(handles)
+
+
+def ambient(table: pd.DataFrame, *, ax: Axes | None = None) -> Axes:
+    """Draw which share of the tumor cells' RNA is ambient in each co-culture sample.
+
+    Parameters
+    ----------
+    table
+        ``adata.uns["nkscore"]["pp.ambient"]["samples"]`` as ``pp.ambient`` writes it: columns
+        ``sample``, ``ambient_share``, ``ci_low``, ``ci_high``; drawn where present: ``nk_share``,
+        ``lane``, ``evidence``.
+    ax
+        Axes to draw on; a new figure by default.
+
+    Returns
+    -------
+    Axes
+        Dots and lines: share of the counts that is ambient, with its interval. Bars: the part that
+        comes from NK cells. Hollow dots: lines without a monoculture, judged by a list of genes.
+
+    Raises
+    ------
+    MissingKeyError
+        If a column is missing.
+    ValueError
+        If the table has no rows.
+
+    Examples
+    --------
+    >>> import matplotlib.pyplot as plt, pandas as pd
+    >>> import nkscore as nk
+    >>> table = pd.DataFrame({"sample": ["s1"], "ambient_share": [0.05], "ci_low": [0.04],
+    ...                       "ci_high": [0.06], "nk_share": [0.02]})
+    >>> ax = nk.pl.ambient(table)
+    >>> ax.get_xlabel()
+    "Share of the tumor cells' counts (%)"
+    >>> plt.close(ax.figure)
+    """
+    check_table(table, ["sample", "ambient_share", "ci_low", "ci_high"], "pp.ambient")
+    check_number(table, "ambient_share")
+    rows = table.sort_values([n for n in ("lane", "sample") if n in table.columns], kind="stable")
+    share, low, high = (
+        100 * rows[name].to_numpy(dtype=float) for name in ("ambient_share", "ci_low", "ci_high")
+    )
+    listed = (
+        (as_text(rows["evidence"]) == "list").to_numpy()
+        if "evidence" in rows.columns
+        else (np.zeros(len(rows), dtype=bool))
+    )
+    with style():
+        own = ax is None
+        ax = axes_or_new(ax, (5, 2 + _ROW * len(rows)))
+        nk_part = "nk_share" in rows.columns
+        if nk_part:
+            ax.barh(
+                np.arange(len(rows)),
+                100 * rows["nk_share"].to_numpy(dtype=float),
+                height=0.7,
+                color="#9DC3E6",
+                linewidth=0,
+                zorder=1,
+            )
+        ax.hlines(np.arange(len(rows)), low, high, color=INK, linewidth=0.9, zorder=2)
+        ax.scatter(
+            share,
+            np.arange(len(rows)),
+            s=13,
+            zorder=3,
+            linewidths=0.7,
+            c=np.where(listed, "white", INK).tolist(),
+            edgecolors=INK,
+        )
+        ax.set_xlim(0, max(float(np.nanmax([share.max(), high.max()])) * 1.08, 1.0))
+        ax.set_ylim(len(rows) - 0.4, -0.6)
+        _rows(ax, as_text(rows["sample"]).tolist(), italic=False)
+        ax.set_xlabel("Share of the tumor cells' counts (%)")
+        _ambient_legend(ax, nk_part=nk_part, listed=listed)
+        if own:
+            fit(ax, width=2.0, height=_ROW * len(rows) + 0.1)
+    return ax
+
+
+def _ambient_legend(ax: Axes, *, nk_part: bool, listed: Bools) -> None:
+    from matplotlib.patches import Patch
+
+    handles: list[Any] = []
+    if not listed.all():
+        handles.append(dot(INK, "Ambient, all", size=4))
+    if listed.any():
+        handles.append(
+            dot(
+                "white",
+                "Ambient, by a list\nof NK genes",
+                size=4,
+                markeredgecolor=INK,
+                markeredgewidth=0.7,
+            )
+        )
+    if nk_part:
+        handles.append(Patch(facecolor="#9DC3E6", edgecolor="none", label="From NK cells"))
+    SidePanel(ax).legend(handles)
 
 
 def effects(
@@ -81,9 +362,9 @@ def effects(
     with style():
         own = ax is None
         ax = axes_or_new(ax, (5, 2 + 0.16 * len(names)))
-        _limits(ax, numbers, reference)
-        _intervals(ax, numbers)
-        _centers(ax, numbers, reference)
+        _effect_limits(ax, numbers, reference)
+        _effect_intervals(ax, numbers)
+        _effect_centers(ax, numbers, reference)
         ax.axvline(reference, color=FAINT, linewidth=0.6, zorder=0)
         ax.set_yticks(range(len(names)), names)
         if label == "gene":
@@ -97,17 +378,14 @@ def effects(
     return ax
 
 
-_AXIS = {"log2_fc": "log$_2$ fold change (interval)", "log_odds_ratio": "log odds ratio (interval)"}
-
-
-def _limits(ax: Axes, numbers: Array, reference: float) -> None:
+def _effect_limits(ax: Axes, numbers: Array, reference: float) -> None:
     finite = np.append(numbers[np.isfinite(numbers)], reference)
     margin = 0.06 * (np.ptp(finite) or 1.0)
     ax.set_xlim(float(finite.min() - margin), float(finite.max() + margin))
     ax.set_ylim(len(numbers) - 0.4, -0.6)
 
 
-def _intervals(ax: Axes, numbers: Array) -> None:
+def _effect_intervals(ax: Axes, numbers: Array) -> None:
     left, right = ax.get_xlim()
     for row, (_, low, high) in enumerate(numbers):
         if np.isnan(low) or np.isnan(high):
@@ -128,7 +406,7 @@ def _intervals(ax: Axes, numbers: Array) -> None:
                 )
 
 
-def _centers(ax: Axes, numbers: Array, reference: float) -> None:
+def _effect_centers(ax: Axes, numbers: Array, reference: float) -> None:
     effect, low, high = numbers.T
     known = np.isfinite(effect)
     color = np.where(low > reference, UP, np.where(high < reference, DOWN, "white"))

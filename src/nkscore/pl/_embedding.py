@@ -10,10 +10,9 @@ import pandas as pd
 from nkscore import schema
 from nkscore._colors import BACKGROUND, INK, MISSING, OUTSIDE, is_missing, palette, printed
 from nkscore.errors import DesignError, MissingKeyError
-from nkscore.pl._pairs import readable
 from nkscore.pl._side import SidePanel, dots
 from nkscore.pl._style import FONT, RASTER_ABOVE, axes_or_new, bare, fit, style
-from nkscore.pl._tables import all_levels, as_text, listed
+from nkscore.pl._tables import all_levels, as_text, listed, readable
 
 if TYPE_CHECKING:
     from collections.abc import Iterable

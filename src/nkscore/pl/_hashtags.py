@@ -11,7 +11,7 @@ from nkscore._colors import FAINT, palette, printed
 from nkscore.errors import DesignError
 from nkscore.pl._side import SidePanel, patches
 from nkscore.pl._style import FONT, SMALL, axes_or_new, bare, figure_of, fit, height_of, style
-from nkscore.pl._tables import all_levels, as_text, levels_of, listed
+from nkscore.pl._tables import all_levels, as_text, levels_of, one_of
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -183,13 +183,7 @@ def _lane(adata: AnnData, lane: str | None) -> tuple[pd.DataFrame, pd.DataFrame,
     schema.require(adata, "obs", [schema.LANE], "io.read_coculture")
     columns = [schema.HASHTAG, schema.HASHTAG_CLASS, schema.HASHTAG_CONFIDENCE]
     schema.require(adata, "obs", columns, "pp.demultiplex")
-    lanes = levels_of(adata.obs[schema.LANE])
-    if lane is None and len(lanes) == 1:
-        lane = lanes[0]
-    if lane is None or lane not in lanes:
-        found = f"{len(lanes)} lanes" if lane is None else f"no lane {lane!r}"
-        msg = f"Found {found}; one is needed. Pass lane= one of: {listed(lanes) or 'none'}."
-        raise ValueError(msg)
+    lane = one_of(levels_of(adata.obs[schema.LANE]), lane, "lane")
     inside = (as_text(adata.obs[schema.LANE]) == lane).to_numpy()
     counts = adata.obsm[schema.HASHTAGS].loc[inside].fillna(0)
     used = counts.loc[:, (counts > 0).any(axis=0)]

@@ -9,11 +9,17 @@ import pandas as pd
 
 from nkscore._colors import FAINT, INK, palette, printed, shortened, usual_order
 from nkscore.errors import DesignError
-from nkscore.pl._dots import lineages_of
-from nkscore.pl._pairs import readable
 from nkscore.pl._side import SidePanel, patches
 from nkscore.pl._style import SMALL, style
-from nkscore.pl._tables import as_text, check_number, check_table, check_unique, in_order
+from nkscore.pl._tables import (
+    as_text,
+    check_number,
+    check_table,
+    check_unique,
+    in_order,
+    lineages_of,
+    readable,
+)
 
 if TYPE_CHECKING:
     from collections.abc import Sequence

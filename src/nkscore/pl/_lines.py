@@ -36,6 +36,8 @@ def time_course(
 ) -> Axes:
     """Draw a number over time, one line per tumor, state or gene.
 
+    With more than 12 lines, the 12 of the largest last values are colored, the others are gray.
+
     Parameters
     ----------
     table
@@ -54,8 +56,7 @@ def time_course(
     Returns
     -------
     Axes
-        Rows of one line and time (donors) are drawn as points, the line joins their means. With
-        more than 12 lines, the 12 of the largest last values are colored, the others are gray.
+        Rows of one line and time (donors) are drawn as points, the line joins their means.
 
     Raises
     ------
@@ -88,6 +89,9 @@ def depth(
     legend: bool = True,
 ) -> Axes:
     """Draw how a result depends on the counts per cell, one line per method or state.
+
+    The table of :func:`nkscore.tl.depth_stability` is one of those that fit, with ``by="state"``
+    and ``value="agreement"``.
 
     Parameters
     ----------

@@ -8,22 +8,20 @@ import numpy as np
 
 from nkscore._colors import BACKGROUND, DOWN, FAINT, INK, UP
 from nkscore.pl._labels import label_points
-from nkscore.pl._matrix import Matrix, draw
 from nkscore.pl._side import SidePanel, dot
 from nkscore.pl._style import FONT, RASTER_ABOVE, SMALL, axes_or_new, fit, style
 from nkscore.pl._tables import (
     as_text,
-    by_significance,
     check_number,
     check_probabilities,
     check_table,
     check_unique,
-    in_order,
     levels_of,
+    one_of,
 )
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Sequence
+    from collections.abc import Iterable
 
     import pandas as pd
     from matplotlib.axes import Axes
@@ -34,7 +32,6 @@ _ROLES: Final = {
     "activating": (UP, "Promotes killing"),
     "inhibitory": (DOWN, "Prevents killing"),
 }
-_GENES: Final = 25
 
 
 def screen_scatter(
@@ -46,6 +43,8 @@ def screen_scatter(
     legend: bool = True,
 ) -> Axes:
     """Draw all genes of one screen: fold change against p-value, hits in color.
+
+    p-values of 0 are drawn a little above the others.
 
     Parameters
     ----------
@@ -63,7 +62,7 @@ def screen_scatter(
     -------
     Axes
         Red: losing the gene protects (or gaining it sensitizes), so it promotes killing; blue: the
-        other way. Light crosses: controls. p-values of 0 are drawn a little above the others.
+        other way. Light crosses: controls.
 
     Raises
     ------
@@ -125,13 +124,7 @@ def screen_scatter(
 
 
 def _one_screen(table: pd.DataFrame, screen: str | None) -> pd.DataFrame:
-    known = levels_of(table["screen"])
-    if screen is None and len(known) == 1:
-        screen = known[0]
-    if screen is None or screen not in known:
-        found = f"{len(known)} screens" if screen is None else f"no screen {screen!r}"
-        msg = f"The table has {found}; one is drawn. Pass screen= one of: {', '.join(known)}."
-        raise ValueError(msg)
+    screen = one_of(levels_of(table["screen"]), screen, "screen")
     genes = table[as_text(table["screen"]) == screen]
     check_unique(genes, ["screen", "gene"])
     check_probabilities(genes["p_value"], "p_value")
@@ -192,86 +185,3 @@ def _legend(ax: Axes, genes: pd.DataFrame) -> None:
 
 def _xy(genes: pd.DataFrame) -> Array:
     return np.asarray(genes[["log2_fc", "height"]], dtype=float)
-
-
-def screen_dots(
-    table: pd.DataFrame,
-    *,
-    genes: Sequence[str] | int = _GENES,
-    screens: Sequence[str] | None = None,
-    joined: pd.DataFrame | None = None,
-    ax: Axes | None = None,
-) -> Axes:
-    """Draw genes in several screens as a matrix of dots.
-
-    Parameters
-    ----------
-    table
-        From ``tl.screen_hits``: columns ``screen``, ``gene``, ``log2_fc``, ``p_value``, ``hit``.
-    genes
-        Genes from top to bottom, or how many to take: those that are hits in most screens, then
-        those of the smallest p-values.
-    screens
-        Screens from left to right; by default in natural order.
-    joined
-        From ``tl.join_screens``: takes its first genes, in its order, where ``genes`` is a number.
-    ax
-        Axes to draw on; a new figure by default.
-
-    Returns
-    -------
-    Axes
-        Color: log2 fold change of the guides; area: −log10 p, cut at 10; dark ring: a hit; gray
-        cross: not in the screen.
-
-    Raises
-    ------
-    MissingKeyError
-        If a column is missing.
-    ValueError
-        If the table has no rows, several for one dot, or not the genes or screens asked for.
-
-    Examples
-    --------
-    >>> import matplotlib.pyplot as plt, pandas as pd
-    >>> import nkscore as nk
-    >>> table = pd.DataFrame({"screen": ["K562", "NALM6"], "gene": "CD58", "log2_fc": [2.0, 0.3],
-    ...                       "p_value": [1e-6, 0.2], "hit": [True, False]})
-    >>> ax = nk.pl.screen_dots(table)
-    >>> [tick.get_text() for tick in ax.get_xticklabels()]
-    ['K562', 'NALM6']
-    >>> plt.close(ax.figure)
-    """
-    check_table(table, ["screen", "gene", "log2_fc", "p_value", "hit"], "tl.screen_hits")
-    data = table.assign(
-        tumor=as_text(table["screen"]), gene=as_text(table["gene"]), hit=table["hit"].astype(bool)
-    )
-    check_unique(data, ["screen", "gene"])
-    check_probabilities(data["p_value"], "p_value")
-    if isinstance(genes, int):
-        rows = _first_genes(data, joined)[:genes]
-    else:
-        rows = in_order(dict.fromkeys(data["gene"]), genes, "genes")
-    matrix = Matrix(
-        table=data,
-        row="gene",
-        value="log2_fc",
-        value_label="log$_2$ fold change\nof the guides",
-        rows=rows,
-        tumors=in_order(levels_of(table["screen"]), screens, "screens"),
-        fdr=0.05,
-        italic=True,
-        certainty="p_value",
-        certainty_label="p",
-        ring="hit",
-        ring_label="Hit",
-    )
-    return draw(matrix, {}, ax)
-
-
-def _first_genes(data: pd.DataFrame, joined: pd.DataFrame | None) -> list[str]:
-    if joined is not None:
-        check_table(joined, ["gene"], "tl.join_screens")
-        known = set(data["gene"])
-        return [gene for gene in as_text(joined["gene"]) if gene in known]
-    return by_significance(data, "gene", data["hit"], "p_value")

@@ -1,8 +1,8 @@
-"""Checks of the tables that the figures draw."""
+"""The tables that figures draw: checks, and what is printed for rows and columns in which order."""
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Final
 
 import numpy as np
 import pandas as pd
@@ -120,6 +120,17 @@ def in_order(names: Iterable[str], order: Sequence[str] | None, what: str) -> li
     return wanted
 
 
+def one_of(known: Sequence[str], wanted: str | None, option: str) -> str:
+    """Return the level that was asked for, or the only one."""
+    if wanted is None and len(known) == 1:
+        return known[0]
+    if wanted is None or wanted not in known:
+        found = f"{len(known)} {option}s" if wanted is None else f"no {option} {wanted!r}"
+        msg = f"Found {found}; one is needed. Pass {option}= one of: {listed(known) or 'none'}."
+        raise ValueError(msg)
+    return wanted
+
+
 def listed(names: Iterable[Any]) -> str:
     """Return names in quotes, shortened where there are many."""
     shown = [repr(str(name)) for name in names]
@@ -138,3 +149,60 @@ def by_significance(data: pd.DataFrame, row: str, called: pd.Series, p: str) -> 
     ranking = ranking.groupby(row, as_index=False).sum()
     ranking = ranking.sort_values(["hits", "strength", row], ascending=[False, False, True])
     return [str(name) for name in ranking[row]]
+
+
+def lineages_of(data: pd.DataFrame) -> dict[str, str]:
+    """Return the lineage of each tumor, nothing where the table does not tell."""
+    if "lineage" not in data.columns:
+        return {}
+    known = data.drop_duplicates("tumor")
+    return dict(zip(known["tumor"], known["lineage"], strict=True))
+
+
+def tumor_order(table: pd.DataFrame, tumors: Sequence[str] | None) -> list[str]:
+    """Return the tumors asked for, or all, grouped by lineage."""
+    names = levels_of(table["tumor"])
+    if tumors is not None or "lineage" not in table.columns:
+        return in_order(names, tumors, "tumors")
+    lineage_of = lineages_of(
+        table.assign(tumor=as_text(table["tumor"]), lineage=as_text(table["lineage"]))
+    )
+    ranks = {level: i for i, level in enumerate(levels_of(table["lineage"], "lineage"))}
+    return sorted(names, key=lambda name: ranks.get(lineage_of[name], len(ranks)))
+
+
+_ABBREVIATIONS: Final = {
+    "tnfa": "TNFα",
+    "nfkb": "NF-κB",
+    "il6": "IL6",
+    "jak": "JAK",
+    "stat3": "STAT3",
+    "il2": "IL2",
+    "stat5": "STAT5",
+    "mtorc1": "mTORC1",
+    "myc": "MYC",
+    "e2f": "E2F",
+    "g2m": "G2M",
+    "dna": "DNA",
+    "uv": "UV",
+    "kras": "KRAS",
+    "tgf": "TGF",
+    "pi3k": "PI3K",
+    "akt": "AKT",
+    "mtor": "mTOR",
+    "p53": "p53",
+    "wnt": "WNT",
+}
+
+
+def readable(names: Sequence[str]) -> list[str]:
+    """Print MSigDB's names of hallmark sets as words, unless two would then look the same."""
+    words = []
+    for name in names:
+        text = name
+        if name.startswith("HALLMARK_"):
+            parts = name.removeprefix("HALLMARK_").lower().split("_")
+            text = " ".join(_ABBREVIATIONS.get(part, part) for part in parts)
+            text = text[0].upper() + text[1:] if parts[0] not in _ABBREVIATIONS else text
+        words.append(text)
+    return words if len(set(words)) == len(words) else list(names)

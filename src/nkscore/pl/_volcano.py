@@ -11,7 +11,14 @@ from nkscore._colors import ACCENT, BACKGROUND, DOWN, FAINT, INK, UP
 from nkscore.pl._labels import label_points
 from nkscore.pl._side import SidePanel, dot
 from nkscore.pl._style import FONT, RASTER_ABOVE, SMALL, axes_or_new, fit, style
-from nkscore.pl._tables import as_text, check_probabilities, check_table, check_unique, levels_of
+from nkscore.pl._tables import (
+    as_text,
+    check_probabilities,
+    check_table,
+    check_unique,
+    levels_of,
+    one_of,
+)
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
@@ -39,6 +46,9 @@ def volcano(
 ) -> Axes:
     """Draw the response of all genes of one tumor: fold change against p-value.
 
+    Gene names are placed for the size that the axes have now: finish the layout of your own figure
+    first.
+
     Parameters
     ----------
     table
@@ -54,11 +64,8 @@ def volcano(
         p-values among the significant), or the genes to name.
     fdr
         Genes with a q-value below it are colored.
-    ax
-        Axes to draw on; a new figure by default. Gene names are placed for the size that the
-        axes have now: finish the layout of your own figure first.
-    legend
-        Whether to draw the legend.
+    ax, legend
+        Axes to draw on, a new figure by default; whether to draw the legend.
 
     Returns
     -------
@@ -85,7 +92,7 @@ def volcano(
     >>> plt.close(ax.figure)
     """
     check_table(table, _COLUMNS, _MADE_BY)
-    genes = _prepare(table, _one_tumor(table, tumor), highlight, fdr)
+    genes = _prepare(table, one_of(levels_of(table["tumor"]), tumor, "tumor"), highlight, fdr)
     with style():
         own = ax is None
         ax = axes_or_new(ax, (4.5, 3.5))
@@ -107,20 +114,6 @@ def volcano(
             faint=_xy(genes[~solid]),
         )
     return ax
-
-
-def _one_tumor(table: pd.DataFrame, tumor: str | None) -> str:
-    known = levels_of(table["tumor"])
-    if tumor is None and len(known) == 1:
-        return known[0]
-    if tumor is None or tumor not in known:
-        found = "several tumors" if tumor is None else f"no tumor {tumor!r}"
-        msg = (
-            f"The table has {found}; one volcano shows one tumor. "
-            f"Pass tumor= one of: {', '.join(known)}."
-        )
-        raise ValueError(msg)
-    return tumor
 
 
 def _prepare(table: pd.DataFrame, tumor: str, highlight: Any, fdr: float) -> pd.DataFrame:
