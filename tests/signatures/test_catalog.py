@@ -8,8 +8,7 @@ import pytest
 
 from nkscore import signatures
 from nkscore.errors import MissingKeyError
-from nkscore.signatures._aliases import synonyms
-from nkscore.signatures._tables import read_table
+from nkscore.signatures._tables import read_table, synonyms
 
 CORE_A = (
     "B2M HLA-A HLA-B HLA-C HLA-E TAP1 TAPBP STAT1 IRF1 PSMB8 PSMB9 PSME1 PSME2 UBE2L6 MT2A BST2 "

@@ -10,8 +10,8 @@ from scipy.special import gammaln
 from scipy.stats import beta, nbinom
 
 from nkscore.stats import ProgramCounts, two_level_posterior
-from nkscore.stats.programs._level_evidence import level_evidence
 from nkscore.stats.programs._level_fit import LevelFit, LevelState
+from nkscore.stats.programs._two_levels import level_evidence
 
 RAISED = {"fold": 3.0, "bounds": (1.5, 50.0)}
 LOWERED = {"fold": 0.6, "bounds": (0.2, 0.9)}

@@ -10,9 +10,9 @@ import pandas as pd
 
 from nkscore._warn import warn
 from nkscore.errors import GeneCoverageError
-from nkscore.signatures._aliases import synonyms
 from nkscore.signatures._convert import as_signatures
 from nkscore.signatures._diagnose import diagnose
+from nkscore.signatures._tables import synonyms
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping

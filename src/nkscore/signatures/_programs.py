@@ -10,10 +10,9 @@ from typing import TYPE_CHECKING, Final
 import numpy as np
 
 from nkscore.errors import MissingKeyError
-from nkscore.signatures._aliases import synonyms
 from nkscore.signatures._catalog import get, nearest
 from nkscore.signatures._signature import Signature
-from nkscore.signatures._tables import read_table
+from nkscore.signatures._tables import read_table, synonyms
 
 if TYPE_CHECKING:
     from collections.abc import Iterable

@@ -64,3 +64,17 @@ def crispr_hits() -> pd.DataFrame:
     ['NCR3LG1', 'SPPL3']
     """
     return read_table("crispr_hits.tsv").copy()
+
+
+@cache
+def synonyms() -> dict[str, tuple[str, ...]]:
+    """Return gene to its other names, the current one first."""
+    groups: dict[str, list[str]] = {}
+    table = read_table("aliases.tsv")
+    for old, current in zip(table["old"], table["current"], strict=True):
+        groups.setdefault(current, [current]).append(old)
+    return {
+        name: tuple(other for other in group if other != name)
+        for group in groups.values()
+        for name in group
+    }

@@ -67,10 +67,14 @@ from nkscore.stats.outcomes._decomposition import Decomposition, kitagawa, unit_
 from nkscore.stats.outcomes._location import Shift, complete_blocks, shift_between, shift_within
 from nkscore.stats.outcomes._rank_contrast import RankContrast, abundance_strata, rank_contrast
 from nkscore.stats.outcomes._survival import CoxFit, cox_regression
-from nkscore.stats.pooling._meta_analysis import Pooled, between_variance, random_effects
+from nkscore.stats.pooling._meta_analysis import (
+    Pooled,
+    between_variance,
+    error_correlation,
+    random_effects,
+)
 from nkscore.stats.pooling._pooling import FEWEST_GENES, pool_with_shared_variance
 from nkscore.stats.pooling._rank_aggregation import robust_ranks, signed_z, stouffer
-from nkscore.stats.pooling._shared_errors import error_correlation
 from nkscore.stats.pooling._shrinkage import Shrunk, adaptive_shrinkage
 from nkscore.stats.programs._dormancy import (
     DORMANCY_EFFECTS,
@@ -78,13 +82,13 @@ from nkscore.stats.programs._dormancy import (
     relative_change,
     signed_mean,
 )
+from nkscore.stats.programs._level_fit import ProgramCounts, TwoLevels
 from nkscore.stats.programs._program_counts import (
     GeneLevels,
     gene_levels,
     program_counts,
     reference_counts,
 )
-from nkscore.stats.programs._program_data import ProgramCounts, TwoLevels
 from nkscore.stats.programs._two_levels import two_level_posterior
 from nkscore.stats.sums._pseudobulk import GroupSums, detected_fraction, group_sums
 from nkscore.stats.sums._welch import WelchTest, log_moments, welch_test

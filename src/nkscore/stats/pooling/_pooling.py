@@ -61,23 +61,11 @@ def pool_with_shared_variance(
     tail = (1 - confidence) / 2
     limits = _quantiles(mean, variance, weight, freedom, tail)
     beyond = _quantiles(mean, variance + grid, weight, freedom, tail)
-    found = [
+    center, error, low, high, p, near, far = (
         np.where(enough, x, np.nan)
         for x in (center, np.sqrt(spread), *limits, np.minimum(p, 1.0), *beyond)
-    ]
-    return Pooled(
-        effect=found[0],
-        standard_error=found[1],
-        ci_low=found[2],
-        ci_high=found[3],
-        p_value=found[4],
-        prediction_low=found[5],
-        prediction_high=found[6],
-        tau2=tau2,
-        i2=i2,
-        heterogeneity_p=heterogeneity_p,
-        n=n,
     )
+    return Pooled(center, error, low, high, p, near, far, tau2, i2, heterogeneity_p, n)
 
 
 def _posterior(lines: Lines, tau2: Floats, enough: Bools) -> tuple[Floats, Floats, Floats, Floats]:

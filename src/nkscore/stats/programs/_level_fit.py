@@ -8,10 +8,8 @@ from typing import TYPE_CHECKING, Final
 import numpy as np
 from scipy import special
 
-from nkscore.stats.programs._program_data import ProgramCounts, TwoLevels
-
 if TYPE_CHECKING:
-    from nkscore._types import Bools, Floats
+    from nkscore._types import Bools, Floats, Ints
 
 _ROUNDS: Final = 300
 _TOLERANCE: Final = 1e-4
@@ -29,6 +27,46 @@ _SHARES: Final = np.concatenate([[0.0], np.geomspace(1e-3, 0.5, 25)])
 _LOSS: Final = 1.92
 #: Share of cells at the other level at the start.
 _FIRST_SHARE: Final = 0.2
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class ProgramCounts:
+    """Summed counts of one program.
+
+    ``expected`` is the count at the usual level up to a factor per ``line``; ``noise`` the squared
+    relative error of ``expected``. ``usual`` marks cells in which the usual level is looked for
+    first (monocultures). Lines and batches are numbered from 0.
+    """
+
+    x: Floats
+    expected: Floats
+    noise: Floats
+    line: Ints
+    batch: Ints
+    usual: Bools
+
+    def take(self, cells: Ints | Bools) -> ProgramCounts:
+        """Return these cells alone."""
+        return ProgramCounts(*(getattr(self, name)[cells] for name in self.__slots__))
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class TwoLevels:
+    """Posterior of the other level per cell, and what was learned.
+
+    ``mean`` is the count expected of each cell at the usual level, ``dispersion`` the squared
+    relative spread between the cells of each line. Where no second level was found
+    ``fold`` is 1, ``supported`` false, and no posterior exceeds 0.7. ``judged`` is false for
+    cells of lines in which the program has nothing to be compared with.
+    """
+
+    posterior: Floats
+    mean: Floats
+    dispersion: Floats
+    fold: float
+    level: Floats
+    supported: bool
+    judged: Bools
 
 
 @dataclass(frozen=True, slots=True, eq=False)
