@@ -7,13 +7,12 @@ from numbers import Integral
 from typing import TYPE_CHECKING, Any, ParamSpec, TypeVar
 
 import numpy as np
+import pandas as pd
 
 from nkscore.errors import DesignError, MissingKeyError
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Collection, Iterable
-
-    import pandas as pd
 
 P = ParamSpec("P")
 R = TypeVar("R")
@@ -87,6 +86,23 @@ def check_single_rows(
         first = table.loc[repeated, keys].iloc[0]
         where = ", ".join(f"{key} {first[key]!r}" for key in keys)
         raise DesignError(f"{what} has several rows for {where}; one is needed. {advice}")
+
+
+def check_frame(table: object, where: str, advice: str) -> pd.DataFrame:
+    """Return a table that names its columns, or raise ``MissingKeyError``."""
+    if not isinstance(table, pd.DataFrame):
+        msg = f"{where} is of type {type(table).__name__}; a DataFrame with named columns is needed. "
+        raise MissingKeyError(msg + advice)
+    return table
+
+
+def check_there(wanted: Iterable[str], there: Collection[str], what: str) -> None:
+    """Raise ``MissingKeyError`` for a name of a ``what`` that the data do not have."""
+    lost = [str(name) for name in wanted if name not in there]
+    if lost:
+        have = ", ".join(map(str, there)) or "none"
+        msg = f"There is no {what} {', '.join(lost)}; there are {have}. Name one of these."
+        raise MissingKeyError(msg)
 
 
 def names_of(given: str | Iterable[str]) -> list[str]:

@@ -175,7 +175,7 @@ def test_errors():
     with pytest.raises(DesignError, match="holds 'JAK1g1' twice"):
         pp.assign_guides(adata)
     adata.obsm["guides"] = good.to_numpy()
-    with pytest.raises(MissingKeyError, match="a DataFrame with the guides as columns"):
+    with pytest.raises(MissingKeyError, match="a DataFrame with named columns"):
         pp.assign_guides(adata)
     del adata.obsm["guides"]
     with pytest.raises(MissingKeyError, match="guides"):

@@ -72,7 +72,7 @@ def test_only_programs_that_were_found_are_explained(stated):
     assert set(why["state"]) == found
     absent = sorted(set(levels["program"]) - found)
     assert absent
-    with pytest.raises(MissingKeyError, match=f"{absent[0]}: no such state was found"):
+    with pytest.raises(MissingKeyError, match=f"There is no state {absent[0]}; there are"):
         nk.tl.explain_state(
             stated, in_state(stated, "cycling"), compartment="tumor", states=absent[0]
         )

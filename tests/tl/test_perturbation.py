@@ -560,7 +560,7 @@ def test_errors_of_scores(screen):
     with pytest.raises(WrongScaleError, match="'score' is missing or infinite"):
         tl.perturbation_scores(adata, ["score"], replicate="nk_donor")
     adata.obsm["scores"] = np.zeros((adata.n_obs, 2))
-    with pytest.raises(MissingKeyError, match="a DataFrame of scores"):
+    with pytest.raises(MissingKeyError, match="a DataFrame with named columns"):
         tl.perturbation_scores(adata, replicate="nk_donor")
 
 

@@ -10,8 +10,8 @@ import pandas as pd
 from scipy import sparse
 
 from nkscore import schema
-from nkscore._checks import check_shares
-from nkscore.errors import DesignError, MissingKeyError, WrongScaleError
+from nkscore._checks import check_frame, check_shares
+from nkscore.errors import DesignError, WrongScaleError
 from nkscore.pp._guide_library import CONTROLS, genes_of
 from nkscore.stats import guide_mixture
 
@@ -143,13 +143,8 @@ def assign_guides(
 
 def _guide_counts(adata: AnnData) -> tuple[Any, list[str]]:
     schema.require(adata, "obsm", [schema.GUIDES], "io.read_coculture")
-    table = adata.obsm[schema.GUIDES]
-    if not isinstance(table, pd.DataFrame):
-        msg = (
-            f"obsm['guides'] is a {type(table).__name__}; a DataFrame with the guides as columns "
-            "is needed. Wrap it: pd.DataFrame(matrix, index=adata.obs_names, columns=guides)."
-        )
-        raise MissingKeyError(msg)
+    advice = "Wrap it: pd.DataFrame(matrix, index=adata.obs_names, columns=guides)."
+    table = check_frame(adata.obsm[schema.GUIDES], "obsm['guides']", advice)
     guides = [str(name) for name in table.columns]
     if not guides:
         msg = "obsm['guides'] has no columns; one per guide is needed. Load the guide counts again."

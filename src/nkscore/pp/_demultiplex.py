@@ -11,7 +11,7 @@ import pandas as pd
 from tqdm import tqdm
 
 from nkscore import schema
-from nkscore._checks import check_part
+from nkscore._checks import check_frame, check_part
 from nkscore.errors import MissingKeyError, SampleSheetError, WrongScaleError
 from nkscore.pp._demultiplex_methods import METHODS, LaneFit, Options
 
@@ -156,13 +156,8 @@ def _hashtag_counts(adata: AnnData) -> pd.DataFrame:
             "io.read_coculture and give hashtag_path in the sheet."
         )
         raise MissingKeyError(msg)
-    counts = adata.obsm[schema.HASHTAGS]
-    if not isinstance(counts, pd.DataFrame):
-        msg = (
-            f"obsm['hashtags'] is of type {type(counts).__name__}, which does not name its tags; a "
-            "DataFrame of cells × hashtags is needed. Name the columns as the sample sheet does."
-        )
-        raise MissingKeyError(msg)
+    advice = "Name the columns as the sample sheet does."
+    counts = check_frame(adata.obsm[schema.HASHTAGS], "obsm['hashtags']", advice)
     try:
         schema.check_counts(counts.to_numpy(), "obsm['hashtags']")
     except WrongScaleError as error:

@@ -8,7 +8,7 @@ import numpy as np
 import pandas as pd
 
 from nkscore import signatures
-from nkscore._checks import check_columns, check_single_rows, names_of
+from nkscore._checks import check_columns, check_single_rows, check_there, names_of
 from nkscore.errors import DesignError, MissingKeyError
 from nkscore.stats import benjamini_hochberg, random_effects, robust_ranks, signed_z, stouffer
 
@@ -139,13 +139,7 @@ def _used(
     check_columns(hits, needed, "Make it with tl.screen_hits.")
     known = list(dict.fromkeys(hits["screen"]))
     wanted = known if screens is None else names_of(screens)
-    unknown = [name for name in wanted if name not in known]
-    if unknown:
-        msg = (
-            f"There is no screen {', '.join(map(str, unknown))}; there are "
-            f"{', '.join(map(str, known))}."
-        )
-        raise MissingKeyError(msg)
+    check_there(wanted, known, "screen")
     used = hits[~hits["is_control"].to_numpy(dtype=bool) & hits["screen"].isin(wanted)]
     # Two rows would count as two screens.
     advice = "Give each screen a name of its own, or drop the repeats."

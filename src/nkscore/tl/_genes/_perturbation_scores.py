@@ -8,6 +8,7 @@ import numpy as np
 import pandas as pd
 
 from nkscore import schema
+from nkscore._checks import check_frame
 from nkscore._warn import warn
 from nkscore.errors import DesignError, MissingKeyError, WrongScaleError
 from nkscore.stats import group_sums, means_without_replicates, placed_behind
@@ -126,10 +127,7 @@ def _scores(adata: AnnData, values: str | Sequence[str], used: Any) -> pd.DataFr
             msg = f"{values!r} is a column of obs, and no table in obsm. Give [{values!r}]."
             raise MissingKeyError(msg)
         schema.require(adata, "obsm", [values], "tl.score")
-        table = adata.obsm[values]
-        if not isinstance(table, pd.DataFrame):
-            msg = f"obsm[{values!r}] is a {type(table).__name__}; a DataFrame of scores is needed."
-            raise MissingKeyError(msg)
+        table = check_frame(adata.obsm[values], f"obsm[{values!r}]", "Name the scores.")
         table = table.reset_index(drop=True)
     else:
         schema.require(adata, "obs", list(values), "the function that makes these scores")

@@ -8,6 +8,7 @@ import numpy as np
 import pandas as pd
 
 from nkscore import schema
+from nkscore._checks import check_there
 from nkscore.errors import DesignError, MissingKeyError
 from nkscore.signatures._programs import packaged_programs, reference_genes
 from nkscore.stats.programs._program_counts import gene_levels
@@ -129,13 +130,7 @@ def _chosen(states: Any, found: Any) -> list[str]:
     if states is None:
         return there
     wanted = [states] if isinstance(states, str) else list(map(str, states))
-    lost = [name for name in wanted if name not in there]
-    if lost:
-        msg = (
-            f"{', '.join(lost)}: no such state was found in the data (found: "
-            f"{', '.join(there) or 'none'}). Name one of these."
-        )
-        raise MissingKeyError(msg)
+    check_there(wanted, there, "state")
     return wanted
 
 
