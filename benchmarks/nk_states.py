@@ -38,7 +38,10 @@ LINES = ["697", "GDM1", "JURKAT"]
 
 @dataclass(frozen=True)
 class Plan:
-    """One setting of the second generator."""
+    """One setting of the second generator.
+
+    ``depth``: median counts of a cell. ``ambient``: share of them that float in.
+    """
 
     depth: float = 3000.0
     n_cells: int = 2000

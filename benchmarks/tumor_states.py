@@ -38,7 +38,11 @@ MYC = ["HALLMARK_MYC_TARGETS_V1", "HALLMARK_MYC_TARGETS_V2"]
 
 @dataclass(frozen=True)
 class Plan:
-    """One setting of the second generator."""
+    """One setting of the second generator.
+
+    ``depth``: median counts of a cell, and the SD of its logarithm. ``fold``: of MYC targets in
+    dormant cells, which are a ``share`` of all.
+    """
 
     depth: float = 3000.0
     depth_spread: float = 0.4

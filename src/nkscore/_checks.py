@@ -91,8 +91,11 @@ def check_single_rows(
 def check_frame(table: object, where: str, advice: str) -> pd.DataFrame:
     """Return a table that names its columns, or raise ``MissingKeyError``."""
     if not isinstance(table, pd.DataFrame):
-        msg = f"{where} is of type {type(table).__name__}; a DataFrame with named columns is needed. "
-        raise MissingKeyError(msg + advice)
+        msg = (
+            f"{where} is of type {type(table).__name__}; a DataFrame with named columns is needed. "
+            f"{advice}"
+        )
+        raise MissingKeyError(msg)
     return table
 
 

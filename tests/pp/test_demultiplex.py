@@ -296,5 +296,5 @@ def test_real_lane_agrees_with_seurat(real, hashed_cells, shared, method, agreem
 def test_hashtags_without_names_are_refused(hashed_cells):
     adata = hashed_cells({"lane1": planted(2)[0]})
     adata.obsm["hashtags"] = adata.obsm["hashtags"].to_numpy()
-    with pytest.raises(MissingKeyError, match=r"is a ndarray; a DataFrame with named columns"):
+    with pytest.raises(MissingKeyError, match="of type ndarray; a DataFrame with named columns"):
         nk.pp.demultiplex(adata)

@@ -30,7 +30,11 @@ _COPIED: Final = 20
 
 @dataclass(frozen=True, slots=True)
 class Part:
-    """One lane, ready to be joined: genes by name, tags by slot."""
+    """One lane, ready to be joined.
+
+    ``counts``: cells × ``genes`` (names, made unique; ``gene_ids`` as in the file). ``frames``:
+    tables of tags by slot.
+    """
 
     lane: str
     source: Lane

@@ -23,8 +23,8 @@ _MOST_BETWEEN: Final = 1e4
 class CompositionFit:
     """Linear model of logits, states × samples.
 
-    ``between``: variance between samples, states × 1, which grows toward rare states with
-    ``exponent``.
+    ``fit`` weighs each logit by its counts and what samples vary beyond them. ``between``:
+    variance between samples, states × 1, which grows toward rare states with ``exponent``.
     """
 
     fit: LinearFit

@@ -31,7 +31,11 @@ _SMALL_ARM: Final = 9
 
 @dataclass(frozen=True, slots=True)
 class Contrast:
-    """Rows of the samples at a level and at its reference; paired ones in the same order."""
+    """Which samples are compared.
+
+    ``rows`` are those at ``level``, ``other_rows`` those at ``reference``; where they are paired,
+    in the same order.
+    """
 
     level: str
     reference: str
