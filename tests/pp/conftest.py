@@ -69,11 +69,9 @@ def demultiplexed(loaded):
 
 
 @pytest.fixture(scope="session")
-def called(demultiplexed):
+def called(loaded, call_cells):
     """Compartments called from monocultures; do not change in a test."""
-    adata = demultiplexed.copy()
-    nk.pp.compartments(adata)
-    return adata
+    return call_cells(loaded.copy())
 
 
 @pytest.fixture(scope="session")

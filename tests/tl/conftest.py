@@ -65,6 +65,18 @@ def thinned():
 
 
 @pytest.fixture(scope="session")
+def lost_and_changed():
+    """Shares of the called cells that lost their call, and that got another."""
+
+    def shares(before, after):
+        was = before != "unassigned"
+        changed = (after != before) & (after != "unassigned")
+        return (after == "unassigned")[was].mean(), changed[was].mean()
+
+    return shares
+
+
+@pytest.fixture(scope="session")
 def from_obs(cells):
     """Build an AnnData of one gene from columns of obs."""
 

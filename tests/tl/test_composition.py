@@ -22,14 +22,8 @@ def wells(from_obs):
             for state, n in table.items()
             for _ in range(n)
         ]
-        sample, tumor, donor, condition, state = map(list, zip(*rows, strict=True))
-        return from_obs(
-            sample=sample,
-            tumor=tumor,
-            nk_donor=donor,
-            condition=condition,
-            own=pd.Categorical(state, categories=list(states)),
-        )
+        obs = pd.DataFrame(rows, columns=["sample", "tumor", "nk_donor", "condition", "own"])
+        return from_obs(**obs.assign(own=pd.Categorical(obs["own"], categories=list(states))))
 
     return build
 

@@ -22,16 +22,8 @@ def wells(from_obs):
             for state, (n, score) in states.items()
             for _ in range(n)
         ]
-        sample, donor, condition, state, value = map(list, zip(*rows, strict=True))
-        return from_obs(
-            sample=sample,
-            nk_donor=donor,
-            condition=condition,
-            state=state,
-            value=value,
-            tumor="K562",
-            compartment="tumor",
-        )
+        obs = pd.DataFrame(rows, columns=["sample", "nk_donor", "condition", "state", "value"])
+        return from_obs(**obs, tumor="K562", compartment="tumor")
 
     return build
 

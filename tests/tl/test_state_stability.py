@@ -6,6 +6,8 @@ is counted apart. Measured shares stand beside the bounds, which leave room for 
 
 from __future__ import annotations
 
+from functools import cache
+
 import anndata as ad
 import numpy as np
 import pandas as pd
@@ -57,14 +59,7 @@ def call(beside):
 @pytest.fixture(scope="module")
 def usual(of_tool, call):
     """Tool → states of the whole experiment; computed once."""
-    made = {}
-
-    def states(tool):
-        if tool not in made:
-            made[tool] = call(tool, of_tool[tool])
-        return made[tool]
-
-    return states
+    return cache(lambda tool: call(tool, of_tool[tool]))
 
 
 @pytest.fixture(scope="module")
