@@ -210,8 +210,9 @@ def test_dates_are_told(tmp_path, date):
 
 def test_names_that_no_signature_knows_are_told(tmp_path):
     names = np.array([f"LOC{i}" for i in range(600)], dtype=object)
-    with pytest.warns(NkscoreWarning, match=r"only 0.0% of the 600 names"):
+    with pytest.warns(NkscoreWarning, match=r"only 0.0% of the 600 names") as caught:
         mend(names, tmp_path)
+    assert {item.filename for item in caught} == {__file__}
 
 
 # --- barcodes
@@ -246,8 +247,9 @@ PAIR = str.maketrans("ACGT", "TGCA")
 )
 def test_barcodes_written_another_way(tmp_path, write, words):
     place, tags = tagged(tmp_path, lambda cells: [write(c) for c in cells])
-    with pytest.warns(NkscoreWarning, match=words):
+    with pytest.warns(NkscoreWarning, match=words) as caught:
         adata = nk.io.read_lane(tmp_path / "rna.h5ad", hashtag_path=place)
+    assert {item.filename for item in caught} == {__file__}
     assert (adata.obsm["hashtags"].to_numpy() == tags).all()
 
 
@@ -273,6 +275,7 @@ def test_chance_does_not_hide_the_translation(tmp_path):
     place, tags = tagged(tmp_path, mixed)
     with pytest.warns(NkscoreWarning) as caught:
         adata = nk.io.read_lane(tmp_path / "rna.h5ad", hashtag_path=place)
+    assert {item.filename for item in caught} == {__file__}
     assert any("translation" in str(w.message) for w in caught)
     assert (adata.obsm["hashtags"].to_numpy() == tags).all(axis=1).sum() >= 388
 
@@ -446,5 +449,6 @@ def test_dates_in_a_screen_are_told(tmp_path):
     header = "id\tnum\tneg|p-value\tneg|fdr\tneg|lfc\tpos|p-value\tpos|fdr\tpos|lfc"
     rows = [f"{g}\t4\t.1\t.5\t-1\t.9\t1\t-1" for g in ("STAT1", "1-Mar")]
     lines(tmp_path / "m.txt", [header, *rows])
-    with pytest.warns(NkscoreWarning, match="dates"):
+    with pytest.warns(NkscoreWarning, match="dates") as caught:
         nk.io.read_mageck(tmp_path / "m.txt")
+    assert {item.filename for item in caught} == {__file__}
