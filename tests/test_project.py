@@ -122,6 +122,7 @@ RULES = {
     ),
     "A function has at most 30": (
         "test_layering.py::test_length_of_modules",
+        "test_layering.py::test_length_of_functions",
         "test_project.py::test_ruff_limits_functions",
         "test_layering.py::test_the_formatter_decides",
     ),
