@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable
     from pathlib import Path
 
-    Names = np.ndarray[Any, Any]
+    from nkscore._types import Array, Bools
 
 #: A prefix or suffix is one where so many of the names carry it.
 _MOST: Final = 0.5
@@ -52,8 +52,8 @@ _DATE: Final = re.compile(
 class Mended:
     """Names after the gate, which rows are genes, and what was done, in words."""
 
-    names: Names
-    is_gene: Names
+    names: Array
+    is_gene: Bools
     done: list[str] = field(default_factory=list)
 
 
@@ -65,7 +65,7 @@ def known_symbols() -> frozenset[str]:
     return frozenset(table["gene"])
 
 
-def mend(names: Names, path: Path) -> Mended:
+def mend(names: Array, path: Path) -> Mended:
     """Return names of genes as symbols, or raise :class:`GeneCoverageError` where none can be.
 
     What cannot be undone for sure, dates made from symbols by a spreadsheet, is told by a warning.
@@ -130,11 +130,11 @@ def _undo_make_names(mended: Mended) -> None:
         mended.names = made
 
 
-def _share(names: Names, pattern: re.Pattern[str]) -> float:
+def _share(names: Array, pattern: re.Pattern[str]) -> float:
     return sum(pattern.match(name) is not None for name in names) / max(1, len(names))
 
 
-def _refuse_two_species(names: Names, path: Path) -> None:
+def _refuse_two_species(names: Array, path: Path) -> None:
     if min(_share(names, _HUMAN), _share(names, _ANIMAL)) < _SOME:
         return
     msg = (
@@ -146,7 +146,7 @@ def _refuse_two_species(names: Names, path: Path) -> None:
     raise GeneCoverageError(msg)
 
 
-def _refuse_transcripts(names: Names, path: Path) -> None:
+def _refuse_transcripts(names: Array, path: Path) -> None:
     if _share(names, _TRANSCRIPT) < _MOST:
         return
     msg = (
@@ -156,7 +156,7 @@ def _refuse_transcripts(names: Names, path: Path) -> None:
     raise GeneCoverageError(msg)
 
 
-def warn_of_dates(names: Names, path: Path) -> None:
+def warn_of_dates(names: Array, path: Path) -> None:
     """Warn of names that a spreadsheet turned into dates, which no rule can turn back."""
     dates = [name for name in map(str, names) if _DATE.fullmatch(name)]
     if dates and len(dates) < _SOME * len(names) + 2:
@@ -168,7 +168,7 @@ def warn_of_dates(names: Names, path: Path) -> None:
         warn(msg)
 
 
-def _warn_of_strangers(names: Names, path: Path) -> None:
+def _warn_of_strangers(names: Array, path: Path) -> None:
     if len(names) < _ENOUGH:
         return
     share = float(np.mean([name in known_symbols() for name in names]))
