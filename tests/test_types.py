@@ -44,3 +44,36 @@ def test_aliases_are_for_annotations_only(path):
     """They are imported where only type checkers look, so that nothing is loaded for them."""
     at_run_time = [node for node in _tree(path).body if isinstance(node, ast.ImportFrom)]
     assert "nkscore._types" not in {node.module for node in at_run_time}
+
+
+#: Largest share of arguments whose annotation says nothing, or leaves a part of it open.
+MOST_ANY = 0.05
+
+
+def _annotations(tree):
+    """Text of the annotation of each argument, ``*args`` and ``**options`` included."""
+    for node in ast.walk(tree):
+        if isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef):
+            args = node.args
+            named = [*args.posonlyargs, *args.args, *args.kwonlyargs]
+            for arg in [*named, args.vararg, args.kwarg]:
+                if arg is not None and arg.annotation is not None:
+                    yield ast.unparse(arg.annotation)
+
+
+def _holds_any(annotation):
+    return any(
+        (isinstance(node, ast.Name) and node.id == "Any")
+        or (isinstance(node, ast.Attribute) and node.attr == "Any")
+        for node in ast.walk(ast.parse(annotation, mode="eval"))
+    )
+
+
+def test_any_is_seen():
+    tree = ast.parse("def f(a: Any, b: list[Any], c: int, *d: t.Any, e, **f: Any | None): ...")
+    assert [_holds_any(text) for text in _annotations(tree)] == [True, True, False, True, True]
+
+
+def test_few_arguments_are_of_any_type():
+    found = [_holds_any(text) for path in FILES for text in _annotations(_tree(path))]
+    assert sum(found) <= MOST_ANY * len(found)

@@ -1,4 +1,4 @@
-"""Names of the kinds of arrays and matrices that annotations speak of.
+"""Names of the kinds of arrays, matrices and levels that annotations speak of.
 
 For annotations only: modules import them under ``TYPE_CHECKING``, so that nothing is loaded.
 """
@@ -8,6 +8,8 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any, TypeAlias
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+
     import numpy as np
     from numpy.typing import NDArray
     from scipy import sparse
@@ -26,3 +28,7 @@ CSR: TypeAlias = "sparse.csr_matrix | sparse.csr_array"
 CSC: TypeAlias = "sparse.csc_matrix | sparse.csc_array"
 #: Cells × genes in memory.
 Matrix: TypeAlias = "Array | CSR | CSC"
+
+#: What tells conditions apart: a level of a column of ``obs``, or several.
+Level: TypeAlias = "str | float"
+Levels: TypeAlias = "str | float | Sequence[str] | Sequence[float]"

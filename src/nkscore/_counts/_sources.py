@@ -143,8 +143,10 @@ def _backed_sparse(matrix: Any) -> Rows:
             "cells, which takes about %.1f GB of memory. Write it as CSR to score it in blocks.",
             2 * n_values * stored / 1e9,
         )
-        parts = tuple(np.asarray(group[name][...]) for name in ("data", "indices", "indptr"))
-        return open_rows(sparse.csc_matrix(parts, shape=tuple(matrix.shape)))
+        data, indices, indptr = (
+            np.asarray(group[name][...]) for name in ("data", "indices", "indptr")
+        )
+        return open_rows(sparse.csc_matrix((data, indices, indptr), shape=tuple(matrix.shape)))
     indptr = np.asarray(group["indptr"][...])
     indices, data = unlocked(group["indices"]), unlocked(group["data"])
     return SparseRows(tuple(matrix.shape), indptr, indices, data)

@@ -49,7 +49,8 @@ def samples_of(results: Results) -> pd.DataFrame:
     plain = plain[plain[schema.SAMPLE].notna()]
     keys = [c for c in (schema.LANE, schema.SAMPLE) if c in columns]
     sizes = plain.groupby(keys, observed=True).size().rename("n_cells").reset_index()
-    return plain.drop_duplicates(keys).merge(sizes, on=keys).sort_values(keys, ignore_index=True)
+    table: pd.DataFrame = plain.drop_duplicates(keys).merge(sizes, on=keys)
+    return table.sort_values(keys, ignore_index=True)
 
 
 def _categorical(frame: pd.DataFrame, columns: Iterable[str]) -> list[str]:

@@ -8,13 +8,14 @@ import math
 import re
 from dataclasses import dataclass
 from functools import cache
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import pandas as pd
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
     from pathlib import Path
+    from typing import SupportsFloat
 
     from jinja2 import Environment
 
@@ -47,7 +48,7 @@ def slug(name: str) -> str:
     return re.sub(r"[^0-9A-Za-z_-]", lambda m: f".{ord(m[0]):x}", name)
 
 
-def number(value: Any) -> str:
+def number(value: SupportsFloat) -> str:
     """Write a number for the eye: three significant digits, or all of a whole number."""
     value = float(value)
     if not math.isfinite(value):

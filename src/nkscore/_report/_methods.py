@@ -14,6 +14,8 @@ from nkscore import schema
 from nkscore._version import __version__
 
 if TYPE_CHECKING:
+    from collections.abc import Mapping
+
     from nkscore._report._results import Results
 
 _PACKAGES = ("anndata", "numpy", "scipy", "pandas", "scanpy", "numba", "matplotlib")
@@ -58,11 +60,11 @@ def _what(function: str) -> str:
     return (inspect.getdoc(found) or "").partition("\n")[0]
 
 
-def _options(options: dict[str, Any]) -> str:
+def _options(options: Mapping[str, object]) -> str:
     return ", ".join(f"{key}={_value(options[key])}" for key in sorted(options))
 
 
-def _value(value: Any) -> str:
+def _value(value: object) -> str:
     if hasattr(value, "tolist"):
         value = value.tolist()
     # None does not survive h5ad; the record holds its name.

@@ -116,7 +116,7 @@ def _add_modules(results: Results) -> None:
     results.methods[MODULES] = (f"tl.{modules.function}", options)
 
 
-def _checked(tables: Mapping[str, pd.DataFrame]) -> dict[str, pd.DataFrame]:
+def _checked(tables: object) -> dict[str, pd.DataFrame]:
     if not hasattr(tables, "items"):
         msg = (
             f"responses is of type {type(tables).__name__}; a table of tl.interaction_response or "

@@ -162,7 +162,7 @@ def _write_table(table: pd.DataFrame, path: Path) -> None:
         file.attrs["text"] = json.dumps(text)
 
 
-def key(*parts: Any) -> str:
+def key(*parts: object) -> str:
     """Return a short name for these contents and this version of nkscore."""
     text = json.dumps([__version__, *parts], sort_keys=True, default=str)
     return hashlib.sha256(text.encode("utf-8")).hexdigest()[:16]

@@ -34,7 +34,7 @@ from nkscore._report._write import TITLE
 from nkscore._version import __version__
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Sequence
+    from collections.abc import Callable, Iterable, Sequence
     from pathlib import Path
 
 #: Options by section, then by name.
@@ -158,7 +158,11 @@ class _NoText:
 #: What signatures name without importing it where they run. A name that lacks here is an error of
 #: every run, and of the tests.
 _NAMES = {
-    **dict.fromkeys(("AnnData", "SignaturesLike", "TumorProgram"), _NoText),
+    **dict.fromkeys(("AnnData", "Option", "TumorProgram"), _NoText),
+    # Genes and states may also be written out.
+    **dict.fromkeys(("SignaturesLike", "VocabularyLike"), Any),
+    "Level": str | float,
+    "Levels": str | float | abc.Sequence[str] | abc.Sequence[float],
     **{name: getattr(abc, name) for name in ("Callable", "Iterable", "Mapping", "Sequence")},
     "np": np,
     "os": os,
@@ -209,7 +213,7 @@ _BRACKETS: dict[Any, Callable[[list[Kind]], Kind]] = {
 }
 
 
-def _fits(kind: Any, value: Any) -> bool:
+def _fits(kind: Any, value: object) -> bool:
     try:
         TypeAdapter(kind, config=ConfigDict(strict=True)).validate_python(value)
     except ValidationError:
@@ -255,7 +259,7 @@ def checked(given: dict[str, Any], name: str) -> Options:
     return options
 
 
-def _problem(section: str, found: dict[str, Option], key: str, value: Any) -> list[str]:
+def _problem(section: str, found: dict[str, Option], key: str, value: object) -> list[str]:
     if key not in found:
         return [f"[{section}] has no option {key!r}{_nearest(key, found)}"]
     if any(_fits(kind, value) for _, kind in found[key].kinds):
@@ -263,7 +267,7 @@ def _problem(section: str, found: dict[str, Option], key: str, value: Any) -> li
     return [f"[{section}] {key} is {value!r}; needed: {found[key].words}"]
 
 
-def _nearest(name: str, names: Any) -> str:
+def _nearest(name: str, names: Iterable[str]) -> str:
     close = difflib.get_close_matches(name, list(names), n=1)
     if close:
         return f"; did you mean {close[0]!r}?"
@@ -289,7 +293,7 @@ def write(options: Options) -> str:
     return "\n".join(lines) + "\n"
 
 
-def _toml(value: Any) -> str:
+def _toml(value: object) -> str:
     if isinstance(value, dict):
         inner = ", ".join(f"{_toml(str(k))} = {_toml(v)}" for k, v in value.items())
         return f"{{ {inner} }}"

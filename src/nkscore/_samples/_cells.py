@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import numpy as np
 import pandas as pd
@@ -13,10 +13,10 @@ from nkscore.errors import DesignError, WrongScaleError
 if TYPE_CHECKING:
     from anndata import AnnData
 
-    from nkscore._types import Ints
+    from nkscore._types import Array, Bools, Floats, Ints
 
 
-def passed_qc(adata: AnnData) -> Any:
+def passed_qc(adata: AnnData) -> Bools:
     """Return which cells passed QC; all where ``obs["qc_pass"]`` is absent."""
     if schema.QC_PASS not in adata.obs:
         return np.ones(adata.n_obs, dtype=bool)
@@ -31,7 +31,7 @@ def passed_qc(adata: AnnData) -> Any:
             "for example .map({'True': True, 'False': False}), or run pp.qc again."
         )
         raise WrongScaleError(msg)
-    return column.to_numpy(dtype=bool)
+    return np.asarray(column, dtype=bool)
 
 
 def cells_of(adata: AnnData, compartment: str, *, min_cells: int, purpose: str) -> Ints:
@@ -53,7 +53,7 @@ def cells_of(adata: AnnData, compartment: str, *, min_cells: int, purpose: str) 
     return cells
 
 
-def spread(values: Any, cells: Any, n_cells: int) -> Any:
+def spread(values: Array, cells: Ints, n_cells: int) -> Floats:
     """Put values of some cells into an array of all cells, NaN elsewhere."""
     full = np.full((n_cells, *values.shape[1:]), np.nan)
     full[cells] = values

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import logging
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import numpy as np
 import pandas as pd
@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 
     from anndata import AnnData
 
-    from nkscore._types import Ints, Labels
+    from nkscore._types import Bools, Ints, Labels, Level
 
 _LOG = logging.getLogger("nkscore")
 #: Column of a table of samples: the sample of which a row is a part.
@@ -32,7 +32,7 @@ class Samples:
     table: pd.DataFrame
     codes: Ints
 
-    def keep(self, mask: Any) -> Samples:
+    def keep(self, mask: Bools | pd.Series) -> Samples:
         """Return the samples where ``mask`` is true, renumbered."""
         mask = np.asarray(mask, dtype=bool)
         # The last entry is for code -1, also where no sample is left to number.
@@ -107,7 +107,9 @@ def _large_enough(samples: Samples, compartment: str | None, min_cells: int) -> 
     return samples.keep(~small)
 
 
-def _divided(obs: pd.DataFrame, wells: Any, inside: Any, split: Sequence[str]) -> tuple[Any, Any]:
+def _divided(
+    obs: pd.DataFrame, wells: Labels, inside: Bools, split: Sequence[str]
+) -> tuple[Labels, Bools]:
     """Return the name of each cell's unit, and which cells have one."""
     names = wells
     for column in dict.fromkeys(split):
@@ -139,7 +141,7 @@ def _sample_table(obs: pd.DataFrame, columns: Sequence[str]) -> pd.DataFrame:
     return plain.drop_duplicates(schema.SAMPLE).sort_values(schema.SAMPLE, ignore_index=True)
 
 
-def _plain(column: pd.Series) -> Any:
+def _plain(column: pd.Series) -> pd.Series:
     if isinstance(column.dtype, pd.CategoricalDtype):
         return column.astype(object)
     return column
@@ -151,7 +153,7 @@ def labels(table: pd.DataFrame, column: str) -> Labels:
     return np.array([None if pd.isna(v) else str(v) for v in values], dtype=object)
 
 
-def control_of(compartment: str | None, *, condition: str, control: Any) -> Any:
+def control_of(compartment: str | None, *, condition: str, control: Level | None) -> Level:
     """Return the control level: as given, else the monoculture of the compartment."""
     if control is not None:
         return control
@@ -164,12 +166,12 @@ def control_of(compartment: str | None, *, condition: str, control: Any) -> Any:
     return schema.NK_MONO if compartment == schema.NK else schema.TUMOR_MONO
 
 
-def at_level(table: pd.DataFrame, column: str, level: Any) -> Any:
+def at_level(table: pd.DataFrame, column: str, level: Level) -> Bools:
     """Return which samples have a level; numbers are compared as numbers (24 is 24.0)."""
     return np.array([_same(value, level) for value in table[column]], dtype=bool)
 
 
-def _same(value: Any, level: Any) -> bool:
+def _same(value: str | float | None, level: Level) -> bool:
     if isinstance(value, (int, float, np.number)) and not isinstance(value, bool):
         try:
             return float(value) == float(level)
@@ -179,7 +181,7 @@ def _same(value: Any, level: Any) -> bool:
 
 
 def arms(
-    samples: Samples, *, treated: Any, control: Any, by: str, column: str = schema.CONDITION
+    samples: Samples, *, treated: Level, control: Level, by: str, column: str = schema.CONDITION
 ) -> Samples:
     """Keep the samples of the two arms, and of lines for which both arms (or a shared one) exist.
 
@@ -203,7 +205,7 @@ def arms(
     return Samples(table, samples.codes).keep(keep)
 
 
-def _comparable(table: pd.DataFrame, *, by: str, arms: str) -> Any:
+def _comparable(table: pd.DataFrame, *, by: str, arms: str) -> Bools:
     """Return which samples are of a line that both arms have, or share their controls."""
     group, treated = labels(table, by), table["treated"].to_numpy()
     named = np.array([g is not None for g in group])
@@ -218,7 +220,7 @@ def _comparable(table: pd.DataFrame, *, by: str, arms: str) -> Any:
         which = ", ".join(table.loc[nameless, schema.SAMPLE].head(10))
         _LOG.warning("Treated samples without obs[%r], left out: %s", by, which)
     if not named[~treated].any():
-        return ~nameless
+        return np.asarray(~nameless)
     both = (set(group[treated]) & set(group[~treated])) - {None}
     keep = np.array([g in both for g in group])
     lost = sorted({str(g) for g in group[~keep]} - {"None"})

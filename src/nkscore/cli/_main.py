@@ -14,7 +14,7 @@ import sys
 import threading
 import time
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from nkscore._version import __version__
 from nkscore.cli import _score as _score_cli
@@ -102,7 +102,7 @@ def _terminable() -> Iterator[None]:
         yield
         return
 
-    def stop(*_: Any) -> None:
+    def stop(*_: object) -> None:
         raise KeyboardInterrupt
 
     before = signal.signal(signal.SIGTERM, stop)
@@ -137,7 +137,9 @@ def _parser() -> argparse.ArgumentParser:
     return parser
 
 
-def _add_demo(commands: Any, common: argparse.ArgumentParser) -> None:
+def _add_demo(
+    commands: argparse._SubParsersAction[argparse.ArgumentParser], common: argparse.ArgumentParser
+) -> None:
     demo = commands.add_parser(
         "demo", parents=[common], help="simulate an experiment, analyze its files, compare"
     )
@@ -148,7 +150,9 @@ def _add_demo(commands: Any, common: argparse.ArgumentParser) -> None:
     demo.set_defaults(command=_demo)
 
 
-def _add_run(commands: Any, common: argparse.ArgumentParser) -> None:
+def _add_run(
+    commands: argparse._SubParsersAction[argparse.ArgumentParser], common: argparse.ArgumentParser
+) -> None:
     run = commands.add_parser(
         "run",
         parents=[common],

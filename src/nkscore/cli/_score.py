@@ -17,13 +17,14 @@ if TYPE_CHECKING:
     import pandas as pd
 
     from nkscore._run._job import Rows
+    from nkscore.tl._scores._score_input import ScoreInput
 
 #: Cells whose scores are kept in memory before they are written to the side folder.
 PART_CELLS = 50_000
 _FORMATS = (".parquet", ".csv", ".csv.gz", ".tsv", ".tsv.gz")
 
 
-def add_command(commands: Any) -> None:
+def add_command(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
     """Add ``score`` to the subcommands of ``nkscore``."""
     parser = commands.add_parser(
         "score", help="score signatures on an h5ad or zarr file of any size, resumably"
@@ -61,7 +62,7 @@ def _score(options: argparse.Namespace) -> int:
 
 def score_file(
     data: Path,
-    signatures: Any,
+    signatures: str | Path,
     out: Path,
     *,
     method: str = "rank_auc",
@@ -115,7 +116,7 @@ def _check_out(out: Path, *, force: bool) -> None:
         raise FileExistsError(msg)
 
 
-def _fingerprint(data: Path, found: Any, shape: tuple[int, int]) -> dict[str, Any]:
+def _fingerprint(data: Path, found: ScoreInput, shape: tuple[int, int]) -> dict[str, Any]:
     genes = hashlib.sha256()
     for array in (found.sets.first, found.sets.members, found.sets.last, found.sets.size):
         genes.update(array.tobytes())
@@ -136,7 +137,7 @@ def _fingerprint(data: Path, found: Any, shape: tuple[int, int]) -> dict[str, An
     }
 
 
-def _write(made: Rows, cells: Any, names: list[str], out: Path) -> None:
+def _write(made: Rows, cells: pd.Index, names: list[str], out: Path) -> None:
     """Write the table part by part, so that it is never in memory as a whole."""
     import numpy as np
     import pandas as pd

@@ -17,6 +17,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
     from pathlib import Path
 
+    import h5py
     import pandas as pd
 
 
@@ -80,7 +81,7 @@ def _zarr_group(path: Path) -> Any:
         raise LaneError(msg) from error
 
 
-def _describe(group: Any, path: Path) -> Stored:
+def _describe(group: h5py.Group, path: Path) -> Stored:
     if "obs" not in group or "var" not in group:
         msg = f"{path} has no obs and var, so it is no AnnData. Write it with adata.write_h5ad."
         raise LaneError(msg)
@@ -100,7 +101,7 @@ def _describe(group: Any, path: Path) -> Stored:
         raise LaneError(msg) from error
 
 
-def _matrix(element: Any) -> Any:
+def _matrix(element: h5py.Dataset | h5py.Group) -> Any:
     if not hasattr(element, "keys"):
         return element
     kind = str(element.attrs["encoding-type"])
@@ -111,12 +112,15 @@ def _matrix(element: Any) -> Any:
     return sparse_dataset(element)
 
 
-def _names(frame: Any) -> pd.Index[str]:
+def _names(frame: h5py.Group) -> pd.Index[str]:
     import pandas as pd
 
     names = frame[frame.attrs["_index"]]
     if names.attrs.get("encoding-type") == "string-array":
-        return pd.Index((names.asstr() if hasattr(names, "asstr") else names)[...])
-    from anndata.io import read_elem
+        text = (names.asstr() if hasattr(names, "asstr") else names)[...]
+    else:
+        from anndata.io import read_elem
 
-    return pd.Index(read_elem(names))
+        text = read_elem(names)
+    index: pd.Index[str] = pd.Index(text)
+    return index

@@ -137,11 +137,13 @@ def gene_counts(
 
 def _joined(blocks: list[tuple[Ints32, Ints32, Ints]], shape: tuple[int, int]) -> sparse.csr_matrix:
     """Return one matrix of the counts, genes and numbers of genes of the blocks."""
-    data, indices, lengths = (np.concatenate(parts) for parts in zip(*blocks, strict=True))
+    data = np.concatenate([block[0] for block in blocks])
+    indices = np.concatenate([block[1] for block in blocks])
+    lengths = np.concatenate([block[2] for block in blocks])
     indptr = np.concatenate([[0], np.cumsum(lengths)])
-    kind = np.int32 if indptr[-1] < 2**31 else np.int64
-    places = indices.astype(kind, copy=False), indptr.astype(kind, copy=False)
-    matrix = sparse.csr_matrix((data, *places), shape=shape)
+    kind: type[np.signedinteger] = np.int32 if indptr[-1] < 2**31 else np.int64
+    genes, ends = indices.astype(kind, copy=False), indptr.astype(kind, copy=False)
+    matrix = sparse.csr_matrix((data, genes, ends), shape=shape)
     matrix.has_sorted_indices = True
     return matrix
 

@@ -17,6 +17,7 @@ from nkscore.schema import COUNTS
 if TYPE_CHECKING:
     from pathlib import Path
 
+    import h5py
     import pandas as pd
 
     from nkscore._types import Array
@@ -107,7 +108,7 @@ def _read_modalities(source: Source, kind: str, genome: str | None) -> Lane:  # 
     return Lane(path, kind, counts, barcodes, table, tables, "mod")
 
 
-def _modality(path: Path, name: str, barcodes: np.ndarray[Any, Any]) -> pd.DataFrame:
+def _modality(path: Path, name: str, barcodes: Array) -> pd.DataFrame:
     """Return a modality as a table of the cells of the RNA, 0 where it lacks a cell."""
     import pandas as pd
 
@@ -127,11 +128,11 @@ def _frame(path: Path, key: str) -> pd.DataFrame:
     return frame
 
 
-def _is_frame(element: Any) -> bool:
+def _is_frame(element: h5py.Dataset | h5py.Group) -> bool:
     return bool(element.attrs.get("encoding-type", "") == "dataframe")
 
 
-def _index(group: Any, path: Path) -> Array:
+def _index(group: h5py.Group, path: Path) -> Array:
     from anndata.io import read_elem
 
     if not hasattr(group, "keys"):
@@ -144,7 +145,7 @@ def _index(group: Any, path: Path) -> Array:
     return np.array([str(name) for name in names], dtype=object)
 
 
-def _features(group: Any, path: Path) -> pd.DataFrame:
+def _features(group: h5py.Group, path: Path) -> pd.DataFrame:
     columns = {
         str(key): partial(_column, group, str(key))
         for key in group
@@ -153,7 +154,7 @@ def _features(group: Any, path: Path) -> pd.DataFrame:
     return features_table(_index(group, path), columns, path, place="var")
 
 
-def _column(group: Any, key: str) -> Any:
+def _column(group: h5py.Group, key: str) -> Any:
     from anndata.io import read_elem
 
     element = group[key]
@@ -164,7 +165,7 @@ def _column(group: Any, key: str) -> Any:
     return levels[np.asarray(element[()], dtype=np.int64)]
 
 
-def _counts(file: Any, path: Path, shape: tuple[int, int]) -> Any:
+def _counts(file: h5py.Group, path: Path, shape: tuple[int, int]) -> sparse.csr_matrix:
     layers = file.get("layers", {})
     if COUNTS in layers:
         return _matrix(layers[COUNTS], f"{path}, layers[{COUNTS!r}],", shape)
@@ -178,11 +179,13 @@ def _counts(file: Any, path: Path, shape: tuple[int, int]) -> Any:
         raise WrongScaleError(msg) from None
 
 
-def _is_null(element: Any) -> bool:
+def _is_null(element: h5py.Dataset | h5py.Group) -> bool:
     return bool(element.attrs.get("encoding-type", "") == "null")
 
 
-def _matrix(element: Any, where: str, shape: tuple[int, int]) -> Any:
+def _matrix(
+    element: h5py.Dataset | h5py.Group, where: str, shape: tuple[int, int]
+) -> sparse.csr_matrix:
     if not hasattr(element, "keys"):
         return _dense(element, where, shape)
     stored = str(
@@ -203,10 +206,11 @@ def _matrix(element: Any, where: str, shape: tuple[int, int]) -> Any:
         axes=("cell", "gene") if by_row else ("gene", "cell"),
     )
     # The transpose of the transposed matrix, by cell; scipy's conversion also sorts it.
-    return matrix if by_row else matrix.T.tocsr()
+    by_cell: sparse.csr_matrix = matrix if by_row else matrix.T.tocsr()
+    return by_cell
 
 
-def _dense(element: Any, where: str, shape: tuple[int, int]) -> Any:
+def _dense(element: h5py.Dataset, where: str, shape: tuple[int, int]) -> sparse.csr_matrix:
     if element.shape != shape:
         raise LaneError(_wrong_shape(where, element.shape, shape))
     step = max(1, _BLOCK_BYTES // max(1, shape[1] * element.dtype.itemsize))
@@ -214,7 +218,10 @@ def _dense(element: Any, where: str, shape: tuple[int, int]) -> Any:
         sparse.csr_matrix(_whole(element[start : start + step], where, start))
         for start in range(0, shape[0], step)
     ]
-    return sparse.vstack(blocks, format="csr") if blocks else sparse.csr_matrix(shape, dtype="i4")
+    if not blocks:
+        return sparse.csr_matrix(np.zeros(shape, dtype=np.int32))
+    counts: sparse.csr_matrix = sparse.vstack(blocks, format="csr")
+    return counts
 
 
 def _whole(block: Array, where: str, start: int) -> Array:
@@ -234,7 +241,7 @@ def _wrong_shape(where: str, found: tuple[int, ...], expected: tuple[int, int]) 
     )
 
 
-def _where_counts_may_be(file: Any) -> str:
+def _where_counts_may_be(file: h5py.Group) -> str:
     layers = file.get("layers", {})
     places = {f"layers[{key!r}]": layers[key] for key in layers}
     if "raw" in file and "X" in file["raw"]:
@@ -250,7 +257,7 @@ def _where_counts_may_be(file: Any) -> str:
     return f"Counts may be in {' or '.join(whole)}: {copy}."
 
 
-def _looks_whole(element: Any) -> bool:
+def _looks_whole(element: h5py.Dataset | h5py.Group) -> bool:
     try:
         values = element["data"][:_GLANCE] if hasattr(element, "keys") else np.ravel(element[:100])
         as_int32(values, "")

@@ -6,7 +6,7 @@ import csv
 import logging
 import re
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Final
+from typing import TYPE_CHECKING, Final
 
 import numpy as np
 import pandas as pd
@@ -15,7 +15,7 @@ from nkscore._text import read_text
 from nkscore.errors import DesignError, MissingKeyError, WrongScaleError
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Iterable, Sequence
 
 #: Columns of the export that describe a well; everything to their right is an analyte.
 _DESCRIBING: Final = {
@@ -122,7 +122,7 @@ def read_bioplex(
     places = _places(names, path)
     parts = [
         _analyte(body[places[name]].iloc[:last], name, path, below=below, above=above).assign(
-            **{column: wells[column].iloc[:last].to_numpy() for column in wells}
+            **{column: wells[column].iloc[:last].to_numpy() for column in map(str, wells)}
         )
         for name in _chosen(places, analytes, path)
     ]
@@ -170,7 +170,7 @@ def _header(cells: pd.DataFrame, path: Path) -> tuple[int, dict[int, str]]:
     raise MissingKeyError(msg)
 
 
-def _names_in(row: pd.Series[Any]) -> dict[int, str]:
+def _names_in(row: Iterable[object]) -> dict[int, str]:
     """Return the names in a row that heads a block of wells, nothing for any other row."""
     names = {place: str(cell) for place, cell in enumerate(row)}
     found = {name.lower() for name in names.values()}
@@ -233,9 +233,7 @@ def _analyte_name(name: str) -> str:
     return re.sub(r"\s*\(\d+\)$", "", re.sub(r"^(Hu|Ms|Human|Mouse)\s+", "", name))
 
 
-def _analyte(
-    cells: pd.Series[Any], name: str, path: Path, *, below: str, above: str
-) -> pd.DataFrame:
+def _analyte(cells: pd.Series, name: str, path: Path, *, below: str, above: str) -> pd.DataFrame:
     text = cells.astype(str).str.strip()
     low, high = (text.str.fullmatch(rf"OOR\s*{sign}") for sign in "<>")
     empty = text.str.lower().isin(_EMPTY)
@@ -257,7 +255,7 @@ def _analyte(
     return pd.DataFrame({"analyte": name, "concentration": made, "flag": flag})
 
 
-def _refuse_text(text: pd.Series[Any], bad: pd.Series[Any], name: str, path: Path) -> None:
+def _refuse_text(text: pd.Series[str], bad: pd.Series[bool], name: str, path: Path) -> None:
     if bad.any():
         row = int(np.argmax(bad.to_numpy()))
         msg = (
@@ -267,7 +265,7 @@ def _refuse_text(text: pd.Series[Any], bad: pd.Series[Any], name: str, path: Pat
         raise WrongScaleError(msg)
 
 
-def _with_points(text: pd.Series[Any], name: str, path: Path) -> pd.Series[Any]:
+def _with_points(text: pd.Series[str], name: str, path: Path) -> pd.Series[str]:
     """Return numbers with a decimal point, of which a comma may be one or set thousands apart."""
     comma = text.str.contains(",", regex=False)
     if not comma.any():

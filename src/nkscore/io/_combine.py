@@ -45,7 +45,7 @@ class Part:
     frames: dict[str, pd.DataFrame]
     n_dropped: int
     #: Which barcodes of the source were kept; None for all.
-    kept: np.ndarray[Any, Any] | None = None
+    kept: Array | None = None
     #: What was done to the names of genes, in words.
     mended: tuple[str, ...] = ()
 
@@ -100,7 +100,7 @@ def part(
     )
 
 
-def _kept(counts: Any, min_counts: int, source: Lane) -> Array | None:
+def _kept(counts: sparse.csr_matrix, min_counts: int, source: Lane) -> Array | None:
     if min_counts <= 0:
         return None
     keep = np.asarray(counts.sum(axis=1)).ravel() >= min_counts
@@ -122,7 +122,7 @@ def join(parts: Sequence[Part], *, genes: GeneRule) -> AnnData:
     counts = blocks[0] if len(blocks) == 1 else sparse.vstack(blocks, format="csr")
     n_cells = [len(each.barcodes) for each in parts]
     lanes = [each.lane for each in parts]
-    lane = pd.Categorical.from_codes(np.repeat(np.arange(len(parts)), n_cells), lanes)
+    lane = pd.Categorical.from_codes(np.repeat(np.arange(len(parts)), n_cells), pd.Index(lanes))
     cells = [f"{each.lane}_{barcode}" for each in parts for barcode in each.barcodes]
     obs = pd.DataFrame({schema.LANE: lane}, index=pd.Index(cells))
     return AnnData(

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import logging
 import re
-from typing import TYPE_CHECKING, Any, Final
+from typing import TYPE_CHECKING, Final
 
 import numpy as np
 import pandas as pd
@@ -50,12 +50,12 @@ ID_COLUMNS: Final = (
 TYPE_COLUMNS: Final = ("feature_types", "feature_type", "type")
 
 
-def _some(names: Sequence[Any] | Array) -> list[str]:
+def _some(names: Sequence[str] | Array) -> list[str]:
     step = max(1, len(names) // _LOOKED_AT)
     return [str(name) for name in names[::step]]
 
 
-def mostly_ensembl(names: Sequence[Any] | Array) -> bool:
+def mostly_ensembl(names: Sequence[str] | Array) -> bool:
     """Return whether more than half of ``names`` are Ensembl gene ids of any species."""
     some = _some(names)
     return sum(_ENSEMBL.fullmatch(name) is not None for name in some) > 0.5 * len(some)
@@ -170,4 +170,5 @@ def unique_names(names: Array, ids: Array, *, where: str) -> pd.Index:
         int(repeated.sum()),
         result[int(np.flatnonzero(repeated)[0])],
     )
-    return pd.Index(result)
+    unique: pd.Index = pd.Index(result)
+    return unique

@@ -79,7 +79,7 @@ def counts_from_csr(
     shape: tuple[int, int],
     where: str,
     axes: tuple[str, str] = ("cell", "feature"),
-) -> Any:
+) -> sparse.csr_matrix:
     """Check the three arrays of a CSR matrix and return it as canonical int32 counts.
 
     Offsets and column numbers are checked before scipy sees them: its compiled loops trust

@@ -16,6 +16,8 @@ from nkscore.io._lane import GENE_EXPRESSION, reading
 if TYPE_CHECKING:
     from pathlib import Path
 
+    from nkscore._types import Array
+
 _LOOKED_AT: Final = 4
 _OF_BARCODES: Final = frozenset(
     {"x", "barcode", "barcodes", "cell", "cells", "cell_id", "cell_barcode", "bc_wells", "index"}
@@ -25,7 +27,7 @@ _OF_FEATURES: Final = frozenset(
 )
 
 
-def read_barcodes(path: Path) -> np.ndarray[Any, Any]:
+def read_barcodes(path: Path) -> Array:
     """Return the barcodes of a matrix."""
     raw = _read(path, _OF_BARCODES)
     if not raw.shape[1]:

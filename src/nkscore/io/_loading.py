@@ -6,7 +6,7 @@ import logging
 import sys
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Final
+from typing import TYPE_CHECKING, Final
 
 import numpy as np
 import pandas as pd
@@ -20,7 +20,7 @@ from nkscore.io._source import default_lane
 
 if TYPE_CHECKING:
     import os
-    from collections.abc import Iterator, Sequence
+    from collections.abc import Iterator, Mapping, Sequence
 
     from anndata import AnnData
 
@@ -222,7 +222,7 @@ def annotate(adata: AnnData, part: _combine.Part, wanted: Sequence[str] | bool) 
 
 
 def record(
-    adata: AnnData, function: str, options: dict[str, Any], parts: Sequence[_combine.Part]
+    adata: AnnData, function: str, options: Mapping[str, object], parts: Sequence[_combine.Part]
 ) -> None:
     """Write how ``adata`` was read into ``uns``."""
     lanes = {

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from functools import partial
-from typing import TYPE_CHECKING, Any, Final
+from typing import TYPE_CHECKING, Final
 
 import numpy as np
 import pandas as pd
@@ -16,6 +16,8 @@ from nkscore.io._tenx_h5 import texts
 
 if TYPE_CHECKING:
     from pathlib import Path
+
+    import h5py
 
     from nkscore._types import Array
     from nkscore.io._source import Source
@@ -54,7 +56,7 @@ def read_loom(source: Source, genome: str | None) -> Lane:  # noqa: ARG001
     return Lane(path, "loom", counts, barcodes, table, annotations=annotations)
 
 
-def _one_of(group: Any, wanted: tuple[str, ...], path: Path, place: str, what: str) -> str:
+def _one_of(group: h5py.Group, wanted: tuple[str, ...], path: Path, place: str, what: str) -> str:
     found = next((name for name in wanted if name in group), None)
     if found is None:
         held = ", ".join(group) or "nothing"
@@ -66,11 +68,11 @@ def _one_of(group: Any, wanted: tuple[str, ...], path: Path, place: str, what: s
     return found
 
 
-def _column(dataset: Any) -> Array:
+def _column(dataset: h5py.Dataset) -> Array:
     return texts(dataset)
 
 
-def _by_cell(matrix: Any, path: Path) -> Any:
+def _by_cell(matrix: h5py.Dataset, path: Path) -> sparse.csr_matrix:
     n_genes, n_cells = matrix.shape
     # Whole chunks at a time: a block that cuts them would unpack each of them twice.
     chunk = matrix.chunks[0] if matrix.chunks else 1
@@ -90,7 +92,8 @@ def _by_cell(matrix: Any, path: Path) -> Any:
     if not blocks:
         return sparse.csr_matrix((n_cells, n_genes), dtype=np.int32)
     by_gene = sparse.vstack(blocks, format="csr")
-    return by_gene.T.tocsr()
+    by_cell: sparse.csr_matrix = by_gene.T.tocsr()
+    return by_cell
 
 
 def _annotations(path: Path) -> pd.DataFrame:

@@ -20,6 +20,7 @@ from nkscore.io._orthologs import human_genes
 
 if TYPE_CHECKING:
     from collections.abc import Callable
+    from os import PathLike
 
 #: The same column in the files of MAGeCK and in tables that R has read and written again.
 _NAMES: Final = {
@@ -59,7 +60,10 @@ _GUIDE_NAMES: Final = {
 
 
 def read_mageck(
-    path: str | Path, *, screen: str | None = None, orthologs: Any = None
+    path: str | Path,
+    *,
+    screen: str | None = None,
+    orthologs: str | PathLike[str] | pd.DataFrame | None = None,
 ) -> pd.DataFrame:
     """Read one file of a pooled CRISPR screen that MAGeCK (or its like) wrote.
 
@@ -209,7 +213,11 @@ def _read_mle(table: pd.DataFrame, path: Path) -> pd.DataFrame:
         if not match:
             continue
         name, mark = match[1], match[2]
-        found = {_plain(c.removeprefix(name + mark)): c for c in table if c.startswith(name + mark)}
+        found = {
+            _plain(c.removeprefix(name + mark)): c
+            for c in table.columns
+            if c.startswith(name + mark)
+        }
         missing = {"z", "p_value", "fdr", "wald_p_value"} - set(found)
         if missing:
             msg = (

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any, Final
+from typing import TYPE_CHECKING, Final
 
 import pandas as pd
 
@@ -10,6 +10,7 @@ from nkscore._warn import warn
 from nkscore.errors import GeneCoverageError, MissingKeyError
 
 if TYPE_CHECKING:
+    from os import PathLike
     from pathlib import Path
 
 _MOUSE_SHARE: Final = 0.5
@@ -17,7 +18,9 @@ _MOUSE_SHARE: Final = 0.5
 _MOUSE_ONLY: Final = r"Rik\d*$|^Gm\d|^H2-|^Olfr|^Vmn|^LOC\d|^(?:BC|AI|AU|AW)\d{4,}"
 
 
-def human_genes(table: pd.DataFrame, orthologs: Any, path: Path) -> pd.DataFrame:
+def human_genes(
+    table: pd.DataFrame, orthologs: str | PathLike[str] | pd.DataFrame | None, path: Path
+) -> pd.DataFrame:
     """Give the genes of a mouse screen their human symbols, if asked; warn if it looks like one."""
     if orthologs is None:
         _warn_of_mouse(table["gene"].drop_duplicates(), path)
@@ -50,7 +53,7 @@ def _warn_of_mouse(genes: pd.Series, path: Path) -> None:
         )
 
 
-def _mapping(genes: pd.Series, orthologs: Any) -> dict[str, str]:
+def _mapping(genes: pd.Series, orthologs: str | PathLike[str] | pd.DataFrame) -> dict[str, str]:
     if isinstance(orthologs, str) and orthologs == "same_symbol":
         unique = genes.drop_duplicates()
         unique = unique[~unique.str.contains(_MOUSE_ONLY)]

@@ -78,7 +78,8 @@ def _sparse(node: Node, kind: str, where: str) -> Named:
         shape, indices, offsets, axes = (n_genes, n_cells), j, p, ("gene", "cell")
     else:
         x = _whole(np.asarray(x)[None, :], where)[0]
-        ordered = sparse.coo_matrix((x, (j, i)), shape=(n_cells, n_genes)).tocsr()
+        places = (np.asarray(j), np.asarray(i))
+        ordered = sparse.coo_matrix((x, places), shape=(n_cells, n_genes)).tocsr()
         return Named(ordered, *names)
     counts = counts_from_csr(
         np.asarray(x), np.asarray(indices), np.asarray(offsets), shape=shape, where=where, axes=axes

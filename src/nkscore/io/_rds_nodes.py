@@ -10,6 +10,8 @@ import pandas as pd
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
+    import numpy.typing as npt
+
     from nkscore._types import Array
 
 _NA: Final = np.iinfo(np.int32).min
@@ -129,15 +131,15 @@ def _decoded(value: bytes | None) -> str | None:
         return value.decode("latin-1")
 
 
-def _numbers(values: Any, *, logical: bool) -> Any:
+def _numbers(values: npt.ArrayLike, *, logical: bool) -> Array:
     if isinstance(values, np.ma.MaskedArray):
         values = (
             np.ma.filled(values.astype(np.float64), np.nan) if values.mask.any() else values.data
         )
-    values = np.asarray(values)
-    if values.dtype.kind == "i" and values.size and values.min() == _NA:
-        values = np.where(values == _NA, np.nan, values)
-    return values.astype(bool) if logical and values.dtype.kind != "f" else values
+    found: Array = np.asarray(values)
+    if found.dtype.kind == "i" and found.size and found.min() == _NA:
+        found = np.where(found == _NA, np.nan, found)
+    return found.astype(bool) if logical and found.dtype.kind != "f" else found
 
 
 def classes(node: Node) -> tuple[str, ...]:
@@ -180,7 +182,7 @@ def column(node: Node) -> Any:
     if levels is None or levels.kind != "text":
         return node.data
     codes = np.nan_to_num(np.asarray(node.data, dtype=np.float64), nan=0).astype(np.int64) - 1
-    return pd.Categorical.from_codes(codes, [str(level) for level in levels.data])
+    return pd.Categorical.from_codes(codes, pd.Index([str(level) for level in levels.data]))
 
 
 def frame(columns: dict[str, Node], n_rows: int) -> pd.DataFrame:

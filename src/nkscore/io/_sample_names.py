@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterable, Mapping
-from typing import TYPE_CHECKING, Any, Final, Literal
+from typing import TYPE_CHECKING, Any, Final, Literal, TypeVar
 
 import pandas as pd
 
@@ -14,8 +14,12 @@ from nkscore.errors import SampleSheetError
 if TYPE_CHECKING:
     from collections.abc import Collection
 
+    from nkscore._types import Array
+
     Patterns = Mapping[str, Mapping[str, str]] | Iterable[str]
     Fields = dict[str, str | float | None]
+
+T = TypeVar("T")
 
 MEDIUM_FROM: Final = "medium_from"
 REPLICATE: Final = "replicate"
@@ -77,7 +81,7 @@ _SOURCES: Final = {"PBMC": "pbmc", "D0": "pbmc", "D14": "expanded"}
 
 
 def parse_sample_names(
-    names: Iterable[Any],
+    names: Iterable[object],
     *,
     patterns: Patterns | None = None,
     nk_donor: str | None = None,
@@ -176,7 +180,7 @@ def parse_sample_names(
     return _table(rows, codes, index)
 
 
-def _several(names: Any) -> Any:
+def _several(names: T) -> T | list[str]:
     return [names] if isinstance(names, str) else names
 
 
@@ -267,7 +271,7 @@ def _unparsed(names: list[str], tumors: Mapping[str, str] | Collection[str] | No
     )
 
 
-def _table(rows: list[Fields], codes: Any, index: pd.Index | None) -> pd.DataFrame:
+def _table(rows: list[Fields], codes: Array, index: pd.Index | None) -> pd.DataFrame:
     own = [key for row in rows for key in row if key not in _COLUMNS]
     table: dict[str, Any] = {}
     for column in (*_COLUMNS, *dict.fromkeys(own)):

@@ -73,9 +73,7 @@ def report(sheet_name: str, problems: Sequence[Problem]) -> None:
     raise SampleSheetError(msg)
 
 
-def parse(
-    sheet: str | os.PathLike[str] | pd.DataFrame, base: str | os.PathLike[str] | None
-) -> Sheet:
+def parse(sheet: object, base: str | os.PathLike[str] | None) -> Sheet:
     """Return the sheet's cells as text; the problems of its form are reported together."""
     if isinstance(sheet, pd.DataFrame):
         name, default_base = "The sample sheet (DataFrame)", Path.cwd()
@@ -104,7 +102,7 @@ def parse(
     return Sheet(name, base, cells, rows, comma)
 
 
-def _text(value: Any) -> str:
+def _text(value: object) -> str:
     if isinstance(value, float) and value.is_integer():
         # A column of whole numbers with one gap is float in pandas: donor 1 must not be "1.0".
         value = int(value)
@@ -258,7 +256,7 @@ def stored(sheet: Sheet) -> pd.DataFrame:
     """Return the table for ``uns``: text columns, float ``time_h`` and ``et_ratio``."""
     skipped = (PATH, HASHTAG_PATH)
     table: dict[str, Any] = {}
-    for column in sheet.cells:
+    for column in map(str, sheet.cells):
         if column in skipped:
             continue
         values = sheet.cells[column]

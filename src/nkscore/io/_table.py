@@ -151,8 +151,8 @@ def _width(stream: IO[bytes], path: Path, delimiter: str) -> int:
 def _numbers(block: pd.DataFrame, rows: list[str], names: list[str], path: Path) -> Array:
     for column, dtype in enumerate(block.dtypes):
         if dtype.kind not in "biuf":
-            values = pd.to_numeric(block.iloc[:, column], errors="coerce")
-            bad = int(np.argmax(values.isna().to_numpy()))
+            numbers = pd.to_numeric(block.iloc[:, column], errors="coerce")
+            bad = int(np.argmax(numbers.isna().to_numpy()))
             text = str(block.iloc[bad, column])
             msg = (
                 f"{path}, row {rows[bad]!r}, column {names[column]!r}: "
@@ -192,7 +192,7 @@ def _read_triplets(
     return row_names.to_numpy(dtype=object), column_names.to_numpy(dtype=object), counts
 
 
-def _genes_in_rows(rows: np.ndarray[Any, Any], columns: np.ndarray[Any, Any], path: Path) -> bool:
+def _genes_in_rows(rows: Array, columns: Array, path: Path) -> bool:
     """Return whether the rows are the genes; raise where neither axis tells."""
     ours, theirs = _looks_like_genes(rows), _looks_like_genes(columns)
     if max(ours, theirs) > 0 and max(ours, theirs) >= _CLEARLY * min(ours, theirs):

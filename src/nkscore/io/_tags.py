@@ -82,7 +82,7 @@ class TagTable:
         return pd.DataFrame(self.counts[:, places].toarray(), columns=names), places
 
 
-def columns(counts: Any, chosen: Array) -> Any:
+def columns(counts: sparse.csr_matrix, chosen: Array) -> sparse.csr_matrix:
     """Return some columns of a CSR matrix; neighbors are cut out, which is far faster."""
     if len(chosen) == counts.shape[1]:
         return counts
@@ -165,10 +165,11 @@ def decode(barcodes: Array, path: Path) -> pd.Index:
                 barcodes = barcodes.astype(str)
             except UnicodeDecodeError:
                 barcodes = np.char.decode(barcodes, "utf-8")
-    return pd.Index(barcodes.astype(object))
+    index: pd.Index = pd.Index(barcodes.astype(object))
+    return index
 
 
-def _match(cells: pd.Index, tagged: pd.Index, *, lane: Lane, tags: Lane) -> np.ndarray[Any, Any]:
+def _match(cells: pd.Index, tagged: pd.Index, *, lane: Lane, tags: Lane) -> Array:
     """Return the row of each cell in the tag matrix, -1 where it has none.
 
     Of all ways to write a barcode the one that matches most counts, the plainest among equals: by

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import numpy as np
 import pandas as pd
@@ -13,6 +13,9 @@ from nkscore.io._lane import GENE_EXPRESSION, Lane, counts_from_csr
 
 if TYPE_CHECKING:
     from pathlib import Path
+
+    import h5py
+    from scipy import sparse
 
     from nkscore._types import Array
     from nkscore.io._source import Source
@@ -61,7 +64,7 @@ def read_v3(source: Source, genome: str | None) -> Lane:
     return Lane(source.path, "10x h5, Cell Ranger 3+", counts, barcodes, table)
 
 
-def _names(features: Any, path: Path) -> pd.DataFrame:
+def _names(features: h5py.Group, path: Path) -> pd.DataFrame:
     named = next((key for key in ("name", "gene_names") if key in features), None)
     if named is None:
         msg = (
@@ -88,7 +91,7 @@ def read_v2(source: Source, genome: str | None) -> Lane:
     return Lane(source.path, "10x h5, Cell Ranger 2", counts, barcodes, table)
 
 
-def texts(dataset: Any) -> Array:
+def texts(dataset: h5py.Dataset) -> Array:
     """Return an HDF5 dataset of strings, of fixed or variable length, as an array of str."""
     values = dataset[()]
     if values.dtype.kind == "S":
@@ -100,7 +103,7 @@ def texts(dataset: Any) -> Array:
     return np.array([v.decode() if isinstance(v, bytes) else str(v) for v in values], dtype=object)
 
 
-def _matrix(group: Any, path: Path, n_features: int) -> tuple[Any, Array]:
+def _matrix(group: h5py.Group, path: Path, n_features: int) -> tuple[sparse.csr_matrix, Array]:
     barcodes = group["barcodes"][()]
     if barcodes.dtype.kind != "S":
         barcodes = texts(group["barcodes"])
@@ -137,8 +140,8 @@ def _one_genome(genomes: list[str], genome: str | None, path: Path) -> str:
 
 
 def select_genome(
-    counts: Any, table: pd.DataFrame, genome: str | None, path: Path
-) -> tuple[Any, pd.DataFrame]:
+    counts: sparse.csr_matrix, table: pd.DataFrame, genome: str | None, path: Path
+) -> tuple[sparse.csr_matrix, pd.DataFrame]:
     """Keep the genes of one genome and all tags; drop the genome's name from gene names.
 
     A file of several genomes without ``genome`` is a :class:`LaneError`.

@@ -50,7 +50,7 @@ def check_codecs(path: Path) -> None:
                 raise LaneError(msg)
 
 
-def _codecs(metadata: Any) -> set[str]:
+def _codecs(metadata: object) -> set[str]:
     if isinstance(metadata, list):
         return set().union(*(_codecs(item) for item in metadata))
     if not isinstance(metadata, dict):
@@ -60,7 +60,7 @@ def _codecs(metadata: Any) -> set[str]:
     return found | own
 
 
-def check_complete(array: Any, where: str) -> None:
+def check_complete(array: object, where: str) -> None:
     """Raise :class:`LaneError` where chunks of a zarr array are not there.
 
     zarr fills them with zeros in silence, and the values of a sparse matrix are no zeros.

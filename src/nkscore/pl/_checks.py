@@ -16,7 +16,7 @@ from nkscore.pl._tables import as_text, check_probabilities, check_table, levels
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
 
-    from nkscore._types import Array
+    from nkscore._types import Array, Floats, Ints
 
 _BINS: Final = 20
 #: Groups above which outlines cannot be told apart.
@@ -86,9 +86,12 @@ def p_values(
     return ax
 
 
-def _groups(source: Any, column: str, by: str | None) -> tuple[dict[str, Any], int]:
-    table = source
-    if not isinstance(source, pd.DataFrame):
+def _groups(
+    source: pd.DataFrame | pd.Series | Array, column: str, by: str | None
+) -> tuple[dict[str, Floats], int]:
+    if isinstance(source, pd.DataFrame):
+        table = source
+    else:
         table = pd.DataFrame({column: np.asarray(source, dtype=float).ravel()})
     check_table(table, [column] + ([by] if by else []), "the test")
     check_probabilities(table[column], column)
@@ -116,7 +119,7 @@ def _band(ax: Axes, count: int) -> None:
     ax.axhline(1, color=INK, linewidth=0.6, linestyle=(0, (4, 3)), zorder=3)
 
 
-def _histograms(ax: Axes, counts: dict[str, Any], by: str | None) -> None:
+def _histograms(ax: Axes, counts: dict[str, Ints], by: str | None) -> None:
     edges = np.linspace(0, 1, _BINS + 1)
     ax.set_ylabel("Observed / uniform")
     if by is None:
@@ -150,7 +153,7 @@ def _histograms(ax: Axes, counts: dict[str, Any], by: str | None) -> None:
     ax.set_ylim(bottom=0)
 
 
-def _rows(ax: Axes, counts: dict[str, Any]) -> None:
+def _rows(ax: Axes, counts: dict[str, Ints]) -> None:
     heights = np.array([number * _BINS / number.sum() for number in counts.values()])
     picture = ax.imshow(
         heights, cmap="RdBu_r", vmin=0, vmax=2, aspect="auto", extent=(0, 1, len(counts), 0)
@@ -241,8 +244,9 @@ def _ticks(ax: Axes, table: pd.DataFrame) -> None:
         rotation_mode="anchor",
     )
     ax.set_yticks(range(table.shape[0]), [printed(name) for name in table.index])
-    ax.set_xlabel(str(table.columns.name or ""))
-    ax.set_ylabel(str(table.index.name or ""))
+    names: tuple[Any, Any] = (table.columns.name, table.index.name)
+    ax.set_xlabel(str(names[0] or ""))
+    ax.set_ylabel(str(names[1] or ""))
     ax.set_xticks(np.arange(-0.5, table.shape[1]), minor=True)
     ax.set_yticks(np.arange(-0.5, table.shape[0]), minor=True)
     ax.grid(which="minor", color="white", linewidth=0.8)

@@ -104,6 +104,7 @@ def core_response(
 
 def _chosen(table: pd.DataFrame, genes: Sequence[str] | int) -> pd.DataFrame:
     names = as_text(table["gene"])
+    rows: pd.DataFrame
     if isinstance(genes, int):
         rows = table[np.isfinite(table["log2_fc"].to_numpy(dtype=float))].head(genes)
     else:

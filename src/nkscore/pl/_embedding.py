@@ -15,10 +15,11 @@ from nkscore.pl._style import FONT, RASTER_ABOVE, axes_or_new, bare, fit, style
 from nkscore.pl._tables import all_levels, as_text, listed, readable
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable
+    from collections.abc import Iterable, Sequence
 
     from anndata import AnnData
     from matplotlib.axes import Axes
+    from matplotlib.collections import PathCollection
 
     from nkscore._types import Array
 
@@ -202,7 +203,14 @@ def _draw_numbers(
             side.legend(dots({"": MISSING}, ["Missing"]))
 
 
-def _scatter(ax: Axes, places: Array, colors: Any, *, area: float, cmap: str | None = None) -> Any:
+def _scatter(
+    ax: Axes,
+    places: Array,
+    colors: str | Sequence[str] | Array,
+    *,
+    area: float,
+    cmap: str | None = None,
+) -> PathCollection | None:
     count = len(places)
     if count == 0:
         return None

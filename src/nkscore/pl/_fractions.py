@@ -125,7 +125,8 @@ def state_fractions(
         _donors(ax, bars, positions)
         _label(ax, bars, positions)
         side = SidePanel(ax)
-        _legends(side, bars, {name: colors[name] for name in bars.means if bars.means[name].any()})
+        drawn = [name for name in map(str, bars.means) if bars.means[name].any()]
+        _legends(side, bars, {name: colors[name] for name in drawn})
         _lineage(ax, side, table, positions)
         if own:
             fit(ax, width=width, height=1.7)

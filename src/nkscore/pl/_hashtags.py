@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any, Final
+from typing import TYPE_CHECKING, Final
 
 import numpy as np
 
@@ -14,6 +14,8 @@ from nkscore.pl._style import FONT, SMALL, axes_or_new, bare, figure_of, fit, he
 from nkscore.pl._tables import all_levels, as_text, levels_of, one_of
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+
     import pandas as pd
     from anndata import AnnData
     from matplotlib.axes import Axes
@@ -203,7 +205,7 @@ def _classes(cells: pd.DataFrame) -> list[str]:
     return [*schema.HASHTAG_CLASSES, *extra, *missing]
 
 
-def _order(cells: pd.DataFrame, tags: list[Any]) -> Array:
+def _order(cells: pd.DataFrame, tags: Sequence[object]) -> Array:
     ranks = {level: i for i, level in enumerate(_classes(cells))}
     places = {str(tag): i for i, tag in enumerate(tags)}
     kind = as_text(cells[schema.HASHTAG_CLASS]).map(ranks)

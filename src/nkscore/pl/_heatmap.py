@@ -27,7 +27,7 @@ if TYPE_CHECKING:
     from matplotlib.axes import Axes
     from matplotlib.figure import Figure
 
-    from nkscore._types import Array
+    from nkscore._types import Array, Ints
 
 _MISSING: Final = "#D9D9D9"
 #: Inches of one row and one column, and of what stands around them.
@@ -106,7 +106,7 @@ def response_heatmap(
             named = named[: int(len(matrix) / _gap(grid.ax_heatmap, len(matrix)))]
         _words(grid.ax_heatmap, list(matrix.index), named)
         _modules(grid.ax_row_colors, rows)
-        _legends(grid, lineages, longest=max(map(len, named), default=0))
+        _legends(grid.ax_heatmap, lineages, longest=max(map(len, named), default=0))
     figure: Figure = grid.figure
     return figure
 
@@ -179,7 +179,7 @@ def _clustermap(
     return grid
 
 
-def _plain(grid: Any, edges: np.ndarray[Any, Any], n_columns: int) -> None:
+def _plain(grid: Any, edges: Ints, n_columns: int) -> None:
     """Take away ticks and names of axes, and part the modules by lines."""
     ax = grid.ax_heatmap
     ax.set_facecolor(_MISSING)
@@ -282,8 +282,7 @@ def spread(wanted: Array, gap: float, top: float) -> Array:
     return np.asarray(np.clip(means, 0.0, last) + steps)
 
 
-def _legends(grid: Any, lineages: dict[str, str], *, longest: int) -> None:
-    ax = grid.ax_heatmap
+def _legends(ax: Axes, lineages: dict[str, str], *, longest: int) -> None:
     side = SidePanel(ax, gap=0.3 + 0.062 * longest)
     side.colorbar(ax.collections[0], "log$_2$ fold\nchange", extend="both")
     gray = patches({"": _MISSING}, ["Not tested"])

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, Final
+from typing import TYPE_CHECKING, Final
 
 import pandas as pd
 
@@ -13,7 +13,10 @@ from nkscore.pl._style import axes_or_new, fit, style
 from nkscore.pl._tables import as_text, check_number, check_table, levels_of
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+
     from matplotlib.axes import Axes
+    from matplotlib.lines import Line2D
 
 #: Lines above which colors cannot be told apart; the strongest are then colored.
 _MOST: Final = 12
@@ -146,7 +149,7 @@ class _Axis:
     label: str
     logarithmic: bool = False
 
-    def ticks(self, ax: Axes, x: Any) -> None:
+    def ticks(self, ax: Axes, x: Sequence[float]) -> None:
         """Put ticks at the numbers measured, unless they are many."""
         from matplotlib.ticker import FuncFormatter, NullLocator
 
@@ -177,7 +180,7 @@ def _lines(
     return ax
 
 
-def _draw(ax: Axes, table: pd.DataFrame, *, x: str, y: str, by: str, legend: bool) -> Any:
+def _draw(ax: Axes, table: pd.DataFrame, *, x: str, y: str, by: str, legend: bool) -> list[float]:
     check_number(table, y)
     numbers = pd.to_numeric(as_text(table[x]), errors="coerce")
     if numbers.isna().any():
@@ -208,7 +211,7 @@ def _draw(ax: Axes, table: pd.DataFrame, *, x: str, y: str, by: str, legend: boo
             count = len(levels) - len(colored)
             other.set_label(f"{count} other{'s' if count > 1 else ''}")
         SidePanel(ax).legend([*shown, *rest], handlelength=1.3)
-    return data["_x"].to_numpy()
+    return list(data["_x"])
 
 
 def _colors(
@@ -223,7 +226,7 @@ def _colors(
     return {**dict.fromkeys(levels, "#CFCFCF"), **palette(kind, colored)}, colored
 
 
-def _line(ax: Axes, rows: pd.DataFrame, y: str, *, color: str, order: int, label: str) -> Any:
+def _line(ax: Axes, rows: pd.DataFrame, y: str, *, color: str, order: int, label: str) -> Line2D:
     mean = rows.groupby("_x")[y].mean()
     (line,) = ax.plot(
         mean.index,
@@ -247,6 +250,6 @@ def _line(ax: Axes, rows: pd.DataFrame, y: str, *, color: str, order: int, label
             zorder=order,
         )
     elif {"ci_low", "ci_high"} <= set(rows.columns):
-        ends = [rows[name].to_numpy(dtype=float) for name in ("ci_low", "ci_high")]
-        ax.fill_between(rows["_x"], *ends, color=color, alpha=0.15, linewidth=0, zorder=1)
+        low, high = (rows[name].to_numpy(dtype=float) for name in ("ci_low", "ci_high"))
+        ax.fill_between(rows["_x"], low, high, color=color, alpha=0.15, linewidth=0, zorder=1)
     return line

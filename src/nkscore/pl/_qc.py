@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import TYPE_CHECKING, Any, Final
+from typing import TYPE_CHECKING, Final
 
 import numpy as np
 import pandas as pd
@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     from matplotlib.axes import Axes
     from matplotlib.figure import Figure
 
-    from nkscore._types import Array
+    from nkscore._types import Array, Floats
 
 _PANELS: Final = {
     schema.TOTAL_COUNTS: "UMI counts",
@@ -115,9 +115,9 @@ def _limits(adata: AnnData) -> dict[str, dict[str, list[float]]]:
     }
 
 
-def _numbers(ends: Any) -> list[float]:
+def _numbers(ends: object) -> list[float]:
     # An open end is stored as "None" or infinity, since HDF5 has no missing number.
-    values = pd.to_numeric(pd.Series(list(np.atleast_1d(ends))), errors="coerce")
+    values = pd.to_numeric(pd.Series(np.atleast_1d(np.asarray(ends)).tolist()), errors="coerce")
     return [float(value) for value in values if np.isfinite(value)]
 
 
@@ -188,7 +188,7 @@ def _cloud(ax: Axes, row: int, values: Array, *, kept: Array) -> None:
     ax.scatter(quartiles[1], row + 0.05, s=9, c="white", edgecolors=INK, linewidths=0.7, zorder=4)
 
 
-def _density(ax: Axes, row: int, values: np.ndarray[Any, Any]) -> None:
+def _density(ax: Axes, row: int, values: Floats) -> None:
     edges = np.linspace(values.min(), values.max(), 61)
     counts = np.histogram(values, edges)[0].astype(float)
     ax.stairs(

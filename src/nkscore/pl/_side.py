@@ -10,9 +10,13 @@ from nkscore.pl._style import FONT, figure_of
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping, Sequence
 
+    from matplotlib.artist import Artist
     from matplotlib.axes import Axes
     from matplotlib.cm import ScalarMappable
+    from matplotlib.collections import PathCollection
     from matplotlib.legend import Legend
+    from matplotlib.lines import Line2D
+    from matplotlib.patches import Patch
     from matplotlib.text import Text
 
 
@@ -37,7 +41,9 @@ class SidePanel:
         inches: Any = figure_of(self.ax).dpi_scale_trans
         return inches + ScaledTranslation(1, 1, cast("Any", self.ax.transAxes))
 
-    def legend(self, handles: Sequence[Any], *, title: str | None = None, **options: Any) -> Legend:
+    def legend(
+        self, handles: Sequence[Artist], *, title: str | None = None, **options: float
+    ) -> Legend:
         """Add a legend below what is there."""
         from matplotlib.legend import Legend
 
@@ -52,7 +58,7 @@ class SidePanel:
         legend = Legend(
             self.ax,
             handles,
-            [handle.get_label() for handle in handles],
+            [str(handle.get_label()) for handle in handles],
             title=title,
             loc="upper left",
             bbox_to_anchor=(self._x, -self._y),
@@ -107,7 +113,7 @@ class SidePanel:
         return bar_axes
 
 
-def patches(colors: Mapping[str, str], labels: Iterable[str]) -> list[Any]:
+def patches(colors: Mapping[str, str], labels: Iterable[str]) -> list[Patch]:
     """Return one colored square per level."""
     from matplotlib.patches import Patch
 
@@ -117,22 +123,22 @@ def patches(colors: Mapping[str, str], labels: Iterable[str]) -> list[Any]:
     ]
 
 
-def dots(colors: Mapping[str, str], labels: Iterable[str], *, size: float = 5.0) -> list[Any]:
+def dots(colors: Mapping[str, str], labels: Iterable[str], *, size: float = 5.0) -> list[Line2D]:
     """Return one colored dot per level."""
     return [
         dot(color, label, size=size) for color, label in zip(colors.values(), labels, strict=True)
     ]
 
 
-def dot(color: str, label: str, *, size: float = 5.0, **options: Any) -> Any:
+def dot(color: str, label: str, *, size: float = 5.0, **options: str | float) -> Line2D:
     """Return one legend entry with a marker and no line."""
     from matplotlib.lines import Line2D
 
-    settings = {"marker": "o", "markeredgewidth": 0.0, **options}
+    settings: dict[str, Any] = {"marker": "o", "markeredgewidth": 0.0, **options}
     return Line2D([], [], linestyle="none", color=color, markersize=size, label=label, **settings)
 
 
-def lineage_strip(ax: Axes, positions: Sequence[float], colors: Sequence[str]) -> Any:
+def lineage_strip(ax: Axes, positions: Sequence[float], colors: Sequence[str]) -> PathCollection:
     """Draw one colored dot per bar or column between the axes and its tick labels."""
     from matplotlib.transforms import ScaledTranslation, blended_transform_factory
 

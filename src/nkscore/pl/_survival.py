@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from nkscore._colors import FAINT, INK, palette
 from nkscore.pl._style import SMALL, axes_or_new, fit, style
@@ -82,7 +82,7 @@ def survival(
     return ax
 
 
-def _curve(ax: Axes, part: pd.DataFrame, *, color: Any, label: str) -> None:
+def _curve(ax: Axes, part: pd.DataFrame, *, color: str, label: str) -> None:
     part = part.sort_values("time")
     said = f"{label} (n = {int(part['n'].iloc[0])}"
     if "n_events" in part:

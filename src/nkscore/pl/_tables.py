@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any, Final
+from typing import TYPE_CHECKING, Final
 
 import numpy as np
 import pandas as pd
@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 MANY = 10
 
 
-def check_table(table: pd.DataFrame, columns: Iterable[str], made_by: str) -> None:
+def check_table(table: object, columns: Iterable[str], made_by: str) -> None:
     """Raise unless ``table`` has rows and the columns that a figure draws."""
     if not isinstance(table, pd.DataFrame):
         msg = (
@@ -131,7 +131,7 @@ def one_of(known: Sequence[str], wanted: str | None, option: str) -> str:
     return wanted
 
 
-def listed(names: Iterable[Any]) -> str:
+def listed(names: Iterable[object]) -> str:
     """Return names in quotes, shortened where there are many."""
     shown = [repr(str(name)) for name in names]
     return ", ".join(shown[:MANY]) + (", ..." if len(shown) > MANY else "")

@@ -22,10 +22,18 @@ from nkscore.pl._tables import (
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
+    from typing import Protocol
 
     from matplotlib.axes import Axes
 
     from nkscore._types import Array
+
+    class HasGenes(Protocol):
+        """Such as a signature."""
+
+        @property
+        def genes(self) -> tuple[str, ...]: ...
+
 
 _COLUMNS: Final = ("tumor", "gene", "log2_fc", "p_value", "q_value")
 _MADE_BY: Final = "tl.interaction_response"
@@ -38,7 +46,7 @@ def volcano(
     table: pd.DataFrame,
     *,
     tumor: str | None = None,
-    highlight: Iterable[str] | Any | None = None,
+    highlight: Iterable[str] | HasGenes | None = None,
     label: int | Iterable[str] = 15,
     fdr: float = 0.05,
     ax: Axes | None = None,
@@ -116,7 +124,9 @@ def volcano(
     return ax
 
 
-def _prepare(table: pd.DataFrame, tumor: str, highlight: Any, fdr: float) -> pd.DataFrame:
+def _prepare(
+    table: pd.DataFrame, tumor: str, highlight: Iterable[str] | HasGenes | None, fdr: float
+) -> pd.DataFrame:
     genes = table[as_text(table["tumor"]) == tumor].copy()
     genes["gene"] = as_text(genes["gene"])
     genes["tumor"] = tumor
@@ -130,8 +140,8 @@ def _prepare(table: pd.DataFrame, tumor: str, highlight: Any, fdr: float) -> pd.
             f"Look at the reason that {_MADE_BY} gives for this tumor."
         )
         raise ValueError(msg)
-    marked = getattr(highlight, "genes", highlight)
-    wanted = set() if marked is None else set(marked)
+    marked: Any = getattr(highlight, "genes", highlight)
+    wanted: set[str] = set() if marked is None else set(marked)
     genes["hit"] = (genes["q_value"] < fdr).astype(bool)
     genes["marked"] = genes["gene"].isin(wanted)
     suspect = genes.get("ambient_suspect", pd.Series(data=False, index=genes.index))
@@ -185,9 +195,9 @@ def _points(ax: Axes, genes: pd.DataFrame) -> float | None:
     return float(genes["height"].max()) if genes["zero"].any() else None
 
 
-def _colors(rows: pd.DataFrame, color: str | None) -> Any:
+def _colors(rows: pd.DataFrame, color: str | None) -> str | list[str]:
     if color == "hue":
-        return rows["hue"].tolist()
+        return list(rows["hue"])
     return BACKGROUND if color is None else color
 
 

@@ -148,7 +148,7 @@ def _estimates(
     counts = group_sums(adata.layers[schema.COUNTS], samples.codes, len(samples.table))
     allowed = identity_genes(adata)
     rows = []
-    for i, sample in samples.table.iterrows():
+    for i, (_, sample) in enumerate(samples.table.iterrows()):
         lane, line = str(sample[schema.LANE]), str(sample[schema.TUMOR])
         genes, alone, evidence = _specific_genes(
             adata, (profiles[lane], nk_part[lane]), own.get(line), allowed=allowed, fold=fold
@@ -220,9 +220,9 @@ def _soups(
     return profiles, nk_part
 
 
-def _given_soup(adata: AnnData, soup: pd.DataFrame, lane: str) -> Floats:
+def _given_soup(adata: AnnData, soup: object, lane: str) -> Floats:
     lanes = list(soup.columns) if isinstance(soup, pd.DataFrame) else []
-    if lane not in lanes:
+    if not isinstance(soup, pd.DataFrame) or lane not in lanes:
         have = ", ".join(map(str, lanes[:10])) or f"a {type(soup).__name__} is no table of lanes"
         msg = f"soup has no column {lane!r} ({have}); give a DataFrame of genes × lanes."
         raise DesignError(msg)

@@ -160,7 +160,8 @@ def _values(table: pd.DataFrame) -> Any:
     """Return the counts as CSR; only whole numbers from 0 pass."""
     sparse_columns = all(isinstance(kind, pd.SparseDtype) for kind in table.dtypes)
     try:
-        made = table.sparse.to_coo() if sparse_columns else table.to_numpy(dtype=float)
+        frame: Any = table
+        made = frame.sparse.to_coo() if sparse_columns else table.to_numpy(dtype=float)
     except (TypeError, ValueError) as error:
         msg = f"obsm['guides'] holds more than numbers ({error}); raw UMI counts are needed."
         raise WrongScaleError(msg) from error

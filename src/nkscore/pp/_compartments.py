@@ -18,6 +18,7 @@ from nkscore.stats import class_posterior, fit_concentration
 if TYPE_CHECKING:
     from anndata import AnnData
 
+    from nkscore._types import Floats, Matrix
     from nkscore.stats import Markers
 
 _LOG = logging.getLogger("nkscore")
@@ -231,11 +232,11 @@ def _posterior(adata: AnnData, reference: Reference, condition: Any) -> Any:
     return posterior
 
 
-def _marker_sums(counts: Any, markers: Markers) -> Any:
+def _marker_sums(counts: Matrix, markers: Markers) -> Floats:
     """Return cells × 2: the sums over the markers of either source."""
     genes = np.concatenate([markers.genes_a, markers.genes_b])
     source = np.repeat([0, 1], [markers.genes_a.size, markers.genes_b.size])
     shape = (counts.shape[1], 2)
     indicator = sparse.csr_matrix((np.ones(genes.size), (genes, source)), shape=shape)
     sums = counts @ indicator
-    return np.asarray(sums.todense() if sparse.issparse(sums) else sums, dtype=float)
+    return np.asarray(sums if isinstance(sums, np.ndarray) else sums.todense(), dtype=float)

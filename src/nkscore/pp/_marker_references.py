@@ -148,7 +148,7 @@ def _lineages(adata: AnnData, clusters: Ints) -> dict[int, str]:
     names = {-1: "failed"}
     for cluster in range(n_clusters):
         name = str(best[cluster])
-        weak = scores.loc[cluster, name] < _LEAST_NK_SCORE
+        weak = scores[name].loc[cluster] < _LEAST_NK_SCORE
         names[cluster] = "none" if weak else name
     return names
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Mapping
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import pandas as pd
@@ -21,6 +21,9 @@ from nkscore.tl._cohorts._contrasts import (
     wilcoxon_table,
 )
 from nkscore.tl._cohorts._tables import checked_scores, refuse_constant, with_samples
+
+if TYPE_CHECKING:
+    from nkscore._types import Labels
 
 _COLUMNS = [
     "grouping",
@@ -131,7 +134,10 @@ def cohort_differences(
         raise ValueError(msg)
     check_confidence(confidence)
     table = checked_scores(scores)
-    frame = groups.to_frame(groups.name or "group") if isinstance(groups, pd.Series) else groups
+    frame = groups
+    if isinstance(groups, pd.Series):
+        name: Any = groups.name
+        frame = groups.to_frame(name or "group")
     frame = with_samples(frame, table.index, "groups")
     _check_groupings(reference, frame)
     table = table.loc[frame.index]
@@ -172,7 +178,7 @@ def _compared(
     )
 
 
-def _patients(patient: pd.Series | None, samples: pd.Index[Any]) -> Any:
+def _patients(patient: pd.Series | None, samples: pd.Index) -> Labels | None:
     if patient is None:
         return None
     owner = with_samples(patient, samples, "patient").reindex(samples)
@@ -182,7 +188,8 @@ def _patients(patient: pd.Series | None, samples: pd.Index[Any]) -> Any:
             f"{owner.index[owner.isna()][0]!r}. Give each sample its patient, or leave it out."
         )
         raise DesignError(msg)
-    return owner.astype(str).to_numpy(dtype=object)
+    names: Labels = owner.astype(str).to_numpy(dtype=object)
+    return names
 
 
 def _check_groupings(reference: str | Mapping[str, str] | None, frame: pd.DataFrame) -> None:

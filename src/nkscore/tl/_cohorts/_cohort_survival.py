@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import logging
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import pandas as pd
@@ -15,6 +15,9 @@ from nkscore.errors import DesignError
 from nkscore.stats import benjamini_hochberg, complete_blocks, cox_regression, interval
 from nkscore.tl._cohorts._follow_up import follow_up
 from nkscore.tl._cohorts._tables import checked_scores, refuse_constant, with_samples
+
+if TYPE_CHECKING:
+    from nkscore._types import Floats
 
 _LOG = logging.getLogger("nkscore")
 
@@ -138,7 +141,7 @@ def _enough_deaths(follow: pd.DataFrame, min_events: int, n_covariates: int = 0)
         raise DesignError(msg)
 
 
-def _covariates(adjust_for: pd.DataFrame | pd.Series, samples: pd.Index[Any]) -> pd.DataFrame:
+def _covariates(adjust_for: pd.DataFrame | pd.Series, samples: pd.Index) -> pd.DataFrame:
     """Return complete covariates as numbers, none of which the others determine."""
     given = adjust_for.to_frame("group") if isinstance(adjust_for, pd.Series) else adjust_for
     given = with_samples(given, samples, "adjust_for")
@@ -166,7 +169,7 @@ def _covariates(adjust_for: pd.DataFrame | pd.Series, samples: pd.Index[Any]) ->
 
 def _as_numbers(given: pd.DataFrame) -> pd.DataFrame:
     """Return numbers as they are, and a column of 0 and 1 per level but the first of others."""
-    parts = []
+    parts: list[pd.Series | pd.DataFrame] = []
     for name in given.columns:
         column = given[name]
         if pd.api.types.is_numeric_dtype(column):
@@ -174,10 +177,11 @@ def _as_numbers(given: pd.DataFrame) -> pd.DataFrame:
         else:
             text = column.astype(object).astype(str)
             parts.append(pd.get_dummies(text, prefix=str(name), drop_first=True))
-    return pd.concat(parts, axis=1).astype("float64")
+    wide: pd.DataFrame = pd.concat(parts, axis=1).astype("float64")
+    return wide
 
 
-def _dependent(values: Any) -> bool:
+def _dependent(values: Floats) -> bool:
     centered = values - values.mean(axis=0)
     scale = centered.std(axis=0)
     if not (scale > 0).all():
@@ -188,7 +192,7 @@ def _dependent(values: Any) -> bool:
 def _models(
     table: pd.DataFrame,
     follow: pd.DataFrame,
-    adjust: Any,
+    adjust: Floats | None,
     model: str,
     confidence: float,
     *,
@@ -223,8 +227,13 @@ def _models(
 
 
 def _hazards(
-    values: Any, follow: pd.DataFrame, adjust: Any, *, min_events: int, small_sample: bool
-) -> Any:
+    values: Floats,
+    follow: pd.DataFrame,
+    adjust: Floats | None,
+    *,
+    min_events: int,
+    small_sample: bool,
+) -> Floats:
     """Return log hazard per SD, its error, p of proportional hazards, n and deaths by feature."""
     n_covariates = 0 if adjust is None else adjust.shape[1]
     time, event = follow["time"].to_numpy(), follow["event"].to_numpy() > 0

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import warnings
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, Final
+from typing import TYPE_CHECKING, Final
 
 import numpy as np
 import pandas as pd
@@ -24,6 +24,8 @@ from nkscore.stats import (
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
+    from nkscore._types import Bools, Floats, Ints, Labels
+
 REST: Final = "rest"
 #: Smaller arms than this get exact p-values, where no values are tied.
 _SMALL_ARM: Final = 9
@@ -39,15 +41,15 @@ class Contrast:
 
     level: str
     reference: str
-    rows: Any
-    other_rows: Any
+    rows: Ints
+    other_rows: Ints
     paired: bool
 
 
-def level_names(groups: pd.Series[Any]) -> tuple[list[str], Any]:
+def level_names(groups: pd.Series) -> tuple[list[str], Labels]:
     """Return the levels in order and the level of each sample (``None`` where missing)."""
     known = groups.notna().to_numpy()
-    text = np.where(known, groups.astype(object).astype(str), None)
+    text = np.where(known, groups.astype(object).astype(str), np.array(None, dtype=object))
     if isinstance(groups.dtype, pd.CategoricalDtype):
         order = [str(level) for level in groups.cat.categories]
     else:
@@ -59,7 +61,7 @@ def level_names(groups: pd.Series[Any]) -> tuple[list[str], Any]:
 
 
 def contrasts(
-    levels: list[str], labels: Any, *, reference: str | None, patient: Any
+    levels: list[str], labels: Labels, *, reference: str | None, patient: Labels | None
 ) -> Iterator[Contrast]:
     """Yield the comparisons that the levels ask for."""
     if patient is not None:
@@ -85,7 +87,7 @@ def _ordered_pairs(levels: list[str], reference: str | None) -> list[tuple[str, 
     return [(one, two) for low, one in enumerate(levels) for two in levels[low + 1 :]]
 
 
-def _pairs(labels: Any, patient: Any, *, level: str, reference: str) -> Contrast:
+def _pairs(labels: Labels, patient: Labels, *, level: str, reference: str) -> Contrast:
     found = []
     for name in (level, reference):
         rows = np.flatnonzero(labels == name)
@@ -103,7 +105,7 @@ def _pairs(labels: Any, patient: Any, *, level: str, reference: str) -> Contrast
     return Contrast(level, reference, rows, other, paired=True)
 
 
-def wilcoxon_table(values: Any, contrast: Contrast, confidence: float) -> pd.DataFrame:
+def wilcoxon_table(values: Floats, contrast: Contrast, confidence: float) -> pd.DataFrame:
     """Test each column by ranks; effect and interval are those of Hodges and Lehmann."""
     made = pd.DataFrame(
         np.nan,
@@ -125,7 +127,7 @@ def wilcoxon_table(values: Any, contrast: Contrast, confidence: float) -> pd.Dat
     return made
 
 
-def _rank_sum(values: Any, member: Any, confidence: float) -> list[Any]:
+def _rank_sum(values: Floats, member: Bools, confidence: float) -> list[Floats]:
     here, there = values[member], values[~member]
     shift = shift_between(here, there, confidence=confidence)
     made = rank_sum(values, member[:, None].astype(float))
@@ -139,7 +141,7 @@ def _rank_sum(values: Any, member: Any, confidence: float) -> list[Any]:
     return [shift.effect, shift.low, shift.high, made.effect, p]
 
 
-def _signed_rank(differences: Any, confidence: float) -> list[Any]:
+def _signed_rank(differences: Floats, confidence: float) -> list[Floats]:
     shift = shift_within(differences, confidence=confidence)
     ranks = scipy_stats.rankdata(np.abs(differences), axis=0)
     # Differences of zero say nothing about the direction and take no rank.
@@ -155,7 +157,7 @@ def _signed_rank(differences: Any, confidence: float) -> list[Any]:
     return [shift.effect, shift.low, shift.high, biserial, p]
 
 
-def moderated_table(values: Any, contrast: Contrast, confidence: float) -> pd.DataFrame:
+def moderated_table(values: Floats, contrast: Contrast, confidence: float) -> pd.DataFrame:
     """Test the mean difference of each column by t, with variances shared between columns."""
     here, there = values[contrast.rows], values[contrast.other_rows]
     if contrast.paired:
@@ -180,7 +182,7 @@ def moderated_table(values: Any, contrast: Contrast, confidence: float) -> pd.Da
     )
 
 
-def kruskal(values: Any, levels: list[str], labels: Any) -> Any:
+def kruskal(values: Floats, levels: list[str], labels: Labels) -> Floats:
     """Return the p-value of Kruskal and Wallis over all levels, per column."""
     p = np.full(values.shape[1], np.nan)
     if len(levels) < 3:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import logging
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import numpy as np
 import pandas as pd
@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 
     from anndata import AnnData
 
-    from nkscore._types import Floats
+    from nkscore._types import Floats, Labels, Matrix
 
 _LOG = logging.getLogger("nkscore")
 SCALES = ("auto", "counts", "linear", "log")
@@ -33,8 +33,8 @@ _LARGEST_LOG = 50.0
 class Expression:
     """Finite values, samples × genes, and what they are: ``counts``, ``linear`` or ``log``."""
 
-    samples: pd.Index[Any]
-    genes: pd.Index[Any]
+    samples: pd.Index
+    genes: pd.Index
     values: Floats
     scale: str
 
@@ -82,7 +82,7 @@ def sample_expression(
     return Expression(samples, genes, values, _scale(values, scale, genes))
 
 
-def _numbers(table: pd.DataFrame) -> Any:
+def _numbers(table: pd.DataFrame) -> Floats:
     kinds = zip(table.columns, table.dtypes, strict=True)
     text = [(name, kind) for name, kind in kinds if not pd.api.types.is_numeric_dtype(kind)]
     if text:
@@ -94,7 +94,7 @@ def _numbers(table: pd.DataFrame) -> Any:
     return table.to_numpy(dtype=float)
 
 
-def _dense(matrix: Any) -> Any:
+def _dense(matrix: Matrix | None) -> Floats:
     if matrix is None:
         msg = "The AnnData holds neither layers['counts'] nor X. Load expression first."
         raise MissingKeyError(msg)
@@ -103,7 +103,7 @@ def _dense(matrix: Any) -> Any:
 
 def _summed(
     adata: AnnData, by: str | Sequence[str], compartment: str | None, *, min_cells: int
-) -> tuple[pd.Index[Any], Any]:
+) -> tuple[pd.Index, Floats]:
     columns = names_of(by)
     if not columns:
         msg = "by names no column. Name those that tell patients apart, or give by=None."
@@ -133,7 +133,7 @@ def _summed(
     return pd.Index(levels[enough], dtype=object), sums.sums
 
 
-def _log_small(left_out: Any, n: int, min_cells: int) -> None:
+def _log_small(left_out: Sequence[str] | Labels, n: int, min_cells: int) -> None:
     if len(left_out):
         _LOG.warning(
             "%d of %d patients have fewer than %d cells and are left out: %s",
@@ -144,7 +144,7 @@ def _log_small(left_out: Any, n: int, min_cells: int) -> None:
         )
 
 
-def _check_values(values: Any, samples: pd.Index[Any], genes: pd.Index[Any]) -> None:
+def _check_values(values: Floats, samples: pd.Index, genes: pd.Index) -> None:
     if 0 in values.shape:
         msg = f"The expression has {values.shape[0]} samples and {values.shape[1]} genes."
         raise DesignError(f"{msg} At least one of each is needed: check the filters before.")
@@ -159,7 +159,7 @@ def _check_values(values: Any, samples: pd.Index[Any], genes: pd.Index[Any]) -> 
         raise WrongScaleError(msg)
 
 
-def _scale(values: Any, asked: str, genes: pd.Index[Any]) -> str:
+def _scale(values: Floats, asked: str, genes: pd.Index) -> str:
     low, high = float(values.min()), float(values.max())
     if asked in {"counts", "linear"} and low < 0:
         msg = (
@@ -182,7 +182,7 @@ def _scale(values: Any, asked: str, genes: pd.Index[Any]) -> str:
     return "counts" if (values == np.rint(values)).all() else "linear"
 
 
-def _refuse_standardized(values: Any, genes: pd.Index[Any]) -> None:
+def _refuse_standardized(values: Floats, genes: pd.Index) -> None:
     spread = values.std(axis=0)
     varying = spread > 0
     if not varying.any():

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import logging
-from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -15,7 +14,7 @@ _LOG = logging.getLogger("nkscore")
 
 
 def follow_up(
-    samples: pd.Index[Any], time: pd.Series, event: pd.Series, truncate: float | None
+    samples: pd.Index, time: pd.Series, event: pd.Series, truncate: float | None
 ) -> pd.DataFrame:
     """Return ``time`` and ``event`` of the patients for which both are known."""
     times, events = with_samples(time, samples, "time"), with_samples(event, samples, "event")

@@ -21,6 +21,10 @@ if TYPE_CHECKING:
 
     from anndata import AnnData
 
+    from nkscore._types import Floats
+    from nkscore.scoring._registry import Option
+    from nkscore.signatures._convert import SignaturesLike
+    from nkscore.signatures._match import Match
     from nkscore.tl._cohorts._expression import Expression
 
 #: Ligands of checkpoint receptors of NK cells: PD-1, TIGIT with CD96 and PVRIG, NKG2A, TIM-3,
@@ -40,14 +44,14 @@ _NAMED = {
 def project_cohort(
     expression: pd.DataFrame | AnnData,
     *,
-    gene_signatures: Any = None,
+    gene_signatures: SignaturesLike | None = None,
     method: str = "rank_auc",
     scale: str = "auto",
     by: str | Sequence[str] | None = schema.SAMPLE,
     compartment: str | None = None,
     min_cells: int = 20,
     min_coverage: float = 0.5,
-    **options: Any,
+    **options: Option,
 ) -> pd.DataFrame:
     """Score the signatures of the co-cultures in the samples of patients.
 
@@ -197,7 +201,8 @@ def _refuse_transposed(data: Expression, sets: dict[str, Signature]) -> None:
         raise GeneCoverageError(msg)
 
 
-def _scores(data: Expression, match: Any, method: str, options: dict[str, Any]) -> Any:
+def _scores(data: Expression, match: Match, method: str, given: dict[str, Option]) -> Floats:
+    options: dict[str, Any] = given
     scorer = get_scorer(method)
     if method == "module_score":
         msg = "method='module_score' depends on the other samples; 'rank_auc' is usual in bulk."

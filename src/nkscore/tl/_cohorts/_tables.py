@@ -38,7 +38,7 @@ def checked_scores(scores: pd.DataFrame) -> pd.DataFrame:
     return table
 
 
-def with_samples(table: pd.DataFrame | pd.Series, samples: pd.Index[Any], name: str) -> Any:
+def with_samples(table: pd.DataFrame | pd.Series, samples: pd.Index, name: str) -> Any:
     """Return the rows of ``table`` for ``samples`` that it shares with them."""
     if table.index.has_duplicates:
         found = table.index[table.index.duplicated()][0]

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import logging
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import pandas as pd
 
@@ -18,6 +18,7 @@ from nkscore.stats import (
 )
 
 if TYPE_CHECKING:
+    from nkscore._types import Bools, Floats
     from nkscore.stats import Test
     from nkscore.tl._composition._state_counts import StateCounts
 
@@ -59,7 +60,7 @@ def compare_states(found: StateCounts, *, by: str, replicate: str) -> pd.DataFra
     return pd.concat(parts, ignore_index=True)[_COLUMNS]
 
 
-def _present(counts: pd.DataFrame) -> Any:
+def _present(counts: pd.DataFrame) -> Bools:
     """Return which states have cells; two must."""
     present = counts.sum(axis=0).to_numpy() > 0
     if present.sum() < 2:
@@ -72,7 +73,7 @@ def _present(counts: pd.DataFrame) -> Any:
     return present
 
 
-def _one_line(test: Test, fraction: Any, treated: Any, control: Any) -> pd.DataFrame:
+def _one_line(test: Test, fraction: Floats, treated: Bools, control: Bools) -> pd.DataFrame:
     return pd.DataFrame(
         {
             "fraction_treated": fraction[treated].mean(axis=0),

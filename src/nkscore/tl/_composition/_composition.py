@@ -18,6 +18,8 @@ from nkscore.tl._composition._state_counts import StateCounts, state_counts
 if TYPE_CHECKING:
     from anndata import AnnData
 
+    from nkscore._types import Level, Levels
+
 _LOG = logging.getLogger("nkscore")
 _DESCRIBED = (
     schema.TUMOR,
@@ -87,8 +89,8 @@ def state_shift(
     adata: AnnData | pd.DataFrame,
     state: str = schema.NK_STATE,
     *,
-    treated: Any = schema.COCULTURE,
-    control: Any = None,
+    treated: Levels = schema.COCULTURE,
+    control: Level | None = None,
     by: str | None = schema.TUMOR,
     replicate: str = schema.NK_DONOR,
     condition: str = schema.CONDITION,
@@ -180,7 +182,8 @@ def state_shift(
     by = by or "_all"
     if by == "_all":
         found = StateCounts(found.table.assign(_all="all"), found.counts)
-    levels = list(treated) if pd.api.types.is_list_like(treated) else [treated]
+    given: Any = treated
+    levels: list[Level] = list(given) if pd.api.types.is_list_like(given) else [given]
     if not levels:
         msg = "treated names no level; at least one is needed, such as 'coculture'."
         raise DesignError(msg)

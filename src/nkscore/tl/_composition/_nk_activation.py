@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import numpy as np
 import pandas as pd
@@ -19,6 +19,8 @@ if TYPE_CHECKING:
 
     from anndata import AnnData
 
+    from nkscore._types import Level
+
 _ACTIVE, _OTHER = "active", "other"
 
 
@@ -27,8 +29,8 @@ def nk_activation(
     *,
     states: str | Iterable[str] = ("activated", "type_i_ifn", "cytokine"),
     state: str = schema.NK_STATE,
-    treated: Any = schema.COCULTURE,
-    control: Any = schema.NK_MONO,
+    treated: Level = schema.COCULTURE,
+    control: Level = schema.NK_MONO,
     by: str = schema.TUMOR,
     replicate: str = schema.NK_DONOR,
     condition: str = schema.CONDITION,

@@ -19,6 +19,8 @@ if TYPE_CHECKING:
 
     from anndata import AnnData
 
+    from nkscore._types import Level
+
 _LOG = logging.getLogger("nkscore")
 _COMPARTMENT = {schema.NK_STATE: schema.NK, schema.TUMOR_STATE: schema.TUMOR_CELLS}
 _WRITTEN_BY = {schema.NK_STATE: "tl.nk_states", schema.TUMOR_STATE: "tl.tumor_states"}
@@ -31,7 +33,7 @@ class StateCounts:
     table: pd.DataFrame
     counts: pd.DataFrame
 
-    def arms(self, *, treated: Any, control: Any, by: str, column: str) -> StateCounts:
+    def arms(self, *, treated: Level, control: Level, by: str, column: str) -> StateCounts:
         """Keep the samples of two conditions; the table gets the column ``treated``."""
         rows = np.arange(len(self.table))
         kept = arms(

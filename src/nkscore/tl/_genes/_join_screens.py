@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import numpy as np
 import pandas as pd
@@ -14,6 +14,8 @@ from nkscore.stats import benjamini_hochberg, random_effects, robust_ranks, sign
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
+
+    from nkscore._types import Array, Floats, Labels
 
 
 def join_screens(
@@ -126,7 +128,7 @@ def join_screens(
     return made.sort_values(["p_value", "gene"]).reset_index(drop=True)
 
 
-def _categories(genes: Any) -> Any:
+def _categories(genes: Array) -> Labels:
     """Return what the published screens say that each gene is, empty where they do not."""
     known = signatures.crispr_hits().drop_duplicates("gene").set_index("gene")["category"]
     return pd.Series(genes).map(known).fillna("").to_numpy(dtype=object)
@@ -153,7 +155,7 @@ def _used(
     return used[used["log2_fc"].notna() & used["p_value"].notna()]
 
 
-def _require_shared(turned: pd.DataFrame, n: Any, least: int) -> None:
+def _require_shared(turned: pd.DataFrame, n: Array, least: int) -> None:
     if not (n >= least).any():
         names = turned.drop_duplicates("screen")
         examples = "; ".join(
@@ -166,7 +168,7 @@ def _require_shared(turned: pd.DataFrame, n: Any, least: int) -> None:
         raise DesignError(msg)
 
 
-def _wide(turned: pd.DataFrame, genes: Any, values: Any) -> Any:
+def _wide(turned: pd.DataFrame, genes: Array, values: Array) -> Floats:
     return (
         turned.assign(_value=values)
         .pivot_table(index="gene", columns="screen", values="_value", dropna=False)
@@ -175,16 +177,16 @@ def _wide(turned: pd.DataFrame, genes: Any, values: Any) -> Any:
     )
 
 
-def _stouffer(turned: pd.DataFrame, genes: Any) -> tuple[Any, Any]:
+def _stouffer(turned: pd.DataFrame, genes: Array) -> tuple[Floats, Floats]:
     sign = (turned["turn"] * turned["log2_fc"]).to_numpy()
     # A p-value of 0 is one below the smallest that the screen's permutations could give.
     positive = turned["p_value"].where(turned["p_value"] > 0)
     least = positive.groupby(turned["screen"]).transform("min").fillna(1.0) / 2
-    p = np.maximum(turned["p_value"], least).to_numpy()
+    p = np.maximum(turned["p_value"].to_numpy(), least.to_numpy())
     return stouffer(_wide(turned, genes, signed_z(p, sign)))
 
 
-def _rank(turned: pd.DataFrame, genes: Any) -> tuple[Any, Any]:
+def _rank(turned: pd.DataFrame, genes: Array) -> tuple[Floats, Floats]:
     effect = turned["turn"] * turned["log2_fc"]
     strength = -np.log10(np.maximum(turned["p_value"], 1e-300)) * np.sign(effect)
     # Ties in p, as of a floor of permutations, are broken by the size of the effect.
@@ -198,7 +200,7 @@ def _rank(turned: pd.DataFrame, genes: Any) -> tuple[Any, Any]:
     return np.full(len(genes), np.nan), np.minimum(2 * np.fmin(up, down), 1.0)
 
 
-def _random_effects(turned: pd.DataFrame, genes: Any) -> tuple[Any, Any]:
+def _random_effects(turned: pd.DataFrame, genes: Array) -> tuple[Floats, Floats]:
     if "se" not in turned or turned["se"].isna().all():
         msg = "Random effects need the column 'se', as MAGeCK MLE gives it. Use method='stouffer'."
         raise MissingKeyError(msg)

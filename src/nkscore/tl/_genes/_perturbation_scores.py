@@ -26,6 +26,8 @@ if TYPE_CHECKING:
 
     from anndata import AnnData
 
+    from nkscore._types import Bools
+
 
 def perturbation_scores(
     adata: AnnData,
@@ -121,7 +123,7 @@ def perturbation_scores(
     return finished(table, cells, "effect", confidence=confidence)
 
 
-def _scores(adata: AnnData, values: str | Sequence[str], used: Any) -> pd.DataFrame:
+def _scores(adata: AnnData, values: str | Sequence[str], used: Bools) -> pd.DataFrame:
     if isinstance(values, str):
         if values not in adata.obsm and values in adata.obs:
             msg = f"{values!r} is a column of obs, and no table in obsm. Give [{values!r}]."
@@ -142,7 +144,7 @@ def _scores(adata: AnnData, values: str | Sequence[str], used: Any) -> pd.DataFr
     return _varying(_finite(table, used), used)
 
 
-def _finite(table: pd.DataFrame, used: Any) -> pd.DataFrame:
+def _finite(table: pd.DataFrame, used: Bools) -> pd.DataFrame:
     broken = ~np.isfinite(table.to_numpy()[used]).all(axis=0)
     if broken.any():
         name = table.columns[broken][0]
@@ -154,7 +156,7 @@ def _finite(table: pd.DataFrame, used: Any) -> pd.DataFrame:
     return table
 
 
-def _varying(table: pd.DataFrame, used: Any) -> pd.DataFrame:
+def _varying(table: pd.DataFrame, used: Bools) -> pd.DataFrame:
     """Return the scores on which something can be tested."""
     constant = np.ptp(table.to_numpy()[used], axis=0) == 0
     if constant.any():
@@ -163,7 +165,8 @@ def _varying(table: pd.DataFrame, used: Any) -> pd.DataFrame:
         if constant.all():
             raise DesignError(f"{said} Give scores that vary.")
         warn(f"{said} Left out.")
-    return table.loc[:, ~constant]
+    varying: pd.DataFrame = table.loc[:, ~constant]
+    return varying
 
 
 def _columns_of(column: pd.Series) -> pd.DataFrame:

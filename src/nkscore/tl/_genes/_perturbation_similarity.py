@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import itertools
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import numpy as np
 import pandas as pd
@@ -19,6 +19,8 @@ from nkscore.errors import DesignError
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
+
+    from nkscore._types import Floats, Ints
 
 _NEEDED = (
     "target",
@@ -166,13 +168,13 @@ def _with_genes(table: pd.DataFrame, genes: Sequence[str] | None) -> pd.DataFram
     return table[chosen]
 
 
-def _moments(effect: pd.DataFrame, error: pd.DataFrame, shared: float) -> Any:
+def _moments(effect: pd.DataFrame, error: pd.DataFrame, shared: float) -> Floats:
     """Return for each gene the products of the true effects, as far as they can be told."""
     (a, b), (s, r) = effect.to_numpy().T, error.to_numpy().T
     return np.column_stack([a * b - shared * s * r, a**2 - s**2, b**2 - r**2])
 
 
-def _limits(moments: Any, picks: Any, confidence: float) -> tuple[float, float]:
+def _limits(moments: Floats, picks: Ints, confidence: float) -> tuple[float, float]:
     """Return the interval of the correlation, from sums over the genes picked."""
     many = _correlation(moments[picks].sum(axis=1))
     tail = (1 - confidence) / 2
@@ -182,7 +184,7 @@ def _limits(moments: Any, picks: Any, confidence: float) -> tuple[float, float]:
     return float(low), float(high)
 
 
-def _correlation(sums: Any) -> Any:
+def _correlation(sums: Floats) -> Floats:
     known = (sums[:, 1] > 0) & (sums[:, 2] > 0)
     scale = np.sqrt(np.where(known, sums[:, 1] * sums[:, 2], np.nan))
     return np.clip(sums[:, 0] / scale, -1.0, 1.0)

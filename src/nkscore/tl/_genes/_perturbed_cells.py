@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import logging
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, Final
+from typing import TYPE_CHECKING, Final
 
 import numpy as np
 import pandas as pd
@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 
     from anndata import AnnData
 
-    from nkscore._types import Ints
+    from nkscore._types import Bools, Ints, Labels
 
 _LOG = logging.getLogger("nkscore")
 #: Name of the only arm, or the only replicate, where no column tells them apart.
@@ -84,7 +84,9 @@ def guide_cells(
     return GuideCells(table, codes, control)
 
 
-def _of_the_arms(obs: pd.DataFrame, usable: Any, columns: GuideColumns, arms: Sequence[str]) -> Any:
+def _of_the_arms(
+    obs: pd.DataFrame, usable: Bools, columns: GuideColumns, arms: Sequence[str]
+) -> Bools:
     """Return which of the usable cells have a guide and are in one of the arms."""
     inside = obs.notna().all(axis=1).to_numpy() & usable
     if columns.condition is not None:
@@ -122,7 +124,7 @@ def _described(adata: AnnData, columns: GuideColumns) -> pd.DataFrame:
     )
 
 
-def _text_of(obs: pd.DataFrame, column: str | None) -> Any:
+def _text_of(obs: pd.DataFrame, column: str | None) -> Labels:
     if column is None:
         return np.full(len(obs), ALL, dtype=object)
     code, levels = pd.factorize(obs[column])
@@ -130,14 +132,15 @@ def _text_of(obs: pd.DataFrame, column: str | None) -> Any:
     return np.array([*map(as_text, levels), None], dtype=object)[code]
 
 
-def as_text(value: Any) -> str:
+def as_text(value: object) -> str:
     """Return how a level is written: 24 and 24.0 hours are one."""
-    whole = isinstance(value, (float, np.floating)) and float(value).is_integer()
-    return str(int(value)) if whole else str(value)
+    if isinstance(value, (float, np.floating)) and float(value).is_integer():
+        return str(int(value))
+    return str(value)
 
 
-def _usable(adata: AnnData, compartment: str | None) -> Any:
-    usable = passed_qc(adata)
+def _usable(adata: AnnData, compartment: str | None) -> Bools:
+    usable: Bools = passed_qc(adata)
     if compartment is not None:
         schema.require(adata, "obs", [schema.COMPARTMENT], "pp.compartments")
         usable = usable & (adata.obs[schema.COMPARTMENT] == compartment).to_numpy()
@@ -183,7 +186,7 @@ def _check_guides(obs: pd.DataFrame) -> None:
         raise DesignError(msg)
 
 
-def _large_enough(obs: pd.DataFrame, inside: Any, min_cells: int, *, together: bool) -> Any:
+def _large_enough(obs: pd.DataFrame, inside: Bools, min_cells: int, *, together: bool) -> Bools:
     """Return which cells belong to a guide with enough cells in every arm."""
     here = obs[inside]
     sizes = pd.crosstab(here["guide"], here["arm"])

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, Final
+from typing import TYPE_CHECKING, Final
 
 import numpy as np
 import pandas as pd
@@ -23,6 +23,7 @@ from nkscore.tl._genes._perturbed_cells import GuideCells, as_text, check_unit
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
+    from nkscore._types import Floats, Ints, Level
     from nkscore.stats import Design
 
 KNOCKOUT: Final = "knockout"
@@ -38,9 +39,9 @@ class ArmUnits:
     their numbers; it is 0 throughout where replicates are blocks.
     """
 
-    rows: Any
-    unit: Any
-    replicate: Any
+    rows: Ints
+    unit: Ints
+    replicate: Ints
     table: pd.DataFrame
 
 
@@ -50,7 +51,7 @@ class Contrast:
 
     name: str
     table: pd.DataFrame
-    levels: tuple[Any, ...]
+    levels: tuple[Floats, ...]
     design: Design
 
 
@@ -60,7 +61,7 @@ def arm_units(cells: GuideCells, arm: str, unit: str) -> ArmUnits:
     here = cells.table.iloc[rows]
     parts = {"guide": ["guide"], "replicate": ["target", "replicate"]}
     keys = parts.get(unit, ["guide", "replicate"])
-    name = here[keys[0]].str.cat([here[key] for key in keys[1:]], sep=" | ")
+    name = here[keys[0]].str.cat(here[keys[1:]], sep=" | ")
     code, names = pd.factorize(name)
     blocked = unit != "guide"
     replicate = pd.factorize(here["replicate"])[0]
@@ -80,7 +81,7 @@ def contrasts(
     cells: GuideCells,
     arms: list[str],
     unit: str,
-    collapse: Callable[[ArmUnits], tuple[Any, ...]],
+    collapse: Callable[[ArmUnits], tuple[Floats, ...]],
     *,
     names: list[str],
 ) -> Iterator[Contrast]:
@@ -100,7 +101,7 @@ def contrasts(
         yield _interaction(units, values, cells.control)
 
 
-def _interaction(units: list[ArmUnits], values: list[tuple[Any, ...]], control: str) -> Contrast:
+def _interaction(units: list[ArmUnits], values: list[tuple[Floats, ...]], control: str) -> Contrast:
     both = set(units[0].table["name"]) & set(units[1].table["name"])
     kept = [one.table["name"].isin(both).to_numpy() for one in units]
     found = [set(one.table.loc[k, "target"]) for one, k in zip(units, kept, strict=True)]
@@ -124,7 +125,9 @@ def _interaction(units: list[ArmUnits], values: list[tuple[Any, ...]], control: 
     return Contrast(INTERACTION, table, joined, design)
 
 
-def arms_of(condition: str | None, treated: Any, control: Any) -> tuple[list[str], list[str]]:
+def arms_of(
+    condition: str | None, treated: Level | None, control: Level | None
+) -> tuple[list[str], list[str]]:
     """Return the levels of the arms, the control first, and the names of their contrasts."""
     if condition is None:
         return ["all"], [KNOCKOUT]
@@ -184,7 +187,7 @@ def finished(
     ]
     controls = [arm_sizes.get((cells.control, c), total[cells.control]) for c in table["contrast"]]
     table["n_guides"] = table["target"].map(sizes["n_guides"])
-    table["n_guides_control"] = int(sizes.loc[cells.control, "n_guides"])
+    table["n_guides_control"] = int(sizes["n_guides"].loc[cells.control])
     table["n_replicates"] = table["target"].map(sizes["n_replicates"])
     table["n_cells"], table["n_cells_control"] = where, controls
     return table

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import logging
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import numpy as np
 import pandas as pd
@@ -17,7 +17,15 @@ from nkscore.stats import responder_mixture, welch_test
 from nkscore.tl._genes._perturbed_cells import GuideColumns, guide_cells
 
 if TYPE_CHECKING:
+    from typing import TypeAlias
+
     from anndata import AnnData
+
+    from nkscore._types import CSR, Bools, Floats, Ints, Labels
+
+    #: Weights of the controls that cells are compared with; without an embedding by replicate, and
+    #: the replicate of each cell.
+    Like: TypeAlias = tuple[Floats | CSR, Ints | None]
 
 _LOG = logging.getLogger("nkscore")
 CLASSES = ("responder", "non-responder", schema.UNASSIGNED, "control")
@@ -145,8 +153,8 @@ def _refuse_overwriting(key: str, read: list[str | None]) -> None:
 
 
 def _controls_of(
-    adata: AnnData, rows: Any, batch: Any, pool: Any, *, use_rep: str | None, n_neighbors: int
-) -> Any:
+    adata: AnnData, rows: Ints, batch: Labels, pool: Bools, *, use_rep: str | None, n_neighbors: int
+) -> Like:
     """Return cells × controls: the weight of each control in what a cell is compared with.
 
     Without an embedding, replicates × controls and each cell's replicate, which is the same for
@@ -175,7 +183,7 @@ def _controls_of(
     return _nearest_controls(space, code, pool, n_neighbors), None
 
 
-def _nearest_controls(space: Any, code: Any, pool: Any, n_neighbors: int) -> Any:
+def _nearest_controls(space: Floats, code: Ints, pool: Bools, n_neighbors: int) -> CSR:
     """Return cells × controls: equal weights of the nearest of the same replicate."""
     place = np.cumsum(pool) - 1
     parts = []
@@ -189,19 +197,20 @@ def _nearest_controls(space: Any, code: Any, pool: Any, n_neighbors: int) -> Any
         weight /= weight.sum(axis=1, keepdims=True)
         index = np.repeat(here, near.shape[1]), place[near].ravel()
         parts.append(sparse.coo_matrix((weight.ravel(), index), shape=(code.size, pool.sum())))
-    return sum((part.tocsr() for part in parts[1:]), parts[0].tocsr())
+    weights: CSR = sum((part.tocsr() for part in parts[1:]), parts[0].tocsr())
+    return weights
 
 
-def _nearest(controls: Any, cells: Any, n: int) -> Any:
+def _nearest(controls: Floats, cells: Floats, n: int) -> Ints:
     from sklearn.neighbors import NearestNeighbors
 
     found = NearestNeighbors(n_neighbors=min(n + 1, len(controls))).fit(controls)
-    return found.kneighbors(cells, return_distance=False)
+    return np.asarray(found.kneighbors(cells, return_distance=False))
 
 
 def _changed_genes(
-    adata: AnnData, rows: Any, target: Any, control: str, *, min_log2_fc: float
-) -> dict[str, Any]:
+    adata: AnnData, rows: Ints, target: Labels, control: str, *, min_log2_fc: float
+) -> dict[str, Ints]:
     names = [control, *sorted(set(target) - {control})]
     codes = np.full(adata.n_obs, -1, dtype=np.int64)
     codes[rows] = pd.Index(names).get_indexer(pd.Index(target))
@@ -217,14 +226,14 @@ def _changed_genes(
 
 
 def _fitted(
-    expression: Any,
-    like: Any,
-    target: Any,
-    pool: Any,
-    changed: dict[str, Any],
+    expression: CSR,
+    like: Like,
+    target: Labels,
+    pool: Bools,
+    changed: dict[str, Ints],
     *,
     min_genes: int,
-) -> tuple[Any, pd.DataFrame]:
+) -> tuple[Floats, pd.DataFrame]:
     """Return each cell's probability to respond, and what was fitted for each target."""
     probability = np.full(target.size, np.nan)
     found = []
@@ -240,7 +249,7 @@ def _fitted(
     return probability, pd.DataFrame(found, columns=columns)
 
 
-def _apart(expression: Any, like: Any, own: Any, pool: Any) -> tuple[Any, Any]:
+def _apart(expression: CSR, like: Like, own: Bools, pool: Bools) -> tuple[Floats, Floats]:
     """Return what sets the cells of a target, and the controls, apart from their like."""
     weights, code = like
     controls = expression[pool].toarray().astype(np.float64)
@@ -264,7 +273,7 @@ def _log_unclear(names: list[str], least: float) -> None:
 
 
 def _write(
-    adata: AnnData, rows: Any, pool: Any, probability: Any, unclear: Any, *, key: str
+    adata: AnnData, rows: Ints, pool: Bools, probability: Floats, unclear: Bools, *, key: str
 ) -> None:
     kind = np.where(probability > 0.5, CLASSES[0], CLASSES[1]).astype(object)
     kind[unclear] = CLASSES[2]

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Any
+from typing import TYPE_CHECKING
 
 import numpy as np
 import pandas as pd
@@ -11,6 +11,9 @@ import pandas as pd
 from nkscore import signatures
 from nkscore._checks import check_columns, check_shares
 from nkscore.errors import DesignError, MissingKeyError, WrongScaleError
+
+if TYPE_CHECKING:
+    from nkscore._types import Floats
 
 _PERTURBATIONS = ("loss", "gain")
 #: Control guides and what MAGeCK's libraries hold besides human genes.
@@ -115,10 +118,15 @@ def screen_hits(
     return made.sort_values(["screen", "p_value", "gene"]).reset_index(drop=True)
 
 
-def _screens(screens: Any, perturbation: Any) -> list[tuple[str, pd.DataFrame, str]]:
+def _screens(
+    screens: pd.DataFrame | Mapping[str, pd.DataFrame], perturbation: str | Mapping[str, str]
+) -> list[tuple[str, pd.DataFrame, str]]:
     named = _named(screens)
-    several_kinds = isinstance(perturbation, Mapping)
-    kinds = {str(k): v for k, v in perturbation.items()} if several_kinds else perturbation
+    kinds: str | dict[str, str]
+    if isinstance(perturbation, Mapping):
+        kinds = {str(k): v for k, v in perturbation.items()}
+    else:
+        kinds = perturbation
     made = []
     for name, table in named.items():
         kind = kinds.get(name) if isinstance(kinds, dict) else kinds
@@ -135,7 +143,7 @@ def _screens(screens: Any, perturbation: Any) -> list[tuple[str, pd.DataFrame, s
     return made
 
 
-def _named(screens: Any) -> dict[str, pd.DataFrame]:
+def _named(screens: pd.DataFrame | Mapping[str, pd.DataFrame]) -> dict[str, pd.DataFrame]:
     """Return the table of each screen or comparison by its name."""
     if isinstance(screens, Mapping):
         return {str(name): table for name, table in screens.items()}
@@ -205,7 +213,7 @@ def _check_p_values(name: str, table: pd.DataFrame) -> None:
             raise WrongScaleError(msg)
 
 
-def _significance(table: pd.DataFrame, effect: Any, *, sided: str) -> tuple[Any, Any]:
+def _significance(table: pd.DataFrame, effect: Floats, *, sided: str) -> tuple[Floats, Floats]:
     if sided == "two":
         return table["p_value"].to_numpy(dtype=float), table["q_value"].to_numpy(dtype=float)
     sides = {"p_depleted", "p_enriched", "q_depleted", "q_enriched"}
@@ -216,10 +224,11 @@ def _significance(table: pd.DataFrame, effect: Any, *, sided: str) -> tuple[Any,
         )
         raise MissingKeyError(msg)
     up = effect > 0
-    return tuple(
+    p, q = (
         np.where(up, table[f"{what}_enriched"], table[f"{what}_depleted"]).astype(float)
         for what in "pq"
     )
+    return p, q
 
 
 def _categories() -> dict[str, str]:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import numpy as np
 import pandas as pd
@@ -13,6 +13,9 @@ from nkscore.errors import DesignError, MissingKeyError, WrongScaleError
 from nkscore.stats import benjamini_hochberg, exact_test, rank_correlation, rank_sum
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from nkscore._types import Bools, Floats, Labels
     from nkscore.stats import Association
 
 _COLUMNS = [
@@ -97,8 +100,8 @@ def associate(
     [['HLA-E', 1.0], ['NCR3LG1', -1.0]]
     """
     frame = _unique(_as_frame(targets), "targets")
-    families = dict(features) if isinstance(features, Mapping) else {"features": features}
-    families = {name: _as_frame(table) for name, table in families.items()}
+    given = features if isinstance(features, Mapping) else {"features": features}
+    families = {name: _as_frame(table) for name, table in given.items()}
     if not families:
         msg = "features is empty; a table, or a mapping from family to table, is needed."
         raise DesignError(msg)
@@ -153,7 +156,7 @@ def _unique(table: pd.DataFrame, name: str) -> pd.DataFrame:
     return table
 
 
-def _shared(frame: pd.DataFrame, table: pd.DataFrame, family: str, *, least: int) -> pd.Index[Any]:
+def _shared(frame: pd.DataFrame, table: pd.DataFrame, family: str, *, least: int) -> pd.Index:
     shared = frame.index.intersection(table.index)
     if len(shared) < least:
         msg = (
@@ -166,10 +169,10 @@ def _shared(frame: pd.DataFrame, table: pd.DataFrame, family: str, *, least: int
     return shared
 
 
-def _groups(adjust_for: pd.Series | None, shared: pd.Index[Any]) -> Any:
+def _groups(adjust_for: object, shared: pd.Index) -> Labels | None:
     if adjust_for is None:
         return None
-    if isinstance(adjust_for, pd.DataFrame) or adjust_for.index.has_duplicates:
+    if not isinstance(adjust_for, pd.Series) or adjust_for.index.has_duplicates:
         msg = "adjust_for must be one column (a Series) that holds each sample once."
         raise DesignError(msg)
     groups = adjust_for.reindex(shared)
@@ -182,7 +185,7 @@ def _groups(adjust_for: pd.Series | None, shared: pd.Index[Any]) -> Any:
     return groups.astype(str).to_numpy()
 
 
-def _columns(table: pd.DataFrame, family: str) -> tuple[Any, Any, Any]:
+def _columns(table: pd.DataFrame, family: str) -> tuple[Labels, Bools, Floats]:
     """Return names, whether yes-or-no, and values (NaN where missing) of all features."""
     # True, False and missing in one column make it one of objects.
     objects = table.columns[[kind.kind == "O" for kind in table.dtypes]]
@@ -202,7 +205,7 @@ def _columns(table: pd.DataFrame, family: str) -> tuple[Any, Any, Any]:
         msg = f"{family}, {column!r} holds infinite values. Set them to missing or cut them off."
         raise WrongScaleError(msg)
     binary = np.all(np.isnan(values) | (values == 0) | (values == 1), axis=0)
-    return wide.columns.astype(str).to_numpy(dtype=object), binary, values
+    return wide.columns.astype(str).to_numpy(dtype=object), np.asarray(binary), values
 
 
 def _is_yes_or_no(column: pd.Series) -> bool:
@@ -210,7 +213,7 @@ def _is_yes_or_no(column: pd.Series) -> bool:
     return len(known) > 0 and all(isinstance(value, (bool, np.bool_)) for value in known)
 
 
-def _target(values: pd.Series, name: str) -> Any:
+def _target(values: pd.Series, name: str) -> Floats:
     goal = pd.to_numeric(values, errors="coerce").astype("float64").to_numpy()
     bad = (np.isnan(goal) & values.notna().to_numpy()) | np.isinf(goal)
     if bad.any():
@@ -223,16 +226,16 @@ def _target(values: pd.Series, name: str) -> Any:
     if known.size == 0 or np.ptp(known) == 0:
         msg = f"Target {name!r} is constant over the samples at hand; nothing can go along with it."
         raise DesignError(msg)
-    return goal
+    return np.asarray(goal)
 
 
 def _tests(
-    goal: Any,
-    columns: Any,
-    kinds: Any,
-    values: Any,
+    goal: Floats,
+    columns: Labels,
+    kinds: Bools,
+    values: Floats,
     *,
-    groups: Any,
+    groups: Labels | None,
     min_count: int,
     min_samples: int,
 ) -> tuple[pd.DataFrame, list[str]]:
@@ -248,7 +251,9 @@ def _tests(
         block = masked[:, chosen]
         # Families lack whole samples; without them most columns are complete, which is faster.
         rows = np.isfinite(block).any(axis=1)
-        test, run = _test(binary, binary_goal, None if groups is None else groups[rows])
+        test, run = _test(
+            None if groups is None else groups[rows], binary=binary, binary_goal=binary_goal
+        )
         part = _described(run(goal[rows], block[rows]), test)
         n_positive = np.nansum(block, axis=0) if binary else np.nan
         parts.append(part.assign(feature=columns[chosen], n_positive=n_positive))
@@ -263,15 +268,19 @@ def _described(made: Association, test: str) -> pd.DataFrame:
     return pd.DataFrame({"test": test, "effect": made.effect, "p_value": made.p_value, "n": made.n})
 
 
-def _enough(values: Any, kinds: Any, groups: Any, *, min_count: int, min_samples: int) -> Any:
+def _enough(
+    values: Floats, kinds: Bools, groups: Labels | None, *, min_count: int, min_samples: int
+) -> Bools:
     known = np.isfinite(values)
     n = known.sum(axis=0)
     least = min_samples + (len(set(groups)) if groups is not None else 0)
     nonzero = (np.nan_to_num(values) != 0).sum(axis=0)
-    return (n >= least) & (nonzero >= min_count) & (~kinds | (n - nonzero >= min_count))
+    return np.asarray((n >= least) & (nonzero >= min_count) & (~kinds | (n - nonzero >= min_count)))
 
 
-def _test(binary: bool, binary_goal: bool, groups: Any) -> tuple[str, Any]:  # noqa: FBT001
+def _test(
+    groups: Labels | None, *, binary: bool, binary_goal: bool
+) -> tuple[str, Callable[[Floats, Floats], Association]]:
     if groups is not None:
         return "partial_spearman", lambda y, x: rank_correlation(y, x, groups)
     if binary and binary_goal:

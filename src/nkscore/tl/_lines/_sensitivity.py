@@ -100,7 +100,7 @@ def _means(areas: pd.DataFrame, confidence: float) -> pd.DataFrame:
     """Return one row per line, from the areas of its replicates."""
     grouped = areas.groupby("tumor", sort=True)
     mean, n = grouped["auc"].mean(), grouped["auc"].count()
-    error = grouped["auc"].std(ddof=1) / np.sqrt(n.where(n > 0))
+    error: pd.Series[float] = grouped["auc"].std(ddof=1) / np.sqrt(n.where(n > 0))
     low, high = interval(mean, error, np.maximum(n - 1, 1), confidence)
     made = pd.DataFrame(
         {

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import logging
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, Final
+from typing import TYPE_CHECKING, Final
 
 import numpy as np
 
@@ -14,9 +14,10 @@ from nkscore._samples._samples import Samples, compartment_samples, labels
 from nkscore.stats import ambient_share, group_sums, relative_error
 
 if TYPE_CHECKING:
+    import pandas as pd
     from anndata import AnnData
 
-    from nkscore._types import Floats
+    from nkscore._types import Bools, Floats, Labels
 
 _LOG: Final = logging.getLogger("nkscore")
 _MOST_GENES: Final = 200
@@ -78,7 +79,7 @@ def ambient_counts(
     return AmbientCounts(counts, expected, error)
 
 
-def _shares_of_nk(counts: Floats, soup: Floats, treated: Any, *, clean: Any) -> Floats:
+def _shares_of_nk(counts: Floats, soup: Floats, treated: Bools, *, clean: Bools) -> Floats:
     """Return the ambient share of the co-cultures, NaN for NK cells alone (0: not to be told)."""
     reference = clean & ~treated
     if not reference.any():
@@ -95,7 +96,7 @@ def _shares_of_nk(counts: Floats, soup: Floats, treated: Any, *, clean: Any) -> 
     return share
 
 
-def _without_tumor(adata: AnnData, lanes: Any) -> Any:
+def _without_tumor(adata: AnnData, lanes: Labels) -> Bools:
     """Return for each sample whether its lane holds next to no RNA of tumor cells."""
     number = {lane: i for i, lane in enumerate(sorted({str(lane) for lane in lanes}))}
     codes = np.array([number.get(str(name), -1) for name in adata.obs[schema.LANE]])
@@ -123,7 +124,7 @@ def _soups(adata: AnnData, lanes: list[str]) -> dict[str, Floats]:
     return soups
 
 
-def _error(counts: Floats, expected: Floats, *, measured: Any, lines: Any) -> float:
+def _error(counts: Floats, expected: Floats, *, measured: Bools, lines: Labels) -> float:
     """Return how far genes that a line alone lacks stray from what is expected of them."""
     seen, awaited = [], []
     for line in sorted({str(x) for x in lines[measured]}):
@@ -164,7 +165,7 @@ def _share_beside(
     return fit.share
 
 
-def ambient_share_of_genes(adata: AnnData, lines: Any, genes: Any) -> Floats:
+def ambient_share_of_genes(adata: AnnData, lines: pd.Series, genes: pd.Series) -> Floats:
     """Return the ambient share of each gene's counts in its line's co-cultures, row by row.
 
     NaN where ``pp.ambient`` was not run, or nothing was counted.

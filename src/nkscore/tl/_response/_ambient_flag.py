@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import numpy as np
 from scipy.stats import norm
@@ -19,6 +19,8 @@ if TYPE_CHECKING:
 
     import pandas as pd
     from anndata import AnnData
+
+    from nkscore._types import Bools, Floats, Ints
 
 _CALLED = 0.05
 _LN2 = float(np.log(2))
@@ -155,7 +157,7 @@ def flag_ambient(
     return responses.assign(**measured, ambient_suspect=suspect)
 
 
-def _listed(responses: pd.DataFrame, effect: str, nk_genes: str | Iterable[str] | None) -> Any:
+def _listed(responses: pd.DataFrame, effect: str, nk_genes: str | Iterable[str] | None) -> Bools:
     if nk_genes is None:
         nk_genes = [*signatures.get("NK_EXCLUSIVE").up, *signatures.get("NK_SHARED").up]
     suspect = responses["gene"].isin(names_of(nk_genes)).to_numpy(dtype=bool)
@@ -163,8 +165,8 @@ def _listed(responses: pd.DataFrame, effect: str, nk_genes: str | Iterable[str] 
 
 
 def _measured(
-    responses: pd.DataFrame, ambient: AmbientCounts, samples: Samples, *, gene: Any
-) -> dict[str, Any]:
+    responses: pd.DataFrame, ambient: AmbientCounts, samples: Samples, *, gene: Ints
+) -> dict[str, Floats]:
     """Return the three measured columns, NaN for lines and genes that the data lack."""
     columns = {name: np.full(len(responses), np.nan) for name in _MEASURED}
     table_lines = responses[schema.TUMOR].astype(str).to_numpy()

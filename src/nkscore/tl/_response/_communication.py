@@ -241,7 +241,7 @@ def _wells_of_states(
     table: pd.DataFrame,
     tumor: pd.DataFrame,
     *,
-    genes: Any,
+    genes: pd.Index,
 ) -> dict[str, pd.DataFrame]:
     """Return :func:`_wells` of each NK state that has any."""
     found = {}
@@ -260,14 +260,15 @@ def _wells(
     own: pd.DataFrame,
     other: pd.DataFrame,
     *,
-    genes: Any,
+    genes: pd.Index,
 ) -> pd.DataFrame:
     """Return one row per well with both kinds of cells × pair, from levels on either side."""
     shared = [well for well in own.index if well in other.index]
     if not shared:
         return pd.DataFrame()
     nk_side, limiting = lowest(own.loc[shared], table, genes)
-    tumor_side = other.loc[shared][genes.get_indexer(table["tumor_gene"])].to_numpy()
+    at_tumor = genes.get_indexer(pd.Index(table["tumor_gene"]))
+    tumor_side = other.loc[shared][at_tumor].to_numpy()
     n_pairs = len(table)
     long = described.loc[np.repeat(shared, n_pairs)].rename_axis("sample").reset_index()
     repeated = pd.concat([table.assign(limiting_gene=limiting)] * len(shared), ignore_index=True)
@@ -279,11 +280,11 @@ def _wells(
 def _lines(
     wells: pd.DataFrame,
     table: pd.DataFrame,
-    fitted: tuple[Any, Any],
+    fitted: tuple[pd.DataFrame, pd.DataFrame],
     *,
     by: str,
     replicate: str,
-    genes: Any,
+    genes: pd.Index,
 ) -> pd.DataFrame:
     """Return one row per line × pair: mean score, change with its error, difference of lines."""
     nk, tumor = fitted
@@ -293,11 +294,12 @@ def _lines(
     tests = line_differences(score, samples, by=by, replicate=replicate)
     limiting = wells["limiting_gene"].to_numpy()[:n_pairs]
     line = samples[by].astype(str).to_numpy()
+    at_nk = genes.get_indexer(pd.Index(limiting)).tolist()
+    at_tumor = genes.get_indexer(pd.Index(table["tumor_gene"])).tolist()
     parts = []
     for name in sorted(set(line)):
-        at_nk = pd.MultiIndex.from_product([[name], genes.get_indexer(limiting)])
-        at_tumor = pd.MultiIndex.from_product([[name], genes.get_indexer(table["tumor_gene"])])
-        a, b = nk.reindex(at_nk).to_numpy(), tumor.reindex(at_tumor).to_numpy()
+        a = nk.reindex(pd.MultiIndex.from_product([[name], at_nk])).to_numpy()
+        b = tumor.reindex(pd.MultiIndex.from_product([[name], at_tumor])).to_numpy()
         part = table.assign(
             tumor=name, limiting_gene=limiting, score=score[line == name].mean(axis=0)
         )
@@ -312,7 +314,8 @@ def _lines(
         part["n_samples"] = int((line == name).sum())
         parts.append(part)
     made = pd.concat(parts, ignore_index=True)
-    return made[np.isfinite(made["se"])].reset_index(drop=True)
+    known: pd.DataFrame = made[np.isfinite(made["se"])].reset_index(drop=True)
+    return known
 
 
 def _fitted(inputs: ResponseInputs, least: int) -> pd.DataFrame:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import logging
 import warnings
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import numpy as np
 import pandas as pd
@@ -13,10 +13,12 @@ from nkscore import schema
 from nkscore._samples._cells import passed_qc
 from nkscore.errors import DesignError
 from nkscore.stats import benjamini_hochberg
-from nkscore.tl._response._communication_pairs import KEPT, subunits
+from nkscore.tl._response._communication_pairs import KEPT, subunits_of
 
 if TYPE_CHECKING:
     from anndata import AnnData
+
+    from nkscore._types import Labels
 
 _COLUMNS = ["nk_state", *KEPT, "score", "p_value", "q_value"]
 _LOG = logging.getLogger("nkscore")
@@ -65,7 +67,9 @@ def _one_sample(
 ) -> pd.DataFrame | None:
     group = _groups(cells.obs, state)
     counts = pd.Series(group).value_counts()
-    usable = [g for g, n in counts.items() if n >= min_cells and g != f"nk|{schema.UNASSIGNED}"]
+    usable = [
+        str(g) for g, n in counts.items() if n >= min_cells and g != f"nk|{schema.UNASSIGNED}"
+    ]
     if "tumor" not in usable or len(usable) < 2:
         return None
     keep = np.isin(group.astype(str), usable)
@@ -86,7 +90,7 @@ def _one_sample(
     return made[_COLUMNS]
 
 
-def _groups(obs: pd.DataFrame, state: str | None) -> Any:
+def _groups(obs: pd.DataFrame, state: str | None) -> Labels:
     """Return the group of each cell: ``tumor``, or ``nk|`` and its state."""
     is_nk = (obs[schema.COMPARTMENT] == schema.NK).to_numpy()
     group = np.where(is_nk, "nk|all", "tumor").astype(object)
@@ -98,10 +102,12 @@ def _groups(obs: pd.DataFrame, state: str | None) -> Any:
 
 def _ligands(table: pd.DataFrame) -> list[str]:
     """Return the NK side of each pair as LIANA writes complexes."""
-    return ["_".join(subunits(row.nk_gene, row.nk_partners)) for row in table.itertuples()]
+    return ["_".join(units) for units in subunits_of(table)]
 
 
-def _cellphonedb(cells: AnnData, group: Any, table: pd.DataFrame, *, m: int, seed: int) -> Any:
+def _cellphonedb(
+    cells: AnnData, group: Labels, table: pd.DataFrame, *, m: int, seed: int
+) -> pd.DataFrame:
     try:
         import liana  # type: ignore[import-untyped, import-not-found, unused-ignore]
     except ImportError as error:
@@ -116,7 +122,7 @@ def _cellphonedb(cells: AnnData, group: Any, table: pd.DataFrame, *, m: int, see
     ).drop_duplicates()
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
-        return liana.mt.cellphonedb(
+        found: pd.DataFrame = liana.mt.cellphonedb(
             _shell(cells, group, table),
             groupby="group",
             resource=resource,
@@ -128,9 +134,10 @@ def _cellphonedb(cells: AnnData, group: Any, table: pd.DataFrame, *, m: int, see
             inplace=False,
             verbose=False,
         )
+    return found
 
 
-def _shell(cells: AnnData, group: Any, table: pd.DataFrame) -> AnnData:
+def _shell(cells: AnnData, group: Labels, table: pd.DataFrame) -> AnnData:
     """Return the cells with log-normalized values of the genes of the pairs."""
     import anndata
     from scipy import sparse
@@ -139,7 +146,7 @@ def _shell(cells: AnnData, group: Any, table: pd.DataFrame) -> AnnData:
     total = np.asarray(counts.sum(axis=1)).ravel()
     scaled = sparse.csr_matrix(sparse.diags(1e4 / np.maximum(total, 1.0)) @ counts)
     # LIANA's time grows with the genes; those of no pair change nothing.
-    units = {u for r in table.itertuples() for u in subunits(r.nk_gene, r.nk_partners)}
+    units = {unit for units in subunits_of(table) for unit in units}
     used = np.flatnonzero(cells.var_names.isin(list(units | set(table["tumor_gene"]))))
     return anndata.AnnData(
         X=sparse.csr_matrix(scaled[:, used].log1p(), dtype=np.float32),

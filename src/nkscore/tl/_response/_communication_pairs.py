@@ -17,7 +17,7 @@ from nkscore.stats import fit_linear, log_cpm, moderated_test, tmm_factors
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from nkscore._types import Floats
+    from nkscore._types import Floats, Labels
     from nkscore.tl._response._response_inputs import ResponseInputs
 
 KEPT = ("nk_gene", "nk_partners", "tumor_gene", "class", "sender")
@@ -32,16 +32,13 @@ def chosen_pairs(pairs: pd.DataFrame | None, genes: Sequence[str]) -> pd.DataFra
     check_columns(pairs, ["nk_gene", "tumor_gene"], advice, what="pairs")
     table = pairs.assign(**{c: "" for c in KEPT if c not in pairs})[list(KEPT)]
     table = table.fillna("")
-    complexes = [
-        (*sorted(subunits(r.nk_gene, r.nk_partners)), r.tumor_gene) for r in table.itertuples()
-    ]
+    needed, tumor = subunits_of(table), table["tumor_gene"]
+    complexes = [(*sorted(units), gene) for units, gene in zip(needed, tumor, strict=True)]
     # One complex may be listed once for each of its subunits.
     table = table[~pd.Series(complexes, index=table.index).duplicated()]
     present = set(genes)
-    inside = [
-        {*subunits(row.nk_gene, row.nk_partners), row.tumor_gene} <= present
-        for row in table.itertuples()
-    ]
+    needed, tumor = subunits_of(table), table["tumor_gene"]
+    inside = [{*units, gene} <= present for units, gene in zip(needed, tumor, strict=True)]
     if not any(inside):
         msg = (
             f"None of {len(table)} pairs has all its genes in the data ({len(present)} genes). "
@@ -51,9 +48,12 @@ def chosen_pairs(pairs: pd.DataFrame | None, genes: Sequence[str]) -> pd.DataFra
     return table[inside].reset_index(drop=True)
 
 
-def subunits(gene: str, partners: str) -> list[str]:
-    """Return all genes that the NK cell needs."""
-    return [gene, *(p.strip() for p in re.split("[,;]", partners) if p.strip())]
+def subunits_of(table: pd.DataFrame) -> list[list[str]]:
+    """Return all genes that the NK cell needs for each pair."""
+    return [
+        [gene, *(p.strip() for p in re.split("[,;]", partners) if p.strip())]
+        for gene, partners in zip(table["nk_gene"], table["nk_partners"], strict=True)
+    ]
 
 
 def levels(inputs: ResponseInputs) -> pd.DataFrame:
@@ -69,9 +69,8 @@ def levels(inputs: ResponseInputs) -> pd.DataFrame:
 def lowest(values: pd.DataFrame, table: pd.DataFrame, genes: pd.Index) -> tuple[Floats, list[str]]:
     """Return wells × pairs of the lowest NK subunit, and its name."""
     columns, names = [], []
-    for row in table.itertuples():
-        units = subunits(row.nk_gene, row.nk_partners)
-        at = genes.get_indexer(units)
+    for units in subunits_of(table):
+        at = genes.get_indexer(pd.Index(units))
         limiting = int(np.argmin(values[at].to_numpy().mean(axis=0)))
         columns.append(values[at[limiting]].to_numpy())
         names.append(units[limiting])
@@ -105,7 +104,7 @@ def line_differences(
     return tests
 
 
-def _donor_columns(donor: Any, line: Any, names: list[str]) -> list[Any]:
+def _donor_columns(donor: Labels, line: Labels, names: list[str]) -> list[Floats]:
     """Return a column per donor but the first, none where they do not connect the lines."""
     donors = sorted(set(donor))
     blocks = [(donor == d).astype(float) - (donor == donors[0]) for d in donors[1:]]

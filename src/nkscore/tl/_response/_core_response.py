@@ -20,6 +20,7 @@ from nkscore.stats import (
 from nkscore.tl._response._response_table import error_df, response_matrices, with_errors
 
 if TYPE_CHECKING:
+    from nkscore._types import Floats, Ints
     from nkscore.tl._response._response_table import ResponseTable
 
 _LOG = logging.getLogger("nkscore")
@@ -149,7 +150,7 @@ def core_response(
 
 def _passing(
     table: ResponseTable, *, q_threshold: float, log2_fc_threshold: float
-) -> dict[str, Any]:
+) -> dict[str, Ints | float]:
     """Return in how many lines each gene is raised or lowered."""
     if "q_value_line" not in table.matrices:
         _LOG.warning("The table has no q-value: n_up and n_down are not counted")
@@ -182,7 +183,7 @@ def _count(
     )
 
 
-def _correlation(effect: Any, se: Any, correlation: float | str) -> float:
+def _correlation(effect: Floats, se: Floats, correlation: float | str) -> float:
     if correlation == "estimate":
         return error_correlation(effect / se)
     if not isinstance(correlation, (int, float, np.floating)) or not 0 <= correlation < 1:
@@ -192,7 +193,13 @@ def _correlation(effect: Any, se: Any, correlation: float | str) -> float:
 
 
 def _pool(
-    table: ResponseTable, measured: tuple[Any, Any], *, min_lines: int, between: str, **how: Any
+    table: ResponseTable,
+    measured: tuple[Floats, Floats],
+    *,
+    min_lines: int,
+    between: str,
+    correlation: float,
+    confidence: float,
 ) -> pd.DataFrame:
     known = np.isfinite(measured[0])
     few = known.sum(axis=1) < max(min_lines, 2)
@@ -200,10 +207,12 @@ def _pool(
         _LOG.warning("%d genes: each one's variance between lines is its own", (~few).sum())
         between = "own"
     if between == "own":
-        pooled = random_effects(*measured, **how)
+        pooled = random_effects(*measured, correlation=correlation, confidence=confidence)
     else:
         df = np.where(known, error_df(table), 0).sum(axis=1)
-        pooled = pool_with_shared_variance(*measured, df=df, **how)
+        pooled = pool_with_shared_variance(
+            *measured, df=df, correlation=correlation, confidence=confidence
+        )
     result = pd.DataFrame(
         {
             "gene": table.genes,

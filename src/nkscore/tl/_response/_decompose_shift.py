@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import numpy as np
 import pandas as pd
@@ -26,6 +26,9 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from anndata import AnnData
+
+    from nkscore._types import Floats, Ints, Level
+    from nkscore.stats import Decomposition
 
 _ALL = "all"
 _COMPONENTS = {False: ("within_state", "composition"), True: ("induction", "selection")}
@@ -60,8 +63,8 @@ def decompose_shift(
     *,
     stable: bool = False,
     compartment: str | None = schema.TUMOR_CELLS,
-    treated: Any = schema.COCULTURE,
-    control: Any = None,
+    treated: Level = schema.COCULTURE,
+    control: Level | None = None,
     by: str | None = schema.TUMOR,
     replicate: str = schema.NK_DONOR,
     condition: str = schema.CONDITION,
@@ -223,7 +226,7 @@ def _decomposed(
     )
 
 
-def _selection(n_strata: int, present: Any) -> Any:
+def _selection(n_strata: int, present: Ints) -> Floats:
     """Return the reported sums: total; within: all, each stratum; composition: all, each."""
     each = np.eye(n_strata)[:, present]
     both = np.column_stack([np.ones(n_strata), each])
@@ -232,7 +235,7 @@ def _selection(n_strata: int, present: Any) -> Any:
     return np.column_stack([total, np.vstack([both, zero]), np.vstack([zero, both])])
 
 
-def _arm_columns(split: Any, present: Any) -> dict[str, Any]:
+def _arm_columns(split: Decomposition, present: Ints) -> dict[str, Floats]:
     columns = {}
     for arm, name in ((1, "treated"), (0, "control")):
         overall = float(np.nansum(split.share[arm] * np.nan_to_num(split.mean[arm])))
@@ -249,7 +252,7 @@ def _t_interval(part: pd.DataFrame, confidence: float) -> pd.DataFrame:
 
 
 def _bootstrap(
-    part: pd.DataFrame, units: tuple[Arm, Arm], how: tuple[int, float, Any]
+    part: pd.DataFrame, units: tuple[Arm, Arm], how: tuple[int, float, np.random.Generator]
 ) -> pd.DataFrame:
     n_resamples, confidence, rng = how
     if min(len(arm.names) for arm in units) < 2:

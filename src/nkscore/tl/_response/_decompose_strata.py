@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import logging
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import numpy as np
 import pandas as pd
@@ -17,6 +17,8 @@ from nkscore.tl._response._cell_values import require_finite
 if TYPE_CHECKING:
     from anndata import AnnData
 
+    from nkscore._types import Floats, Ints
+
 _LOG = logging.getLogger("nkscore")
 
 
@@ -28,16 +30,16 @@ class Arm:
     both that the finite number of cells leads to.
     """
 
-    share: Any
-    mass: Any
-    noise: Any
+    share: Floats
+    mass: Floats
+    noise: Floats
     names: list[str]
 
-    def rows(self, index: Any) -> Arm:
+    def rows(self, index: Ints) -> Arm:
         return Arm(self.share[index], self.mass[index], self.noise[index], self.names)
 
 
-def strata_of(adata: AnnData, names: list[str]) -> tuple[Any, list[str]]:
+def strata_of(adata: AnnData, names: list[str]) -> tuple[Ints, list[str]]:
     """Return the stratum of each cell as a number, -1 where it is missing, and the names."""
     schema.require(adata, "obs", names, "the function that calls these strata")
     if not names:
@@ -54,7 +56,7 @@ def strata_of(adata: AnnData, names: list[str]) -> tuple[Any, list[str]]:
     return codes, levels
 
 
-def with_stratum(samples: Samples, stratum: Any, min_cells: int) -> Samples:
+def with_stratum(samples: Samples, stratum: Ints, min_cells: int) -> Samples:
     """Leave out cells without a stratum, and samples that then have too few."""
     lost = int(((samples.codes >= 0) & (stratum < 0)).sum())
     if not lost:
@@ -75,7 +77,7 @@ def with_stratum(samples: Samples, stratum: Any, min_cells: int) -> Samples:
     return Samples(samples.table.assign(n_cells=n_cells), codes).keep(enough)
 
 
-def moments_of(values: Any, samples: Samples, stratum: Any, n_strata: int) -> Arm:
+def moments_of(values: Floats, samples: Samples, stratum: Ints, n_strata: int) -> Arm:
     """Shares, masses and their covariances of every sample."""
     inside = samples.codes >= 0
     y = values[inside]

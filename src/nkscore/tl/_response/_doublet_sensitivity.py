@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import numpy as np
 
@@ -15,6 +15,8 @@ from nkscore.stats import group_sums, log2_ratio_of_arms
 if TYPE_CHECKING:
     import pandas as pd
     from anndata import AnnData
+
+    from nkscore._types import Floats, Ints
 
 
 def doublet_sensitivity(
@@ -111,7 +113,7 @@ def doublet_sensitivity(
     )
 
 
-def _without_top(adata: AnnData, samples: Samples, left_out: float) -> Any:
+def _without_top(adata: AnnData, samples: Samples, left_out: float) -> Ints:
     """Return the sample of each cell, -1 for treated cells with the most NK RNA."""
     share = adata.obs[schema.NK_RNA_SHARE].to_numpy(dtype=float)
     codes = samples.codes.copy()
@@ -131,7 +133,7 @@ def _without_top(adata: AnnData, samples: Samples, left_out: float) -> Any:
     return codes
 
 
-def _shift(adata: AnnData, samples: Samples, kept: Any, responses: pd.DataFrame) -> Any:
+def _shift(adata: AnnData, samples: Samples, kept: Ints, responses: pd.DataFrame) -> Floats:
     counts = adata.layers[schema.COUNTS]
     both = [group_sums(counts, codes, len(samples.table)) for codes in (samples.codes, kept)]
     lines, treated = labels(samples.table, schema.TUMOR), samples.table["treated"].to_numpy()

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import logging
 import warnings
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import numpy as np
 import pandas as pd
@@ -16,6 +16,7 @@ from nkscore.errors import GeneCoverageError, NkscoreWarning, WrongScaleError
 from nkscore.stats import benjamini_hochberg, placed_behind
 
 if TYPE_CHECKING:
+    from nkscore._types import Floats
     from nkscore.signatures._convert import SignaturesLike
 
 _LOG = logging.getLogger("nkscore")
@@ -141,7 +142,7 @@ def _checked(response: pd.DataFrame, statistic: str, by: str | None) -> pd.DataF
     """Return line, gene and value of the rows with a finite value."""
     _check_names(response, by)
     value = pd.to_numeric(response[statistic], errors="coerce").to_numpy(dtype=float)
-    table = pd.DataFrame(
+    table: pd.DataFrame = pd.DataFrame(
         {
             "line": _ALL if by is None else response[by].astype(str).to_numpy(),
             "gene": response["gene"].astype(str).to_numpy(),
@@ -220,13 +221,13 @@ def _test(line: str, values: pd.Series, weights: pd.DataFrame, correlation: floa
     )
 
 
-def _leading(signed: Any, weight: Any, genes: pd.Index, sign: int) -> str:
+def _leading(signed: Floats, weight: Floats, genes: pd.Index, sign: int) -> str:
     members = np.flatnonzero((weight != 0) & (sign * signed > 0))
     order = members[np.argsort(-sign * signed[members], kind="stable")][:10]
     return ",".join(genes[order])
 
 
-def _ulm(values: pd.Series, weights: pd.DataFrame) -> Any:
+def _ulm(values: pd.Series, weights: pd.DataFrame) -> Floats:
     try:
         import decoupler  # type: ignore[import-untyped, import-not-found, unused-ignore]
     except ImportError as error:
@@ -242,4 +243,4 @@ def _ulm(values: pd.Series, weights: pd.DataFrame) -> Any:
     # tmin=1: sets that are too small were left out, and named, before.
     # A gene of zero would be dropped as empty.
     scores, _ = decoupler.mt.ulm(values.to_frame("line").T, net, tmin=1, empty=False)
-    return scores.loc["line", list(weights.columns)].to_numpy(dtype=float)
+    return np.asarray(scores.loc["line", list(weights.columns)], dtype=float)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import logging
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import numpy as np
 import pandas as pd
@@ -15,11 +15,11 @@ from nkscore._samples._cells import passed_qc
 from nkscore.errors import DesignError, GeneCoverageError
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping, Sequence
+    from collections.abc import Iterable, Mapping, Sequence
 
     from anndata import AnnData
 
-    from nkscore._types import Array
+    from nkscore._types import Array, Floats
 
 _LOG = logging.getLogger("nkscore")
 
@@ -95,7 +95,9 @@ def marker_table(
     return table
 
 
-def _present(adata: AnnData, genes: Any) -> tuple[pd.DataFrame, list[str]]:
+def _present(
+    adata: AnnData, genes: str | Iterable[str] | Mapping[str, str | Iterable[str]]
+) -> tuple[pd.DataFrame, list[str]]:
     blocks = genes if hasattr(genes, "items") else {"": genes}
     pairs = [(str(gene), str(block)) for block, names in blocks.items() for gene in names_of(names)]
     listed = pd.DataFrame(pairs, columns=["gene", "block"])
@@ -139,7 +141,7 @@ def _groups(adata: AnnData, by: str) -> tuple[Array, list[str]]:
     return np.array([ranks[name] if use else -1 for name, use in pairs]), groups
 
 
-def _summaries(values: Any, codes: Array, n_groups: int) -> dict[str, Any]:
+def _summaries(values: sparse.csr_matrix, codes: Array, n_groups: int) -> dict[str, Floats]:
     used = np.flatnonzero(codes >= 0)
     sizes = np.bincount(codes[used], minlength=n_groups)
     shape = (n_groups, len(codes))

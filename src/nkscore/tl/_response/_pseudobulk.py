@@ -19,6 +19,9 @@ if TYPE_CHECKING:
 
     from anndata import AnnData
 
+    from nkscore._types import Bools, Ints
+    from nkscore.stats import GroupSums
+
 _LOG = logging.getLogger("nkscore")
 
 
@@ -119,7 +122,7 @@ def _large_enough(groups: pd.DataFrame, min_cells: int, min_counts: int) -> Any:
     return kept
 
 
-def _groups(obs: pd.DataFrame, columns: list[str], passed: Any) -> tuple[Any, pd.DataFrame]:
+def _groups(obs: pd.DataFrame, columns: list[str], passed: Bools) -> tuple[Ints, pd.DataFrame]:
     """Return the group of each cell and a row per group, with what is constant in all groups."""
     inside = obs[columns].notna().to_numpy().all(axis=1) & passed
     keys = pd.DataFrame({c: _key(obs[c]) for c in columns})
@@ -145,7 +148,7 @@ def _key(column: pd.Series) -> Any:
     return np.asarray(column, dtype=object).astype(str).astype(object)
 
 
-def _assembled(adata: AnnData, groups: pd.DataFrame, kept: Any, sums: Any) -> AnnData:
+def _assembled(adata: AnnData, groups: pd.DataFrame, kept: Bools, sums: GroupSums) -> AnnData:
     import anndata
 
     # Of one copy only: the sums may be as large as all that may be used.

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import logging
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Literal
 
 import numpy as np
 import pandas as pd
@@ -29,6 +29,8 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from anndata import AnnData
+
+    from nkscore._types import Bools
 
 _LOG = logging.getLogger("nkscore")
 _METHODS = ("voom", "welch_t", "pydeseq2")
@@ -229,7 +231,7 @@ class _Arms:
         return self.keys.index(key if key in self.keys else (treated, None))
 
 
-def _tested(inputs: ResponseInputs, min_count: int) -> dict[str, Any]:
+def _tested(inputs: ResponseInputs, min_count: int) -> dict[str, Bools]:
     counts = inputs.sums.sums
     tested = expressed_genes(counts, inputs.design, library=counts.sum(axis=1), min_count=min_count)
     if not any(mask.any() for mask in tested.values()):
@@ -239,7 +241,7 @@ def _tested(inputs: ResponseInputs, min_count: int) -> dict[str, Any]:
 
 
 def _between_cells(
-    adata: AnnData, inputs: ResponseInputs, arms: _Arms, *, tested: dict[str, Any]
+    adata: AnnData, inputs: ResponseInputs, arms: _Arms, *, tested: dict[str, Bools]
 ) -> pd.DataFrame:
     warn(
         "method='welch_t' takes cells for replicates: its p-values do not hold for other donors "
@@ -272,7 +274,8 @@ def _between_cells(
             }
         )
         parts.append(part[tested[name] & np.isfinite(test.p_value)])
-    return pd.concat(parts, ignore_index=True)
+    table: pd.DataFrame = pd.concat(parts, ignore_index=True)
+    return table
 
 
 def _with_interval(table: pd.DataFrame, confidence: float) -> pd.DataFrame:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import logging
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import numpy as np
 
@@ -25,6 +25,7 @@ if TYPE_CHECKING:
 
     from anndata import AnnData
 
+    from nkscore._types import Bools, Floats, Level
     from nkscore.stats import Design, GroupSums
 
 _LOG = logging.getLogger("nkscore")
@@ -42,7 +43,7 @@ class ResponseInputs:
     sums: GroupSums
     remarks: tuple[str, ...]
 
-    def overdispersion(self) -> Any:
+    def overdispersion(self) -> Floats:
         """Return the variance between cells of a sample over their mean, one value per gene."""
         return self.sums.overdispersion(self.samples.table["n_cells"].to_numpy())
 
@@ -51,8 +52,8 @@ def response_inputs(
     adata: AnnData,
     compartment: str | None,
     *,
-    treated: Any,
-    control: Any,
+    treated: Level,
+    control: Level | None,
     by: str,
     replicate: str,
     condition: str,
@@ -144,7 +145,7 @@ def _remarks(adata: AnnData, samples: Samples, design: Design) -> tuple[str, ...
     return tuple(said)
 
 
-def _smaller_arm(treated: Any) -> int:
+def _smaller_arm(treated: Bools) -> int:
     return min(int(treated.sum()), int((~treated).sum()))
 
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import logging
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import numpy as np
 import pandas as pd
@@ -16,6 +16,8 @@ from nkscore.stats import benjamini_hochberg
 from nkscore.tl._response._response_table import response_matrices
 
 if TYPE_CHECKING:
+    from nkscore._types import Floats, Ints
+    from nkscore.signatures._convert import SignaturesLike
     from nkscore.tl._response._response_table import ResponseTable
 
 _LOG = logging.getLogger("nkscore")
@@ -40,7 +42,7 @@ def response_modules(
     *,
     n_top: int = 200,
     k: int = 8,
-    gene_sets: Any = "hallmark",
+    gene_sets: SignaturesLike = "hallmark",
     q_threshold: float = 0.05,
     raised_only: bool = True,
     label_q: float = 0.05,
@@ -136,8 +138,8 @@ def response_modules(
 
 
 def _variable_genes(
-    table: ResponseTable, effect: Any, n_top: int, q_threshold: float, *, raised_only: bool
-) -> Any:
+    table: ResponseTable, effect: Floats, n_top: int, q_threshold: float, *, raised_only: bool
+) -> Ints:
     tested = np.isfinite(table.matrices["log2_fc"])
     called = (table.matrices["q_value_line"] < q_threshold) & tested
     if raised_only:
@@ -155,18 +157,20 @@ def _variable_genes(
     return np.sort(responding[top])
 
 
-def _ward(effect: Any, k: int) -> tuple[Any, Any]:
+def _ward(effect: Floats, k: int) -> tuple[Ints, Ints]:
     """Return the module of each row, numbered along the dendrogram, and the leaves' order."""
     from scipy.cluster import hierarchy
 
     tree = hierarchy.linkage(effect, method="ward")
     leaves = hierarchy.leaves_list(tree)
-    cut = hierarchy.cut_tree(tree, n_clusters=k).ravel()
+    cut = hierarchy.cut_tree(tree, n_clusters=[k]).ravel()
     first = list(dict.fromkeys(cut[leaves]))
-    return np.array([first.index(c) + 1 for c in cut]), leaves
+    return np.array([first.index(c) + 1 for c in cut]), leaves.astype(np.int64)
 
 
-def _labels(result: pd.DataFrame, universe: set[str], gene_sets: Any, label_q: float) -> Any:
+def _labels(
+    result: pd.DataFrame, universe: set[str], gene_sets: SignaturesLike, label_q: float
+) -> pd.DataFrame:
     sets = {
         name: set(signature.up) & universe
         for name, signature in signatures.as_signatures(gene_sets).items()

@@ -28,6 +28,7 @@ from nkscore.tl._response._cell_values import cell_values, require_finite
 if TYPE_CHECKING:
     from anndata import AnnData
 
+    from nkscore._types import Bools, Floats, Ints, Labels, Level
     from nkscore.stats import Design, LinearFit
 
 _DESCRIBED = (schema.TUMOR, schema.LINEAGE, schema.NK_DONOR, schema.CONDITION)
@@ -39,8 +40,8 @@ def response_score(
     *,
     level: str = "tumor",
     compartment: str | None = schema.TUMOR_CELLS,
-    treated: Any = schema.COCULTURE,
-    control: Any = None,
+    treated: Level = schema.COCULTURE,
+    control: Level | None = None,
     by: str = schema.TUMOR,
     replicate: str = schema.NK_DONOR,
     condition: str = schema.CONDITION,
@@ -159,7 +160,7 @@ def _lineages(obs: pd.DataFrame, by: str) -> dict[str, str]:
     return dict(zip(pairs[by], pairs[schema.LINEAGE], strict=True))
 
 
-def _per_sample(samples: Samples, values: Any, confidence: float) -> pd.DataFrame:
+def _per_sample(samples: Samples, values: Floats, confidence: float) -> pd.DataFrame:
     mean, variance, n = _means(samples, values)
     table = samples.table.drop(columns="n_cells")
     se = np.sqrt(variance / n)
@@ -174,7 +175,7 @@ def _per_sample(samples: Samples, values: Any, confidence: float) -> pd.DataFram
     )
 
 
-def _means(samples: Samples, values: Any) -> tuple[Any, Any, Any]:
+def _means(samples: Samples, values: Floats) -> tuple[Floats, Floats, Ints]:
     """Return mean, variance of cells (NaN for one cell) and number of cells of each sample."""
     inside = samples.codes >= 0
     code, y = samples.codes[inside], values[inside]
@@ -187,7 +188,7 @@ def _means(samples: Samples, values: Any) -> tuple[Any, Any, Any]:
 
 
 def _per_line(
-    samples: Samples, values: Any, *, by: str, replicate: str, confidence: float
+    samples: Samples, values: Floats, *, by: str, replicate: str, confidence: float
 ) -> pd.DataFrame:
     group, treated = labels(samples.table, by), samples.table["treated"].to_numpy()
     design = response_design(treated, group, labels(samples.table, replicate))
@@ -206,7 +207,7 @@ def _per_line(
 
 
 def _line_effects(
-    fit: LinearFit, design: Design, mean: Any, *, group: Any, treated: Any
+    fit: LinearFit, design: Design, mean: Floats, *, group: Labels, treated: Bools
 ) -> pd.DataFrame:
     rows = []
     for name, column in design.effects.items():
@@ -229,7 +230,7 @@ def _line_effects(
     return pd.DataFrame(rows).sort_values("tumor", ignore_index=True)
 
 
-def _precision(mean: Any, sampling: Any, design: Any) -> Any:
+def _precision(mean: Floats, sampling: Floats, design: Floats) -> Floats:
     """Return weights: sampling variance plus the variance between samples that residuals show."""
     scale = max(float(np.var(mean)), 1e-300)
     sampling = np.maximum(sampling, 1e-9 * scale)

@@ -15,6 +15,8 @@ from nkscore.errors import DesignError, MissingKeyError, WrongScaleError
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
+    from nkscore._types import Array, Floats, Ints
+
 _LOG = logging.getLogger("nkscore")
 
 #: Names that published tables use.
@@ -56,10 +58,10 @@ def response_matrices(
         )
         raise DesignError(msg)
     text = {
-        name: table[columns[name]].astype("string").to_numpy(dtype=object, na_value=None)
+        name: table[columns[name]].astype("string").to_numpy(dtype=object)
         for name in ("tumor", "gene")
     }
-    if any(value is None for values in text.values() for value in values):
+    if any(pd.isna(values).any() for values in text.values()):
         msg = "Some rows lack a gene or a line (tumor); one of each is needed in every row."
         raise DesignError(msg)
     genes, gene_code = np.unique(text["gene"].astype(str), return_inverse=True)
@@ -83,7 +85,7 @@ def response_matrices(
     )
 
 
-def _numbers(column: pd.Series) -> Any:
+def _numbers(column: pd.Series) -> Floats:
     try:
         return pd.to_numeric(column).to_numpy(dtype=float, na_value=np.nan)
     except (TypeError, ValueError) as error:
@@ -112,7 +114,7 @@ def _columns(table: pd.DataFrame, needed: Sequence[str], optional: Sequence[str]
     return columns
 
 
-def _lineage(table: pd.DataFrame, lines: Any, line_code: Any) -> list[str] | None:
+def _lineage(table: pd.DataFrame, lines: Array, line_code: Ints) -> list[str] | None:
     if schema.LINEAGE not in table:
         return None
     known = table[schema.LINEAGE].notna().to_numpy()
@@ -127,7 +129,7 @@ def _lineage(table: pd.DataFrame, lines: Any, line_code: Any) -> list[str] | Non
     return [names.get(i, "") for i in range(len(lines))]
 
 
-def with_errors(table: ResponseTable) -> tuple[Any, Any]:
+def with_errors(table: ResponseTable) -> tuple[Floats, Floats]:
     """Return effects and standard errors, NaN where either cannot be used."""
     effect, se = table.matrices["log2_fc"], table.matrices["se"]
     given = np.isfinite(effect)
@@ -140,7 +142,7 @@ def with_errors(table: ResponseTable) -> tuple[Any, Any]:
     return np.where(usable, effect, np.nan), np.where(usable, se, np.nan)
 
 
-def error_df(table: ResponseTable) -> Any:
+def error_df(table: ResponseTable) -> Floats:
     """Return for each line the degrees of freedom by which its p-values follow from its t.
 
     Infinite without p-values. A grid is fine enough, since large numbers hardly differ.
@@ -158,7 +160,7 @@ def error_df(table: ResponseTable) -> Any:
     for j in range(len(table.lines)):
         rows = np.flatnonzero(telling[:, j])[:500]
         if rows.size:
-            expected = 2 * stats.t.sf(t[rows, j][:, None], grid)
+            expected = np.asarray(2 * stats.t.sf(t[rows, j][:, None], grid))
             expected[:, -1] = 2 * stats.norm.sf(t[rows, j])
             off = np.abs(np.log(expected) - np.log(p[rows, j])[:, None])
             result[j] = grid[np.median(off, axis=0).argmin()]

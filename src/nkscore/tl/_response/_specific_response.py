@@ -19,8 +19,8 @@ from nkscore.stats import (
 from nkscore.tl._response._response_table import error_df, response_matrices, with_errors
 
 if TYPE_CHECKING:
+    from nkscore._types import Floats, Ints
     from nkscore.tl._response._response_table import ResponseTable
-
 
 _COLUMNS = [
     "gene",
@@ -124,7 +124,8 @@ def specific_response(
     parts = []
     for j, name in enumerate(names):
         part = _against_others(effect, variance, df, j, one_estimate=by == "lineage")
-        part = part.assign(**{by: name, "gene": table.genes, "n_lines": n_lines[:, j]})
+        part = part.assign(gene=table.genes, n_lines=n_lines[:, j])
+        part[by] = name
         part = part[np.isfinite(part["difference"])]
         parts.append(_shrink(part, null_weight))
     result = pd.concat([p for p in parts if len(p)] or parts[:1], ignore_index=True)
@@ -149,8 +150,8 @@ def _of_lineages(lineage: list[str] | None) -> tuple[list[str], list[int], Any]:
 
 
 def _lineages(
-    table: ResponseTable, effect: Any, variance: Any
-) -> tuple[Any, Any, Any, list[str], Any]:
+    table: ResponseTable, effect: Floats, variance: Floats
+) -> tuple[Floats, Floats, Floats, list[str], Ints]:
     """Return each lineage's mean effect, its variance and degrees of freedom.
 
     Lines vary around the mean of their lineage by one variance per gene, whose estimate is shared
@@ -182,7 +183,7 @@ def _lineages(
 
 
 def _against_others(
-    effect: Any, variance: Any, df: Any, j: int, *, one_estimate: bool
+    effect: Floats, variance: Floats, df: Floats, j: int, *, one_estimate: bool
 ) -> pd.DataFrame:
     """Contrast column ``j`` with the random-effects mean of the others.
 
@@ -236,7 +237,7 @@ def _shrink(part: pd.DataFrame, null_weight: float) -> pd.DataFrame:
     )
 
 
-def _normal_error(difference: Any, se: Any, df: Any) -> Any:
+def _normal_error(difference: Floats, se: Floats, df: Floats) -> Floats:
     """Return the errors by which normal tests give the p-values that t-tests give."""
     t = np.abs(difference) / se
     with np.errstate(divide="ignore", invalid="ignore"):

@@ -13,13 +13,16 @@ from nkscore.tl._scores._score_input import score_input, storable_options
 if TYPE_CHECKING:
     from anndata import AnnData
 
+    from nkscore._types import Floats, Labels
+    from nkscore.signatures._convert import SignaturesLike
+
 #: Levels of ``obs["phase"]``.
 PHASES: Final = ("G1", "S", "G2M")
 
 
 def cell_cycle(
     adata: AnnData,
-    gene_signatures: Any = "cell_cycle",
+    gene_signatures: SignaturesLike = "cell_cycle",
     *,
     n_controls: int = 43,
     rng: int | np.random.Generator | None = 0,
@@ -102,7 +105,7 @@ def cell_cycle(
     )
 
 
-def _phase(s: Any, g2m: Any) -> Any:
+def _phase(s: Floats, g2m: Floats) -> Labels:
     """Seurat's rule; equal scores are no phase, unless both are negative."""
     phase = np.where(s > g2m, "S", "G2M").astype(object)
     phase[s == g2m] = None

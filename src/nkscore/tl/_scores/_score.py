@@ -11,16 +11,19 @@ from nkscore.tl._scores._score_input import refuse_foreign, score_input, write_s
 if TYPE_CHECKING:
     from anndata import AnnData
 
+    from nkscore.scoring._registry import Option
+    from nkscore.signatures._convert import SignaturesLike
+
 
 def score(
     adata: AnnData,
-    gene_signatures: Any,
+    gene_signatures: SignaturesLike,
     *,
     method: str = "rank_auc",
     key_added: str = schema.SCORES,
     layer: str | None = None,
     min_coverage: float = 0.5,
-    **options: Any,
+    **options: Option,
 ) -> None:
     """Score signatures in every cell.
 
@@ -90,7 +93,8 @@ def score(
     found = score_input(
         adata, gene_signatures, method=method, layer=layer, min_coverage=min_coverage
     )
-    scores = run(found.scorer, found.matrix, found.sets, largest=found.largest, **options)
+    given: dict[str, Any] = options
+    scores = run(found.scorer, found.matrix, found.sets, largest=found.largest, **given)
     write_scores(
         adata,
         {key_added: scores},

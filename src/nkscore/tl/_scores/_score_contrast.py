@@ -16,11 +16,12 @@ if TYPE_CHECKING:
     from collections.abc import Mapping
 
     from nkscore.signatures import Signature
+    from nkscore.signatures._convert import SignaturesLike
 
 
 def score_contrast(
     table: pd.DataFrame,
-    gene_signatures: Any = None,
+    gene_signatures: SignaturesLike | None = None,
     *,
     by: str | None = None,
     gene: str = "gene",

@@ -17,7 +17,10 @@ if TYPE_CHECKING:
 
     from anndata import AnnData
 
+    from nkscore._types import Floats
     from nkscore.scoring import GeneSets, Scorer
+    from nkscore.scoring._registry import Option
+    from nkscore.signatures._convert import SignaturesLike
 
 #: The largest possible value of log1p of counts per 10,000, and room for float32.
 _LARGEST_LOG = float(np.log1p(1e4)) + 1e-3
@@ -34,13 +37,13 @@ class ScoreInput:
     largest: float | None
     sets: GeneSets
     names: list[str]
-    coverage: Any
+    coverage: pd.DataFrame
     versions: dict[str, str]
 
 
 def score_input(
     adata: AnnData,
-    gene_signatures: Any,
+    gene_signatures: SignaturesLike,
     *,
     method: str,
     layer: str | None = None,
@@ -101,7 +104,7 @@ def refuse_foreign(adata: AnnData, keys: Sequence[str], *, recorded_as: str, fun
             raise ValueError(msg)
 
 
-def storable_options(options: dict[str, Any]) -> dict[str, Any]:
+def storable_options(options: dict[str, Option]) -> dict[str, float | str | None]:
     """Return options as they can be written to a file: a generator by its name."""
     return {
         key: "Generator" if isinstance(value, np.random.Generator) else value
@@ -111,12 +114,12 @@ def storable_options(options: dict[str, Any]) -> dict[str, Any]:
 
 def write_scores(
     adata: AnnData,
-    tables: dict[str, Any],
+    tables: dict[str, Floats],
     found: ScoreInput,
     *,
     function: str,
     recorded_as: str,
-    options: dict[str, Any],
+    options: dict[str, Option],
 ) -> None:
     """Write tables of cells × signatures to ``obsm``, and how they were made."""
     for key, values in tables.items():

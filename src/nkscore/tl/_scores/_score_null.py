@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from nkscore import schema
 from nkscore._checks import check_whole
@@ -13,10 +13,13 @@ if TYPE_CHECKING:
     import numpy as np
     from anndata import AnnData
 
+    from nkscore.scoring._registry import Option
+    from nkscore.signatures._convert import SignaturesLike
+
 
 def score_null(
     adata: AnnData,
-    gene_signatures: Any,
+    gene_signatures: SignaturesLike,
     *,
     method: str = "rank_auc",
     n_sets: int = 200,
@@ -24,7 +27,7 @@ def score_null(
     key_added: str = schema.SCORES,
     layer: str | None = None,
     min_coverage: float = 0.5,
-    **options: Any,
+    **options: Option,
 ) -> None:
     """Compare each score with scores of random sets in the same cell.
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from copy import deepcopy
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import numpy as np
 import pandas as pd
@@ -17,6 +17,8 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
     from anndata import AnnData
+
+    from nkscore._types import Matrix
 
 ALL = "all"
 _COLUMNS = ["share", "repeat", "depth", "state", "n_cells", "agreement", "unassigned", "fraction"]
@@ -131,7 +133,9 @@ def _check(adata: AnnData, shares: Sequence[float], repeats: int) -> None:
         raise TypeError(msg)
 
 
-def _called(adata: AnnData, counts: Any, call: Callable[[AnnData], object], column: str) -> Any:
+def _called(
+    adata: AnnData, counts: Matrix, call: Callable[[AnnData], object], column: str
+) -> pd.Series:
     """Return the calls made on a copy with these counts, as text; cells not judged are missing."""
     from anndata import AnnData
 
@@ -145,11 +149,11 @@ def _called(adata: AnnData, counts: Any, call: Callable[[AnnData], object], colu
     )
     call(cells)
     schema.require(cells, "obs", [column], "a function that writes it (call)")
-    found = cells.obs[column].astype(object)
+    found: pd.Series = cells.obs[column].astype(object)
     return found.where(found.isna(), found.astype(str))
 
 
-def _thinned(counts: Any, share: float, generator: np.random.Generator) -> Any:
+def _thinned(counts: Matrix, share: float, generator: np.random.Generator) -> Matrix:
     if not sparse.issparse(counts):
         return generator.binomial(counts.astype(np.int64), share).astype(counts.dtype)
     thinned = counts.copy()
@@ -158,7 +162,7 @@ def _thinned(counts: Any, share: float, generator: np.random.Generator) -> Any:
     return thinned
 
 
-def _compared(full: Any, found: Any) -> pd.DataFrame:
+def _compared(full: pd.Series, found: pd.Series) -> pd.DataFrame:
     judged = full.notna() | found.notna()
     called = full.notna() & (full != schema.UNASSIGNED)
     same, open_ = found == full, found.isna() | (found == schema.UNASSIGNED)

@@ -16,7 +16,12 @@ from nkscore.tl._states._nk_fit import exposure
 from nkscore.tl._states._tumor_programs import match_programs, tumor_cells
 
 if TYPE_CHECKING:
+    from collections.abc import Iterable, Sequence
+
     from anndata import AnnData
+
+    from nkscore._types import Bools, Floats, Ints, Labels
+    from nkscore.stats import GeneLevels
 
 _STEPS = {
     "nk": ("tl.nk_states", schema.NK_STATE),
@@ -26,7 +31,11 @@ _COLUMNS = ["state", "gene", "n_cells", "count", "expected", "expected_in_state"
 
 
 def explain_state(
-    adata: AnnData, cells: Any, *, compartment: str = "nk", states: Any = None
+    adata: AnnData,
+    cells: str | Sequence[str] | Labels | Bools,
+    *,
+    compartment: str = "nk",
+    states: str | Sequence[str] | None = None,
 ) -> pd.DataFrame:
     """Return which genes spoke for and against each state in a cell or a group of cells.
 
@@ -93,7 +102,7 @@ def explain_state(
     return found.loc[order].reset_index(drop=True)
 
 
-def _positions(adata: AnnData, cells: Any, label: str) -> Any:
+def _positions(adata: AnnData, cells: str | Sequence[str] | Labels | Bools, label: str) -> Ints:
     schema.require(adata, "obs", [label], f"tl.{label}s")
     rows = _named(adata, np.asarray([cells] if isinstance(cells, str) else cells))
     rows = rows[adata.obs[label].notna().to_numpy()[rows]]
@@ -103,7 +112,7 @@ def _positions(adata: AnnData, cells: Any, label: str) -> Any:
             "or failed QC. Name cells of the compartment that is to be explained."
         )
         raise DesignError(msg)
-    return rows
+    return np.asarray(rows)
 
 
 def _named(adata: AnnData, cells: Any) -> Any:
@@ -124,7 +133,7 @@ def _named(adata: AnnData, cells: Any) -> Any:
     return rows
 
 
-def _chosen(states: Any, found: Any) -> list[str]:
+def _chosen(states: str | Iterable[str] | None, found: pd.Series) -> list[str]:
     """Return the states to explain, which must be among those found in the data."""
     there = list(dict.fromkeys(str(name) for name in found))
     if states is None:
@@ -141,7 +150,7 @@ def _needed(book: Any, key: str, step: str) -> pd.DataFrame:
     return pd.DataFrame(book[key])
 
 
-def _counts(adata: AnnData, rows: Any, genes: Any, step: str) -> Any:
+def _counts(adata: AnnData, rows: Ints, genes: pd.Index, step: str) -> Floats:
     """Return the counts of some cells in the genes of the calls, as floats."""
     columns = adata.var_names.get_indexer(genes)
     if (columns < 0).any():
@@ -155,13 +164,15 @@ def _counts(adata: AnnData, rows: Any, genes: Any, step: str) -> Any:
     return np.asarray(counts.todense() if hasattr(counts, "todense") else counts, dtype=float)
 
 
-def _names(adata: AnnData, rows: Any, column: str) -> Any:
+def _names(adata: AnnData, rows: Ints, column: str) -> Labels:
     schema.require(adata, "obs", [column], "io.read_coculture")
     values = adata.obs[column].iloc[rows]
     return np.where(values.isna(), "", values.astype(str).to_numpy(dtype=object))
 
 
-def _explain_nk(adata: AnnData, rows: Any, book: Any, states: Any) -> list[Any]:
+def _explain_nk(
+    adata: AnnData, rows: Ints, book: Any, states: str | Iterable[str] | None
+) -> list[Any]:
     table = _needed(book, "explain", "tl.nk_states")
     table = table.assign(**{c: table[c].astype(str) for c in ("state", "gene", "group")})
     table = table[table["state"].isin(_chosen(states, table["state"]))]
@@ -169,30 +180,33 @@ def _explain_nk(adata: AnnData, rows: Any, book: Any, states: Any) -> list[Any]:
     group = np.full(rows.size, "", dtype=object)
     if column != "None":
         group = _names(adata, rows, column)
-    genes = pd.unique(table["gene"])
+    genes = pd.Index(pd.unique(table["gene"]))
     dense = _counts(adata, rows, genes, "tl.nk_states")
     depth = exposure(adata)[rows]
     place = {gene: i for i, gene in enumerate(genes)}
     parts: dict[tuple[str, str], Any] = {}
-    for row in table.itertuples(index=False):
-        inside = group == row.group
+    for row in table.to_dict("records"):
+        inside = group == row["group"]
         if not inside.any():
             continue
-        x = dense[inside, place[row.gene]]
-        usual = np.maximum(depth[inside] * row.rate, 1e-9)
-        raised = usual * np.exp(row.log_fold)
-        odds = x * row.log_fold - (x + 1 / row.dispersion) * (
-            np.log1p(raised * row.dispersion) - np.log1p(usual * row.dispersion)
+        log_fold, dispersion = row["log_fold"], row["dispersion"]
+        x = dense[inside, place[row["gene"]]]
+        usual = np.maximum(depth[inside] * row["rate"], 1e-9)
+        raised = usual * np.exp(log_fold)
+        odds = x * log_fold - (x + 1 / dispersion) * (
+            np.log1p(raised * dispersion) - np.log1p(usual * dispersion)
         )
-        sums = parts.setdefault((row.state, row.gene), np.zeros(5))
-        weight = getattr(row, "weight", 1.0)
+        sums = parts.setdefault((row["state"], row["gene"]), np.zeros(5))
+        weight = row.get("weight", 1.0)
         sums += [x.size, x.sum(), usual.sum(), raised.sum(), weight * odds.sum()]
     return [
         (state, gene, int(n), *(np.array(rest) / n)) for (state, gene), (n, *rest) in parts.items()
     ]
 
 
-def _explain_tumor(adata: AnnData, rows: Any, book: Any, states: Any) -> list[Any]:
+def _explain_tumor(
+    adata: AnnData, rows: Ints, book: Any, states: str | Iterable[str] | None
+) -> list[Any]:
     step = "tl.tumor_states"
     levels, genes, rates = (_needed(book, key, step) for key in ("levels", "genes", "rates"))
     by = str(book["options"]["by"])
@@ -210,9 +224,10 @@ def _explain_tumor(adata: AnnData, rows: Any, book: Any, states: Any) -> list[An
     records: list[Any] = []
     for name in _chosen(states, found):
         members = genes.loc[genes["program"].astype(str) == name, "gene"].astype(str).to_numpy()
-        x = _counts(adata, rows, members, step)
+        x = _counts(adata, rows, pd.Index(members), step)
         weight = _weights(usual_cells, adata.var_names.get_indexer(members))[line]
-        rate = rates[[cells.names[i].replace("/", "|") for i in line]].loc[members].to_numpy().T
+        of_lines = rates[[cells.names[i].replace("/", "|") for i in line]]
+        rate = of_lines.loc[members.tolist()].to_numpy().T
         fit = levels[levels["program"].astype(str) == name].set_index("line")
         fit = fit.loc[[cells.names[i] for i in line]]
         usual = rate * (depth / 1e4 * fit["usual_level"].to_numpy())[:, None]
@@ -223,22 +238,22 @@ def _explain_tumor(adata: AnnData, rows: Any, book: Any, states: Any) -> list[An
     return records
 
 
-def _weights(levels: Any, columns: Any) -> Any:
+def _weights(levels: GeneLevels, columns: Ints) -> Floats:
     """Return how much each gene counts in the sum of its program: lines × genes."""
     rate = levels.rate[:, columns]
     weight = 1 / (1 + levels.spread[:, columns] * rate * levels.depth[:, None])
     once, twice = (weight * rate).sum(axis=1), (weight**2 * rate).sum(axis=1)
-    return weight * (once / np.maximum(twice, 1e-300))[:, None]
+    return np.asarray(weight * (once / np.maximum(twice, 1e-300))[:, None])
 
 
-def _parts_of_sum(x: Any, usual: Any, fold: float, dispersion: Any) -> Any:
+def _parts_of_sum(x: Floats, usual: Floats, fold: float, dispersion: Floats) -> Floats:
     """Split the log odds of each cell's summed count, for ``fold`` times the usual, over genes."""
     total = np.maximum(usual.sum(axis=1, keepdims=True), 1e-9)
     spread = np.log1p(fold * total * dispersion) - np.log1p(total * dispersion)
-    return x * (np.log(fold) - spread) - usual / total * spread / dispersion
+    return np.asarray(x * (np.log(fold) - spread) - usual / total * spread / dispersion)
 
 
-def _reference_depth(adata: AnnData, rows: Any, book: Any, called: Any) -> Any:
+def _reference_depth(adata: AnnData, rows: Ints, book: Any, called: pd.Index) -> Floats:
     """Return counts in the genes of no program, by which depth was measured for the calls."""
     packaged = packaged_programs()
     chosen = {n: packaged[n] for n in map(str, book["options"]["programs"]) if n in packaged}
@@ -248,4 +263,4 @@ def _reference_depth(adata: AnnData, rows: Any, book: Any, called: Any) -> Any:
         used |= {str(adata.var_names[c]) for part in columns.values() for c in part}
     steady = reference_genes(adata.var_names, pd.Index(sorted(used)))
     total = adata.layers[schema.COUNTS][rows] @ np.asarray(steady, dtype=float)
-    return np.maximum(np.asarray(total).ravel(), 1.0)
+    return np.asarray(np.maximum(np.asarray(total).ravel(), 1.0))

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import logging
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import numpy as np
 import pandas as pd
@@ -24,6 +24,8 @@ from nkscore.tl._states._write import (
 
 if TYPE_CHECKING:
     from anndata import AnnData
+
+    from nkscore._types import Bools, Floats, Ints
 
 _LOG = logging.getLogger("nkscore")
 _BLOCK = 4000
@@ -183,8 +185,8 @@ def _check_options(compartment: str, min_confidence: float, reject: float | None
 
 
 def _map(
-    adata: AnnData, cells: Any, ref: mapping.Reference, *, reject: float
-) -> tuple[Any, Any, Any, pd.DataFrame]:
+    adata: AnnData, cells: Ints, ref: mapping.Reference, *, reject: float
+) -> tuple[Floats, Floats, Floats | None, pd.DataFrame]:
     """Return probabilities, distances, places and what is known of each level of depth."""
     level_of = models.levels_of(_depths(adata, cells, ref), ref)
     markers = models.markers_of_folds(ref)
@@ -215,7 +217,7 @@ def _map(
     return share, far, umap, pd.DataFrame(table)
 
 
-def _depths(adata: AnnData, cells: Any, ref: mapping.Reference) -> Any:
+def _depths(adata: AnnData, cells: Ints, ref: mapping.Reference) -> Floats:
     blocks = [
         mapping.depth_of(mapping.shared_counts(adata, cells[rows], ref.genes))
         for rows in _blocks(np.arange(cells.size))
@@ -223,19 +225,19 @@ def _depths(adata: AnnData, cells: Any, ref: mapping.Reference) -> Any:
     return np.concatenate(blocks) if blocks else np.zeros(0)
 
 
-def _blocks(rows: Any) -> list[Any]:
+def _blocks(rows: Ints) -> list[Ints]:
     return [rows[start : start + _BLOCK] for start in range(0, rows.size, _BLOCK)]
 
 
 def _write(
     adata: AnnData,
     compartment: str,
-    cells: Any,
+    cells: Ints,
     ref: mapping.Reference,
     *,
-    share: Any,
-    far: Any,
-    sure: Any,
+    share: Floats,
+    far: Floats,
+    sure: Bools,
 ) -> None:
     slot, _ = SLOTS[compartment]
     ranked = np.sort(share, axis=1)

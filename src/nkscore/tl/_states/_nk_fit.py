@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import logging
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import numpy as np
 import pandas as pd
@@ -26,7 +26,8 @@ if TYPE_CHECKING:
 
     from anndata import AnnData
 
-    from nkscore._types import Bools, Floats, Ints
+    from nkscore._types import Bools, Floats, Ints, Labels
+    from nkscore.signatures._vocabularies import VocabularyLike
 
 #: Genes whose share of a cell follows its health and growth; they would pass for depth.
 _NO_EXPOSURE = r"^MT-|^RP[SL]\d"
@@ -60,7 +61,7 @@ class StateFit:
     others: OtherGenes | None = None
 
 
-def find_markers(adata: AnnData, vocabulary: Any) -> Markers:
+def find_markers(adata: AnnData, vocabulary: VocabularyLike) -> Markers:
     """Place the markers of a vocabulary among the genes of the data."""
     states = signatures.vocabulary(vocabulary)
     wanted = {name: state.marks for name, state in states.items()}
@@ -100,7 +101,7 @@ def _controls(states: Mapping[str, signatures.State]) -> dict[str, signatures.Si
     return controls
 
 
-def _weights(adata: AnnData, weights: Any) -> dict[int, float]:
+def _weights(adata: AnnData, weights: Mapping[str, float]) -> dict[int, float]:
     found = adata.var_names.get_indexer(list(weights))
     return {int(c): w for c, w in zip(found, weights.values(), strict=True) if c >= 0}
 
@@ -120,7 +121,7 @@ def _of_exposure(adata: AnnData) -> Bools:
 
 
 def fit_states(
-    adata: AnnData, cells: Any, markers: Markers, *, donor: str | None, others: bool = True
+    adata: AnnData, cells: Ints, markers: Markers, *, donor: str | None, others: bool = True
 ) -> StateFit:
     """Fit the states of the vocabulary to NK cells, with other genes that follow them."""
     counts = adata.layers[schema.COUNTS][:, markers.genes][cells]
@@ -146,7 +147,7 @@ def fit_states(
     return StateFit(markers, model, levels, doubted, found)
 
 
-def donor_codes(adata: AnnData, cells: Any, donor: str | None) -> tuple[list[str], Any]:
+def donor_codes(adata: AnnData, cells: Ints, donor: str | None) -> tuple[list[str], Ints]:
     """Return the names of donors and the number of each cell's donor."""
     if donor is None or (donor == schema.NK_DONOR and donor not in adata.obs):
         return [NO_DONOR], np.zeros(len(cells), dtype=np.int64)
@@ -189,7 +190,13 @@ def explain_table(adata: AnnData, fit: StateFit) -> pd.DataFrame:
 
 
 def _explain_rows(
-    fit: StateFit, genes: Any, *, log_fold: Any, rate: Any, dispersion: Any, weight: float
+    fit: StateFit,
+    genes: Labels,
+    *,
+    log_fold: Floats,
+    rate: Floats,
+    dispersion: Floats,
+    weight: float,
 ) -> pd.DataFrame:
     used = np.abs(log_fold) > _LEAST_FOLD
     shape = (*used.shape, len(fit.donors))
@@ -221,7 +228,7 @@ def other_genes_table(adata: AnnData, fit: StateFit) -> pd.DataFrame:
     )
 
 
-def _present_states(fit: StateFit) -> Any:
+def _present_states(fit: StateFit) -> Labels:
     names = np.array([*fit.markers.states, *fit.markers.controls], dtype=object)
     return names[fit.model.present]
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import logging
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import numpy as np
 import pandas as pd
@@ -46,7 +46,7 @@ class OtherGenes:
 
 
 def other_genes(
-    adata: AnnData, cells: Any, candidates: Any, *, posterior: Any, depth: Any, donor: Any
+    adata: AnnData, cells: Ints, candidates: Ints, *, posterior: Floats, depth: Floats, donor: Ints
 ) -> OtherGenes | None:
     """Learn which of the candidate genes follow the posterior, and what they say of each cell."""
     group = _samples(adata, cells, donor)
@@ -66,7 +66,7 @@ def other_genes(
         return None
     genes = candidates[found.genes]
 
-    def take(rows: Any) -> Any:
+    def take(rows: Ints) -> sparse.csr_matrix:
         part = sparse.csr_matrix(counts[cells[rows]])
         part.sum_duplicates()
         return part[:, genes]
@@ -95,7 +95,7 @@ def other_genes(
     )
 
 
-def _samples(adata: AnnData, cells: Any, donor: Any) -> Any:
+def _samples(adata: AnnData, cells: Ints, donor: Ints) -> Ints:
     """Return the number of each cell's sample: what wells differ in is no sign of a state."""
     if schema.SAMPLE not in adata.obs:
         return donor

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import numpy as np
 from scipy import sparse
@@ -13,10 +13,12 @@ from nkscore.errors import MissingKeyError
 if TYPE_CHECKING:
     from anndata import AnnData
 
+    from nkscore._types import Floats, Ints
+
 _N_VARIABLE, _N_COMPONENTS, _RESOLUTION = 2000, 20, 1.0
 
 
-def smoothed(adata: AnnData, cells: Any, posterior: Any, *, weight: float) -> Any:
+def smoothed(adata: AnnData, cells: Ints, posterior: Floats, *, weight: float) -> Floats:
     """Mix each cell's posterior with the mean of its neighbors in the compartment."""
     if schema.CONNECTIVITIES not in adata.obsp:
         msg = (
@@ -32,7 +34,7 @@ def smoothed(adata: AnnData, cells: Any, posterior: Any, *, weight: float) -> An
     return (1 - share) * posterior + share * around
 
 
-def by_cluster(adata: AnnData, cells: Any, posterior: Any) -> Any:
+def by_cluster(adata: AnnData, cells: Ints, posterior: Floats) -> Floats:
     """Give each cell the mean posterior of its Leiden cluster."""
     codes = _clusters(adata, cells)
     sums = np.zeros((codes.max() + 1, posterior.shape[1]))
@@ -40,7 +42,7 @@ def by_cluster(adata: AnnData, cells: Any, posterior: Any) -> Any:
     return (sums / np.bincount(codes)[:, None])[codes]
 
 
-def _clusters(adata: AnnData, cells: Any) -> Any:
+def _clusters(adata: AnnData, cells: Ints) -> Ints:
     import anndata
     import scanpy as sc
 
@@ -63,4 +65,4 @@ def _clusters(adata: AnnData, cells: Any) -> Any:
         directed=False,
         random_state=0,
     )
-    return shell.obs["leiden"].cat.codes.to_numpy().astype(np.int64)
+    return np.asarray(shell.obs["leiden"].cat.codes, dtype=np.int64)

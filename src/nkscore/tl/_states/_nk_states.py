@@ -25,6 +25,9 @@ from nkscore.tl._states._write import BY_MAPPING, forget_mapping, write_states, 
 if TYPE_CHECKING:
     from anndata import AnnData
 
+    from nkscore._types import Bools, Floats, Ints
+    from nkscore.signatures._vocabularies import VocabularyLike
+
 _LOG = logging.getLogger("nkscore")
 _STEP = "tl.nk_states"
 
@@ -33,7 +36,7 @@ _STEP = "tl.nk_states"
 def nk_states(
     adata: AnnData,
     *,
-    vocabulary: Any = "expanded",
+    vocabulary: VocabularyLike = "expanded",
     level: str = "cell",
     smooth: float = 0.0,
     donor: str | None = schema.NK_DONOR,
@@ -201,8 +204,8 @@ def _record(adata: AnnData, fit: StateFit, options: dict[str, Any], *, donor: st
 
 
 def decide(
-    posterior: Any, present: Any, *, min_confidence: float, max_error: float
-) -> tuple[Any, Any, Any]:
+    posterior: Floats, present: Bools, *, min_confidence: float, max_error: float
+) -> tuple[Ints, Floats, Floats]:
     """Return the call of each cell (last column: none), its confidence and its margin.
 
     States that are not ``present`` are not called, however probable they are in a cell.

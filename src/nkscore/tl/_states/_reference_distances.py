@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import numpy as np
 
@@ -43,15 +43,15 @@ class Map:
     loadings: Floats
 
 
-def label_profiles(counts: sparse.csr_matrix, code: Any, n_labels: int) -> Any:
+def label_profiles(counts: sparse.csr_matrix, code: Ints, n_labels: int) -> Floats:
     """Return the share of each gene in the counts of each label."""
     sums = label_sums(counts, code, n_labels)
     overall = sums.sum(axis=0) + 1.0
     sums = sums + _PRIOR_COUNTS * overall / overall.sum()
-    return sums / sums.sum(axis=1, keepdims=True)
+    return np.asarray(sums / sums.sum(axis=1, keepdims=True))
 
 
-def _deviance(counts: sparse.csr_matrix, code: Any, profiles: Any) -> Any:
+def _deviance(counts: sparse.csr_matrix, code: Ints, profiles: Floats) -> Floats:
     """Multinomial deviance of each cell from the profile of its label, per count."""
     cell = np.repeat(np.arange(counts.shape[0]), np.diff(counts.indptr))
     total = np.maximum(np.asarray(counts.sum(axis=1)).ravel(), 1.0)
@@ -79,7 +79,7 @@ def usual_distances(ref: Reference, level: Level, *, reject: float) -> Distances
     return Distances(profiles, line, float(depth.max()), middle, np.maximum(limit, middle + 1e-9))
 
 
-def distance(usual: Distances, counts: sparse.csr_matrix, code: Any) -> Any:
+def distance(usual: Distances, counts: sparse.csr_matrix, code: Ints) -> Floats:
     """Return how far each cell is from its label: 0 for the usual cell, 1 at the limit."""
     # Beyond the depth of the reference the line is not known; cells are taken for closer then.
     depth = np.minimum(depth_of(counts), usual.deepest)
@@ -100,7 +100,7 @@ def reference_map(ref: Reference) -> Map:
     return Map(genes, pca.components_.T)
 
 
-def places(ref: Reference, level: Level, of_map: Map, counts: sparse.csr_matrix) -> Any:
+def places(ref: Reference, level: Level, of_map: Map, counts: sparse.csr_matrix) -> Floats:
     """Return the median place, on the reference's map, of the nearest cells of the reference."""
     from sklearn.neighbors import NearestNeighbors
 
@@ -110,4 +110,4 @@ def places(ref: Reference, level: Level, of_map: Map, counts: sparse.csr_matrix)
     finder = NearestNeighbors(n_neighbors=min(_N_NEIGHBORS, ref.code.size)).fit(theirs)
     near = finder.kneighbors(mine, return_distance=False)
     umap = ref.umap if ref.umap is not None else np.full((ref.code.size, 2), np.nan)
-    return np.median(umap[near], axis=1)
+    return np.asarray(np.median(umap[near], axis=1))

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import numpy as np
 import pandas as pd
@@ -127,7 +127,7 @@ def shared_genes(adata: AnnData, reference: AnnData) -> list[str]:
     return sorted(shared)
 
 
-def _labelled(reference: AnnData, labels: str, compartment: str) -> Any:
+def _labelled(reference: AnnData, labels: str, compartment: str) -> Ints:
     """Return the positions of cells with a label that enough cells have."""
     obs = reference.obs
     usable = obs[labels].notna().to_numpy() & (obs[labels].astype(str) != schema.UNASSIGNED)
@@ -154,7 +154,7 @@ def _labelled(reference: AnnData, labels: str, compartment: str) -> Any:
     return np.flatnonzero(usable)
 
 
-def _at_most(rows: Any, code: Any) -> tuple[Any, Any]:
+def _at_most(rows: Ints, code: Ints) -> tuple[Ints, Ints]:
     """Keep at most so many cells of each label, drawn with a fixed seed."""
     order = np.random.default_rng(0).permutation(rows.size)
     rank = pd.Series(code[order]).groupby(code[order]).cumcount().to_numpy()
@@ -162,7 +162,7 @@ def _at_most(rows: Any, code: Any) -> tuple[Any, Any]:
     return rows[kept], code[kept]
 
 
-def _folds(reference: AnnData, rows: Any, code: Any, batch: str | None) -> Any:
+def _folds(reference: AnnData, rows: Ints, code: Ints, batch: str | None) -> Ints:
     if batch is not None:
         known = reference.obs[batch].iloc[rows].astype(object)
         # Cells of an unknown batch are one level; pandas 3 keeps a missing value missing as str.
@@ -179,7 +179,7 @@ def _folds(reference: AnnData, rows: Any, code: Any, batch: str | None) -> Any:
     return fold
 
 
-def shared_counts(adata: AnnData, rows: Any, genes: list[str]) -> sparse.csr_matrix:
+def shared_counts(adata: AnnData, rows: Ints, genes: list[str]) -> sparse.csr_matrix:
     """Return counts of some cells, in the order of ``genes``."""
     counts = sparse.csr_matrix(adata.layers[schema.COUNTS][rows])
     counts = counts[:, adata.var_names.get_indexer(genes)].astype(np.float64)
@@ -188,7 +188,7 @@ def shared_counts(adata: AnnData, rows: Any, genes: list[str]) -> sparse.csr_mat
     return counts
 
 
-def depth_of(counts: sparse.csr_matrix) -> Any:
+def depth_of(counts: sparse.csr_matrix) -> Floats:
     """Return the ``log2`` of each cell's total count."""
     return np.log2(np.maximum(np.asarray(counts.sum(axis=1)).ravel(), 1.0))
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import numpy as np
 from scipy import sparse
@@ -11,7 +11,9 @@ from scipy import sparse
 from nkscore.tl._states._reference_genes import depth_of, log_normalized
 
 if TYPE_CHECKING:
-    from nkscore._types import Floats, Ints
+    from sklearn.linear_model import LogisticRegression
+
+    from nkscore._types import CSR, Floats, Ints
     from nkscore.tl._states._reference_genes import Reference
 
 _LOWEST_LEVEL = 7
@@ -30,14 +32,14 @@ class Level:
     genes: Ints
     center: Floats
     spread: Floats
-    model: Any
+    model: LogisticRegression
     penalty: float
     #: Of left-out cells: share whose label was found, and mean confidence.
     accuracy: float
     confidence: float
 
 
-def levels_of(depth: Any, ref: Reference) -> Any:
+def levels_of(depth: Floats, ref: Reference) -> Ints:
     """Return the level of each cell: its depth in doublings, at most that of the reference."""
     highest = max(np.ceil(np.quantile(depth_of(ref.counts), 0.9)), _LOWEST_LEVEL)
     return np.clip(np.rint(depth), _LOWEST_LEVEL, highest).astype(np.int64)
@@ -56,14 +58,14 @@ def thinned(counts: sparse.csr_matrix, level: int) -> sparse.csr_matrix:
     return thin
 
 
-def label_sums(values: Any, code: Any, n_labels: int) -> Any:
+def label_sums(values: CSR, code: Ints, n_labels: int) -> Floats:
     """Return the sums of cells with each label."""
     shape = (n_labels, code.size)
     member = sparse.csr_matrix((np.ones(code.size), (code, np.arange(code.size))), shape=shape)
     return np.asarray((member @ values).todense())
 
 
-def choose_markers(values: sparse.csr_matrix, code: Any, n_labels: int, n_each: int) -> Any:
+def choose_markers(values: sparse.csr_matrix, code: Ints, n_labels: int, n_each: int) -> Ints:
     """Return the genes in which each label differs most from the other cells (Welch's t)."""
     sums = label_sums(values, code, n_labels)
     squares = label_sums(values.multiply(values).tocsr(), code, n_labels)
@@ -81,7 +83,7 @@ def choose_markers(values: sparse.csr_matrix, code: Any, n_labels: int, n_each: 
     return np.unique(np.concatenate(chosen))
 
 
-def markers_of_folds(ref: Reference) -> dict[int, Any]:
+def markers_of_folds(ref: Reference) -> dict[int, Ints]:
     """Return the genes chosen without each fold, and by all cells (-1).
 
     States that differ in few genes want few markers, those that differ in programs many: the
@@ -94,7 +96,7 @@ def markers_of_folds(ref: Reference) -> dict[int, Any]:
     return tables[int(np.argmax(gains))]
 
 
-def _markers(ref: Reference, values: sparse.csr_matrix, n_each: int) -> dict[int, Any]:
+def _markers(ref: Reference, values: sparse.csr_matrix, n_each: int) -> dict[int, Ints]:
     table = {-1: choose_markers(values, ref.code, len(ref.labels), n_each)}
     for fold in np.unique(ref.fold):
         rest = ref.fold != fold
@@ -103,8 +105,11 @@ def _markers(ref: Reference, values: sparse.csr_matrix, n_each: int) -> dict[int
 
 
 def _left_out(
-    ref: Reference, values: sparse.csr_matrix, markers: dict[int, Any], penalties: tuple[float, ...]
-) -> Any:
+    ref: Reference,
+    values: sparse.csr_matrix,
+    markers: dict[int, Ints],
+    penalties: tuple[float, ...],
+) -> Floats:
     """Return the probabilities of each fold's cells by the others: penalties × cells × labels."""
     n_labels = len(ref.labels)
     share = np.zeros((len(penalties), ref.code.size, n_labels))
@@ -118,34 +123,34 @@ def _left_out(
     return share
 
 
-def _gain(share: Any, ref: Reference) -> Any:
+def _gain(share: Floats, ref: Reference) -> Floats:
     """Return the mean log probability of the true label, for each penalty."""
     of_truth = share[:, np.arange(ref.code.size), ref.code]
-    return np.log(np.maximum(of_truth, 1e-6)).mean(axis=1)
+    return np.asarray(np.log(np.maximum(of_truth, 1e-6)).mean(axis=1))
 
 
-def _scaled(values: sparse.csr_matrix, genes: Any, center: Any, spread: Any) -> Any:
+def _scaled(values: sparse.csr_matrix, genes: Ints, center: Floats, spread: Floats) -> Floats:
     return np.clip((values[:, genes].toarray() - center) / spread, -_LARGEST_Z, _LARGEST_Z)
 
 
-def _moments(values: sparse.csr_matrix, genes: Any) -> tuple[Any, Any]:
+def _moments(values: sparse.csr_matrix, genes: Ints) -> tuple[Floats, Floats]:
     dense = values[:, genes].toarray()
     return dense.mean(axis=0), np.maximum(dense.std(axis=0), _LEAST_SPREAD)
 
 
-def _fitted(x: Any, code: Any, penalty: float) -> Any:
-    from sklearn.linear_model import LogisticRegression
+def _fitted(x: Floats, code: Ints, penalty: float) -> LogisticRegression:
+    from sklearn import linear_model
 
-    return LogisticRegression(C=penalty, max_iter=2000).fit(x, code)
+    return linear_model.LogisticRegression(C=penalty, max_iter=2000).fit(x, code)
 
 
-def _probability(model: Any, x: Any, n_labels: int) -> Any:
+def _probability(model: LogisticRegression, x: Floats, n_labels: int) -> Floats:
     full = np.zeros((len(x), n_labels))
     full[:, model.classes_] = model.predict_proba(x)
     return full
 
 
-def learn_level(ref: Reference, level: int, markers: dict[int, Any]) -> Level:
+def learn_level(ref: Reference, level: int, markers: dict[int, Ints]) -> Level:
     """Fit a logistic regression to the reference thinned to a depth.
 
     Its penalty is the one that predicts left-out folds best (log loss), so that probabilities
@@ -173,7 +178,7 @@ def learn_level(ref: Reference, level: int, markers: dict[int, Any]) -> Level:
     )
 
 
-def predict(level: Level, counts: sparse.csr_matrix, n_labels: int) -> Any:
+def predict(level: Level, counts: sparse.csr_matrix, n_labels: int) -> Floats:
     """Return the probability of each label."""
     x = _scaled(log_normalized(counts), level.genes, level.center, level.spread)
     return _probability(level.model, x, n_labels)

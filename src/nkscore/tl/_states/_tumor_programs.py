@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import logging
 from dataclasses import dataclass, replace
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import numpy as np
 import pandas as pd
@@ -21,10 +21,11 @@ from nkscore.signatures._programs import (
 )
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Mapping
+    from collections.abc import Iterable, Iterator, Mapping
 
     from anndata import AnnData
 
+    from nkscore._types import Bools, Floats, Ints
     from nkscore.signatures import TumorProgram
 
 _LOG = logging.getLogger("nkscore")
@@ -45,18 +46,18 @@ _PART = "dormancy: "
 class TumorCells:
     """``rows`` of the cells in the data, their ``line`` (a code of ``names``) and ``batch``."""
 
-    rows: Any
-    line: Any
+    rows: Ints
+    line: Ints
     names: list[str]
-    batch: Any
-    usual: Any
+    batch: Ints
+    usual: Bools
 
 
 @dataclass(frozen=True, slots=True, eq=False)
 class ProgramGenes:
     """Columns of the genes of each program and, if they are there, of each dormancy component."""
 
-    columns: dict[str, Any]
+    columns: dict[str, Ints]
     has_components: bool
 
 
@@ -66,22 +67,22 @@ class TumorCounts:
 
     genes: ProgramGenes
     levels: stats.GeneLevels
-    reference: Any
-    summed: Any
-    expected: Any
+    reference: Floats
+    summed: Floats
+    expected: Floats
     cells: TumorCells
 
     @property
-    def line(self) -> Any:
+    def line(self) -> Ints:
         """Line of each cell."""
         return self.cells.line
 
     @property
-    def usual(self) -> Any:
+    def usual(self) -> Bools:
         """Whether each cell grew alone."""
         return self.cells.usual
 
-    def of(self, name: str, kind: Any = None) -> stats.ProgramCounts:
+    def of(self, name: str, kind: Bools | None = None) -> stats.ProgramCounts:
         """Return the counts of one set; cells of one ``kind`` are compared with each other."""
         which = list(self.genes.columns).index(name)
         batch = self.cells.batch
@@ -103,7 +104,10 @@ class TumorCounts:
                 yield name.removeprefix(_PART), self.of(name)
 
 
-def choose_programs(programs: Any, order: Any) -> tuple[dict[str, TumorProgram], list[str]]:
+def choose_programs(
+    programs: str | Iterable[str] | Mapping[str, str | TumorProgram] | None,
+    order: Iterable[str] | None,
+) -> tuple[dict[str, TumorProgram], list[str]]:
     """Return the programs by name, and those that decide the label."""
     if programs is None:
         programs = _DEFAULT_GROUPS
@@ -111,7 +115,7 @@ def choose_programs(programs: Any, order: Any) -> tuple[dict[str, TumorProgram],
         programs = (programs,)
     groups = program_groups()
     own = hasattr(programs, "items")
-    if own:
+    if hasattr(programs, "items"):
         chosen = {n: get_program(p) if isinstance(p, str) else p for n, p in programs.items()}
     else:
         names = [n for entry in programs for n in groups.get(entry, (entry,))]
@@ -228,7 +232,7 @@ def leave_out_ambient(
     return replace(genes, columns=columns)
 
 
-def _ambient_nk_counts(adata: AnnData, cells: TumorCells) -> tuple[Any, Any]:
+def _ambient_nk_counts(adata: AnnData, cells: TumorCells) -> tuple[Floats, Floats]:
     """Return lines × genes: expected ambient counts from NK cells in co-cultures, all counts."""
     table = schema.recorded(adata, "pp.ambient", "pp.ambient")["samples"]
     number = {str(name): i for i, name in enumerate(table["sample"])}

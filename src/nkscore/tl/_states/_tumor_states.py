@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import logging
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import numpy as np
 import pandas as pd
@@ -28,8 +28,9 @@ if TYPE_CHECKING:
 
     from anndata import AnnData
 
+    from nkscore._types import Bools, Floats
     from nkscore.signatures import TumorProgram
-    from nkscore.stats import TwoLevels
+    from nkscore.stats import ProgramCounts, TwoLevels
     from nkscore.tl._states._tumor_programs import ProgramGenes, TumorCells, TumorCounts
 
 _LOG = logging.getLogger("nkscore")
@@ -185,7 +186,7 @@ def _fits(counts: TumorCounts, programs: Mapping[str, TumorProgram]) -> dict[str
     return fits
 
 
-def _called_on(fits: Mapping[str, TwoLevels], name: str) -> Any:
+def _called_on(fits: Mapping[str, TwoLevels], name: str) -> Bools | None:
     """Return which cells have a program, or ``None`` where it was not found."""
     found = name in fits and fits[name].supported
     return fits[name].posterior > _EVEN if found else None
@@ -205,7 +206,7 @@ def _label_table(
     return pd.DataFrame(table)
 
 
-def _log_not_judged(fits: Any, labels: list[str]) -> None:
+def _log_not_judged(fits: Mapping[str, TwoLevels], labels: list[str]) -> None:
     for name in labels:
         left = int((~fits[name].judged).sum())
         if left:
@@ -219,13 +220,14 @@ def _log_not_judged(fits: Any, labels: list[str]) -> None:
             )
 
 
-def _score(fit: Any, data: Any, program: TumorProgram) -> Any:
+def _score(fit: TwoLevels, data: ProgramCounts, program: TumorProgram) -> Floats:
     """Observed less expected count in standard deviations, positive towards the program."""
     variance = fit.mean + (fit.dispersion[data.line] + data.noise) * fit.mean**2
-    return np.sign(np.log(program.fold)) * (data.x - fit.mean) / np.sqrt(variance)
+    score: Floats = np.sign(np.log(program.fold)) * (data.x - fit.mean) / np.sqrt(variance)
+    return score
 
 
-def _dormancy(counts: TumorCounts, fits: Any) -> pd.DataFrame:
+def _dormancy(counts: TumorCounts, fits: Mapping[str, TwoLevels]) -> pd.DataFrame:
     line, usual = counts.line, counts.usual
     change = {key: stats.relative_change(p.x, p.expected, line, usual) for key, p in counts.parts()}
     parts = {name: change[name] for name in ("myc", "biosynthesis")}
@@ -263,7 +265,9 @@ def _write_states(
     )
 
 
-def _level_table(fits: Any, cells: TumorCells, shown: list[str]) -> pd.DataFrame:
+def _level_table(
+    fits: Mapping[str, TwoLevels], cells: TumorCells, shown: list[str]
+) -> pd.DataFrame:
     rows = [
         {
             "program": name,
@@ -281,7 +285,7 @@ def _level_table(fits: Any, cells: TumorCells, shown: list[str]) -> pd.DataFrame
     return pd.DataFrame(rows)
 
 
-def _gene_table(adata: AnnData, genes: ProgramGenes, shown: Any) -> pd.DataFrame:
+def _gene_table(adata: AnnData, genes: ProgramGenes, shown: Iterable[str]) -> pd.DataFrame:
     symbols = adata.var_names.astype(str)
     parts = [
         pd.DataFrame({"program": name, "gene": symbols[genes.columns[name]]}) for name in shown
@@ -289,7 +293,9 @@ def _gene_table(adata: AnnData, genes: ProgramGenes, shown: Any) -> pd.DataFrame
     return pd.concat(parts, ignore_index=True)
 
 
-def _rate_table(adata: AnnData, counts: TumorCounts, cells: TumorCells, shown: Any) -> pd.DataFrame:
+def _rate_table(
+    adata: AnnData, counts: TumorCounts, cells: TumorCells, shown: Iterable[str]
+) -> pd.DataFrame:
     """Genes × lines: counts per 10,000 reference counts."""
     used = np.unique(np.concatenate([counts.genes.columns[name] for name in shown]))
     # h5ad takes no slash in names of columns.

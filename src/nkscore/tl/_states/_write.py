@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import logging
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import numpy as np
 import pandas as pd
@@ -16,6 +16,8 @@ if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
 
     from anndata import AnnData
+
+    from nkscore._types import Floats, Ints
 
 MAPPING = "tl.map_reference"
 _LOG = logging.getLogger("nkscore")
@@ -36,12 +38,12 @@ _OF_MAPPING = {schema.NK: ("distance",), schema.TUMOR_CELLS: ("distance", "margi
 def write_states(
     adata: AnnData,
     compartment: str,
-    cells: Any,
+    cells: Ints,
     states: Sequence[str],
     *,
-    call: Any,
-    confidence: Any,
-    margin: Any = None,
+    call: Ints,
+    confidence: Floats,
+    margin: Floats | None = None,
     everywhere: bool = False,
 ) -> None:
     """Write label, confidence, margin and colors of the cells' states.
@@ -66,7 +68,9 @@ def write_states(
     _LOG.info("%s: %s", kind, ", ".join(f"{n} {name}" for name, n in counted.items()))
 
 
-def write_table(adata: AnnData, key: str, values: Any, cells: Any, columns: Iterable[str]) -> None:
+def write_table(
+    adata: AnnData, key: str, values: Floats | pd.DataFrame, cells: Ints, columns: Iterable[str]
+) -> None:
     """Write one row per cell to ``obsm``, NaN outside ``cells``."""
     frame = spread(np.asarray(values, dtype=float), cells, adata.n_obs)
     # h5ad takes no slash in names of columns.
