@@ -13,7 +13,7 @@ Namespaces are loaded on first use, so that ``import nkscore`` is fast: ``io`` (
 from __future__ import annotations
 
 import importlib
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from nkscore._version import __version__
 
@@ -37,7 +37,7 @@ if TYPE_CHECKING:
     from nkscore._report import report
 
 
-def __getattr__(name: str) -> Any:
+def __getattr__(name: str) -> object:
     if name in _NAMESPACES:
         return importlib.import_module(f"nkscore.{name}")
     if name == "report":

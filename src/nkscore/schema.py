@@ -15,7 +15,7 @@ from nkscore._slots import SLOTS
 from nkscore.errors import GeneCoverageError, MissingKeyError, WrongScaleError
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Mapping, Sequence
+    from collections.abc import Iterable, Mapping
 
     from anndata import AnnData
 
@@ -247,14 +247,14 @@ def check_var_names(adata: AnnData) -> None:
         raise GeneCoverageError(msg)
 
 
-def _stored_values(matrix: Any) -> Array:
+def _stored_values(matrix: object) -> Array:
     data = getattr(matrix, "data", None)
     if isinstance(data, np.ndarray) and hasattr(matrix, "nnz"):
         return data
     return np.asarray(matrix)
 
 
-def check_counts(matrix: Any, where: str) -> None:
+def check_counts(matrix: object, where: str) -> None:
     """Raise :class:`WrongScaleError` unless all values are whole, finite and not negative."""
     values = _stored_values(matrix)
     if values.size == 0:
@@ -298,7 +298,7 @@ def _check_whole(values: Array, where: str) -> None:
             raise WrongScaleError(msg)
 
 
-def check_log_scale(matrix: Any) -> None:
+def check_log_scale(matrix: object) -> None:
     """Raise :class:`WrongScaleError` if ``X`` cannot be log1p of counts per 10,000."""
     if matrix is None:
         msg = "adata.X is empty. Run pp.normalize first, which makes it from layers['counts']."
@@ -316,7 +316,7 @@ def check_log_scale(matrix: Any) -> None:
 
 
 def record(
-    adata: AnnData, key: str, *, function: str, options: Mapping[str, Any], **extra: Any
+    adata: AnnData, key: str, *, function: str, options: Mapping[str, object], **extra: object
 ) -> None:
     """Write ``uns["nkscore"][key]``: how ``key`` was made.
 
@@ -332,14 +332,15 @@ def record(
     adata.uns[RECORD] = book
 
 
-def _storable(value: Any) -> Any:
+def _storable(value: object) -> object:
     if isinstance(value, dict):
         return {str(k).replace("/", "|"): _storable(v) for k, v in value.items()}
     if isinstance(value, (list, tuple)):
         # An empty list would come back from h5ad as an array of floats.
         return [_storable(v) for v in value] or "None"
     if isinstance(value, (set, frozenset)):
-        return sorted(_storable(v) for v in value) or "None"
+        members: list[Any] = [_storable(v) for v in value]
+        return sorted(members) or "None"
     if value is None:
         return "None"
     if isinstance(value, np.generic):
@@ -347,7 +348,7 @@ def _storable(value: Any) -> Any:
     return value
 
 
-def recorded(adata: AnnData, key: str, written_by: str) -> Any:
+def recorded(adata: AnnData, key: str, written_by: str) -> Any:  # noqa: ANN401 (as it was written)
     """Return ``uns["nkscore"][key]`` or raise :class:`MissingKeyError`."""
     book = adata.uns.get(RECORD, {})
     if key not in book:
@@ -356,6 +357,6 @@ def recorded(adata: AnnData, key: str, written_by: str) -> Any:
     return book[key]
 
 
-def categorical(values: Sequence[Any] | Array, levels: Iterable[str]) -> Any:
+def categorical(values: Array, levels: Iterable[str]) -> pd.Categorical[str]:
     """Return ``values`` as an unordered categorical with all ``levels``, used or not."""
     return pd.Categorical(values, categories=list(levels))

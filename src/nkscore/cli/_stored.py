@@ -19,6 +19,7 @@ if TYPE_CHECKING:
 
     import h5py
     import pandas as pd
+    import zarr
 
 
 @dataclass(frozen=True)
@@ -68,7 +69,7 @@ def opened(path: Path) -> Iterator[Stored]:
         yield _describe(file, path)
 
 
-def _zarr_group(path: Path) -> Any:
+def _zarr_group(path: Path) -> zarr.Group:
     try:
         import zarr
     except ImportError as error:
@@ -101,7 +102,7 @@ def _describe(group: h5py.Group, path: Path) -> Stored:
         raise LaneError(msg) from error
 
 
-def _matrix(element: h5py.Dataset | h5py.Group) -> Any:
+def _matrix(element: h5py.Dataset | h5py.Group) -> h5py.Dataset | StoredSparse:
     if not hasattr(element, "keys"):
         return element
     kind = str(element.attrs["encoding-type"])

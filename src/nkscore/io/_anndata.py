@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from functools import partial
-from typing import TYPE_CHECKING, Any, Final
+from typing import TYPE_CHECKING, Final
 
 import numpy as np
 from scipy import sparse
@@ -154,15 +154,16 @@ def _features(group: h5py.Group, path: Path) -> pd.DataFrame:
     return features_table(_index(group, path), columns, path, place="var")
 
 
-def _column(group: h5py.Group, key: str) -> Any:
+def _column(group: h5py.Group, key: str) -> Array:
     from anndata.io import read_elem
 
     element = group[key]
     if "__categories" not in group or key not in group["__categories"]:
-        return read_elem(element)
+        values: Array = read_elem(element)
+        return values
     # anndata 0.7 kept text as numbers, and what they stand for beside the columns.
     levels = np.append(np.asarray(read_elem(group["__categories"][key]), dtype=object), "")
-    return levels[np.asarray(element[()], dtype=np.int64)]
+    return np.asarray(levels[np.asarray(element[()], dtype=np.int64)])
 
 
 def _counts(file: h5py.Group, path: Path, shape: tuple[int, int]) -> sparse.csr_matrix:

@@ -38,7 +38,7 @@ class Part:
 
     lane: str
     source: Lane
-    counts: Any
+    counts: sparse.csr_matrix
     barcodes: pd.Index
     genes: pd.Index
     gene_ids: Array
@@ -226,7 +226,7 @@ def _warn_unlike(parts: Sequence[Part], union: pd.Index, shared: Array, rule: Ge
     warn(msg)
 
 
-def _reorder(each: Part, names: pd.Index) -> Any:
+def _reorder(each: Part, names: pd.Index) -> sparse.csr_matrix:
     if each.genes.equals(names):
         return each.counts
     target = names.get_indexer(each.genes)

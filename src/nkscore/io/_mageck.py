@@ -7,7 +7,7 @@ import io
 import math
 import re
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Final
+from typing import TYPE_CHECKING, Final
 
 import numpy as np
 import pandas as pd
@@ -21,6 +21,8 @@ from nkscore.io._orthologs import human_genes
 if TYPE_CHECKING:
     from collections.abc import Callable
     from os import PathLike
+
+    from nkscore._types import Floats
 
 #: The same column in the files of MAGeCK and in tables that R has read and written again.
 _NAMES: Final = {
@@ -294,7 +296,7 @@ def _probabilities(table: pd.DataFrame, columns: list[str], path: Path) -> None:
             raise WrongScaleError(msg)
 
 
-def _adjusted(p: pd.Series) -> Any:
+def _adjusted(p: pd.Series) -> Floats:
     q = np.full(len(p), np.nan)
     known = p.notna().to_numpy()
     if known.any():

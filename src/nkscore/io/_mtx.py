@@ -23,6 +23,7 @@ from nkscore.io._tenx_h5 import select_genome
 if TYPE_CHECKING:
     from pathlib import Path
 
+    from nkscore._types import Array
     from nkscore.io._source import Source
 
 _ANY_MTX: Final = re.compile(r"(?P<stem>.+)\.mtx(\.gz)?", re.IGNORECASE)
@@ -156,7 +157,7 @@ def _partners(folder: Path, matrix: str, names: set[str]) -> Trio:
     raise LaneError(msg)
 
 
-def _read_matrix(trio: Trio, *, n_features: int, n_barcodes: int) -> Any:
+def _read_matrix(trio: Trio, *, n_features: int, n_barcodes: int) -> sparse.csr_matrix:
     expected = (n_barcodes, n_features) if trio.cells_first else (n_features, n_barcodes)
     with opened(trio.matrix) as stream:
         kind, sides, entries = _header(stream)
@@ -185,7 +186,7 @@ def _header(stream: IO[bytes]) -> tuple[str, tuple[int, int], int]:
 
 def _body(
     trio: Trio, stream: IO[bytes], sides: tuple[int, int], entries: int, *, whole: bool
-) -> list[Any]:
+) -> list[Array]:
     # Not scipy.io.mmread: it is faster, but a damaged file makes it end the process.
     types = {"row": np.int64, "column": np.int64, "value": np.int64 if whole else np.float64}
     if entries == 0:

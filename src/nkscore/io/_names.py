@@ -6,7 +6,7 @@ import re
 from dataclasses import dataclass, field
 from functools import cache
 from importlib.resources import files
-from typing import TYPE_CHECKING, Any, Final
+from typing import TYPE_CHECKING, Final
 
 import numpy as np
 import pandas as pd
@@ -15,7 +15,7 @@ from nkscore._warn import warn
 from nkscore.errors import GeneCoverageError
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Sequence
     from pathlib import Path
 
     from nkscore._types import Array, Bools
@@ -181,5 +181,5 @@ def _warn_of_strangers(names: Array, path: Path) -> None:
         warn(msg)
 
 
-def _few(names: Any, n: int = 3) -> str:
+def _few(names: Sequence[str] | Array, n: int = 3) -> str:
     return ", ".join(map(str, names[:n])) + (", ..." if len(names) > n else "")

@@ -25,7 +25,7 @@ class Node(Protocol):
         """``number``, ``text``, ``list``, ``S4``, ``null`` or ``other``."""
 
     @property
-    def data(self) -> Any:
+    def data(self) -> Array:
         """Numbers as an array (NaN for NA), text as an object array (None for NA)."""
 
     @property
@@ -54,7 +54,7 @@ class Rds2pyNode:
         self.kind = self._KINDS.get(str(raw.get("type")), "other")
 
     @property
-    def data(self) -> Any:
+    def data(self) -> Array:
         """Numbers or texts."""
         data = self._raw.get("data")
         if self.kind == "text":
@@ -94,7 +94,7 @@ class RdataNode:
         self.kind = self._KINDS.get(self._raw.info.type.name, "other")
 
     @property
-    def data(self) -> Any:
+    def data(self) -> Array:
         """Numbers or texts."""
         if self.kind == "text":
             return np.array([_decoded(item.value) for item in self._raw.value], dtype=object)
@@ -172,7 +172,7 @@ def texts(node: Node | None) -> Array | None:
     return np.array([str(text) for text in node.data], dtype=object)
 
 
-def column(node: Node) -> Any:
+def column(node: Node) -> Array | pd.Categorical[str] | None:
     """Return a column of a data frame: a categorical for factors and text, else an array."""
     if node.kind == "text":
         return pd.Categorical(node.data)

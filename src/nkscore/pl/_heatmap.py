@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any, Final
+from typing import TYPE_CHECKING, Final
 
 import numpy as np
 import pandas as pd
@@ -26,6 +26,7 @@ if TYPE_CHECKING:
 
     from matplotlib.axes import Axes
     from matplotlib.figure import Figure
+    from seaborn.matrix import ClusterGrid
 
     from nkscore._types import Array, Ints
 
@@ -142,8 +143,8 @@ def _clustermap(
     *,
     height: float | None,
     ordered: bool,
-) -> Any:
-    import seaborn as sns  # type: ignore[import-untyped]
+) -> ClusterGrid:
+    import seaborn as sns
     from scipy.cluster.hierarchy import linkage
 
     n_rows, n_columns = matrix.shape
@@ -179,7 +180,7 @@ def _clustermap(
     return grid
 
 
-def _plain(grid: Any, edges: Ints, n_columns: int) -> None:
+def _plain(grid: ClusterGrid, edges: Ints, n_columns: int) -> None:
     """Take away ticks and names of axes, and part the modules by lines."""
     ax = grid.ax_heatmap
     ax.set_facecolor(_MISSING)

@@ -22,6 +22,7 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from matplotlib.axes import Axes
+    from matplotlib.text import Annotation
 
     from nkscore._types import Array
 
@@ -92,7 +93,9 @@ def _size(ax: Axes, word: str, to_points: float) -> Array:
     return np.array([extent.width, extent.height]) * to_points
 
 
-def _write(ax: Axes, word: str, place: Array, *, offset: Array, size: Array, color: str) -> Any:
+def _write(
+    ax: Axes, word: str, place: Array, *, offset: Array, size: Array, color: str
+) -> Annotation:
     """Write at a distance in points, with a thin line to the point if it is far.
 
     Distances in points survive a later change of the layout, places on the axes would not.

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any, Final
+from typing import TYPE_CHECKING, Final
 
 import numpy as np
 
@@ -16,6 +16,7 @@ if TYPE_CHECKING:
 
     import pandas as pd
     from matplotlib.axes import Axes
+    from matplotlib.collections import PathCollection
 
     from nkscore._types import Floats
 
@@ -129,7 +130,7 @@ def _areas(fraction: Floats, widest: float, convention: str) -> Floats:
     return np.asarray(widest**2 * np.nan_to_num(fraction) ** power)
 
 
-def _draw(ax: Axes, color: Floats, areas: Floats, convention: str, cmap: str) -> Any:
+def _draw(ax: Axes, color: Floats, areas: Floats, convention: str, cmap: str) -> PathCollection:
     y, x = (grid.ravel() for grid in np.mgrid[0 : color.shape[0], 0 : color.shape[1]])
     values, sizes = color.ravel(), areas.ravel()
     known = np.isfinite(values)

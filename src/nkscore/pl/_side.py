@@ -18,6 +18,7 @@ if TYPE_CHECKING:
     from matplotlib.lines import Line2D
     from matplotlib.patches import Patch
     from matplotlib.text import Text
+    from matplotlib.transforms import Transform
 
 
 class SidePanel:
@@ -35,11 +36,12 @@ class SidePanel:
         self._wide = 0.0
         self._tall = tall
 
-    def _corner(self) -> Any:
+    def _corner(self) -> Transform:
         from matplotlib.transforms import ScaledTranslation
 
         inches: Any = figure_of(self.ax).dpi_scale_trans
-        return inches + ScaledTranslation(1, 1, cast("Any", self.ax.transAxes))
+        corner: Transform = inches + ScaledTranslation(1, 1, cast("Any", self.ax.transAxes))
+        return corner
 
     def legend(
         self, handles: Sequence[Artist], *, title: str | None = None, **options: float

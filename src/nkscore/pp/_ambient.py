@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import logging
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import numpy as np
 import pandas as pd
@@ -19,7 +19,7 @@ from nkscore.stats import ambient_share, group_sums
 if TYPE_CHECKING:
     from anndata import AnnData
 
-    from nkscore._types import Floats
+    from nkscore._types import Bools, Floats, Ints
 
 _LOG = logging.getLogger("nkscore")
 _MOST_GENES = 100
@@ -248,8 +248,8 @@ def _given_soup(adata: AnnData, soup: object, lane: str) -> Floats:
 
 
 def _specific_genes(
-    adata: AnnData, soups: tuple[Floats, Floats], own: Floats | None, *, allowed: Any, fold: float
-) -> tuple[Any, Floats, str]:
+    adata: AnnData, soups: tuple[Floats, Floats], own: Floats | None, *, allowed: Bools, fold: float
+) -> tuple[Ints, Floats, str]:
     """Return genes of NK cells that the line lacks, their counts in it, and the evidence."""
     profile, nk_part = soups
     if own is None:

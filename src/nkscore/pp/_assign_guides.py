@@ -16,7 +16,11 @@ from nkscore.pp._guide_library import CONTROLS, genes_of
 from nkscore.stats import guide_mixture
 
 if TYPE_CHECKING:
+    from collections.abc import Mapping
+
     from anndata import AnnData
+
+    from nkscore._types import Floats, Ints
 
 _LOG = logging.getLogger("nkscore")
 _CLASSES = ("single", "multiple", "none")
@@ -25,7 +29,7 @@ _CLASSES = ("single", "multiple", "none")
 def assign_guides(
     adata: AnnData,
     *,
-    library: Any = None,
+    library: Mapping[str, str] | pd.DataFrame | None = None,
     method: str = "mixture",
     min_confidence: float = 0.5,
     min_umi: int = 10,
@@ -141,7 +145,7 @@ def assign_guides(
     _LOG.info("Guides: %s", ", ".join(f"{n} cells {name}" for name, n in counted.items()))
 
 
-def _guide_counts(adata: AnnData) -> tuple[Any, list[str]]:
+def _guide_counts(adata: AnnData) -> tuple[sparse.csr_matrix, list[str]]:
     schema.require(adata, "obsm", [schema.GUIDES], "io.read_coculture")
     advice = "Wrap it: pd.DataFrame(matrix, index=adata.obs_names, columns=guides)."
     table = check_frame(adata.obsm[schema.GUIDES], "obsm['guides']", advice)
@@ -156,7 +160,7 @@ def _guide_counts(adata: AnnData) -> tuple[Any, list[str]]:
     return _values(table), guides
 
 
-def _values(table: pd.DataFrame) -> Any:
+def _values(table: pd.DataFrame) -> sparse.csr_matrix:
     """Return the counts as CSR; only whole numbers from 0 pass."""
     sparse_columns = all(isinstance(kind, pd.SparseDtype) for kind in table.dtypes)
     try:
@@ -174,21 +178,21 @@ def _values(table: pd.DataFrame) -> Any:
     return values
 
 
-def _lanes(adata: AnnData) -> list[Any]:
+def _lanes(adata: AnnData) -> list[Ints]:
     if schema.LANE not in adata.obs or adata.n_obs == 0:
         return [np.arange(adata.n_obs)]
     lanes = adata.obs[schema.LANE].astype(str).to_numpy()
     return [np.flatnonzero(lanes == lane) for lane in sorted(set(lanes))]
 
 
-def _by_gene(values: Any, genes: list[str]) -> Any:
+def _by_gene(values: sparse.csr_matrix, genes: list[str]) -> Floats:
     """Return cells × genes: sums over the guides of a gene."""
     _, code = np.unique(genes, return_inverse=True)
     member = sparse.csr_matrix((np.ones(len(genes)), (np.arange(len(genes)), code)))
     return np.asarray((values @ member).todense())
 
 
-def _top_guide(counts: Any, genes: list[str], best: Any) -> Any:
+def _top_guide(counts: sparse.csr_matrix, genes: list[str], best: Ints) -> Ints:
     """Return the guide with most UMIs of the best gene; -1 where two have as many."""
     _, code = np.unique(genes, return_inverse=True)
     dense = np.asarray(counts.todense())
@@ -199,7 +203,7 @@ def _top_guide(counts: Any, genes: list[str], best: Any) -> Any:
 
 
 def _by_mixture(
-    counts: Any, depth: Any, genes: list[str], *, min_confidence: float
+    counts: sparse.csr_matrix, depth: Floats | None, genes: list[str], *, min_confidence: float
 ) -> pd.DataFrame:
     if counts.shape[0] == 0:
         return _calls(np.empty(0, dtype=int), np.empty(0, dtype=int), np.empty(0))
@@ -220,7 +224,7 @@ def _by_mixture(
 
 
 def _by_rules(
-    counts: Any, genes: list[str], *, min_umi: int, min_share: float, second: float
+    counts: sparse.csr_matrix, genes: list[str], *, min_umi: int, min_share: float, second: float
 ) -> pd.DataFrame:
     summed = _by_gene(counts, genes)
     total = np.maximum(summed.sum(axis=1), 1.0)
@@ -235,7 +239,7 @@ def _by_rules(
     return _calls(kind, _top_guide(counts, genes, best), np.full(len(best), np.nan))
 
 
-def _calls(kind: Any, guide: Any, confidence: Any) -> pd.DataFrame:
+def _calls(kind: Ints, guide: Ints, confidence: Floats) -> pd.DataFrame:
     # Two guides of a gene with as many UMIs: no guide can be named, so no cell is called.
     kind = np.where((kind == 0) & (guide < 0), 2, kind)
     return pd.DataFrame(

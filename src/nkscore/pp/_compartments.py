@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import logging
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import numpy as np
 from scipy import sparse
@@ -18,7 +18,7 @@ from nkscore.stats import class_posterior, fit_concentration
 if TYPE_CHECKING:
     from anndata import AnnData
 
-    from nkscore._types import Floats, Matrix
+    from nkscore._types import Bools, Floats, Labels, Matrix
     from nkscore.stats import Markers
 
 _LOG = logging.getLogger("nkscore")
@@ -162,13 +162,14 @@ def _references(adata: AnnData, evidence: str, *, min_cells: int) -> tuple[str, 
     return source, references
 
 
-def _conflict(condition: Any, call: Any) -> Any:
+def _conflict(condition: Labels, call: Labels) -> Bools:
     """Return which cells cannot be in their well."""
-    tumor_with_nk = (condition == schema.NK_MONO) & (call == schema.TUMOR_CELLS)
-    return tumor_with_nk | ((condition == schema.TUMOR_MONO) & (call == schema.NK))
+    tumor_with_nk: Bools = (condition == schema.NK_MONO) & (call == schema.TUMOR_CELLS)
+    nk_with_tumor: Bools = (condition == schema.TUMOR_MONO) & (call == schema.NK)
+    return tumor_with_nk | nk_with_tumor
 
 
-def _genotypes(adata: AnnData, column: str | None) -> Any:
+def _genotypes(adata: AnnData, column: str | None) -> Floats:
     """Return the likelihood of each cell's genotype call if it is tumor, NK or both."""
     weights = np.ones((adata.n_obs, 3))
     if column is None:
@@ -188,12 +189,12 @@ def _genotypes(adata: AnnData, column: str | None) -> Any:
     return weights
 
 
-def _per_sample(samples: Any) -> dict[str, int]:
+def _per_sample(samples: Labels) -> dict[str, int]:
     names, counts = np.unique(samples.astype(str), return_counts=True)
     return dict(zip(names, counts, strict=True))
 
 
-def _condition(adata: AnnData) -> Any:
+def _condition(adata: AnnData) -> Labels:
     """Return condition and sample of each cell: the cells among which class shares are fitted."""
     if schema.CONDITION not in adata.obs:
         return np.full((adata.n_obs, 2), "open", dtype=object)
@@ -207,7 +208,7 @@ def _condition(adata: AnnData) -> Any:
     return np.column_stack([condition, sample])
 
 
-def _posterior(adata: AnnData, reference: Reference, condition: Any) -> Any:
+def _posterior(adata: AnnData, reference: Reference, condition: Labels) -> Floats:
     """Probabilities of the reference's own cells, NK cells and both, for its cells."""
     markers = reference.markers
     a, b = _marker_sums(adata.layers[schema.COUNTS][reference.cells], markers).T

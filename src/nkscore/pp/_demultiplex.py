@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import logging
 from dataclasses import asdict
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import numpy as np
 import pandas as pd
@@ -17,6 +17,8 @@ from nkscore.pp._demultiplex_methods import METHODS, LaneFit, Options
 
 if TYPE_CHECKING:
     from anndata import AnnData
+
+    from nkscore._types import Array, Floats
 
 _LOG = logging.getLogger("nkscore")
 
@@ -143,7 +145,7 @@ def _check_options(method: str, options: Options, min_confidence: float) -> None
     check_part("min_confidence", min_confidence)
 
 
-def _depth(adata: AnnData) -> Any:
+def _depth(adata: AnnData) -> Floats:
     if schema.COUNTS not in adata.layers:
         return np.ones(adata.n_obs)
     return np.asarray(adata.layers[schema.COUNTS].sum(axis=1), dtype=np.float64).reshape(-1)
@@ -166,7 +168,7 @@ def _hashtag_counts(adata: AnnData) -> pd.DataFrame:
     return counts
 
 
-def _tags_of_lane(hashed: pd.DataFrame, counts: Any, lane: str) -> list[str]:
+def _tags_of_lane(hashed: pd.DataFrame, counts: pd.DataFrame, lane: str) -> list[str]:
     tags = list(hashed.loc[hashed[schema.LANE] == lane, schema.HASHTAG])
     absent = [tag for tag in tags if tag not in counts]
     if absent:
@@ -201,7 +203,7 @@ def _without_dead_tags(counts: pd.DataFrame, lane: str) -> pd.DataFrame:
     return counts.loc[:, alive]
 
 
-def _call(fit: LaneFit, tags: Any, *, min_confidence: float) -> pd.DataFrame:
+def _call(fit: LaneFit, tags: pd.Index, *, min_confidence: float) -> pd.DataFrame:
     """Name the call of each droplet; a doubtful singlet is negative."""
     call = fit.probability.argmax(axis=1)
     doubtful = (call < len(tags)) & (fit.probability.max(axis=1) < min_confidence)
@@ -213,7 +215,7 @@ def _call(fit: LaneFit, tags: Any, *, min_confidence: float) -> pd.DataFrame:
 
 
 def _tag_table(
-    fit: LaneFit, alive: Any, *, lane: str, tags: list[str], calls: pd.DataFrame
+    fit: LaneFit, alive: pd.Index, *, lane: str, tags: list[str], calls: pd.DataFrame
 ) -> pd.DataFrame:
     """List what was fitted for each tag of the lane's sheet; a dead tag has no cells."""
     numbers = pd.DataFrame(fit.tags, index=list(map(str, alive)), dtype=np.float64)
@@ -231,7 +233,7 @@ def _joined(tables: list[pd.DataFrame]) -> pd.DataFrame | None:
     return table.set_index(table.index.astype(str))
 
 
-def _write(adata: AnnData, calls: pd.DataFrame, sheet: pd.DataFrame, *, lanes: Any) -> None:
+def _write(adata: AnnData, calls: pd.DataFrame, sheet: pd.DataFrame, *, lanes: Array) -> None:
     adata.obs[schema.HASHTAG] = pd.Categorical(calls["hashtag"].where(calls["hashtag"] != ""))
     adata.obs[schema.HASHTAG_CLASS] = schema.categorical(
         calls["class"].to_numpy(dtype=object), schema.HASHTAG_CLASSES

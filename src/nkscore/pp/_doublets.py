@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import logging
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import numpy as np
 import pandas as pd
@@ -17,6 +17,8 @@ from nkscore.scoring import as_rows
 
 if TYPE_CHECKING:
     from anndata import AnnData
+
+    from nkscore._types import CSR, Floats
 
 _LOG = logging.getLogger("nkscore")
 _FEWEST = 50
@@ -99,7 +101,7 @@ def doublet_scores(
     )
 
 
-def _scrublet(counts: Any, genes: pd.Index[Any], expected_rate: float, seed: int) -> Any:
+def _scrublet(counts: CSR, genes: pd.Index, expected_rate: float, seed: int) -> Floats:
     import anndata
     import scanpy as sc
     from threadpoolctl import threadpool_limits
@@ -118,4 +120,4 @@ def _scrublet(counts: Any, genes: pd.Index[Any], expected_rate: float, seed: int
             random_state=seed,
             verbose=False,
         )
-    return shell.obs[schema.DOUBLET_SCORE].to_numpy(dtype=float)
+    return np.asarray(shell.obs[schema.DOUBLET_SCORE], dtype=float)

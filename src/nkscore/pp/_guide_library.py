@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import re
 from collections.abc import Mapping
-from typing import Any
 
 import pandas as pd
 
@@ -20,7 +19,11 @@ CONTROLS = (
 _NAME = re.compile(r"^(?:sg)?(?P<gene>.+?)(?:[._-](?:sg|g)?[._-]?|sg|g)\d+$")
 
 
-def genes_of(guides: list[str], library: Any, controls: str) -> list[str]:
+def genes_of(
+    guides: list[str],
+    library: Mapping[str, str | float | None] | pd.DataFrame | None,
+    controls: str,
+) -> list[str]:
     """Return the perturbation of each guide."""
     silent = re.compile(controls)
     if library is None:
@@ -40,7 +43,7 @@ def genes_of(guides: list[str], library: Any, controls: str) -> list[str]:
     return [schema.NON_TARGETING if g in control else known[g] for g in guides]
 
 
-def _from_table(library: Any) -> dict[Any, Any]:
+def _from_table(library: object) -> dict[str, str | float | None]:
     if not isinstance(library, pd.DataFrame):
         msg = (
             f"library is {library!r}; a mapping from guide to gene or a DataFrame is needed. "

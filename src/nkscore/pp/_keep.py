@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import logging
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import numpy as np
 import pandas as pd
@@ -16,6 +16,8 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from anndata import AnnData
+
+    from nkscore._types import Labels
 
 _LOG = logging.getLogger("nkscore")
 
@@ -97,7 +99,7 @@ def keep(
     return kept
 
 
-def _reasons(adata: AnnData, classes: list[str], compartments: list[str] | None) -> Any:
+def _reasons(adata: AnnData, classes: list[str], compartments: list[str] | None) -> Labels:
     """Return why each cell is removed, empty where it is kept."""
     reason = np.full(adata.n_obs, "", dtype=object)
     judged = False

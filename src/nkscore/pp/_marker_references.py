@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import logging
 import warnings
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import numpy as np
 import pandas as pd
@@ -20,7 +20,7 @@ from nkscore.stats import group_sums, marker_genes
 if TYPE_CHECKING:
     from anndata import AnnData
 
-    from nkscore._types import Ints
+    from nkscore._types import Bools, Floats, Ints
 
 _LOG = logging.getLogger("nkscore")
 
@@ -73,7 +73,7 @@ def marker_references(adata: AnnData, *, min_cells: int) -> list[Reference]:
 
 
 def _judge(
-    adata: AnnData, nk: Any, other: Any, *, cells: Any, name: str, fold: float
+    adata: AnnData, nk: Bools, other: Bools, *, cells: Bools, name: str, fold: float
 ) -> list[Reference]:
     code = np.where(nk, 0, np.where(other, 1, -1))
     profiles = group_sums(adata.layers[schema.COUNTS], code, 2)
@@ -87,7 +87,7 @@ def _judge(
     return references
 
 
-def _compartments_of(adata: AnnData) -> dict[str, Any]:
+def _compartments_of(adata: AnnData) -> dict[str, Bools]:
     """Return what cells are if they are no NK cells: tumor where their well holds one."""
     if schema.CONDITION not in adata.obs:
         return {"other": np.ones(adata.n_obs, dtype=bool)}
@@ -153,7 +153,7 @@ def _lineages(adata: AnnData, clusters: Ints) -> dict[int, str]:
     return names
 
 
-def _sum_of(adata: AnnData, genes: tuple[str, ...]) -> Any:
+def _sum_of(adata: AnnData, genes: tuple[str, ...]) -> Floats:
     columns = adata.var_names.get_indexer(list(genes))
     part = adata.layers[schema.COUNTS][:, columns[columns >= 0]]
     return np.asarray(part.sum(axis=1)).ravel()

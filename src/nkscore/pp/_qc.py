@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import logging
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import numpy as np
 import pandas as pd
@@ -18,6 +18,8 @@ if TYPE_CHECKING:
     from collections.abc import Mapping
 
     from anndata import AnnData
+
+    from nkscore._types import Floats, Labels
 
 _LOG = logging.getLogger("nkscore")
 
@@ -134,7 +136,7 @@ def qc(
     _LOG.info("QC: %s", ", ".join(f"{n} {reason}" for reason, n in counts.items()))
 
 
-def _check_options(preset: str, limits: dict[str, Any], n_mads: float) -> None:
+def _check_options(preset: str, limits: Mapping[str, tuple[float, float]], n_mads: float) -> None:
     unknown = set(limits) - set(_REASON)
     if unknown or (preset != "adaptive" and preset not in PRESETS):
         what = f"limit {min(unknown)!r}" if unknown else f"preset {preset!r}"
@@ -199,12 +201,12 @@ def _adaptive(metrics: pd.DataFrame, n_mads: float) -> dict[str, tuple[float, fl
     return limits
 
 
-def _median_and_mad(values: Any) -> tuple[float, float]:
+def _median_and_mad(values: Floats) -> tuple[float, float]:
     center = float(np.median(values))
     return center, 1.4826 * float(np.median(np.abs(values - center)))
 
 
-def _reasons(metrics: pd.DataFrame, limits: Mapping[str, tuple[float, float]]) -> Any:
+def _reasons(metrics: pd.DataFrame, limits: Mapping[str, tuple[float, float]]) -> Labels:
     reasons = np.full(len(metrics), "", dtype=object)
     for name, (low, high) in limits.items():
         values = metrics[name].to_numpy()

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import numpy as np
 
@@ -16,7 +16,7 @@ from nkscore.stats import Markers, group_sums, marker_genes
 if TYPE_CHECKING:
     from anndata import AnnData
 
-    from nkscore._types import Ints
+    from nkscore._types import Bools, Ints, Labels
 
 # Induced by contact, so no sign of identity.
 _INDUCED = ("HALLMARK_INTERFERON_GAMMA_RESPONSE", "HALLMARK_INTERFERON_ALPHA_RESPONSE")
@@ -33,11 +33,11 @@ class Reference:
     markers: Markers
 
 
-def identity_genes(adata: AnnData) -> Any:
+def identity_genes(adata: AnnData) -> Bools:
     induced = {gene for name in _INDUCED for gene in signatures.get(name).genes}
     names = adata.var_names.astype(str)
     housekeeping = names.str.startswith(("MT-", "RPL", "RPS"))
-    return ~(names.isin(list(induced)) | housekeeping)
+    return np.asarray(~(names.isin(list(induced)) | housekeeping))
 
 
 def monoculture_references(
@@ -76,7 +76,7 @@ def monoculture_references(
 
 
 def _references(
-    adata: AnnData, code: Ints, lines: list[str], *, tumor: Any, rest: Any
+    adata: AnnData, code: Ints, lines: list[str], *, tumor: Labels, rest: Bools
 ) -> list[Reference]:
     profiles = group_sums(adata.layers[schema.COUNTS], code, len(lines) + 1)
     relative = profiles[1:] / np.maximum(profiles[1:].sum(axis=1, keepdims=True), 1)

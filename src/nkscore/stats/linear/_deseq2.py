@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import warnings
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import numpy as np
 import pandas as pd
 
 if TYPE_CHECKING:
+    from pydeseq2.dds import DeseqDataSet
+
     from nkscore._types import Bools, Floats
     from nkscore.stats.linear._design import Design
 
@@ -67,11 +69,9 @@ def _independent(matrix: Floats, wanted: list[int]) -> list[int]:
     return chosen
 
 
-def _fitted(counts: Floats, matrix: Floats) -> Any:
+def _fitted(counts: Floats, matrix: Floats) -> DeseqDataSet:
     try:
-        from pydeseq2.dds import (  # type: ignore[import-untyped, import-not-found, unused-ignore]
-            DeseqDataSet,
-        )
+        from pydeseq2.dds import DeseqDataSet as Data
     except ImportError as error:
         msg = "method='pydeseq2' needs pydeseq2: pip install pydeseq2, or use method='voom'."
         raise ImportError(msg) from error
@@ -81,7 +81,7 @@ def _fitted(counts: Floats, matrix: Floats) -> Any:
     model = pd.DataFrame(matrix, index=names, columns=[f"c{i}" for i in range(matrix.shape[1])])
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
-        dataset = DeseqDataSet(
+        dataset = Data(
             counts=table,
             metadata=pd.DataFrame({"sample": names}, index=names),
             design=model,
@@ -92,10 +92,8 @@ def _fitted(counts: Floats, matrix: Floats) -> Any:
     return dataset
 
 
-def _wald(fitted: Any, contrast: Floats, min_log2_fc: float) -> pd.DataFrame:
-    from pydeseq2.ds import (  # type: ignore[import-untyped, import-not-found, unused-ignore]
-        DeseqStats,
-    )
+def _wald(fitted: DeseqDataSet, contrast: Floats, min_log2_fc: float) -> pd.DataFrame:
+    from pydeseq2.ds import DeseqStats
 
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")

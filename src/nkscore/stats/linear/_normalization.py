@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import numpy as np
 
 if TYPE_CHECKING:
-    from nkscore._types import Floats
+    from nkscore._types import Bools, Floats
 
 
 def tmm_factors(
@@ -66,7 +66,7 @@ def _log2_factor(
     return float(np.average(ratio[keep], weights=1 / variance[keep]))
 
 
-def _middle(values: Floats, trim: float) -> Any:
+def _middle(values: Floats, trim: float) -> Bools:
     """Return which values have a rank (ties share their mean) in the middle.
 
     Only the two values at the cut can be tied across it, so that sorting is enough.
@@ -80,7 +80,7 @@ def _middle(values: Floats, trim: float) -> Any:
         first, last = np.searchsorted(ordered, edge), np.searchsorted(ordered, edge, side="right")
         if low <= (first + 1 + last) / 2 <= high:
             keep |= values == edge
-    return keep
+    return np.asarray(keep)
 
 
 def log_cpm(counts: Floats, library: Floats) -> Floats:

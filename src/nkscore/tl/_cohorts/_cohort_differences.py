@@ -134,10 +134,11 @@ def cohort_differences(
         raise ValueError(msg)
     check_confidence(confidence)
     table = checked_scores(scores)
-    frame = groups
     if isinstance(groups, pd.Series):
         name: Any = groups.name
         frame = groups.to_frame(name or "group")
+    else:
+        frame = groups
     frame = with_samples(frame, table.index, "groups")
     _check_groupings(reference, frame)
     table = table.loc[frame.index]

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import TypeVar
 
 import numpy as np
 import pandas as pd
 
 from nkscore.errors import DesignError, WrongScaleError
+
+Table = TypeVar("Table", pd.DataFrame, pd.Series)
 
 
 def checked_scores(scores: pd.DataFrame) -> pd.DataFrame:
@@ -38,7 +40,7 @@ def checked_scores(scores: pd.DataFrame) -> pd.DataFrame:
     return table
 
 
-def with_samples(table: pd.DataFrame | pd.Series, samples: pd.Index, name: str) -> Any:
+def with_samples(table: Table, samples: pd.Index, name: str) -> Table:
     """Return the rows of ``table`` for ``samples`` that it shares with them."""
     if table.index.has_duplicates:
         found = table.index[table.index.duplicated()][0]

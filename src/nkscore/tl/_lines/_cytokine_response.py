@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import logging
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import pandas as pd
@@ -14,6 +14,9 @@ from nkscore._checks import check_columns, check_confidence, check_shares
 from nkscore._warn import warn
 from nkscore.errors import DesignError, MissingKeyError, WrongScaleError
 from nkscore.stats import interval, with_q_values
+
+if TYPE_CHECKING:
+    from collections.abc import Hashable
 
 _LOG = logging.getLogger("nkscore")
 _BOUNDS = ("below", "above")
@@ -170,7 +173,7 @@ def _check_arms(table: pd.DataFrame, column: str, names: tuple[str, ...]) -> Non
         raise MissingKeyError(f"{msg}; it has: {', '.join(have)}. Name levels that are there.")
 
 
-def _nk_medians(table: pd.DataFrame, column: str, nk_only: str | None) -> Any:
+def _nk_medians(table: pd.DataFrame, column: str, nk_only: str | None) -> dict[Hashable, float]:
     """Return by analyte what NK cells release alone; an empty mapping means nothing is added."""
     if nk_only is None:
         return dict.fromkeys(table["analyte"].unique(), 0.0)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import logging
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import numpy as np
 import pandas as pd
@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 
     from anndata import AnnData
 
-    from nkscore._types import Bools, Ints
+    from nkscore._types import Array, Bools, Ints
     from nkscore.stats import GroupSums
 
 _LOG = logging.getLogger("nkscore")
@@ -99,10 +99,10 @@ def pseudobulk(
     return _assembled(adata, groups, kept, sums)
 
 
-def _large_enough(groups: pd.DataFrame, min_cells: int, min_counts: int) -> Any:
+def _large_enough(groups: pd.DataFrame, min_cells: int, min_counts: int) -> Bools:
     """Return which groups are kept; one at least must be."""
     enough = groups[schema.N_CELLS] >= min_cells
-    kept = (enough & (groups[schema.N_COUNTS] >= min_counts)).to_numpy()
+    kept = np.asarray(enough & (groups[schema.N_COUNTS] >= min_counts))
     if not kept.any():
         msg = (
             f"None of {len(groups)} groups has {min_cells} cells and {min_counts} counts (the "
@@ -141,10 +141,11 @@ def _groups(obs: pd.DataFrame, columns: list[str], passed: Bools) -> tuple[Ints,
     return codes, groups
 
 
-def _key(column: pd.Series) -> Any:
+def _key(column: pd.Series) -> Array | pd.api.extensions.ExtensionArray:
     """Return numbers as they are, so that hours sort and compare as hours, else text."""
     if pd.api.types.is_numeric_dtype(column):
-        return column.array
+        values: pd.api.extensions.ExtensionArray = column.array
+        return values
     return np.asarray(column, dtype=object).astype(str).astype(object)
 
 

@@ -16,11 +16,11 @@ from nkscore.tl._states._nk_fit import exposure
 from nkscore.tl._states._tumor_programs import match_programs, tumor_cells
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Sequence
+    from collections.abc import Iterable, Mapping, Sequence
 
     from anndata import AnnData
 
-    from nkscore._types import Bools, Floats, Ints, Labels
+    from nkscore._types import Array, Bools, Floats, Ints, Labels
     from nkscore.stats import GeneLevels
 
 _STEPS = {
@@ -115,7 +115,7 @@ def _positions(adata: AnnData, cells: str | Sequence[str] | Labels | Bools, labe
     return np.asarray(rows)
 
 
-def _named(adata: AnnData, cells: Any) -> Any:
+def _named(adata: AnnData, cells: Array) -> Ints:
     """Return the places of cells given by name or by a mask."""
     if cells.dtype == bool:
         if cells.size != adata.n_obs:
@@ -130,7 +130,7 @@ def _named(adata: AnnData, cells: Any) -> Any:
             "Name cells of this object, or pass a boolean mask."
         )
         raise MissingKeyError(msg)
-    return rows
+    return np.asarray(rows)
 
 
 def _chosen(states: str | Iterable[str] | None, found: pd.Series) -> list[str]:
@@ -143,7 +143,7 @@ def _chosen(states: str | Iterable[str] | None, found: pd.Series) -> list[str]:
     return wanted
 
 
-def _needed(book: Any, key: str, step: str) -> pd.DataFrame:
+def _needed(book: Mapping[str, Any], key: str, step: str) -> pd.DataFrame:
     if key not in book:
         msg = f"What {step} recorded does not say how it called. Run {step} of this version again."
         raise MissingKeyError(msg)
@@ -171,7 +171,7 @@ def _names(adata: AnnData, rows: Ints, column: str) -> Labels:
 
 
 def _explain_nk(
-    adata: AnnData, rows: Ints, book: Any, states: str | Iterable[str] | None
+    adata: AnnData, rows: Ints, book: Mapping[str, Any], states: str | Iterable[str] | None
 ) -> list[Any]:
     table = _needed(book, "explain", "tl.nk_states")
     table = table.assign(**{c: table[c].astype(str) for c in ("state", "gene", "group")})
@@ -205,7 +205,7 @@ def _explain_nk(
 
 
 def _explain_tumor(
-    adata: AnnData, rows: Ints, book: Any, states: str | Iterable[str] | None
+    adata: AnnData, rows: Ints, book: Mapping[str, Any], states: str | Iterable[str] | None
 ) -> list[Any]:
     step = "tl.tumor_states"
     levels, genes, rates = (_needed(book, key, step) for key in ("levels", "genes", "rates"))
@@ -253,7 +253,9 @@ def _parts_of_sum(x: Floats, usual: Floats, fold: float, dispersion: Floats) -> 
     return np.asarray(x * (np.log(fold) - spread) - usual / total * spread / dispersion)
 
 
-def _reference_depth(adata: AnnData, rows: Ints, book: Any, called: pd.Index) -> Floats:
+def _reference_depth(
+    adata: AnnData, rows: Ints, book: Mapping[str, Any], called: pd.Index
+) -> Floats:
     """Return counts in the genes of no program, by which depth was measured for the calls."""
     packaged = packaged_programs()
     chosen = {n: packaged[n] for n in map(str, book["options"]["programs"]) if n in packaged}
