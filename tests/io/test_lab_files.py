@@ -212,7 +212,7 @@ def test_names_that_no_signature_knows_are_told(tmp_path):
     names = np.array([f"LOC{i}" for i in range(600)], dtype=object)
     with pytest.warns(NkscoreWarning, match=r"only 0.0% of the 600 names") as caught:
         mend(names, tmp_path)
-    assert {item.filename for item in caught} == {__file__}
+    assert {item.filename for item in caught if item.category is NkscoreWarning} == {__file__}
 
 
 # --- barcodes
@@ -249,7 +249,7 @@ def test_barcodes_written_another_way(tmp_path, write, words):
     place, tags = tagged(tmp_path, lambda cells: [write(c) for c in cells])
     with pytest.warns(NkscoreWarning, match=words) as caught:
         adata = nk.io.read_lane(tmp_path / "rna.h5ad", hashtag_path=place)
-    assert {item.filename for item in caught} == {__file__}
+    assert {item.filename for item in caught if item.category is NkscoreWarning} == {__file__}
     assert (adata.obsm["hashtags"].to_numpy() == tags).all()
 
 
@@ -275,7 +275,7 @@ def test_chance_does_not_hide_the_translation(tmp_path):
     place, tags = tagged(tmp_path, mixed)
     with pytest.warns(NkscoreWarning) as caught:
         adata = nk.io.read_lane(tmp_path / "rna.h5ad", hashtag_path=place)
-    assert {item.filename for item in caught} == {__file__}
+    assert {item.filename for item in caught if item.category is NkscoreWarning} == {__file__}
     assert any("translation" in str(w.message) for w in caught)
     assert (adata.obsm["hashtags"].to_numpy() == tags).all(axis=1).sum() >= 388
 
@@ -348,7 +348,7 @@ def modalities(file, names):
         part = ad.AnnData(
             sparse.csr_matrix(values), pd.DataFrame(index=BARCODES), pd.DataFrame(index=columns)
         )
-        ad.io.write_elem(file, f"mod/{name}", part)
+        ad.io.write_elem(file.require_group("mod"), name, part)
 
 
 def test_mudata(tmp_path):
@@ -451,4 +451,4 @@ def test_dates_in_a_screen_are_told(tmp_path):
     lines(tmp_path / "m.txt", [header, *rows])
     with pytest.warns(NkscoreWarning, match="dates") as caught:
         nk.io.read_mageck(tmp_path / "m.txt")
-    assert {item.filename for item in caught} == {__file__}
+    assert {item.filename for item in caught if item.category is NkscoreWarning} == {__file__}

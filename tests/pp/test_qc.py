@@ -116,7 +116,8 @@ def test_mitochondrial_genes_start_with_mt_and_a_dash(cells, gene, share):
 def test_no_mitochondrial_gene_is_told(cells, gene):
     with pytest.warns(NkscoreWarning, match="No mitochondrial gene") as caught:
         nk.pp.qc(cells([[1, 3]], [gene, "ACTB"]))
-    assert caught[0].filename == __file__
+    # Newer anndata warns of its own files as well.
+    assert [w.filename for w in caught if w.category is NkscoreWarning] == [__file__]
 
 
 TOTALS = (1000, 2000, 4000, 8000, 16000)
