@@ -71,10 +71,11 @@ PAIRS = list(zip(IDS, SYMBOLS, strict=True))
         (quoted((i, s, "Gene Expression") for i, s in PAIRS), None),
         (["gene_id\tgene_name", *(f"{i}\t{s}" for i, s in PAIRS)], ["barcode", *BARCODES]),
         ([f"{i},{s}" for i, s in PAIRS], None),
+        (["genome\tid\tx", *(f"hg38\t{i}\t{s}" for i, s in PAIRS)], None),
         (None, [f"{n}\t{b}" for n, b in enumerate(BARCODES, 1)]),
         (None, ['"x"', *(f'"{n}"\t"{b}"' for n, b in enumerate(BARCODES, 1))]),
     ],
-    ids=["quotes", "quotes, types", "headers", "commas", "row numbers", "write.table"],
+    ids=["quotes", "quotes, types", "headers", "commas", "order", "row numbers", "write.table"],
 )
 def test_lists_of_names(tmp_path, features, barcodes):
     assert_read(nk.io.read_lane(folder(tmp_path / "lane", features=features, barcodes=barcodes)))

@@ -268,6 +268,18 @@ def test_written_slots(stated):
     nk.schema.validate(stated, stage="nk_states")
 
 
+def test_the_log_counts_the_states(small_coculture, caplog):
+    adata = small_coculture.copy()
+    nk.datasets.use_truth(adata)
+    with caplog.at_level("INFO", logger="nkscore"):
+        nk.tl.nk_states(adata)
+        nk.tl.tumor_states(adata)
+    counted = [line for line in caplog.messages if " states: " in line]
+    assert [line.split(":")[0] for line in counted] == ["NK states", "Tumor states"]
+    number = (adata.obs["nk_state"] == "resting").sum()
+    assert f"{number} resting" in counted[0]
+
+
 def test_higher_least_confidence_only_takes_calls_away(stated):
     strict = stated.copy()
     nk.tl.nk_states(strict, min_confidence=0.9)

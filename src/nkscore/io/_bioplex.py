@@ -161,7 +161,8 @@ def _header(cells: pd.DataFrame, path: Path) -> tuple[int, dict[int, str]]:
             raise DesignError(msg)
         _LOG.info("%s: the block %r is read", path, titles[observed[0]])
         return observed[0], blocks[observed[0]]
-    for row in (row for row in blocks if row < _LOOKED_AT):
+    row = next(iter(blocks), _LOOKED_AT)
+    if row < _LOOKED_AT:
         return row, blocks[row]
     msg = (
         f"{path} has no row with 'Well', 'Description' or 'Sample' and names of analytes among its "

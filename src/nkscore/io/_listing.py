@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import csv
 from itertools import islice
-from typing import IO, TYPE_CHECKING, Any, Final
+from typing import IO, TYPE_CHECKING, Any, Final, Literal
 
 import numpy as np
 import pandas as pd
@@ -18,13 +18,15 @@ if TYPE_CHECKING:
 
     from nkscore._types import Array
 
+    _Quoting = Literal[0, 3]
+
 _LOOKED_AT: Final = 4
 _OF_BARCODES: Final = frozenset(
     {"x", "barcode", "barcodes", "cell", "cells", "cell_id", "cell_barcode", "bc_wells", "index"}
 )
-_OF_FEATURES: Final = frozenset(
-    {*ID_COLUMNS, *SYMBOL_COLUMNS, *TYPE_COLUMNS, "x", "genes", "feature", "features", "genome"}
-)
+#: Headers of the column that names the features, the surest first.
+_NAMING: Final = (*SYMBOL_COLUMNS, "genes", "features", "feature", "x")
+_OF_FEATURES: Final = frozenset({*ID_COLUMNS, *_NAMING, *TYPE_COLUMNS, "genome"})
 
 
 def read_barcodes(path: Path) -> Array:
@@ -49,7 +51,8 @@ def read_features(path: Path) -> pd.DataFrame:
         kind = columns.get("2", GENE_EXPRESSION)
         return pd.DataFrame({"id": first, "name": columns.get("1", first), "type": kind})
     ids = [columns[name] for name in ID_COLUMNS if name in columns]
-    names = [columns[name] for name in (*SYMBOL_COLUMNS, *_OF_FEATURES) if name in columns]
+    # Without a column of symbols, what else may name the features, and then the first column.
+    names = [columns[name] for name in (*_NAMING, *ID_COLUMNS, *columns) if name in columns]
     kinds = [columns[name] for name in TYPE_COLUMNS if name in columns]
     return pd.DataFrame(
         {
@@ -69,12 +72,10 @@ def _read(path: Path, words: frozenset[str]) -> pd.DataFrame:
             return pd.DataFrame()
         separator = _separator(head)
         quoted = any(line.startswith('"') for line in head)
-        rows = list(csv.reader(head, delimiter=separator, **({} if quoted else _PLAIN)))
-        frame = _table(stream, rows, words, separator, quoted=quoted)
+        quoting: _Quoting = csv.QUOTE_MINIMAL if quoted else csv.QUOTE_NONE
+        rows = list(csv.reader(head, delimiter=separator, quoting=quoting))
+        frame = _table(stream, rows, words, separator=separator, quoting=quoting)
     return frame if frame.shape[1] < 2 else _without_row_numbers(frame)
-
-
-_PLAIN: Final[dict[str, Any]] = {"quoting": csv.QUOTE_NONE}
 
 
 def _separator(head: list[str]) -> str:
@@ -88,9 +89,9 @@ def _table(
     stream: IO[bytes],
     rows: list[list[str]],
     words: frozenset[str],
-    separator: str,
     *,
-    quoted: bool,
+    separator: str,
+    quoting: _Quoting,
 ) -> pd.DataFrame:
     width = max(map(len, rows))
     names: list[Any] = list(range(width))
@@ -106,7 +107,7 @@ def _table(
         header=None,
         names=names,
         dtype=str,
-        quoting=csv.QUOTE_MINIMAL if quoted else csv.QUOTE_NONE,
+        quoting=quoting,
         na_filter=False,
         index_col=False,
     )

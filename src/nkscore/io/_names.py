@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 import re
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from functools import cache
 from importlib.resources import files
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING, Final, NamedTuple
 
 import numpy as np
 import pandas as pd
@@ -48,13 +48,13 @@ _DATE: Final = re.compile(
 )
 
 
-@dataclass(slots=True)
+@dataclass(frozen=True, slots=True)
 class Mended:
     """Names after the gate, which rows are genes, and what was done, in words."""
 
     names: Array
     is_gene: Bools
-    done: list[str] = field(default_factory=list)
+    done: list[str]
 
 
 @cache
@@ -70,19 +70,20 @@ def mend(names: Array, path: Path) -> Mended:
 
     What cannot be undone for sure, dates made from symbols by a spreadsheet, is told by a warning.
     """
-    mended = Mended(np.array([str(name) for name in names], dtype=object), np.array([]))
-    _refuse_two_species(mended.names, path)
-    for what, change in _CHANGES:
-        _apply(mended, what, change)
-    _refuse_transcripts(mended.names, path)
-    _undo_make_names(mended)
-    mended.is_gene = np.array([_NO_GENE.fullmatch(name) is None for name in mended.names])
-    rows = mended.names[~mended.is_gene]
+    done: list[str] = []
+    names = np.array([str(name) for name in names], dtype=object)
+    _refuse_two_species(names, path)
+    for change in _CHANGES:
+        names = _changed(names, change, done)
+    _refuse_transcripts(names, path)
+    names = _with_hyphens(names, done)
+    is_gene = np.array([_NO_GENE.fullmatch(name) is None for name in names])
+    rows = names[~is_gene]
     if len(rows):
-        mended.done.append(f"{len(rows)} rows that are no genes left out ({_few(rows)})")
-    warn_of_dates(mended.names, path)
-    _warn_of_strangers(mended.names, path)
-    return mended
+        done.append(f"{len(rows)} rows that are no genes left out ({_few(rows)})")
+    warn_of_dates(names, path)
+    _warn_of_strangers(names, path)
+    return Mended(names, is_gene, done)
 
 
 def _without_id(name: str) -> str:
@@ -94,40 +95,48 @@ def _without_quotes(name: str) -> str:
     return name[1:-1] if len(name) > 1 and name[0] == name[-1] and name[0] in "\"'" else name
 
 
-#: What is undone wherever most names, or any, show it, in this order.
-_CHANGES: Final[tuple[tuple[str, Callable[[str], str]], ...]] = (
-    ("spaces at the ends of names taken off", str.strip),
-    ("quotes around names taken off", _without_quotes),
-    ("prefix taken off", lambda name: _HUMAN.sub("", name)),
-    ("ids beside the symbols taken off", _without_id),
+class _Change(NamedTuple):
+    """A repair in words and as a function, and whether few names suffice to make it."""
+
+    what: str
+    make: Callable[[str], str]
+    of_any: bool
+
+
+#: What is undone, in this order.
+_CHANGES: Final = (
+    _Change("spaces at the ends of names taken off", str.strip, of_any=True),
+    _Change("quotes around names taken off", _without_quotes, of_any=True),
+    _Change("prefix taken off", lambda name: _HUMAN.sub("", name), of_any=False),
+    _Change("ids beside the symbols taken off", _without_id, of_any=False),
 )
 
 
-def _apply(mended: Mended, what: str, change: Callable[[str], str]) -> None:
-    made = np.array([change(name) for name in mended.names], dtype=object)
-    changed = np.flatnonzero(made != mended.names)
-    if what.startswith(("spaces", "quotes")) or len(changed) > _MOST * len(made):
-        if len(changed):
-            example = mended.names[changed[0]]
-            mended.done.append(f"{what} ({example!r} is {made[changed[0]]!r})")
-        mended.names = made
+def _changed(names: Array, change: _Change, done: list[str]) -> Array:
+    """Return the names after a repair, if enough of them need it, and note it in ``done``."""
+    made = np.array([change.make(name) for name in names], dtype=object)
+    places = np.flatnonzero(made != names)
+    if not len(places) or not (change.of_any or len(places) > _MOST * len(made)):
+        return names
+    done.append(f"{change.what} ({names[places[0]]!r} is {made[places[0]]!r})")
+    return made
 
 
-def _undo_make_names(mended: Mended) -> None:
+def _with_hyphens(names: Array, done: list[str]) -> Array:
     """Write ``HLA.B`` and ``MT_CO1`` with the hyphen that R's make.names or a tool replaced."""
-    known, taken = known_symbols(), set(mended.names)
-    made = mended.names.copy()
-    for position, name in enumerate(mended.names):
+    known, taken = known_symbols(), set(names)
+    made = names.copy()
+    for position, name in enumerate(names):
         if name in known or not ("." in name or "_" in name):
             continue
         plain = re.sub(r"[._]", "-", name)
         if plain not in taken and (plain in known or plain.startswith("MT-")):
             made[position] = plain
-    changed = np.flatnonzero(made != mended.names)
-    if len(changed):
-        example = mended.names[changed[0]]
-        mended.done.append(f"{len(changed)} hyphens restored ({example!r} is {made[changed[0]]!r})")
-        mended.names = made
+    places = np.flatnonzero(made != names)
+    if len(places):
+        example = f"{names[places[0]]!r} is {made[places[0]]!r}"
+        done.append(f"{len(places)} hyphens restored ({example})")
+    return made
 
 
 def _share(names: Array, pattern: re.Pattern[str]) -> float:
@@ -171,7 +180,8 @@ def warn_of_dates(names: Array, path: Path) -> None:
 def _warn_of_strangers(names: Array, path: Path) -> None:
     if len(names) < _ENOUGH:
         return
-    share = float(np.mean([name in known_symbols() for name in names]))
+    known = known_symbols()
+    share = float(np.mean([name in known for name in names]))
     if share < _LEAST_KNOWN:
         msg = (
             f"{path}: only {share:.1%} of the {len(names):,} names of genes are symbols that "

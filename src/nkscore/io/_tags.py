@@ -176,14 +176,17 @@ def _match(cells: pd.Index, tagged: pd.Index, *, lane: Lane, tags: Lane) -> Arra
     chance some barcodes of a lane are those of another.
     """
     best, how, rows = 0, "", np.full(len(cells), -1)
+    possible = min(len(cells), len(tagged))
     for name, ours, theirs in _WAYS:
+        if best == possible:
+            break
         mine, other = ours(cells), theirs(tagged)
         if mine.is_unique and other.is_unique:
             found = other.get_indexer(mine)
             matched = int((found >= 0).sum())
             if matched > best:
                 best, how, rows = matched, name, np.asarray(found)
-    if best < _LEAST_MATCHED * min(len(cells), len(tagged)) or best == 0:
+    if best < _LEAST_MATCHED * possible or best == 0:
         raise LaneError(_no_match(cells, tagged, best, lane=lane, tags=tags))
     if how:
         warn(

@@ -157,8 +157,9 @@ def _check_options(preset: str, limits: Mapping[str, tuple[float, float]], n_mad
 
 def _metrics(adata: AnnData) -> pd.DataFrame:
     rows = sparse.csr_matrix(as_rows(adata.layers[schema.COUNTS]))
-    names = adata.var_names.astype(str)
-    if not names.str.upper().str.startswith("MT-").any():
+    names = adata.var_names.astype(str).str.upper()
+    is_mitochondrial = names.str.startswith("MT-")
+    if not is_mitochondrial.any():
         warn(
             "No mitochondrial gene (MT-CO1, ...) is among the genes, so pct_counts_mt is 0 and "
             "cells that die are not told by it. Look for other names of these genes (MT.CO1, "
@@ -167,9 +168,9 @@ def _metrics(adata: AnnData) -> pd.DataFrame:
     families = np.column_stack(
         [
             np.ones(adata.n_vars),
-            names.str.upper().str.startswith("MT-"),
+            is_mitochondrial,
             # RPS6KA1 and its kin are kinases.
-            names.str.upper().str.match(r"(?!RPS6K)(RP[SL]\d|RPLP\d|RPSA)"),
+            names.str.match(r"(?!RPS6K)(RP[SL]\d|RPLP\d|RPSA)"),
         ]
     ).astype(np.float64)
     total, mitochondrial, ribosomal = (rows @ families).T

@@ -64,8 +64,8 @@ def write_states(
     colors = palette(slot, names)
     adata.uns[f"{slot}_colors"] = [colors[name] for name in names]
     counted = adata.obs[slot].value_counts()
-    kind = slot.replace("_", " ").replace("nk", "NK").capitalize() + "s"
-    _LOG.info("%s: %s", kind, ", ".join(f"{n} {name}" for name, n in counted.items()))
+    kind = "NK" if compartment == schema.NK else "Tumor"
+    _LOG.info("%s states: %s", kind, ", ".join(f"{n} {name}" for name, n in counted.items()))
 
 
 def write_table(
