@@ -171,8 +171,8 @@ def test_killed_in_the_middle_and_resumed(finished, quick, tmp_path, capsys, mon
     assert [p.name for p in tmp_path.iterdir()] == ["out"]
     assert_same_results(out, demo)
     log = (out / "run.log").read_text(encoding="utf-8")
-    assert log.count("Step cells: taken from") == 2
-    assert "Step states: taken from" in log
+    assert log.count("Step cells: reused from") == 2
+    assert "Step states: reused from" in log
     assert "Stopped: KeyboardInterrupt" in log
 
 
@@ -565,7 +565,7 @@ def test_limits_without_an_end_can_be_read_again(tmp_path):
 
 def test_missing_config_says_how_to_make_one(tmp_path, capsys):
     assert main(["run", "sheet.csv", "--config", str(tmp_path / "no.toml")]) == 1
-    assert "no.toml does not exist. nkscore run --write-config" in capsys.readouterr().err
+    assert "no.toml does not exist. Run nkscore run --write-config" in capsys.readouterr().err
     path = tmp_path / "new" / "run.toml"
     assert main(["run", "--write-config", str(path)]) == 0
     assert path.exists()

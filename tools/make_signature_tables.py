@@ -62,7 +62,7 @@ CURATED = {
         "nk",
         "GNLY PRF1 GZMB GZMH KLRD1 KLRF1 KLRC1 CTSW FGFBP2 XCL1 XCL2 NCR1 SH2D1B",
         (
-            "Transcripts that tumor cells receive from NK cells as floating RNA or in doublets. "
+            "Transcripts that tumor cells receive from NK cells as ambient RNA or in doublets. "
             "Each is detected in under 5 % of untreated 697 and RCHACV cells (Dufva 2023 tables). "
             "Cytotoxic T cells share most of them: unsafe for T-lineage tumors."
         ),
@@ -92,13 +92,13 @@ CURATED = {
     "PLASMA_CELL_MARKERS": (
         "other",
         "SDC1 TNFRSF17 MZB1 JCHAIN DERL3 XBP1 FCRL5 POU2AF1 TNFRSF13B",
-        "Plasma and myeloma cells. CD38 and SLAMF7 are left out because NK cells express them.",
+        "Plasma and myeloma cells. CD38 and SLAMF7 are excluded because NK cells express them.",
     ),
     "MYELOID_MARKERS": (
         "other",
         "LYZ CST3 CD14 FCN1 S100A8 S100A9 S100A12 CSF1R CSF3R CD33 CD68 MS4A6A MPO AZU1",
         (
-            "Monocytes and myeloid blasts; FCER1G and TYROBP are left out because NK cells express "
+            "Monocytes and myeloid blasts; FCER1G and TYROBP are excluded because NK cells express "
             "them."
         ),
     ),
@@ -135,7 +135,7 @@ WITHOUT_NK_RNA = {
         "Derived in nkscore: the 17 published genes without GNLY and CCL5, NK transcripts.",
     ),
 }
-#: British spelling and a label of the source -> name in the catalogue.
+#: British spelling and a label of the source -> name in the catalog.
 RENAMED = {
     "DUFVA2023_CRISPR_IFNG_SIGNALLING": "DUFVA2023_CRISPR_IFNG_SIGNALING",
     "NETSKAR2024_TINK_G6_ACTIVATED_DIM_TUMOUR": "NETSKAR2024_TINK_G6_ACTIVATED_DIM_TUMOR",
@@ -206,13 +206,13 @@ NOTES = {
     "SIGNATUR_HEATSHOCK": "Gene family of heat-shock proteins incl. constitutive ones: control "
     "for stress and dissociation. No article; R package.",
     "REHMAN2021_DIAPAUSE": "Up minus down. 110 of 124 genes go down (growth, MYC, mTOR), so "
-    "read it beside MYC targets and cell cycle. Not compared with the article's own table.",
+    "read it together with MYC targets and cell cycle. Not compared with the article's own table.",
     "DHIMOLEA2021_PERSISTER": "Derived from published fold changes, not the article's list "
     "(not readable): genes that move alike in at least 4 of 7 drug contrasts of solid tumors.",
     "DHIMOLEA2021_MYC_CORE": "Derived: MYC target genes down in at least 5 of 7 drug contrasts "
     "of solid tumors. Chosen because they fall, so no evidence by themselves.",
     "WIECEK2023_": "Genes common to several kinds of G0 arrest.",
-    "SENMAYO": "Holds CCL3, CCL4, CCL5 and TNF, which floating NK RNA brings into tumor cells.",
+    "SENMAYO": "Holds CCL3, CCL4, CCL5 and TNF, which ambient NK RNA brings into tumor cells.",
     "ZHAO2020_": "Drug-tolerant persisters of solid tumors.",
     "CHANG2022_": "Cells primed for drug tolerance, HER2-positive breast cancer.",
     "VANGALEN2019_": "Tumor-derived cell type, top 30 genes; read in a copy by others.",
@@ -247,7 +247,7 @@ DOI = {
     "FOLTZ_": "10.1126/sciimmunol.adk4893",
 }
 LICENCES = (
-    # pattern in the reference notes -> text in the catalogue
+    # pattern in the reference notes -> text in the catalog
     (r"^CC BY 4\.0 \(MSigDB", "CC BY 4.0 (MSigDB)"),
     (r"^GPL-3\.0.*article CC", "article CC BY 4.0; list read in a GPL-3.0 repository"),
     (r"^GPL-3\.0", "list read in a GPL-3.0 repository; gene names only"),
@@ -353,7 +353,7 @@ def version(name: str, where: str) -> str:
 
 
 def describe(row: pd.Series) -> dict[str, str]:
-    """Return the metadata of one set in the words of the catalogue."""
+    """Return the metadata of one set in the words of the catalog."""
     name, where = row["signature"], row["where_read"]
     note = first(NOTES, name, "")
     if "from memory" in row["doi_or_pmid"]:

@@ -23,7 +23,7 @@ _SHOWN = 20
 def check_confidence(confidence: float) -> None:
     """Raise ``ValueError`` unless intervals can have this coverage."""
     if not 0 < confidence < 1:
-        msg = f"confidence is {confidence}; a share between 0 and 1 is needed, such as 0.95."
+        msg = f"confidence is {confidence}; a share between 0 and 1 is needed, for example 0.95."
         raise ValueError(msg)
 
 
@@ -53,7 +53,7 @@ def check_part(name: str, value: float) -> None:
 def check_positive(name: str, value: float) -> None:
     """Raise ``ValueError`` unless ``value`` is finite and above 0."""
     if not 0 < value < float("inf"):
-        msg = f"{name} is {value}; a positive number is needed, and a finite one."
+        msg = f"{name} is {value}; a positive, finite number is needed."
         raise ValueError(msg)
 
 
@@ -109,7 +109,7 @@ def check_there(wanted: Iterable[str], there: Collection[str], what: str) -> Non
 
 
 def names_of(given: str | Iterable[str]) -> list[str]:
-    """Return a list of names; one name is no list of letters."""
+    """Return a list of names; a single string counts as one name."""
     return [given] if isinstance(given, str) else list(given)
 
 
@@ -121,20 +121,20 @@ def seed_of(rng: int | np.random.Generator | None) -> int:
         return int(rng.integers(2**32))
     given: Any = rng
     if isinstance(given, bool) or not isinstance(given, Integral) or int(given) < 0:
-        msg = f"rng is {rng!r}; needed is a whole number >= 0, a numpy Generator or None."
+        msg = f"rng is {rng!r}; a whole number >= 0, a numpy Generator or None is needed."
         raise ValueError(msg)
     return int(given) % 2**32
 
 
 def no_longer(**remedies: str) -> Callable[[Callable[P, R]], Callable[P, R]]:
-    """Refuse options that a function had in an earlier version, and say what to use instead."""
+    """Refuse options of an earlier version, and say what to use instead."""
 
     def decorate(function: Callable[P, R]) -> Callable[P, R]:
         @wraps(function)
         def checked(*args: P.args, **kwargs: P.kwargs) -> R:
             for name, remedy in remedies.items():
                 if name in kwargs:
-                    msg = f"{function.__name__} has no option {name!r} any more. {remedy}"
+                    msg = f"{function.__name__} no longer has the option {name!r}. {remedy}"
                     raise TypeError(msg)
             return function(*args, **kwargs)
 

@@ -10,7 +10,7 @@ if TYPE_CHECKING:
 
 #: Cells drawn beneath the others.
 BACKGROUND: Final = "#BFBFBF"
-#: Missing values and cells that no level was given.
+#: Missing values and cells without a level.
 MISSING: Final = "#E2E2E2"
 INK: Final = "#262626"
 FAINT: Final = "#8A8A8A"
@@ -86,7 +86,7 @@ _PALETTES: Final[Mapping[str, Mapping[str, str]]] = {
     "hashtag_class": {"singlet": "#0B5FA5", "doublet": "#D1542A", "negative": "#A6A6A6"},
     "qc_pass": {"True": "#5B7C99", "False": "#D1542A"},
 }
-# Levels without a color of their own take these in turn; neighbors differ in hue and lightness.
+# Levels without a fixed color take these in turn; neighbors differ in hue and lightness.
 _SPARE: Final = (
     "#0B5FA5",
     "#E69F00",
@@ -115,7 +115,7 @@ _SPARE: Final = (
     "#A3D977",
     "#7A2F6B",
 )
-#: Cells that a column says nothing about, such as tumor cells in ``nk_state``.
+#: Cells to which a column does not apply, like tumor cells in ``nk_state``.
 OUTSIDE: Final = "outside"
 _MISSING_NAMES: Final = frozenset({"unassigned", "nan", "NaN", "None", "<NA>", "", OUTSIDE})
 
@@ -174,7 +174,7 @@ def palette(column: str, levels: Iterable[object] = ()) -> dict[str, str]:
     ----------
     column
         ``nk_state``, ``tumor_state``, ``lineage``, ``compartment``, ``condition`` or
-        ``hashtag_class``; any other name has no colors of its own.
+        ``hashtag_class``; any other name has no fixed colors.
     levels
         Levels to color; none for the fixed colors of ``column``. Levels that have no fixed
         color take spare colors in natural order (``NK2`` before ``NK10``), so that the same
@@ -205,14 +205,14 @@ def _spare_colors(taken: set[str]) -> list[str]:
     return [color for color in _SPARE if color not in taken]
 
 
-def usual_order(column: str, levels: Iterable[str]) -> list[str]:
-    """Return levels in the order of the palette of ``column``, unknown ones behind."""
+def default_order(column: str, levels: Iterable[str]) -> list[str]:
+    """Return levels in the order of the palette of ``column``, unknown ones last."""
     ranks = {name: rank for rank, name in enumerate(_PALETTES.get(column, {}))}
     return sorted(levels, key=lambda name: (ranks.get(name, len(ranks)), natural_key(name)))
 
 
 def is_missing(level: object) -> bool:
-    """Whether a level stands for no level at all."""
+    """Whether a level means that there is no level."""
     return str(level) in _MISSING_NAMES
 
 

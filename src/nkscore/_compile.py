@@ -30,8 +30,8 @@ def compiled(signature: str) -> Callable[[Callable[P, R]], Callable[P, R]]:
 def kernel(function: Callable[P, R]) -> Callable[P, R]:
     """Compile on first call, cached on disk, without the interpreter lock.
 
-    Nothing is compiled on import, and only what a call needs: a second number type costs its
-    time when it turns up, which for float64 data is seldom.
+    Nothing is compiled on import, and a call compiles only what it needs. A second number type is
+    compiled when it first occurs, which is rare for float64 data.
     """
     compiled: Callable[P, R] = numba.njit(nogil=True, cache=True, boundscheck=False)(function)
     return compiled

@@ -301,8 +301,8 @@ _TABLE: Final[dict[tuple[str, str, str], Rows]] = {
     },
 }
 
-#: Key of a record → what it holds beside function, options and version, and if any: who reads it
-#: beside ``report``, who writes it where that is not the function of this name.
+#: Key of a record → what it holds in addition to function, options and version, and if any: who
+#: reads it except ``report``, who writes it where that is not the function of this name.
 _RECORDS: Final[dict[str, tuple[str, ...]]] = {
     "io.read_coculture": ("`lanes`: file, format and size of each",),
     "io.read_lane": ("`lanes`: file, format and size",),

@@ -1,4 +1,4 @@
-"""Names of the kinds of arrays, matrices and levels that annotations speak of.
+"""Names of the kinds of arrays, matrices and levels in annotations.
 
 For annotations only: modules import them under ``TYPE_CHECKING``, so that nothing is loaded.
 """

@@ -1,4 +1,4 @@
-"""The one way to write a file that is there whole or not at all."""
+"""The one way to write a file completely or not at all."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ if TYPE_CHECKING:
 
 @contextlib.contextmanager
 def whole(path: Path) -> Iterator[Path]:
-    """Give a name beside ``path`` to write to; without an error, the file then takes its place."""
+    """Give a temporary path next to ``path``; without an error, it then replaces ``path``."""
     # The end of a name stays: it tells some writers how to compress.
     beside = path.with_name(f".{os.getpid()}.{path.name}")
     try:

@@ -27,7 +27,7 @@ class NkscoreWarning(UserWarning):
 
 
 class MissingKeyError(NkscoreError, KeyError):
-    """A slot of the AnnData that an earlier step writes is not there."""
+    """The AnnData lacks a slot that an earlier step writes."""
 
     def __str__(self) -> str:
         # KeyError shows the repr of its argument, which would escape the line breaks.
@@ -39,7 +39,7 @@ class GeneCoverageError(NkscoreError, ValueError):
 
 
 class WrongScaleError(NkscoreError, ValueError):
-    """Values are on another scale than the function works on (log values for counts, NaN, ...)."""
+    """Values are not on the scale that the function needs (log values for counts, NaN, ...)."""
 
 
 class SampleSheetError(NkscoreError, ValueError):
@@ -47,8 +47,8 @@ class SampleSheetError(NkscoreError, ValueError):
 
 
 class LaneError(NkscoreError, OSError):
-    """A lane file is missing, empty, truncated or of another format than expected."""
+    """A lane file is missing, empty, truncated or not in the expected format."""
 
 
 class DesignError(NkscoreError, ValueError):
-    """The samples at hand cannot answer the question that was asked."""
+    """The samples cannot answer the question."""

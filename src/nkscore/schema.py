@@ -180,8 +180,8 @@ def validate(adata: AnnData, stage: str = "loaded") -> None:
     MissingKeyError
         If a slot is absent; names the function that writes it.
     WrongScaleError
-        If ``layers["counts"]`` holds anything but whole, finite, non-negative numbers,
-        or ``X`` is not on the log scale from stage ``normalized`` on.
+        If ``layers["counts"]`` holds values other than whole, finite, non-negative numbers, or
+        ``X`` is not on the log scale from stage ``normalized`` on.
     GeneCoverageError
         If gene names are repeated.
 
@@ -236,7 +236,7 @@ def require(adata: AnnData, attribute: str, keys: Iterable[str], written_by: str
 
 
 def check_var_names(adata: AnnData) -> None:
-    """Raise :class:`GeneCoverageError` where gene names are repeated."""
+    """Raise :class:`GeneCoverageError` if gene names are repeated."""
     if not adata.var_names.is_unique:
         repeated = adata.var_names[adata.var_names.duplicated()].unique()
         msg = (
@@ -264,7 +264,8 @@ def check_counts(matrix: object, where: str) -> None:
         raise WrongScaleError(msg)
     low = values.min()
     if np.isnan(low):
-        msg = f"{where} holds NaN. UMI counts are never missing: replace them where they arose."
+        msg = f"{where} holds NaN. UMI counts are never missing: replace NaN in the step that "
+        "made it."
         raise WrongScaleError(msg)
     if low < 0:
         msg = (
@@ -320,8 +321,8 @@ def record(
 ) -> None:
     """Write ``uns["nkscore"][key]``: how ``key`` was made.
 
-    Holds only what ``write_h5ad`` and back preserve: ``None`` becomes ``"None"``, tuples and
-    sets become lists, ``/`` in keys becomes ``|``.
+    Holds only values that survive ``write_h5ad`` and reading back: ``None`` becomes ``"None"``,
+    tuples and sets become lists, ``/`` in keys becomes ``|``.
     """
     from nkscore._version import __version__
 

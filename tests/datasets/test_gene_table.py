@@ -73,7 +73,7 @@ def test_too_few_or_too_many_genes(bad):
         select_genes(bad)
 
 
-def test_every_gene_of_the_catalogue_is_in_the_table():
+def test_every_gene_of_the_catalog_is_in_the_table():
     known = set(gene_table()["gene"])
     for name in nk.signatures.catalog()["name"]:
         signature = nk.signatures.get(name)

@@ -89,7 +89,7 @@ def test_whole_file_is_downloaded_once(server, entry, tmp_path):
 @pytest.mark.parametrize(("kind", "start"), [("cut", KEPT), ("noranges", 0), ("changed", 0)])
 def test_download_that_was_cut_off_goes_on(server, entry, tmp_path, kind, start):
     entry("cut")
-    with pytest.raises(LaneError, match=rf"could not be downloaded.*{KEPT:,} bytes. is kept"):
+    with pytest.raises(LaneError, match=rf"not be downloaded.*{KEPT:,} bytes received are kept"):
         fetch(tmp_path)
     assert not (tmp_path / "lane.bin").exists()
     # The same address, as which a version is kept.
@@ -134,7 +134,7 @@ def test_names_that_cannot_be_fetched(tmp_path):
         LaneError, match=r"'dufva2023_objects' .syn52600685. cannot be.*synapse get"
     ):
         nk.datasets.fetch("dufva2023_objects", folder=tmp_path)
-    with pytest.raises(ValueError, match=r"No data set is called 'kang2018'.*'kang2018_raw'"):
+    with pytest.raises(ValueError, match=r"There is no data set 'kang2018'.*'kang2018_raw'"):
         nk.datasets.fetch("kang2018", folder=tmp_path)
 
 

@@ -188,7 +188,7 @@ def test_fewer_genes_give_the_same_counts_of_the_rest_but_for_ambient():
     ("options", "message"),
     [
         ({"tumors": "K562"}, r"tumors is the text 'K562'; give a list"),
-        ({"tumors": ["HELA"]}, r"'HELA', whose lineage is not known.*datasets\.LINES"),
+        ({"tumors": ["HELA"]}, r"'HELA', whose lineage is unknown.*datasets\.LINES"),
         ({"tumors": ["K562", "K562"]}, "names a line twice"),
         ({"tumors": []}, "at least one name"),
         ({"tumors": {"X": "carcinoma"}}, r"'carcinoma'; known here: B-ALL"),

@@ -66,8 +66,8 @@ def test_chosen_analytes(tmp_path):
 @pytest.mark.parametrize(
     ("row", "error", "match"),
     [
-        ("X4,A4,x,many,1", WrongScaleError, "IFN-g, well 4: 'many' is no concentration"),
-        ("X4,A4,x,-3,1", WrongScaleError, "IFN-g, well 4: '-3' is no concentration"),
+        ("X4,A4,x,many,1", WrongScaleError, "IFN-g, well 4: 'many' is not a concentration"),
+        ("X4,A4,x,-3,1", WrongScaleError, "IFN-g, well 4: '-3' is not a concentration"),
     ],
 )
 def test_bad_cells(tmp_path, row, error, match):
@@ -112,9 +112,9 @@ def test_quotes_and_commas(tmp_path):
     table = io.read_bioplex(_write(tmp_path, decimal))
     assert _column(table, "IFN-g") == [12.5, 1234.5]
     assert _column(table, "TNF-a") == [7.25, 8.0]
-    with pytest.raises(WrongScaleError, match=r"'1,234' the comma may stand for a decimal point"):
+    with pytest.raises(WrongScaleError, match=r"'1,234' the comma may be a decimal point"):
         io.read_bioplex(_write(tmp_path, [head.replace(",", ";"), "A1;K562;1,234;7", "A2;NK;2;8"]))
-    with pytest.raises(WrongScaleError, match="'12,5' is no concentration"):
+    with pytest.raises(WrongScaleError, match="'12,5' is not a concentration"):
         io.read_bioplex(_write(tmp_path, [head.replace(",", ";"), "A1;K562;12,5;7", "A2;NK;2.5;8"]))
 
 

@@ -288,7 +288,7 @@ def two_references(lanes, tmp_path):
 
 def test_lanes_of_different_references_union(lanes, tmp_path):
     sheet, counts = two_references(lanes, tmp_path)
-    match = r"differ in their genes \(6 in all; lacking in a: 1, b: 4\).*not measurements"
+    match = r"differ in their genes \(6 in all; missing in a: 1, b: 4\).*not measurements"
     with pytest.warns(NkscoreWarning, match=match) as caught:
         adata = nk.io.read_coculture(sheet)
     assert {item.filename for item in caught} == {__file__}

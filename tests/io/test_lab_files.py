@@ -189,7 +189,7 @@ def test_what_was_mended_is_on_record(tmp_path):
     assert list(adata.var_names) == SYMBOLS[:-1]
     (lane,) = adata.uns["nkscore"]["io.read_lane"]["lanes"].values()
     assert "prefix taken off ('rna_NKG7' is 'NKG7')" in lane["names_mended"]
-    assert "1 rows that are no genes left out (__no_feature)" in lane["names_mended"]
+    assert "1 rows that are not genes removed (__no_feature)" in lane["names_mended"]
 
 
 def test_transcripts_and_two_species_are_refused(tmp_path):
@@ -371,7 +371,7 @@ def test_mudata_without_rna(tmp_path):
     path = tmp_path / "a.h5mu"
     with h5py.File(path, "w") as file:
         modalities(file, {"prot": ["CD3"], "atac": ["chr1"]})
-    with pytest.raises(LaneError, match=r"MuData object whose RNA cannot be told.*atac, prot"):
+    with pytest.raises(LaneError, match=r"MuData object whose RNA cannot be identified.*atac, prot"):
         nk.io.read_lane(path)
 
 
@@ -430,7 +430,7 @@ def test_lines_and_donors_that_differ_are_not_asked_about():
 
 @pytest.mark.parametrize("value", ["#N/A", "#REF!", "#DIV/0!"])
 def test_errors_of_spreadsheets_are_no_names(value):
-    with pytest.raises(SampleSheetError, match=r"'tumor': is '#.*an error of the spreadsheet"):
+    with pytest.raises(SampleSheetError, match=r"'tumor': is '#.*a spreadsheet error"):
         sheet(tumor=value)
 
 

@@ -198,10 +198,10 @@ def test_table_of_hashtags_is_told_by_its_barcodes(lanes, tmp_path):
     ("text", "error", "match"),
     [
         ("", LaneError, r"a\.csv is empty"),
-        (",NKG7,CD34\n", LaneError, "holds a header and no counts"),
+        (",NKG7,CD34\n", LaneError, "holds a header but no counts"),
         (",NKG7,CD34\nc1,1,2,3,4\n", LaneError, "header has 3 cells and its first row 5"),
-        (",x,y\np,1,2\nq,3,4\n", LaneError, r"cannot be told whether its rows \(p, q, ...\)"),
-        (",NKG7,CD34\nc1,1,x\n", WrongScaleError, r"row 'c1', column 'CD34': 'x' is no count"),
+        (",x,y\np,1,2\nq,3,4\n", LaneError, r"is not clear whether its rows \(p, q, ...\)"),
+        (",NKG7,CD34\nc1,1,x\n", WrongScaleError, r"row 'c1', column 'CD34': 'x' is not a count"),
         (
             ",NKG7,CD34\nc1,1,2\nc2,,2\n",
             WrongScaleError,
@@ -210,7 +210,7 @@ def test_table_of_hashtags_is_told_by_its_barcodes(lanes, tmp_path):
         (
             ",NKG7,CD34\nc1,1,2\nc2,NA,2\n",
             WrongScaleError,
-            r"row 'c2', column 'NKG7': 'NA' is no c",
+            r"row 'c2', column 'NKG7': 'NA' is not a c",
         ),
         (",NKG7,CD34\nc1,1,2\nc2,1,-2\n", WrongScaleError, r"negative.*in row 'c2', column 'CD34'"),
         (",NKG7,CD34\nc1,1,2.5\n", WrongScaleError, r"fractions.*in row 'c1', column 'CD34'"),
@@ -246,5 +246,5 @@ def test_annotations_of_an_h5ad(lanes, tmp_path):
         LaneError, match=r"no annotation 'hash_ID' of its cells .it has: lane, hash"
     ):
         nk.io.read_lane(tmp_path / "a.h5ad", annotations=["hash_ID"])
-    with pytest.raises(LaneError, match=r"holds no annotations of cells"):
+    with pytest.raises(LaneError, match=r"holds no cell annotations"):
         nk.io.read_lane(lanes.write_h5_v3(tmp_path / "b.h5"), annotations=["n"])

@@ -117,7 +117,7 @@ def test_closures_in_the_command_log_need_rdata(lanes, rds, tmp_path, library):
         return
     with pytest.raises(
         LaneError,
-        match=r"rds2py cannot read.*SEXP type 3.*what might is not installed.*commands <- list",
+        match=r"rds2py cannot read.*SEXP type 3.*the other library is not installed.*commands <- list",
     ):
         nk.io.read_lane(file)
 
@@ -273,7 +273,7 @@ def test_assay_of_fewer_cells_and_absent_assay(lanes, rds, tmp_path, library):
 
 def test_other_r_objects(lanes, rds, tmp_path, library):
     file = tmp_path / "a.rds"
-    with pytest.raises(LaneError, match=r"R object of another kind \(data\.frame\); a Seurat obj"):
+    with pytest.raises(LaneError, match=r"R object of another type \(data\.frame\); a Seurat obj"):
         nk.io.read_lane(rds.dump(meta(lanes, rds), file))
     with pytest.raises(
         LaneError, match=r"\(list\).*element 'x' may be the lane.*object\[\['x'\]\]"

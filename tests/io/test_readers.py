@@ -186,7 +186,7 @@ def test_genome_of_cell_ranger_3_loses_its_prefix_and_keeps_tags(lanes, tmp_path
 def test_genome_folders_of_cell_ranger_2(lanes, tmp_path):
     run = tmp_path / "run_1" / "outs" / "filtered_gene_bc_matrices"
     lanes.write_mtx(run / "GRCh38", v3=False, packed=False)
-    with pytest.raises(LaneError, match=r"below it lie: GRCh38\. Give one of these"):
+    with pytest.raises(LaneError, match=r"but it contains: GRCh38\. Give one of these"):
         nk.io.read_lane(run)
     check(nk.io.read_lane(run, genome="GRCh38"), lanes, "run_1")
     check(nk.io.read_lane(run / "GRCh38"), lanes, "run_1")

@@ -147,9 +147,9 @@ def test_patterns_of_ones_own():
     assert parsed["plate"].tolist()[1] == "P7"
     with pytest.raises(SampleSheetError, match="1 sample names match no pattern: 'K562'"):
         nk.io.parse_sample_names(names, patterns=mine)
-    with pytest.raises(ValueError, match=r"pattern '\(' is no regular expression"):
+    with pytest.raises(ValueError, match=r"pattern '\(' is not a regular expression"):
         nk.io.parse_sample_names(names, patterns="(")
-    with pytest.raises(SampleSheetError, match=r"'a late': time_h is 'late', which is no number"):
+    with pytest.raises(SampleSheetError, match="time_h is 'late', which is not a number"):
         nk.io.parse_sample_names(["a late"], patterns=r"(?P<tumor>\w) (?P<time_h>\w+)")
 
 

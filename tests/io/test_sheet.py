@@ -119,7 +119,7 @@ def test_lanes_are_named_by_their_files(rows, tmp_path):
         (b"path,sample,condition\na,b,c,d\n", "row 2: has more cells than the header"),
         (
             b"path,sample,condition\na;b;c\n",
-            "row 2: is one single cell, split by ';'.*same delimiter",
+            "row 2: is a single cell, split by ';'.*same delimiter",
         ),
         (b"path,sample,condition,\na,b,c,d\n", "row 2: has a value in a column without a name"),
         (b"path,sample,condition,sample\na,b,c,d\n", "'sample': occurs more than once"),

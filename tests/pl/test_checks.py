@@ -28,7 +28,7 @@ def test_band_is_binomial():
 
 def test_missing_values_are_counted():
     ax = pl.p_values(pd.DataFrame({"p_value": [0.1, 0.2, None, np.nan]}))
-    assert ax.get_title(loc="left") == "n = 2 (2 missing left out)"
+    assert ax.get_title(loc="left") == "n = 2 (2 missing excluded)"
 
 
 def test_groups_are_outlines_with_their_numbers():

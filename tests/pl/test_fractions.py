@@ -172,5 +172,5 @@ def test_errors(fractions):
         pl.state_fractions(fractions, tumors=["HeLa"])
     with pytest.raises(ValueError, match=r"Unknown conditions 'x'"):
         pl.state_fractions(fractions, conditions=["x"])
-    with pytest.raises(TypeError, match="Found list, but a pandas DataFrame is needed"):
+    with pytest.raises(TypeError, match="Found list; a pandas DataFrame is needed"):
         pl.state_fractions([1])

@@ -68,7 +68,7 @@ def test_marker_dots_part_blocks(markers):
 def test_marker_dots_errors(markers):
     with pytest.raises(ValueError, match=r"Unknown convention 'monocle'\. Choose from: scanpy"):
         pl.marker_dots(markers, convention="monocle")
-    with pytest.raises(ValueError, match=r"at least two groups .* Use convention='scanpy'"):
+    with pytest.raises(ValueError, match=r"needs at least two groups\. Use convention='scanpy'"):
         pl.marker_dots(markers.assign(z_score=np.nan), convention="seurat")
     with pytest.raises(MissingKeyError, match=r"'z_score'.*tl.marker_table"):
         pl.marker_dots(markers.drop(columns="z_score"), convention="seurat")

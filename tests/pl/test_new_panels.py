@@ -194,7 +194,7 @@ def test_time_course_joins_means_of_donors():
     np.testing.assert_allclose(drawn["K562"], [0.1, 0.7])
     np.testing.assert_allclose(drawn["697"], [0.1, 0.1])
     assert len(ax.collections[0].get_offsets()) == 4
-    with pytest.raises(ValueError, match="'time_h' holds 'late', where a number is needed"):
+    with pytest.raises(ValueError, match="'time_h' holds 'late'; numbers are needed"):
         pl.time_course(table.assign(time_h="late"), value="fraction")
 
 

@@ -124,8 +124,8 @@ def test_natural_order():
     assert sorted(names, key=_palettes.natural_key) == ["nk1", "NK2", "NK10"]
 
 
-def test_usual_order_puts_unknown_levels_last():
-    assert _palettes.usual_order("lineage", ["XYZ", "B-ALL", "AML"]) == ["AML", "B-ALL", "XYZ"]
+def test_default_order_puts_unknown_levels_last():
+    assert _palettes.default_order("lineage", ["XYZ", "B-ALL", "AML"]) == ["AML", "B-ALL", "XYZ"]
 
 
 def test_long_names_are_cut_unless_they_become_the_same():

@@ -86,7 +86,7 @@ def test_given_soup_replaces_the_cells():
         nk.pp.ambient(adata, soup=profile.rename(columns={"Lane_NK1": "other"}))
     with pytest.raises(GeneCoverageError, match=r"soup holds 0 of the"):
         nk.pp.ambient(adata, soup=profile.rename(index=str.lower))
-    with pytest.raises(DesignError, match=r"no column 'Lane_NK1' \(a Series is no table of lanes"):
+    with pytest.raises(DesignError, match=r"'Lane_NK1' \(a Series is not a table of lanes"):
         nk.pp.ambient(adata, soup=profile["Lane_NK1"])
     with pytest.raises(GeneCoverageError, match=r"soup holds gene '.+' more than once"):
         nk.pp.ambient(adata, soup=pd.concat([profile, profile]))
@@ -120,7 +120,7 @@ def test_errors_say_what_to_do():
         nk.pp.ambient(no_nk)
     with pytest.raises(GeneCoverageError, match=r"genes are specific to NK cells"):
         nk.pp.ambient(adata, fold=1e9)
-    with pytest.raises(ValueError, match=r"fold is -1; a positive number"):
+    with pytest.raises(ValueError, match=r"fold is -1; a positive, finite number"):
         nk.pp.ambient(adata, fold=-1)
     with pytest.raises(ValueError, match=r"confidence is 95; give a number from 0 to below 1"):
         nk.pp.ambient(adata, confidence=95)

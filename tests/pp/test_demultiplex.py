@@ -156,7 +156,7 @@ def test_priors_count(hashed_cells):
 def test_lane_with_one_tag_is_an_error(hashed_cells):
     table, _, _ = planted(3)
     adata = hashed_cells({"lane1": table[["T0"]]})
-    with pytest.raises(SampleSheetError, match=r"'lane1' has one hashtag only \(T0\)"):
+    with pytest.raises(SampleSheetError, match=r"'lane1' has only one hashtag \(T0\)"):
         nk.pp.demultiplex(adata)
 
 

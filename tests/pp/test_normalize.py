@@ -73,7 +73,7 @@ def test_dense_counts_work(cells):
 
 @pytest.mark.parametrize("target", [0, -1, float("nan"), float("inf")])
 def test_target_must_be_positive(cells, target):
-    with pytest.raises(ValueError, match=r"target_sum is .* positive number is needed"):
+    with pytest.raises(ValueError, match=r"target_sum is .* positive, finite number is needed"):
         nk.pp.normalize(cells([[1, 3]], ["A", "B"]), target_sum=target)
 
 

@@ -287,7 +287,7 @@ def test_a_side_without_a_limit(cells):
 
 @pytest.mark.parametrize("n_mads", [0, -1, float("nan")])
 def test_deviations_are_positive(cells, n_mads):
-    with pytest.raises(ValueError, match=r"n_mads is .*; a positive number"):
+    with pytest.raises(ValueError, match=r"n_mads is .*; a positive, finite number"):
         nk.pp.qc(cells([cell(total=700)], GENES), n_mads=n_mads)
 
 

@@ -227,7 +227,7 @@ def test_summary_says_what_was_planted(page):
     assert re.search(r"Few replicates in tumor_state_shift and tumor_response[\w ]*: 6 of 6", text)
     assert re.search(r"Core response of tumor cells, over all lines: \d+ genes: \w", text)
     assert "Confounded with lanes: co-culture and monoculture are in different lanes" in text
-    assert "Each NK donor has a lane of its own" in text
+    assert "Each NK donor has a separate lane" in text
     assert "Not made:" not in text
 
 
@@ -352,7 +352,7 @@ def test_words_follow_from_the_numbers():
     assert "0 to 1 genes per line differ" in text
     assert "up: HLA-A" in text
     flagged = responses([1.0, 2.0, 1.0], [0.01, 0.02, 0.5], ambient_suspect=True)
-    assert "of which 100% may be ambient RNA" in words(flagged)
+    assert "100% of them may be ambient RNA" in words(flagged)
     assert "HLA-A" not in words(flagged)
     assert "HLA-A" not in words(responses([1.0, -2.0, 1.0], [0.01, 0.02, 0.5]))
     nothing = words(responses([1.0, 2.0, 1.0], [0.5, 0.6, 0.7]))

@@ -1,4 +1,4 @@
-"""``zscore`` and ``ulm``; the weighted mean has a file of its own."""
+"""``zscore`` and ``ulm``; the weighted mean has a separate file."""
 
 from __future__ import annotations
 

@@ -192,7 +192,7 @@ def test_unknown_option(cells, index, method):
 
 
 def test_a_name_can_be_taken_once(method):
-    with pytest.raises(ValueError, match=f"A scorer named '{method}' is registered already"):
+    with pytest.raises(ValueError, match=f"A scorer named '{method}' is already registered"):
         register(get_scorer(method))
 
 

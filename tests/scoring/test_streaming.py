@@ -284,7 +284,7 @@ def test_folder_of_the_user_is_left_alone(folder, tmp_path, capsys):
     mine.parent.mkdir()
     mine.write_text("mine")
     assert main(_arguments(folder / "all.h5ad", tmp_path / "scores.csv", "--force")) == 1
-    assert "holds something else. Move it away." in capsys.readouterr().err
+    assert "holds other files. Move it away." in capsys.readouterr().err
     assert mine.read_text() == "mine"
 
 
@@ -516,7 +516,7 @@ def test_changed_zarr_is_another_job(folder, tmp_path):
         ("panel", ("--layer", "X", "--signatures", "nk_stats"), r"nk_stats.*nk_states"),
         ("method", ("--method", "uccell"), r"uccell.*rank_auc"),
         ("genes", ("--layer", "X"), r"Ensembl"),
-        ("wrong gene", ("--layer", "X"), r"positions do not fit"),
+        ("wrong gene", ("--layer", "X"), r"positions do not match"),
     ],
 )
 def test_bad_input_is_one_line(adata, tmp_path, capsys, suffix, change, more, words):

@@ -22,7 +22,7 @@ def test_good_names_are_good():
         (["gnly", "hla-a"], "are in lower case (gnly)", "str.upper()"),
         (["ENSG00000115523", "ENSG00000105374"], "2 of 2 gene names are Ensembl IDs (", "symbols"),
         (["ENSG00000115523.12", "X"], "Ensembl IDs with a version (ENSG00000115523.12)", "symbols"),
-        (["ENSMUSG00000004655"], "Ensembl IDs of the mouse", "human counterparts"),
+        (["ENSMUSG00000004655"], "mouse Ensembl IDs", "human counterparts"),
         (["rna_GNLY", "rna_NKG7"], "carry a prefix (rna_GNLY)", "removeprefix('rna_')"),
         (["GRCh38_GNLY"], "carry a prefix", "removeprefix('GRCh38_')"),
         (["GRCh38___GNLY", "mm10___Gnly"], "carry a prefix", "removeprefix('GRCh38___')"),
@@ -37,7 +37,7 @@ def test_good_names_are_good():
         (["GNLY", "2018-09-09 00:00:00"], "are dates", "original file"),
         (["GNLY", "SEP-06"], "are dates", "original file"),
         (["GNLY", "NKG7", "GNLY"], "occur more than once (GNLY)", "var_names_make_unique"),
-        ([], "no gene names at all", "no genes"),
+        ([], "no gene names: ", "no genes"),
     ],
 )
 def test_each_case(names, found, remedy):

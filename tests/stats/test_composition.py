@@ -31,7 +31,7 @@ def draw(rng, kind):
 def p_values(counts, design):
     present = counts.sum(axis=0) > 0
     fit = fit_composition(counts[:, present], design.matrix).fit
-    tests = [moderated_test(fit, c, least_variance=1.0) for c in design.effects.values()]
+    tests = [moderated_test(fit, c, min_variance=1.0) for c in design.effects.values()]
     p = np.full((len(tests), 5), np.nan)
     p[:, present] = [t.p_value for t in tests]
     return p

@@ -136,7 +136,7 @@ def test_donors_that_coincide_with_the_treatment():
 
 def test_batches_that_coincide_with_the_treatment():
     rows = [(t, "A", None) for t in (0, 0, 1, 1)]
-    with pytest.raises(DesignError, match=r"cannot be told.*covariate:lane:2.*coincide"):
+    with pytest.raises(DesignError, match=r"cannot be distinguished.*covariate:lane:2.*coincide"):
         _design(rows, covariates={"lane": ["1", "1", "2", "2"]})
 
 
@@ -155,7 +155,7 @@ def test_only_the_confounded_group_is_lost():
 
 @pytest.mark.parametrize("arm", [0, 1])
 def test_one_arm_only(arm):
-    with pytest.raises(DesignError, match="cannot be told from the other terms"):
+    with pytest.raises(DesignError, match="cannot be distinguished from the other terms"):
         _design([(arm, "A", "d1"), (arm, "A", "d2"), (arm, "A", "d3")])
 
 

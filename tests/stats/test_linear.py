@@ -212,10 +212,10 @@ def test_moderated_test_by_hand():
     np.testing.assert_allclose(test.p_value, 2 * scipy_stats.t.sf(1.5, 10))
 
 
-def test_least_variance():
-    low = moderated_test(_fit([0.01] * 5, [2.0] * 5), 1, least_variance=1.0)
+def test_min_variance():
+    low = moderated_test(_fit([0.01] * 5, [2.0] * 5), 1, min_variance=1.0)
     np.testing.assert_allclose(low.standard_error, 0.5)
-    high = moderated_test(_fit([9.0] * 5, [2.0] * 5), 1, least_variance=1.0)
+    high = moderated_test(_fit([9.0] * 5, [2.0] * 5), 1, min_variance=1.0)
     np.testing.assert_allclose(high.standard_error, 1.5)
 
 

@@ -190,7 +190,7 @@ def test_robust_p_values_stay_uniform_beside_genes_of_their_own():
 def test_empty_sample():
     counts = np.full((12, 5), 20.0)
     counts[3] = 0
-    with pytest.raises(DesignError, match="1 of 12 samples hold no count"):
+    with pytest.raises(DesignError, match="1 of 12 samples have no counts"):
         fit_response(counts, _two_lines())
 
 

@@ -131,8 +131,8 @@ def test_an_induced_program_is_not_judged_without_a_monoculture():
     found = _fit(cells, usual=alone, induced=True)
     inside = cells.line == 2
     assert (found.posterior[inside] == 0.5).all()
-    assert not found.judged[inside].any()
-    assert found.judged[~inside].all()
+    assert not found.comparable[inside].any()
+    assert found.comparable[~inside].all()
     assert found.posterior[~inside & cells.on].mean() > 0.8
     nowhere = _fit(cells, usual=np.zeros(cells.x.size, bool), induced=True)
     assert (nowhere.posterior == 0.5).all()

@@ -265,7 +265,7 @@ def test_tumor_rna_in_both_arms_is_no_change(nk_alone_elsewhere, caplog):
     _, soup, _ = nk_alone_elsewhere
     with caplog.at_level("WARNING", logger="nkscore"):
         table = nk_response(soup)
-    assert "Ambient tumor RNA in NK cells cannot be told" in caplog.text
+    assert "Ambient tumor RNA in NK cells cannot be estimated" in caplog.text
     assert not table["ambient_suspect"].any()
     np.testing.assert_array_equal(table["log2_fc_adjusted"], table["log2_fc"])
 
@@ -281,6 +281,6 @@ def test_the_compartment_of_the_table():
 def test_one_gene_by_name_and_numbers_out_of_range():
     table = pd.DataFrame({"gene": ["GNLY", "HLA-B"], "log2_fc": [1.2, 0.5]})
     assert nk.tl.flag_ambient(table, nk_genes="GNLY")["ambient_suspect"].tolist() == [True, False]
-    for options in ({"alpha": 7}, {"least_lost": -1}):
+    for options in ({"alpha": 7}, {"min_lost": -1}):
         with pytest.raises(ValueError, match=r"is -?\d; a number from 0 to 1"):
             nk.tl.flag_ambient(table, **options)

@@ -117,7 +117,7 @@ def test_errors(panel):
         tl.associate(auc, mutations, min_count=20)
     with pytest.raises(WrongScaleError, match="'A' holds infinite values"):
         tl.associate(auc, genes.assign(A=np.inf))
-    with pytest.raises(MissingKeyError, match="names no group for 1 samples, first 'line29'"):
+    with pytest.raises(MissingKeyError, match="has no group for 1 samples, the first is 'line29'"):
         tl.associate(auc, genes, adjust_for=pd.Series("AML", index=auc.index[:-1]))
 
 

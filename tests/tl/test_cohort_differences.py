@@ -225,7 +225,7 @@ def test_errors():
         tl.cohort_differences(scores.assign(f1="x"), time)
     with pytest.raises(DesignError, match="Patient 'P0' has 2 samples at 'residual'"):
         tl.cohort_differences(scores, time, patient=patient.replace("P1", "P0"))
-    with pytest.raises(DesignError, match="patient names nobody for 1 samples, first 'S14'"):
+    with pytest.raises(DesignError, match="patient is missing for 1 samples, the first is 'S14'"):
         tl.cohort_differences(scores, time, patient=patient.iloc[:-1])
     with pytest.raises(DesignError, match="time has no level 'remission'; it has diagnosis"):
         tl.cohort_differences(scores, time, reference="remission")
@@ -242,7 +242,7 @@ def test_levels_of_several_types_and_unknown_groupings():
     groups = pd.Series([True, False, "unknown"] * 10, index=scores.index, name="TP53", dtype=object)
     made = tl.cohort_differences(scores, groups)
     assert made["level"].unique().tolist() == ["False", "True", "unknown"]
-    with pytest.raises(DesignError, match="names the grouping 'tp53'; there are TP53"):
+    with pytest.raises(DesignError, match="names the grouping 'tp53'; known: TP53"):
         tl.cohort_differences(scores, groups, reference={"tp53": "False"})
     with pytest.raises(ValueError, match="confidence is 95"):
         tl.cohort_differences(scores, groups, confidence=95)

@@ -194,9 +194,9 @@ def test_a_feature_that_separates_has_no_estimate():
 
 def test_errors():
     scores, time, event = _cohort(60, 3)
-    with pytest.raises(WrongScaleError, match="1 patients is negative or no number, first 'P3'"):
+    with pytest.raises(WrongScaleError, match="1 patients is negative or not a number, first 'P3'"):
         tl.cohort_survival(scores, time.where(time.index != "P3", -1.0), event)
-    with pytest.raises(WrongScaleError, match="no number, first 'P0' with 'long'"):
+    with pytest.raises(WrongScaleError, match="not a number, first 'P0' with 'long'"):
         tl.cohort_survival(scores, time.astype(object).where(time.index != "P0", "long"), event)
     with pytest.raises(DesignError, match="0 of 60 patients died"):
         tl.cohort_survival(scores, time, event & False)
@@ -214,7 +214,7 @@ def test_errors():
         tl.cohort_survival(scores.iloc[[0, 0, 1]], time, event)
     with pytest.raises(DesignError, match="time holds the sample 'P0' more than once"):
         tl.cohort_survival(scores, time.iloc[[0, 0, 1]], event)
-    with pytest.raises(WrongScaleError, match=r"event holds 2;.*Translate"):
+    with pytest.raises(WrongScaleError, match=r"event holds 2;.*Convert"):
         tl.cohort_survival(scores, time, event.astype(int) + 1)
     with pytest.raises(WrongScaleError, match=r"event holds 'Alive', 'Dead'"):
         tl.cohort_survival(scores, time, event.map({True: "Dead", False: "Alive"}))

@@ -155,7 +155,7 @@ def test_errors():
         )
     with pytest.raises(DesignError, match="Well 'A1' holds a0 more than once"):
         tl.cytokine_response(panel.assign(well="A1"))
-    with pytest.raises(DesignError, match="a0 was not read in any well of 'nk_mono'"):
+    with pytest.raises(DesignError, match="a0 has no value in any well of 'nk_mono'"):
         tl.cytokine_response(
             panel[~((panel["condition"] == "nk_mono") & (panel["analyte"] == "a0"))],
             nk_only="nk_mono",
@@ -167,7 +167,7 @@ def test_lines_without_both_arms_are_left_out(caplog):
     panel = panel[(panel["tumor"] != "697") | (panel["condition"] == "coculture")]
     made = tl.cytokine_response(panel)
     assert set(made["tumor"]) == {"K562"}
-    assert "left out: 697" in caplog.text
+    assert "excluded: 697" in caplog.text
 
 
 def test_arms_may_be_numbers():

@@ -42,7 +42,7 @@ def test_expected_counts_are_those_of_the_call(stated):
     counts = count_programs(stated, cells, genes)
     data = counts.of("cycling")
     book = stated.uns["nkscore"][STEP]["levels"]
-    level = book[book["program"] == "cycling"]["usual_level"].to_numpy()
+    level = book[book["program"] == "cycling"]["baseline_level"].to_numpy()
     chosen_cell = 7
     why = nk.tl.explain_state(
         stated, stated.obs_names[cells.rows[chosen_cell]], compartment="tumor", states="cycling"
@@ -89,7 +89,7 @@ def test_clear_errors(stated):
     genes = stated.uns["nkscore"][STEP]["genes"]
     lost = genes.loc[genes["program"] == "cycling", "gene"].iloc[0]
     fewer = stated[:, stated.var_names != lost].copy()
-    with pytest.raises(MissingKeyError, match=f"not in the data any more, for example {lost}"):
+    with pytest.raises(MissingKeyError, match=f"no longer in the data, for example {lost}"):
         nk.tl.explain_state(fewer, tumor, compartment="tumor", states="cycling")
     bare = stated.copy()
     del bare.uns["nkscore"]

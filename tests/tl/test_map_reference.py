@@ -103,7 +103,7 @@ def test_shallow_cells_are_less_sure_and_as_calibrated(reference, query, thinned
     assert abs(share.max(axis=1).mean() - right.mean()) < 0.08
     levels = shallow.uns["nkscore"]["tl.map_reference"]["levels"]
     assert levels["depth"].is_monotonic_increasing
-    assert levels["accuracy_left_out"].is_monotonic_increasing
+    assert levels["accuracy_held_out"].is_monotonic_increasing
     assert levels["n_cells"].sum() == cells.sum()
 
 
@@ -115,7 +115,7 @@ def test_labels_without_meaning_are_not_found(reference, query):
     nk.tl.map_reference(adata, of_none, labels="label", batch="lane")
     assert (adata.obs["nk_state"] != "unassigned").mean() < 0.08
     levels = adata.uns["nkscore"]["tl.map_reference"]["levels"]
-    assert levels["accuracy_left_out"].between(0.25, 0.42).all()
+    assert levels["accuracy_held_out"].between(0.25, 0.42).all()
 
 
 def test_cells_unlike_the_reference_are_unassigned(plain, query, mapped):
@@ -270,7 +270,7 @@ def test_other_gene_names(reference, query):
     with pytest.raises(GeneCoverageError, match=r"In the data.*like mouse genes"):
         nk.tl.map_reference(mouse, reference, labels="truth_nk_state")
     others = renamed(reference, [f"GENE{i}X" for i in numbers])
-    with pytest.raises(GeneCoverageError, match=r"'GENE0X'.*same kind of gene names"):
+    with pytest.raises(GeneCoverageError, match=r"'GENE0X'.*same type of gene names"):
         nk.tl.map_reference(query, others, labels="truth_nk_state")
 
 
@@ -300,7 +300,7 @@ def test_labels_of_a_reference(plain, few):
     label.iloc[np.flatnonzero(cells_of(rare))[:9]] = "rare"
     rare.obs["label"] = label
     adata = few.copy()
-    with pytest.warns(NkscoreWarning, match=r"fewer than 10 cells.*left out: rare\.") as caught:
+    with pytest.warns(NkscoreWarning, match=r"fewer than 10 cells.*excluded: rare\.") as caught:
         nk.tl.map_reference(adata, rare, labels="label")
     assert caught[0].filename == __file__
     assert "rare" not in adata.obs["nk_state"].cat.categories
@@ -331,9 +331,9 @@ CALLERS = pytest.mark.parametrize("part", ["nk", "tumor"])
 def test_calls_say_who_maps(plain, query, part):
     """They could map themselves in version 0.1."""
     call = getattr(nk.tl, f"{part}_states")
-    with pytest.raises(TypeError, match=r"no option 'reference' any more\. Use tl\.map_reference"):
+    with pytest.raises(TypeError, match=r"the option 'reference'\. Use tl\.map_reference"):
         call(query, reference=plain)
-    with pytest.raises(TypeError, match=r"_states has no option 'labels' any more"):
+    with pytest.raises(TypeError, match=r"_states no longer has the option 'labels'"):
         call(query, labels="label")
 
 

@@ -54,7 +54,7 @@ def test_planted_order(stated):
 
 @pytest.mark.parametrize("states", [["nothing"], ["activated", "cytokine", "resting", "adaptive"]])
 def test_states_must_be_some_of_the_data(table, states):
-    with pytest.raises(DesignError, match=r"at least one, and not all, must be"):
+    with pytest.raises(DesignError, match=r"at least one, but not all, must be"):
         nk.tl.nk_activation(table, states=states)
 
 

@@ -539,8 +539,8 @@ def test_guides_that_are_left_out_are_named(screen, caplog):
     adata = adata[~few.to_numpy()].copy()
     with caplog.at_level(logging.WARNING, "nkscore"):
         table = tl.perturbation_response(adata, replicate="nk_donor")
-    assert "fewer than 10 cells and are left out: T2g1" in caplog.text
-    assert "One guide only: T1" in caplog.text
+    assert "fewer than 10 cells and are excluded: T2g1" in caplog.text
+    assert "Only one guide: T1" in caplog.text
     assert table.groupby("target")["n_guides"].first().to_dict() == {"T0": 3, "T1": 1, "T2": 2}
 
 
@@ -658,7 +658,7 @@ def test_similarity_counts_units_and_takes_each_gene_once(screen):
 def test_errors_of_responders(screen):
     adata = screen.copy()
     pp.normalize(adata)
-    with pytest.raises(ValueError, match=r"'perturbation' would write over the column"):
+    with pytest.raises(ValueError, match=r"'perturbation' would overwrite an input column"):
         tl.responders(adata, replicate="nk_donor", key_added="perturbation")
     with pytest.raises(ValueError, match="n_neighbors is 0"):
         tl.responders(adata, replicate="nk_donor", n_neighbors=0)

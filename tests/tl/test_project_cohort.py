@@ -165,11 +165,11 @@ def test_single_cells_are_summed_by_patient(patients):
 
 
 def test_errors(bulk):
-    with pytest.raises(DesignError, match="sample 'P0' stands 2 times"):
+    with pytest.raises(DesignError, match="sample 'P0' occurs 2 times"):
         tl.project_cohort(bulk.iloc[[0, 0]], gene_signatures=SETS)
-    with pytest.raises(GeneCoverageError, match="gene 'G0' stands 2 times"):
+    with pytest.raises(GeneCoverageError, match="gene 'G0' occurs 2 times"):
         tl.project_cohort(bulk.iloc[:, [0, 0]], gene_signatures=SETS)
-    with pytest.raises(GeneCoverageError, match=r"stand in the rows.*Give expression.T"):
+    with pytest.raises(GeneCoverageError, match=r"are in the rows.*Give expression.T"):
         tl.project_cohort(bulk.T, gene_signatures=SETS)
     with pytest.raises(WrongScaleError, match=r"1 values that are missing.*'P2', gene 'G7'"):
         tl.project_cohort(bulk.mask(bulk == bulk.loc["P2", "G7"]), gene_signatures=SETS)
@@ -199,7 +199,7 @@ def test_patients_with_few_cells_are_named(patients, caplog):
     sets = {"first": cells.var_names[:10].tolist()}
     made = tl.project_cohort(cells, by="patient", gene_signatures=sets)
     assert made.index.tolist() == ["many"]
-    assert "1 of 2 patients have fewer than 20 cells and are left out: few" in caplog.text
+    assert "1 of 2 patients have fewer than 20 cells and are excluded: few" in caplog.text
     with pytest.raises(DesignError, match="by names no column"):
         tl.project_cohort(cells, by=[], gene_signatures=sets)
     cells.obs["qc_pass"] = "False"

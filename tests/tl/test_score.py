@@ -13,7 +13,7 @@ def few(experiment):
     return experiment[:200].copy()
 
 
-def test_names_of_the_catalogue_become_columns(few):
+def test_names_of_the_catalog_become_columns(few):
     names = ["DUFVA2023_CORE_NK_RESPONSE_NO_AMBIENT", "REHMAN2021_DIAPAUSE"]
     nk.tl.score(few, names)
     scores = few.obsm["scores"]

@@ -106,7 +106,7 @@ def test_rows_that_cannot_be_told_apart_are_not_lost(caplog):
 def test_hla_score_needs_logarithms_of_each_gene_once():
     genes = ["B2M", "HLA-A", "HLA-B", "HLA-C"]
     table = pd.DataFrame([[900.0, 80.0, 70.0, 60.0]], columns=genes)
-    with pytest.raises(WrongScaleError, match=r"holds '900.0', which is no log2 value"):
+    with pytest.raises(WrongScaleError, match=r"holds '900.0', which is not a log2 value"):
         tl.hla_score(table)
     with pytest.raises(WrongScaleError, match="holds 'high'"):
         tl.hla_score(table.astype(object).assign(B2M="high"))

@@ -113,7 +113,7 @@ def test_errors():
         _curves(time, event, group.where(group.index != "P0", "rare"))
     with pytest.raises(DesignError, match="0 of 120 patients died"):
         _curves(time, event & False)
-    with pytest.raises(WrongScaleError, match="negative or no number, first 'P0'"):
+    with pytest.raises(WrongScaleError, match="negative or not a number, first 'P0'"):
         _curves(time.where(time.index != "P0", -1.0), event)
     with pytest.raises(MissingKeyError, match=r"no column 'time', 'event' \(it has: days, died\)"):
         tl.survival_curves(pd.DataFrame({"days": time, "died": event}))

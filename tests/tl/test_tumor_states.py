@@ -310,7 +310,7 @@ def test_lines_without_a_monoculture_stay_open(experiment, caplog):
     adata = experiment[(experiment.obs["condition"] != "tumor_mono").to_numpy()].copy()
     with caplog.at_level(logging.WARNING, logger="nkscore"):
         nk.tl.tumor_states(adata, programs=["cycling", "ifn_gamma_response"])
-    assert "'tumor_mono' to compare with" in caplog.text
+    assert "reference cells of condition 'tumor_mono'" in caplog.text
     cells = tumor_cells(adata)
     assert (adata.obsm["tumor_programs"]["ifn_gamma_response"][cells] == 0.5).all()
     state = called_states(adata)

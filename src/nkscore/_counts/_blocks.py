@@ -17,9 +17,9 @@ if TYPE_CHECKING:
     from nkscore._counts._sources import Pieces, Rows
     from nkscore._types import Array, Floats, Ints, Ints32
 
-#: Progress is shown for work that has taken so many seconds.
+#: Progress is shown for work that takes longer than this many seconds.
 QUIET_SECONDS = 10.0
-#: Gene totals are sums of multiples of 2^-24: exact, and so the same in any order of cells.
+#: Gene totals are sums of multiples of 2^-24: exact, and therefore independent of cell order.
 _STEPS = float(1 << 24)
 #: Whole numbers up to here are exact in float32.
 _WHOLE_FLOAT32 = 1 << 24
@@ -83,13 +83,13 @@ def row_blocks(rows: Any, n_bytes: int = BLOCK_BYTES) -> Iterator[RowBlock]:
 
 
 def whole_block(matrix: Any, start: int = 0) -> RowBlock:
-    """Return all rows of a matrix, such as a chunk of a larger one, as the block from ``start``."""
+    """Return all rows of a matrix (or a chunk of a larger one) as the block from ``start``."""
     rows = open_rows(matrix)
     return make_block(rows, start, rows.read(0, rows.shape[0]))
 
 
 def make_block(rows: Rows, start: int, pieces: Pieces) -> RowBlock:
-    """Check what was read and bring it to the form that kernels take."""
+    """Check the values and convert them to the form that kernels take."""
     indptr, indices, data = pieces
     n_genes = rows.shape[1]
     indptr = np.asarray(indptr, dtype=np.int64) - int(indptr[0])
@@ -115,8 +115,8 @@ def _check_positions(indptr: Array, indices: Array, n_genes: int, start: int) ->
     if fits and (indices.size == 0 or (indices.min() >= 0 and indices.max() < n_genes)):
         return
     msg = (
-        f"The sparse matrix is broken from cell {start} on: its positions do not fit its "
-        f"{n_genes} genes or its number of values. Read the file again, or write it anew."
+        f"The sparse matrix is broken from cell {start} on: its positions do not match "
+        f"its {n_genes} genes or its number of values. Read the file again, or write it again."
     )
     raise ValueError(msg)
 
@@ -124,7 +124,7 @@ def _check_positions(indptr: Array, indices: Array, n_genes: int, start: int) ->
 def _ascending(indptr: Array, indices: Array) -> bool:
     falls = indices[1:] <= indices[:-1]
     between = indptr[1:-1]
-    # From the last gene of a cell to the first of the next, positions may fall.
+    # From the last gene of a cell to the first of the next, positions may decrease.
     falls[between[(between > 0) & (between < indices.size)] - 1] = False
     return not falls.any()
 
@@ -161,11 +161,11 @@ def _checked_floats(data: Array, start: int) -> Array:
 
 
 def _finite_from_zero(data: Array) -> bool:
-    """Whether one look at the bits tells that all values are finite, and from 0.0 up."""
+    """Whether the bit patterns show that all values are finite and at least 0.0."""
     bits = {4: np.uint32, 8: np.uint64}.get(data.dtype.itemsize)
     if bits is None or not data.dtype.isnative:
         return False
-    # Infinity, NaN and everything with a sign, -0.0 included, have larger patterns.
+    # Infinity, NaN and all values with a sign, including -0.0, have larger patterns.
     return bool(data.view(bits).max() <= np.finfo(data.dtype).max.view(bits))
 
 
@@ -179,7 +179,7 @@ def _impossible(found: str, start: int) -> WrongScaleError:
 
 
 def check_largest(block: RowBlock, largest: float | None) -> None:
-    """Refuse values that the scale asked for cannot have."""
+    """Refuse values that are impossible on the requested scale."""
     if largest is None:
         return
     high = block.stored.max(initial=0)

@@ -1,8 +1,8 @@
 """Arrays of HDF5 files, read past the lock of the HDF5 library.
 
-h5py reads and unpacks one array at a time, whatever the number of threads. The chunks of h5ad
-files are plain bytes or gzip: their places are asked for once, and every thread then reads and
-unpacks what it needs.
+h5py reads and unpacks one array at a time, for any number of threads. The chunks of h5ad files are
+plain bytes or gzip. Their positions are read once, and every thread then reads and unpacks the
+chunks it needs.
 """
 
 from __future__ import annotations
@@ -29,14 +29,14 @@ _UNDERSTOOD: Final[tuple[list[int], ...]] = ([], [_GZIP], [_SHUFFLE, _GZIP])
 
 @dataclass(frozen=True, eq=False)
 class Chunks:
-    """A one-dimensional array of numbers in a file; may be sliced by several threads at once."""
+    """A one-dimensional array of numbers in a file; several threads can slice it at once."""
 
     name: str
     descriptor: int
     shape: tuple[int]
     dtype: np.dtype[Any]
     per_chunk: int
-    #: Where each chunk begins in the file, and its bytes there.
+    #: Start of each chunk in the file, and its number of bytes.
     offsets: Array
     sizes: Array
     shuffled: bool
@@ -54,7 +54,7 @@ class Chunks:
         return out
 
     def _fill(self, part: Array, offset: int) -> None:
-        """Read into ``part``; the system may give less than asked for at once."""
+        """Read into ``part``; the system may return less than requested at once."""
         memory = part.view(np.uint8).data
         while memory:
             n = os.preadv(self.descriptor, [memory], offset)
@@ -72,7 +72,7 @@ class Chunks:
         except zlib.error as error:
             raise self._damaged(str(error)) from error
         if len(plain) != expected:
-            raise self._damaged("a chunk is of another length than expected")
+            raise self._damaged("a chunk does not have the expected length")
         if not self.shuffled:
             return np.frombuffer(plain, self.dtype)
         by_place = np.frombuffer(plain, np.uint8).reshape(self.dtype.itemsize, self.per_chunk)
@@ -84,11 +84,11 @@ class Chunks:
 
 
 def unlocked(dataset: Any) -> Any:
-    """Return an array of a file in the form that several threads read fastest.
+    """Return an array of a file in the form that is fastest for several threads.
 
-    A one-dimensional h5py dataset is read past the lock where possible. Not possible for files
-    that are open for writing, whose chunks may be elsewhere, for other compressions than gzip and
-    on systems that cannot read at a place.
+    A one-dimensional h5py dataset is read past the lock if possible. This is not possible for files
+    that are open for writing, whose chunks may move, for compressions other than gzip, and on
+    systems that cannot read at an offset.
     """
     library = type(dataset).__module__.partition(".")[0]
     if library == "zarr":
@@ -109,7 +109,7 @@ def _past_lock(dataset: Any) -> Any:
     placed = _places(dataset)
     if placed is None:
         return None
-    # A descriptor of our own stays valid if the file is closed meanwhile.
+    # A separate descriptor stays valid if the file is closed meanwhile.
     descriptor = os.dup(file.id.get_vfd_handle())
     chunks = Chunks(
         f"{file.filename}, {dataset.name},",
@@ -141,7 +141,7 @@ def _places(dataset: Any) -> tuple[int, Array, Array] | None:
         number = chunk.chunk_offset[0] // per_chunk
         if number < n_chunks:
             offsets[number], sizes[number] = chunk.byte_offset, chunk.size
-        # A chunk for which a filter was left out says so here.
+        # The filter mask shows chunks for which a filter was skipped.
         skipped.append(chunk.filter_mask)
 
     dataset.id.chunk_iter(note)

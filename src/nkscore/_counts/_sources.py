@@ -1,4 +1,4 @@
-"""Where rows come from: memory, an open h5ad file or a zarr store."""
+"""Sources of rows: memory, an open h5ad file or a zarr store."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     Pieces = tuple[Array, Array, Array]
 
 #: Bytes of float64 values in one block; small enough to stay in the cache from reading to scoring,
-#: large enough to make the cost of a call per block vanish.
+#: large enough to make the cost of a call per block negligible.
 BLOCK_BYTES = 4 << 20
 
 _log = logging.getLogger("nkscore")
@@ -67,7 +67,7 @@ class SparseRows:
 
 @dataclass(frozen=True)
 class StoredSparse:
-    """A sparse matrix in an open h5ad or zarr file, for use where anndata is not yet imported."""
+    """A sparse matrix in an open h5ad or zarr file, for use before anndata is imported."""
 
     group: Any
     #: ``csr`` or ``csc``.
@@ -111,7 +111,7 @@ def open_rows(matrix: Any) -> Rows:
     Raises
     ------
     TypeError
-        If it is no matrix that can be read row by row.
+        If the matrix cannot be read row by row.
     """
     if is_sparse(matrix):
         rows = matrix.tocsr()
@@ -139,8 +139,9 @@ def _backed_sparse(matrix: Any) -> Rows:
         n_values = group["indices"].shape[0]
         stored = group["indices"].dtype.itemsize + group["data"].dtype.itemsize
         _log.warning(
-            "The matrix is stored gene by gene (CSC), so all of it is loaded and turned to score "
-            "cells, which takes about %.1f GB of memory. Write it as CSR to score it in blocks.",
+            "The matrix is stored gene by gene (CSC), so all of it is loaded and "
+            "converted to score cells, which takes about %.1f GB of memory. Write it as "
+            "CSR to score it in blocks.",
             2 * n_values * stored / 1e9,
         )
         data, indices, indptr = (

@@ -1,4 +1,4 @@
-"""Compressed arrays of files, of which each chunk is unpacked once."""
+"""Compressed arrays of files, with each chunk unpacked once."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ if TYPE_CHECKING:
 
     from nkscore._types import Array
 
-#: Bytes of unpacked chunks to keep for the next block, and chunks to keep whatever their size.
+#: Bytes of unpacked chunks to keep for the next block, and minimum number of chunks to keep.
 _KEPT_BYTES: Final = 32 << 20
 _KEPT: Final = 3
 
@@ -35,7 +35,7 @@ class WholeChunks:
         self._most = max(_KEPT, _KEPT_BYTES // (per_chunk * self.dtype.itemsize))
 
     def __getitem__(self, wanted: slice) -> Array:
-        """Return the values from ``wanted.start`` to ``wanted.stop``, which lie in the array."""
+        """Return the values from ``wanted.start`` to ``wanted.stop``, both within the array."""
         out = np.empty(wanted.stop - wanted.start, self.dtype)
         place = wanted.start
         while place < wanted.stop:
@@ -58,7 +58,7 @@ class WholeChunks:
             try:
                 future.set_result(self._unpack(number))
             except BaseException as error:
-                # The threads that wait must hear of it, too.
+                # The waiting threads must get the error, too.
                 future.set_exception(error)
                 raise
         return future.result()

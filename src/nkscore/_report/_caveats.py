@@ -1,4 +1,4 @@
-"""What a reader must know before believing the numbers, found in the design and the results."""
+"""Caveats for the reader, from the design and the results."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ _MANY_UNASSIGNED, _MANY_FAILED, _MUCH_AMBIENT = 0.25, 0.4, 0.1
 
 
 def caveats(results: Results) -> list[str]:
-    """Return plain sentences, the weightiest first."""
+    """Return plain sentences, the most important first."""
     return [
         *_replicates(results),
         *_confounding(samples_of(results)),
@@ -30,7 +30,7 @@ def caveats(results: Results) -> list[str]:
 
 
 def absent(results: Results) -> list[str]:
-    """Return one sentence on each part that is not there; what failed comes first."""
+    """Return one sentence on each missing part; failures come first."""
     failed = [name for name in results.skipped if name in results.failed]
     others = [name for name in results.skipped if name not in results.failed]
     return [
@@ -40,7 +40,7 @@ def absent(results: Results) -> list[str]:
 
 
 def samples_of(results: Results) -> pd.DataFrame:
-    """One row per sample of the kept cells with what the sheet says and its number of cells."""
+    """Return one row per sample of the kept cells, with its sheet columns and number of cells."""
     obs = results.kept.obs
     columns = [c for c in (schema.LANE, *schema.SAMPLE_COLUMNS) if c in obs]
     if schema.SAMPLE not in columns:
@@ -90,13 +90,13 @@ def _single_samples(table: pd.DataFrame) -> str:
         return ""
     return (
         f"{len(few)} of {len(per_line)} lines ({names(few.index)}) have a single sample in one "
-        "arm. Their variance is borrowed from the other lines, and a peculiarity of that one "
-        "sample cannot be told from an effect."
+        "arm. Their variance is borrowed from the other lines, and a peculiarity of that "
+        "sample cannot be distinguished from an effect."
     )
 
 
 def _confounding(table: pd.DataFrame) -> Iterator[str]:
-    """Name what varies together with the condition, or with the donor."""
+    """Name factors that are confounded with the condition or the donor."""
     if not {schema.LANE, schema.CONDITION} <= set(table.columns):
         return
     if schema.TUMOR in table:
@@ -109,8 +109,8 @@ def _confounding(table: pd.DataFrame) -> Iterator[str]:
         donors = with_nk.groupby(schema.LANE)[schema.NK_DONOR].nunique()
         if len(lanes) > 1 and (lanes == 1).all() and (donors == 1).all():
             yield (
-                "Each NK donor has a lane of its own, so differences between donors cannot be told "
-                "from differences between lanes."
+                "Each NK donor has a separate lane, so differences between donors cannot "
+                "be distinguished from differences between lanes."
             )
 
 
@@ -126,8 +126,8 @@ def _separate(table: pd.DataFrame, column: str, shown: str) -> Iterator[str]:
     if apart:
         yield (
             f"Confounded with {shown}: co-culture and monoculture are in different {shown} for "
-            f"{len(apart)} of {lines} lines ({names(apart)}). What differs between these {shown} "
-            "cannot be told from what the interaction changed."
+            f"{len(apart)} of {lines} lines ({names(apart)}). Differences between these "
+            f"{shown} cannot be distinguished from effects of the interaction."
         )
 
 
@@ -136,7 +136,7 @@ def _ambient(results: Results) -> Iterator[str]:
         if "tumor_response" in results.tables:
             yield (
                 "Ambient RNA was not measured. Genes of NK cells look induced in tumor cells of "
-                "every co-culture; they are flagged by name only."
+                "every co-culture; they are flagged only by name."
             )
         return
     shares = results.tables["ambient"].set_index("sample")["ambient_share"]
@@ -151,12 +151,13 @@ def _ambient(results: Results) -> Iterator[str]:
 def _selection(results: Results) -> Iterator[str]:
     if {"tumor_response", "tumor_state_shift"} & set(results.tables):
         ending = (
-            " Table decompose_shift splits a change into change within states and of their shares."
+            " The table decompose_shift splits a change into changes within states and "
+            "of their shares."
             if "decompose_shift" in results.tables
             else ""
         )
         yield (
-            "Co-cultures hold the cells that survived. A state that becomes more frequent, or a "
+            "Co-cultures contain the cells that survived. A state that becomes more frequent, or a "
             "gene that rises, may be selected by killing rather than induced." + ending
         )
 
@@ -174,6 +175,6 @@ def _cells(results: Results) -> Iterator[str]:
             share = (called == schema.UNASSIGNED).mean() if len(called) else 0.0
             if share > _MANY_UNASSIGNED:
                 yield (
-                    f"{share:.0%} of the {shown} cells were given no state. Tests of shifts are on "
-                    "the cells that were."
+                    f"{share:.0%} of the {shown} cells have no state. Tests of shifts use "
+                    "the other cells."
                 )

@@ -1,4 +1,4 @@
-"""The figures of an analysis: which there are, what they show, and how they are saved."""
+"""The figures of an analysis: a list, their captions, and how they are saved."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ QUALITY, STATES, RESPONSE = "quality", "states", "response"
 
 @dataclass(frozen=True, slots=True)
 class Panel:
-    """One figure: file name, section of the report, what it shows and how to draw it."""
+    """One figure: file name, section of the report, caption and how to draw it."""
 
     name: str
     section: str
@@ -42,7 +42,7 @@ class Panel:
 
 @dataclass(frozen=True, slots=True)
 class FromTable:
-    """A figure that one table alone makes, drawn wherever the table exists."""
+    """A figure of a single table, drawn if the table exists."""
 
     table: str
     name: str
@@ -100,7 +100,7 @@ FROM_TABLES: tuple[FromTable, ...] = (
         "ambient",
         QUALITY,
         "Ambient RNA of tumor cells",
-        "Share of the counts that floated in, with its interval, and the part from NK cells.",
+        "Ambient share of the counts, with its interval, and the part from NK cells.",
         pl.ambient,
     ),
     FromTable(
@@ -108,8 +108,8 @@ FROM_TABLES: tuple[FromTable, ...] = (
         "core_response",
         RESPONSE,
         "Core response of tumor cells",
-        "Mean log2 fold change over lines, its interval and where a further line may lie: "
-        "the 25 first genes.",
+        "Mean log2 fold change over lines, its interval and the range expected in a "
+        "further line: the first 25 genes.",
         pl.core_response,
     ),
     FromTable(
@@ -139,7 +139,7 @@ FROM_TABLES: tuple[FromTable, ...] = (
     ),
 )
 
-#: Column of the cells → what its map shows.
+#: Column of the cells → caption of its map.
 _MAPS = {
     schema.CONDITION: "Cells by condition, monocultures of tumor cells in gray.",
     schema.TUMOR: "Cells by line.",
@@ -194,7 +194,7 @@ def _of_lanes(results: Results) -> list[Panel]:
                 "compartments",
                 QUALITY,
                 "NK and tumor cells",
-                "Share of each sample's cells that were called NK, tumor, both or neither.",
+                "Share of each sample's cells called NK, tumor, both or neither.",
                 lambda: pl.compartments(loaded),
             )
         )
@@ -230,10 +230,10 @@ def _heat_map(results: Results) -> list[Panel]:
         Panel(
             "response_heatmap",
             RESPONSE,
-            "Genes that respond alike",
-            "Genes whose response differs most between lines, in modules named by the gene set "
-            "that they overlap; some genes are named. Gray: not tested, or ambient RNA may "
-            "explain it.",
+            "Genes with similar responses",
+            "Genes whose response differs most between lines, in modules named by "
+            "overlapping gene sets; some genes are labeled. Gray: not tested, or "
+            "possibly ambient RNA.",
             partial(pl.response_heatmap, table, modules=modules),
         )
     ]
@@ -243,7 +243,7 @@ def _volcanoes(results: Results) -> list[Panel]:
     found = []
     core = signatures.get(CORE)
     for name, table in results.tables.items():
-        # The NK response would double the number of figures; its table says as much.
+        # The NK response would double the number of figures; its table has the same information.
         if not is_response(table) or name == "nk_response":
             continue
         for line in table["tumor"].astype(str).unique():
@@ -262,7 +262,7 @@ def _volcanoes(results: Results) -> list[Panel]:
 
 
 def is_response(table: pd.DataFrame) -> bool:
-    """Whether a table is one that tl.interaction_response makes, and holds anything."""
+    """Whether a table comes from tl.interaction_response and is not empty."""
     wanted = {"tumor", "gene", "log2_fc", "p_value", "q_value"}
     return len(table) > 0 and wanted <= set(table.columns)
 
@@ -275,7 +275,7 @@ def draw(
     import matplotlib.pyplot as plt
 
     drawn = []
-    # Files only: no display is needed, and the caller's figures and backend stay as they are.
+    # Files only: no display is needed, and the caller's figures and backend do not change.
     before = mpl.get_backend()
     plt.switch_backend("Agg")
     try:
@@ -291,11 +291,11 @@ def draw(
 
 
 def file_names(names: Sequence[str]) -> list[str]:
-    """Return a name of a file for each name; they differ also where case does not count."""
+    """Return a file name for each name; they also differ if case is ignored."""
     taken: set[str] = set()
     found = []
     for name in names:
-        # A lane or a line may be named with a slash.
+        # Names of lanes and lines can contain a slash.
         plain = stem = name.replace("/", "_")
         number = 2
         while plain.casefold() in taken:
@@ -310,7 +310,8 @@ def _save(panel: Panel, path: Path, formats: Sequence[str]) -> Path:
 
     try:
         with warnings.catch_warnings():
-            # Letters that no installed font has are drawn as boxes, once per letter and figure.
+            # Letters that no installed font has are drawn as boxes, with one warning each per
+            # figure.
             warnings.filterwarnings("ignore", message="Glyph .* missing from")
             files = pl.save(panel.draw(), path, formats=formats)
     finally:

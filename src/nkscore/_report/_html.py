@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 
 #: Rows of a table that stand in the page itself; the others appear on demand.
 SHOWN = 50
-#: CSS pixels per pixel of a figure: type of 7.5 points at 200 dpi reads well beside the text.
+#: CSS pixels per pixel of a figure: type of 7.5 points at 200 dpi matches the text.
 _SCALE = 0.62
 _UNSAFE = re.compile(r"[\t\r\n\x00-\x08\x0b\x0c\x0e-\x1f]+")
 

@@ -24,13 +24,13 @@ _PACKAGES = ("anndata", "numpy", "scipy", "pandas", "scanpy", "numba", "matplotl
 def origin(results: Results, table: str) -> str:
     """Return the function and options behind a table, for its caption."""
     if table not in results.methods:
-        return f"Table as given to nkscore.report, nkscore {__version__}."
+        return f"Table passed to nkscore.report, nkscore {__version__}."
     function, options = results.methods[table]
     return f"{function}({_options(options)}), nkscore {__version__}."
 
 
 def steps(results: Results) -> pd.DataFrame:
-    """One row per step that the data record, then per table."""
+    """Return one row per recorded step, then per table."""
     book: dict[str, Any] = results.kept.uns.get(schema.RECORD, {})
     rows = [
         (key, entry["function"], _options(entry.get("options", {})), str(entry["version"]))
@@ -67,7 +67,7 @@ def _options(options: Mapping[str, object]) -> str:
 def _value(value: object) -> str:
     if hasattr(value, "tolist"):
         value = value.tolist()
-    # None does not survive h5ad; the record holds its name.
+    # None does not survive h5ad; the record has its name instead.
     shown = "None" if value == "None" else repr(value)
     return shown if len(shown) <= 200 else shown[:200] + "…"
 

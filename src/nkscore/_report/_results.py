@@ -1,4 +1,4 @@
-"""What an analysis made, as the workflow fills it and the report reads it."""
+"""Results of an analysis, which the run fills and the report reads."""
 
 from __future__ import annotations
 
@@ -26,26 +26,26 @@ def unflagged(responses: pd.DataFrame) -> pd.DataFrame:
 
 @dataclass(slots=True)
 class Results:
-    """All loaded cells, the kept ones, tables by name, and what could not be made and why."""
+    """All loaded cells, the kept ones, tables by name, and skipped parts with the reason."""
 
     loaded: AnnData
     kept: AnnData
     tables: dict[str, pd.DataFrame] = field(default_factory=dict)
     skipped: dict[str, str] = field(default_factory=dict)
-    #: Names in ``skipped`` for which the data are not the reason: something went wrong.
+    #: Names in ``skipped`` that failed with an error, not because of the data.
     failed: set[str] = field(default_factory=set)
-    #: Table → function that made it and its options, where that is known.
+    #: Table → function that made it and its options, if known.
     methods: dict[str, tuple[str, dict[str, Any]]] = field(default_factory=dict)
 
     @contextmanager
     def optional(self, name: str) -> Iterator[None]:
-        """Go on without a part that the data do not allow, or that fails, and remember why."""
+        """Continue without a part that the data do not allow, or that fails, and record why."""
         try:
             yield
         except (NkscoreError, ImportError) as error:
             self.skipped[name] = str(error)
             _LOG.warning("%s was not made: %s", name, error)
-        except Exception as error:  # noqa: BLE001 - hours of other results hang on it
+        except Exception as error:  # noqa: BLE001 - hours of other results depend on it
             self.skipped[name] = f"{type(error).__name__}: {error}"
             self.failed.add(name)
             _LOG.warning("%s failed: %s", name, self.skipped[name])

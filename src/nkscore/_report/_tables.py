@@ -1,4 +1,4 @@
-"""The tables of an analysis: which function makes each, and what the report says of it."""
+"""The tables of an analysis: the function that makes each, and its text in the report."""
 
 from __future__ import annotations
 
@@ -19,22 +19,22 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, slots=True)
 class Table:
-    """One table: its name, the function of ``tl`` that makes it and the words of the report."""
+    """One table: its name, the function of ``tl`` that makes it and its text in the report."""
 
     name: str
     function: str
     section: str
     title: str
     caption: str
-    #: Arguments that make this table what it is; the others are options of ``run.toml``.
+    #: Fixed arguments of this table; the others are options of ``run.toml``.
     fixed: dict[str, Any] = field(default_factory=dict)
-    #: Table that the function takes in place of the cells.
+    #: Table that the function takes instead of the cells.
     reads: str | None = None
     #: Arguments that depend on the results.
     given: Callable[[Results], dict[str, Any]] = field(default=lambda _: {})
-    #: Which rows of that table it takes.
+    #: Rows of that table to use.
     keep: Callable[[pd.DataFrame], pd.DataFrame] = field(default=lambda table: table)
-    #: Name under which the result is kept, where the function completes another table.
+    #: Name of the result, if the function completes another table.
     into: str | None = None
 
     def make(self, results: Results, options: dict[str, Any]) -> pd.DataFrame:
@@ -92,7 +92,7 @@ TABLES: tuple[Table, ...] = (
         RESPONSE,
         "Response of tumor cells",
         "Co-culture against the line alone: one model of all lines on sums per sample. "
-        "ambient_suspect marks genes that ambient RNA may explain.",
+        "ambient_suspect marks genes that may be explained by ambient RNA.",
         {"compartment": schema.TUMOR_CELLS},
     ),
     Table(
@@ -136,8 +136,8 @@ TABLES: tuple[Table, ...] = (
         "response_modules",
         RESPONSE,
         "Modules of the tumor response",
-        "Genes whose response differs most between lines, in the order of the heat map, without "
-        "those that ambient RNA may explain; label: the gene set that a module overlaps.",
+        "Genes whose response differs most between lines, in the order of the heat map, "
+        "without possibly ambient genes; label: the gene set that overlaps with a module.",
         reads="tumor_response",
         keep=unflagged,
     ),
@@ -155,8 +155,8 @@ TABLES: tuple[Table, ...] = (
         "enrichment",
         RESPONSE,
         "Gene sets in the tumor response",
-        "Hallmark gene sets whose genes move further than the others, without genes that ambient "
-        "RNA may explain.",
+        "Hallmark gene sets whose genes change more than other genes, without possibly "
+        "ambient genes.",
         reads="tumor_response",
         keep=unflagged,
     ),
@@ -179,7 +179,7 @@ _WORDS = {t.name: (t.section, t.title, t.caption) for t in TABLES} | {
     "ambient": (
         QUALITY,
         "Ambient RNA of tumor cells",
-        "Share of the tumor cells' counts that floated in; nk_share: the part from NK cells.",
+        "Ambient share of the tumor cells' counts; nk_share: the part from NK cells.",
     )
 }
 

@@ -26,7 +26,7 @@ _CONDITIONS: Final = {
 
 
 def measured(results: Results) -> Iterator[str]:
-    """Say what the experiment held."""
+    """Describe the experiment."""
     loaded, kept = results.loaded, results.kept
     lanes = loaded.obs[schema.LANE].nunique() if schema.LANE in loaded.obs else 0
     where = f" in {_count(lanes, 'lane')}" if lanes else ""
@@ -61,7 +61,7 @@ def _removed(results: Results) -> str:
 def _conditions(table: pd.DataFrame) -> str:
     if schema.CONDITION not in table:
         return ""
-    # A sample that was loaded on two lanes has two rows.
+    # A sample loaded on two lanes has two rows.
     counts = table.drop_duplicates(schema.SAMPLE)[schema.CONDITION].value_counts()
     times = ""
     if schema.TIME_H in table and table[schema.TIME_H].notna().any():
@@ -72,7 +72,7 @@ def _conditions(table: pd.DataFrame) -> str:
 
 
 def found(results: Results) -> Iterator[str]:
-    """Say what the interaction changed, with numbers."""
+    """Describe what the interaction changed, with numbers."""
     for name, cells in (("nk_state_shift", "NK cells"), ("tumor_state_shift", "Tumor cells")):
         if name in results.tables:
             yield from _shifts(results.tables[name], cells)
@@ -118,7 +118,7 @@ def _flagged(counts: pd.DataFrame) -> str:
     if "possibly_ambient" not in counts:
         return ""
     share = counts["possibly_ambient"].sum() / max(int(counts["significant"].sum()), 1)
-    return f", of which {share:.0%} may be ambient RNA and are flagged"
+    return f"; {share:.0%} of them may be ambient RNA and are flagged"
 
 
 def _shared(table: pd.DataFrame) -> str:
@@ -129,13 +129,13 @@ def _shared(table: pd.DataFrame) -> str:
     tally = sure.groupby([sure["gene"].astype(str), sure["log2_fc"] > 0]).size()
     many = tally[tally >= max(2, (n_lines + 1) // 2)].sort_values(ascending=False, kind="stable")
     if not len(many):
-        return "No gene that is not flagged changes the same way in half of the lines."
+        return "No unflagged gene changes in the same direction in half of the lines."
     parts = []
     for rises, word in ((True, "up"), (False, "down")):
         genes = [gene for gene, up in many.index if bool(up) is rises]
         if genes:
             parts.append(f"{word}: {names(genes, 20)}")
-    return f"Same way in at least half of the lines, not flagged: {'; '.join(parts)}."
+    return f"Same direction in at least half of the lines, not flagged: {'; '.join(parts)}."
 
 
 def genes_per_line(table: pd.DataFrame) -> pd.DataFrame:

@@ -39,41 +39,41 @@ def report(
 ) -> Path:
     """Write an analysis as one HTML file that opens from disk and loads nothing.
 
-    Reads what is there of ``obs`` (``lane``, ``sample``, ``qc_pass``, ``hashtag_class``,
+    Reads the available slots of ``obs`` (``lane``, ``sample``, ``qc_pass``, ``hashtag_class``,
     ``compartment``, ``nk_state``, ``tumor_state``, ...), ``obsm["hashtags"]``, ``obsm["X_umap"]``
-    and ``uns["nkscore"]``; computes nothing but counts and the modules of the tumor response.
+    and ``uns["nkscore"]``; computes only counts and the modules of the tumor response.
 
     Parameters
     ----------
     adata
-        Cells × genes, as far as they were analyzed.
+        Cells × genes, after any of the steps.
     responses
         Table of :func:`nkscore.tl.interaction_response`, or any tables by name. The names that
         ``nkscore run`` uses (``tumor_response``, ``nk_response``, ``nk_state_fractions``,
-        ``nk_state_shift``, ``ambient``, ...) get their figures and words; a table alone is
+        ``nk_state_shift``, ``ambient``, ...) get their figures and text; a single table is
         ``tumor_response``. Its heat map shows ``response_modules``, by default those of
         :func:`nkscore.tl.response_modules`.
     path
         HTML file to write.
     loaded
-        All cells before ``pp.keep``, for the figures and counts of quality; by default ``adata``.
+        All cells before ``pp.keep``, for the quality section; by default ``adata``.
     title
         Heading of the page.
     overwrite
-        Whether to replace a file that exists.
+        Whether to replace an existing file.
 
     Returns
     -------
     Path
-        The file: summary with caveats, quality, states, response, methods and versions; tables
-        that sort, filter and download as TSV; figures as PNG within. It appears only when whole.
+        The file: summary with caveats, quality, states, response, methods and versions; tables that
+        sort, filter and download as TSV; figures as PNG within. It appears only when complete.
 
     Raises
     ------
     FileExistsError
         If the file exists and ``overwrite`` is false.
     MissingKeyError
-        If ``responses`` is or holds something else than a table.
+        If ``responses`` is not a table, or contains something else.
 
     Examples
     --------
@@ -135,7 +135,7 @@ def _checked(tables: object) -> dict[str, pd.DataFrame]:
 def write(
     results: Results, drawn: list[tuple[Panel, Path]], path: Path, *, title: str = TITLE
 ) -> None:
-    """Write the page, which appears only when whole."""
+    """Write the page, which appears only when complete."""
     path.parent.mkdir(parents=True, exist_ok=True)
     with whole(path) as beside:
         beside.write_text(page(results, drawn, title), encoding="utf-8")

@@ -1,3 +1,3 @@
-"""The main job: its steps, their options, and how it goes on after an interruption."""
+"""The main job: its steps, their options, and how it resumes after an interruption."""
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""What a command leaves while it works: finished parts, its log, and results not yet in place."""
+"""Files of a command in progress: finished parts, its log, and results not yet in place."""
 
 from __future__ import annotations
 
@@ -35,14 +35,14 @@ _FINISHED = ("[!.]*.h5", "[!.]*.npy")
 
 @dataclass(slots=True)
 class Parts:
-    """Folder beside a result, ``NAME.parts``: its finished parts, by what they were made from."""
+    """Folder next to a result, ``NAME.parts``: its finished parts, named by their inputs."""
 
     folder: Path
-    #: Whether finished parts are kept and taken up again.
+    #: Whether finished parts are stored and reused.
     checkpoints: bool = True
 
     def path(self, name: str, key: str, suffix: str = ".h5") -> Path:
-        """Return where a part lies that was made from what ``key`` says."""
+        """Return the path of the part that was made from the inputs ``key``."""
         return self.folder / f"{name}-{key}{suffix}"
 
     def has(self, name: str, key: str) -> bool:
@@ -56,7 +56,7 @@ class Parts:
 
 @dataclass(slots=True)
 class Rows:
-    """Rows of one array in the order in which they are made: each file holds some more."""
+    """Rows of one array in the order in which they are made, in consecutive files."""
 
     parts: Parts
     name: str
@@ -69,11 +69,11 @@ class Rows:
 
     @classmethod
     def taken_up(cls, parts: Parts, name: str, key: str, *, n_per_file: int) -> Rows:
-        """Go on from the rows that an interrupted run of the same job left."""
+        """Resume from the rows of an interrupted run of the same job."""
         if any(not file.name.startswith(f"{name}-{key}-") for file in parts.finished()):
             msg = (
                 f"{parts.folder} holds parts of another job (other data, options or version). "
-                "Pass --force to start anew, or delete the folder."
+                "Pass --force to start again, or delete the folder."
             )
             raise FileExistsError(msg)
         rows = cls(parts, name, key, n_per_file)
@@ -111,10 +111,10 @@ class Job(Parts):
         return self.folder / "results"
 
     def load_cells(self, name: str, key: str) -> tuple[AnnData, dict[str, str]]:
-        """Return the cells after a step, and what had to be left out until then."""
+        """Return the cells after a step, and what was skipped so far."""
         import anndata
 
-        _LOG.info("Step %s: taken from %s", name, self.path(name, key))
+        _LOG.info("Step %s: reused from %s", name, self.path(name, key))
         notes = self.path(name, key, ".json").read_text(encoding="utf-8")
         return anndata.read_h5ad(self.path(name, key)), json.loads(notes)
 
@@ -169,7 +169,7 @@ def key(*parts: object) -> str:
 
 
 def fingerprint(sheet: Path) -> list[Any]:
-    """Describe the sheet by its bytes, and each file it names by place, size and time."""
+    """Describe the sheet by its bytes, and each file it names by path, size and time."""
     from nkscore.io import _sheet
     from nkscore.io._source import files_of
 
@@ -182,7 +182,7 @@ def fingerprint(sheet: Path) -> list[Any]:
 
 
 def check_folder(out: Path, *, force: bool) -> None:
-    """Refuse a results folder that holds something, unless ``force``; change nothing."""
+    """Refuse a non-empty results folder, unless ``force``; change nothing."""
     if out.exists() and (not out.is_dir() or any(out.iterdir())) and not force:
         msg = f"{out} exists and is not empty. Choose another --out, or add --force."
         raise FileExistsError(msg)
@@ -192,21 +192,21 @@ def check_folder(out: Path, *, force: bool) -> None:
 def parts_of(out: Path, *, anew: bool) -> Iterator[Parts]:
     """Give the finished parts of ``out`` to one process at a time.
 
-    Their folder goes when all went well; after a failure it stays if a later run can use
-    something in it. With ``anew``, nothing is taken up from an earlier run.
+    Their folder is deleted on success; after a failure it stays if a later run can use any of it.
+    With ``anew``, nothing is reused from an earlier run.
     """
     out = out.resolve()
     folder = out.with_name(f"{out.name}.parts")
     _make(folder)
     with _locked(folder):
         parts = Parts(folder)
-        # Whoever was writing has ended, or the lock would not be ours.
+        # Any other writer has ended, or this process would not have the lock.
         for file in [*folder.glob(".*"), *(parts.finished() if anew else ())]:
             file.unlink()
         try:
             yield parts
         except BaseException:
-            # What was to be replaced is the user's, if putting the new in its place failed.
+            # If the new files could not be put in place, restore the user's old ones.
             if not parts.finished() and not (folder / _REPLACED).exists():
                 shutil.rmtree(folder, ignore_errors=True)
             raise
@@ -215,9 +215,9 @@ def parts_of(out: Path, *, anew: bool) -> Iterator[Parts]:
 
 @contextlib.contextmanager
 def job(out: Path, *, force: bool, checkpoints: bool = True) -> Iterator[Job]:
-    """Run a job whose results appear in the folder ``out`` only if all went well.
+    """Run a job whose results appear in the folder ``out`` only if it succeeds.
 
-    What an earlier run wrote under the same names is replaced, other files stay.
+    Files of the same names from an earlier run are replaced, other files stay.
     """
     check_folder(out, force=force)
     with parts_of(out, anew=not checkpoints) as parts:
@@ -236,9 +236,9 @@ def job(out: Path, *, force: bool, checkpoints: bool = True) -> Iterator[Job]:
 
 
 def _make(folder: Path) -> None:
-    """Make the folder; if that is not allowed, say so in terms of what the user chose."""
+    """Make the folder; if that fails, name the path that the user chose."""
     if folder.exists() and not _ours(folder):
-        msg = f"{folder} is needed for finished parts and holds something else. Move it away."
+        msg = f"{folder} is needed for finished parts but holds other files. Move it away."
         raise FileExistsError(msg)
     try:
         folder.mkdir(parents=True, exist_ok=True)
@@ -248,13 +248,13 @@ def _make(folder: Path) -> None:
         place = folder.with_name(folder.name.removesuffix(".parts"))
         msg = (
             f"Results cannot be written to {place}: {error.strerror or error} ({folder.parent}). "
-            "Choose another --out, in a folder where you may write."
+            "Choose another --out, in a writable folder."
         )
         raise OSError(msg) from error
 
 
 def _ours(folder: Path) -> bool:
-    """Whether an earlier run made this folder, so that it may be emptied and removed."""
+    """Whether an earlier run made this folder, so that it can be emptied and removed."""
     return folder.is_dir() and (
         not any(folder.iterdir()) or (folder / _LOCK).exists() or bool(Parts(folder).finished())
     )
@@ -262,7 +262,7 @@ def _ours(folder: Path) -> bool:
 
 @contextlib.contextmanager
 def _locked(folder: Path) -> Iterator[None]:
-    """Keep a second run out; the lock goes with the process, however that ends."""
+    """Exclude a second run; the lock ends with the process."""
     from filelock import FileLock, Timeout
 
     lock = FileLock(folder / _LOCK)
@@ -284,7 +284,7 @@ def _locked(folder: Path) -> Iterator[None]:
 
 @contextlib.contextmanager
 def _logged(path: Path) -> Iterator[None]:
-    """Write what nkscore says, and warnings of others, to a file as well."""
+    """Also write nkscore's messages, and warnings of other libraries, to a file."""
     handler = logging.FileHandler(path, encoding="utf-8")
     handler.setFormatter(logging.Formatter("%(asctime)s %(levelname)s %(message)s"))
     level = _LOG.level
@@ -303,7 +303,7 @@ def _logged(path: Path) -> Iterator[None]:
 
 @contextlib.contextmanager
 def _undisturbed() -> Iterator[None]:
-    """Let no interruption come between the files of a result."""
+    """Delay interruptions until all files of a result are written."""
     if threading.current_thread() is not threading.main_thread():
         yield
         return
@@ -323,7 +323,7 @@ def _place(made: Path, out: Path, replaced: Path) -> None:
     replaced.mkdir(exist_ok=True)
     for entry in sorted(made.iterdir()):
         old = out / entry.name
-        # Not rename: a results folder may be a disk of its own, as in a container.
+        # Not rename: a results folder may be on a separate disk, as in a container.
         if old.exists():
             shutil.move(old, replaced / entry.name)
         shutil.move(entry, old)

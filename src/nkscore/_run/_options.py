@@ -1,4 +1,4 @@
-"""Options of the main job: read from TOML, checked against the functions they go to."""
+"""Options of the main job: read from TOML, checked against the functions that take them."""
 
 from __future__ import annotations
 
@@ -51,12 +51,12 @@ def outputs(
     report: bool = True,
     title: str = TITLE,
 ) -> None:
-    """Choose what is made.
+    """Choose the results.
 
     Parameters
     ----------
     tables
-        Names of the tables to make; all that the design allows unless given.
+        Names of the tables to make; by default all that the design allows.
     embedding
         Whether to compute the map (UMAP) of the cells.
     figures
@@ -70,7 +70,7 @@ def outputs(
 
 @dataclass(frozen=True, slots=True)
 class Option:
-    """One option: where it goes, what it may be, and what it is for."""
+    """One option: the function that takes it, its allowed values and its purpose."""
 
     name: str
     kinds: tuple[Kind, ...]
@@ -98,12 +98,12 @@ _STEPS: tuple[tuple[str, Callable[..., Any]], ...] = (
     ("embed", tl.embed),
 )
 _DEFAULTS = {("score", "gene_signatures"): [CORE, "REHMAN2021_DIAPAUSE"]}
-#: What the job itself decides.
+#: Parameters that the job itself sets.
 _TAKEN = {("read", "base"), ("read", "progress"), ("read", "sheet")}
 
 
 def known() -> dict[str, dict[str, Option]]:
-    """Return every option of every section, as the signatures and docstrings say."""
+    """Return every option of every section, from signatures and docstrings."""
     sections: dict[str, tuple[Callable[..., Any], set[str]]] = {
         name: (function, set()) for name, function in _STEPS
     }
@@ -113,7 +113,7 @@ def known() -> dict[str, dict[str, Option]]:
 
 
 def defaults() -> Options:
-    """Return the options that hold where none are given."""
+    """Return the default options."""
     return {s: {o.name: o.default for o in found.values()} for s, found in known().items()}
 
 
@@ -224,10 +224,11 @@ def _fits(kind: Any, value: object) -> bool:
 def read(path: Path) -> Options:
     """Read a file of options; all problems are reported together."""
     try:
-        # Editors of Windows put a mark before the text.
+        # Windows editors put a byte-order mark before the text.
         given = tomllib.loads(path.read_text(encoding="utf-8-sig"))
     except FileNotFoundError as error:
-        msg = f"{path} does not exist. nkscore run --write-config {path} makes one to edit."
+        msg = f"{path} does not exist. Run nkscore run --write-config {path} to make one that "
+        "you can edit."
         raise FileNotFoundError(msg) from error
     except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
         msg = f"{path} is not valid TOML: {error}. See nkscore run --write-config."
@@ -236,7 +237,7 @@ def read(path: Path) -> Options:
 
 
 def checked(given: dict[str, Any], name: str) -> Options:
-    """Complete options with the defaults; refuse what no step knows."""
+    """Complete options with the defaults; refuse unknown ones."""
     options, sections = defaults(), known()
     problems = []
     for section, values in given.items():
@@ -271,13 +272,13 @@ def _nearest(name: str, names: Iterable[str]) -> str:
     close = difflib.get_close_matches(name, list(names), n=1)
     if close:
         return f"; did you mean {close[0]!r}?"
-    return f"; there are: {', '.join(names) or 'none'}"
+    return f"; known: {', '.join(names) or 'none'}"
 
 
 def write(options: Options) -> str:
     """Return options as commented TOML, which :func:`read` accepts."""
     lines = [
-        f"# Options of nkscore run, version {__version__}. Every line may be left out; lines that",
+        f"# Options of nkscore run, version {__version__}. Every line may be excluded; lines that",
         "# begin with '# ' and a name show options that are not set.",
     ]
     for section, found in known().items():
@@ -301,5 +302,5 @@ def _toml(value: object) -> str:
         return f"[{', '.join(map(_toml, value))}]"
     if isinstance(value, float) and not math.isfinite(value):
         return str(value)
-    # JSON's text, other numbers and truth values are TOML as well.
+    # Text, finite numbers and truth values are the same in JSON and TOML.
     return json.dumps(value, ensure_ascii=False)

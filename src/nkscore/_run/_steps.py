@@ -42,13 +42,13 @@ class Step:
 def analyze(sheet: str | Path, job: Job, options: Options | None = None) -> Results:
     """Run all steps on the lanes of ``sheet`` and write objects, tables, figures and the report.
 
-    Steps that an interrupted run of the same job finished are taken up.
+    Steps that an interrupted run of the same job finished are reused.
     """
     sheet = Path(sheet)
     options = options_of.defaults() if options is None else options
     tables = _wanted(options)
     n_steps = len(STEPS) + len(tables) + 2
-    # No bar where nobody looks: the log has each step.
+    # No progress bar without a terminal: the log has each step.
     with tqdm(total=n_steps, desc="nkscore", unit="step", leave=False, disable=None) as bar:
 
         def report_step(name: str) -> None:
@@ -79,7 +79,7 @@ def analyze(sheet: str | Path, job: Job, options: Options | None = None) -> Resu
 def _cells(
     sheet: Path, job: Job, options: Options, report_step: Callable[[str], None]
 ) -> tuple[Results, str]:
-    """Run the steps on cells, or load what they made; returns the key of the cells as well."""
+    """Run the steps on cells, or load their results; also return the key of the cells."""
     steps = [s for s in STEPS if s.name != "map" or options["run"]["embedding"]]
     keys: list[str] = []
     for step in steps:
@@ -99,10 +99,10 @@ def _cells(
             setattr(results, step.makes, cells)
         elif i > last.get(step.makes, -1):
             step.run(results, options)
-            # What failed is tried again by the next run; what the data do not allow is not.
+            # The next run tries failed steps again, but not those that the data do not allow.
             if not results.failed:
                 job.save_cells(step.name, key, getattr(results, step.makes), results.skipped)
-    # The map changes no number of the tables.
+    # The map does not affect the tables.
     return results, keys[_STATES]
 
 
@@ -111,7 +111,7 @@ def _read(results: Results, options: Options) -> None:
 
 
 def _call(results: Results, options: Options) -> None:
-    """Judge the cells: quality, sample, compartment, ambient RNA."""
+    """Annotate the cells: quality, sample, compartment, ambient RNA."""
     adata = results.loaded
     pp.qc(adata, **options["qc"])
     pp.demultiplex(adata, **options["demultiplex"])
@@ -121,7 +121,7 @@ def _call(results: Results, options: Options) -> None:
 
 
 def _describe(results: Results, options: Options) -> None:
-    """Keep the good cells and name their states."""
+    """Keep the cells that passed and call their states."""
     kept = results.kept = pp.keep(results.loaded, **options["keep"])
     pp.normalize(kept, **options["normalize"])
     with results.optional("scores"):
@@ -137,7 +137,7 @@ def _map(results: Results, options: Options) -> None:
         tl.embed(results.kept, **options["embed"])
 
 
-#: Steps on cells, in order; what follows depends on the options of all earlier ones.
+#: Steps on cells, in order; each depends on the options of all earlier ones.
 STEPS = (
     Step("lanes", "loaded", ("read",), _read),
     Step("cells", "loaded", ("qc", "demultiplex", "compartments", "ambient"), _call),
@@ -153,12 +153,12 @@ def _wanted(options: Options) -> list[Table]:
 
 
 def _table(table: Table, results: Results, job: Job, made_from: tuple[str, Options]) -> None:
-    """Make a table or take it up; say why, where the design does not allow it."""
+    """Make a table or reuse it; say why if the design does not allow it."""
     cells, options = made_from
     name, own = table.into or table.name, options[table.name]
     if table.reads is not None and table.reads not in results.tables:
         if name != table.reads:
-            results.skipped[name] = f"It needs the table {table.reads}, which was not made."
+            results.skipped[name] = f"It needs the table {table.reads}, which is missing."
         return
     earlier = results.methods.get(table.reads or "", ())
     key = parts.key(table.name, cells, own, earlier)

@@ -1,3 +1,3 @@
-"""Cells that count, samples, and sums per sample."""
+"""Cells that passed, samples, and sums per sample."""
 
 from __future__ import annotations

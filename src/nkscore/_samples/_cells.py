@@ -1,4 +1,4 @@
-"""Which cells count: those of a compartment that passed quality control."""
+"""Cells of a compartment that passed quality control."""
 
 from __future__ import annotations
 
@@ -17,14 +17,14 @@ if TYPE_CHECKING:
 
 
 def passed_qc(adata: AnnData) -> Bools:
-    """Return which cells passed QC; all where ``obs["qc_pass"]`` is absent."""
+    """Return which cells passed QC; all cells if ``obs["qc_pass"]`` is absent."""
     if schema.QC_PASS not in adata.obs:
         return np.ones(adata.n_obs, dtype=bool)
     column = adata.obs[schema.QC_PASS]
     kind = column.cat.categories if isinstance(column.dtype, pd.CategoricalDtype) else column
     yes_or_no = pd.api.types.is_bool_dtype(kind) or pd.api.types.is_numeric_dtype(kind)
     if column.isna().any() or not (yes_or_no and column.isin([0, 1]).all()):
-        # Text such as 'False', and what is missing, would count as passed.
+        # Text like 'False', and missing values, would count as passed.
         found = next((v for v in column if v not in {True, False}), column.iloc[0])
         msg = (
             f"obs['qc_pass'] holds {found!r}; True or False for each cell is needed. Translate it, "
@@ -37,7 +37,7 @@ def passed_qc(adata: AnnData) -> Bools:
 def cells_of(adata: AnnData, compartment: str, *, min_cells: int, purpose: str) -> Ints:
     """Return the positions of the cells of a compartment that passed QC.
 
-    ``purpose`` ends the sentence of the error where they are fewer than ``min_cells``.
+    ``purpose`` ends the sentence of the error if there are fewer than ``min_cells``.
     """
     schema.check_input(adata)
     schema.require(adata, "obs", [schema.COMPARTMENT], "pp.compartments")

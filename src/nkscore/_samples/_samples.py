@@ -21,13 +21,13 @@ if TYPE_CHECKING:
     from nkscore._types import Bools, Ints, Labels, Level
 
 _LOG = logging.getLogger("nkscore")
-#: Column of a table of samples: the sample of which a row is a part.
+#: Column of a table of samples: the sample that a row belongs to.
 WELL = "well"
 
 
 @dataclass(frozen=True, slots=True)
 class Samples:
-    """``table``: one row per sample; ``codes``: row number of each cell, -1 for cells left out."""
+    """``table``: one row per sample; ``codes``: row number of each cell, -1 for cells excluded."""
 
     table: pd.DataFrame
     codes: Ints
@@ -35,7 +35,7 @@ class Samples:
     def keep(self, mask: Bools | pd.Series) -> Samples:
         """Return the samples where ``mask`` is true, renumbered."""
         mask = np.asarray(mask, dtype=bool)
-        # The last entry is for code -1, also where no sample is left to number.
+        # The last entry is for code -1, even if no sample is left to number.
         renumbered = np.append(np.where(mask, np.cumsum(mask) - 1, -1), -1)
         return Samples(self.table.loc[mask].reset_index(drop=True), renumbered[self.codes])
 
@@ -50,11 +50,11 @@ def compartment_samples(
 ) -> Samples:
     """Group the cells of one compartment by sample.
 
-    Cells that failed QC (``qc_pass`` false), have no sample or lie in another compartment are left
-    out; so are samples with fewer than ``min_cells`` of the compartment's cells, with a log line.
+    Cells that failed QC (``qc_pass`` false), have no sample or lie in another compartment are
+    excluded; so are samples with fewer than ``min_cells`` of the compartment's cells (logged).
     A column of ``split`` that varies within samples, as the guides of pooled knock-outs do, divides
     them; the column ``well`` of the table then names the sample, and cells without a value of it
-    are left out.
+    are excluded.
     """
     columns = list(dict.fromkeys([schema.SAMPLE, *columns]))
     schema.require(adata, "obs", columns, "pp.demultiplex")
@@ -65,8 +65,8 @@ def compartment_samples(
     if not inside.any():
         which = "in" if compartment is None else f"in compartment {compartment!r} of"
         msg = (
-            f"No cell lies {which} any sample. Check "
-            "adata.obs['compartment'].value_counts() and which samples hold such cells."
+            f"No cell is {which} any sample. Check "
+            "adata.obs['compartment'].value_counts() and which samples contain such cells."
         )
         raise DesignError(msg)
     wells = adata.obs[schema.SAMPLE].astype(str).to_numpy(dtype=object)
@@ -97,7 +97,7 @@ def _large_enough(samples: Samples, compartment: str | None, min_cells: int) -> 
         return samples
     names = ", ".join(table.loc[small, schema.SAMPLE].head(10))
     _LOG.warning(
-        "%d of %d samples have fewer than %d %scells and are left out: %s",
+        "%d of %d samples have fewer than %d %scells and are excluded: %s",
         int(small.sum()),
         len(table),
         min_cells,
@@ -126,7 +126,7 @@ def _divided(
 
 
 def _sample_table(obs: pd.DataFrame, columns: Sequence[str]) -> pd.DataFrame:
-    """One row per sample, sorted by name; a column that varies within a sample is an error."""
+    """Return one row per sample, by name; raise if a column varies within a sample."""
     # An index that shares its name with a column would be ambiguous in sort_values.
     plain = obs.assign(**{c: _plain(obs[c]) for c in columns}).rename_axis(index=None)
     for column in columns[1:]:
@@ -148,13 +148,13 @@ def _plain(column: pd.Series) -> pd.Series:
 
 
 def labels(table: pd.DataFrame, column: str) -> Labels:
-    """Return a column as text, with ``None`` where it is missing."""
+    """Return a column as text, with ``None`` for missing values."""
     values = table[column]
     return np.array([None if pd.isna(v) else str(v) for v in values], dtype=object)
 
 
 def control_of(compartment: str | None, *, condition: str, control: Level | None) -> Level:
-    """Return the control level: as given, else the monoculture of the compartment."""
+    """Return the control level: the given one, or the monoculture of the compartment."""
     if control is not None:
         return control
     if condition != schema.CONDITION:
@@ -183,9 +183,9 @@ def _same(value: str | float | None, level: Level) -> bool:
 def arms(
     samples: Samples, *, treated: Level, control: Level, by: str, column: str = schema.CONDITION
 ) -> Samples:
-    """Keep the samples of the two arms, and of lines for which both arms (or a shared one) exist.
+    """Keep the samples of the two arms, for lines that have both arms (or share the controls).
 
-    Adds the column ``treated``. Raises :class:`DesignError` where an arm is empty.
+    Adds the column ``treated``. Raises :class:`DesignError` if an arm is empty.
     """
     member = {name: at_level(samples.table, column, name) for name in (treated, control)}
     for name, here in member.items():
@@ -193,7 +193,7 @@ def arms(
             have = ", ".join(sorted({str(c) for c in labels(samples.table, column)}))
             msg = (
                 f"No sample has {column} {name!r} (samples here: {have}). "
-                "Name conditions that the sample sheet holds for this compartment."
+                "Name conditions that the sample sheet has for this compartment."
             )
             raise DesignError(msg)
     if (member[treated] & member[control]).any():
@@ -206,30 +206,30 @@ def arms(
 
 
 def _comparable(table: pd.DataFrame, *, by: str, arms: str) -> Bools:
-    """Return which samples are of a line that both arms have, or share their controls."""
+    """Return which samples belong to a line in both arms, or share their controls."""
     group, treated = labels(table, by), table["treated"].to_numpy()
     named = np.array([g is not None for g in group])
     if not named[treated].any():
         msg = (
-            f"No treated sample has a value of obs[{by!r}], by whose levels samples are compared. "
+            f"No treated sample has a value of obs[{by!r}], whose levels are compared. "
             "Fill it from the sample sheet, or name another column in by."
         )
         raise DesignError(msg)
     nameless = treated & ~named
     if nameless.any():
         which = ", ".join(table.loc[nameless, schema.SAMPLE].head(10))
-        _LOG.warning("Treated samples without obs[%r], left out: %s", by, which)
+        _LOG.warning("Treated samples without obs[%r], excluded: %s", by, which)
     if not named[~treated].any():
         return np.asarray(~nameless)
     both = (set(group[treated]) & set(group[~treated])) - {None}
     keep = np.array([g in both for g in group])
     lost = sorted({str(g) for g in group[~keep]} - {"None"})
     if lost:
-        _LOG.warning("No sample of both arms, left out: %s", ", ".join(lost))
+        _LOG.warning("No samples in both arms, excluded: %s", ", ".join(lost))
     if not keep.any():
         msg = (
-            f"No {by} has samples of {arms}. Each needs at least one of either; lines without a "
-            "monoculture cannot be compared with themselves."
+            f"No {by} has samples of {arms}. Each needs at least one sample per arm; "
+            "lines without a monoculture cannot be compared."
         )
         raise DesignError(msg)
     return keep

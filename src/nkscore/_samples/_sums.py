@@ -31,7 +31,7 @@ def count_sums(
     matrix
         Cells × genes: scipy, numpy, a matrix of an open h5ad or zarr store, or a dask array.
     codes
-        Group of each cell, -1 for none. Cells of no group are not read from memory or dask.
+        Group of each cell, -1 for none. Cells without a group are not read from memory or dask.
     where
         Name of the matrix, for errors.
     squares
@@ -40,7 +40,7 @@ def count_sums(
     Raises
     ------
     WrongScaleError
-        If a cell of a group holds anything but whole numbers from zero.
+        If a cell of a group has values other than whole numbers from zero.
     """
     total = GroupSums(n_groups, int(matrix.shape[1]), squares)
     if is_dask(matrix):

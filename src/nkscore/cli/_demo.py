@@ -1,4 +1,4 @@
-"""A simulated experiment, analyzed from its files, and what came back of what was planted."""
+"""A simulated experiment, analyzed from its files and compared with the truth."""
 
 from __future__ import annotations
 
@@ -20,10 +20,10 @@ if TYPE_CHECKING:
     from nkscore._report._results import Results
 
 _OTHER = (
-    "*Other, flagged* are transcripts that float in the lanes, as planted, and are marked by "
-    "tl.flag_ambient. *Other, not flagged* are further such transcripts, cell-cycle and MYC genes "
-    "lost with the killed cells, and false calls. *Found but flagged* are planted genes whose "
-    "effect does not stand once the expected ambient counts are taken out."
+    "*Other, flagged* are simulated ambient transcripts that tl.flag_ambient marks. "
+    "*Other, not flagged* are further ambient transcripts, cell-cycle and MYC genes lost "
+    "with the killed cells, and false calls. *Found but flagged* are simulated response "
+    "genes whose effect disappears once the expected ambient counts are subtracted."
 )
 _ACTIVE = ("activated", "type_i_ifn", "cytokine")
 
@@ -45,7 +45,7 @@ def demo(
 
 
 def summary(results: Results, truth: AnnData) -> str:
-    """Describe what was planted and what the main job recovered."""
+    """Compare the simulated effects with those that the main job recovered."""
     sections = [
         "# What was planted and what was recovered",
         _size(results, truth),
@@ -53,7 +53,7 @@ def summary(results: Results, truth: AnnData) -> str:
         _markdown(_cells(results, truth)),
     ]
     for table, title, part in _PARTS:
-        # What so few cells, or so few samples, do not allow is named at the end.
+        # Parts that so few cells or samples do not allow are named at the end.
         made = _markdown(part(results, truth)) if table in results.tables else "Not made."
         sections += [f"## {title}", made]
     sections.append(_OTHER)
@@ -85,7 +85,7 @@ def _cells(results: Results, truth: AnnData) -> pd.DataFrame:
     right_state = state.astype(str) == kept_truth[schema.TRUTH_NK_STATE].astype(str)
     rows = [
         ("tagged singlets assigned to their sample", same_sample[singlet].mean()),
-        ("calls of singlets that are right", same_sample[called & singlet].mean()),
+        ("calls of singlets that are correct", same_sample[called & singlet].mean()),
         (
             "doublets of two tags not called singlet",
             (~called[planted[schema.TRUTH_HASHTAG_CLASS] == "doublet"]).mean(),
@@ -98,8 +98,8 @@ def _cells(results: Results, truth: AnnData) -> pd.DataFrame:
             "NK-tumor doublets of one tag not called NK or tumor",
             (~found.loc[mixed, schema.COMPARTMENT].isin(["nk", "tumor"])).mean(),
         ),
-        ("NK cells given a state", nk.sum() / max(int(all_nk.sum()), 1)),
-        ("given states that are right", right_state[nk].mean()),
+        ("NK cells with a called state", nk.sum() / max(int(all_nk.sum()), 1)),
+        ("called states that are correct", right_state[nk].mean()),
     ]
     return pd.DataFrame([(name, f"{100 * share:.1f} %") for name, share in rows]).set_axis(
         ["", "recovered"], axis=1

@@ -1,7 +1,7 @@
 """Command line: ``nkscore demo``, ``run``, ``score`` and ``completion``, thin over the functions.
 
-Exit codes: 0 done; 1 an error that the user can mend; 2 wrong use; 3 an error of nkscore itself;
-4 done, but for an optional part that failed; 130 interrupted.
+Exit codes: 0 done; 1 an error that the user can fix; 2 wrong use; 3 an error in nkscore itself; 4
+done, except for an optional part that failed; 130 interrupted.
 """
 
 from __future__ import annotations
@@ -31,16 +31,16 @@ _INTERRUPTED = 130
 _SHELLS = ("bash", "zsh", "fish", "tcsh", "powershell")
 _EXAMPLES = """\
 examples:
-  nkscore demo --out demo                      look at everything on simulated lanes
+  nkscore demo --out demo                      try everything on simulated lanes
   nkscore run sheet.csv --out results          analyze your lanes; open results/report.html
-  nkscore run --write-config run.toml          all options with their meaning, to edit
+  nkscore run --write-config run.toml          write all options with their meaning
   nkscore run sheet.csv --out results --config run.toml
   nkscore score cells.h5ad --signatures nk --out scores.csv.gz
   eval "$(nkscore completion bash)"            complete commands with the tab key
 
-A run that was interrupted goes on where it stopped when the same command is given again.
-exit codes: 0 done, 1 error you can mend, 2 wrong use, 3 error of nkscore,
-            4 done but for an optional part (it is named), 130 interrupted
+To resume an interrupted run, repeat the same command.
+exit codes: 0 done, 1 error you can fix, 2 wrong use, 3 error in nkscore,
+            4 done except for an optional part (named), 130 interrupted
 """
 
 
@@ -63,8 +63,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
         if debug:
             raise
         print(
-            f"nkscore: unexpected {type(error).__name__}: {error}\nThis is an error of nkscore "
-            "rather than of your data. Repeat with --debug and report what is shown.",
+            f"nkscore: unexpected {type(error).__name__}: {error}\nThis is an error in "
+            "nkscore, not in your data. Repeat with --debug and report the output.",
             file=sys.stderr,
         )
         return 3
@@ -75,12 +75,12 @@ def _way_on(options: argparse.Namespace) -> str:
     out = getattr(options, "out", None)
     if out is None or not out.resolve().with_name(f"{out.resolve().name}.parts").exists():
         return ""
-    return f" Finished steps are in {out}.parts; the same command goes on from there."
+    return f" Finished steps are in {out}.parts; the same command resumes from there."
 
 
 @contextlib.contextmanager
 def _console(*, verbose: bool) -> Iterator[None]:
-    """Show what nkscore says, and nothing of the libraries it uses."""
+    """Show messages of nkscore, but not of the libraries it uses."""
     log = logging.getLogger("nkscore")
     handler = logging.StreamHandler(sys.stderr)
     handler.setFormatter(logging.Formatter("%(levelname)s: %(message)s"))
@@ -97,7 +97,7 @@ def _console(*, verbose: bool) -> Iterator[None]:
 
 @contextlib.contextmanager
 def _terminable() -> Iterator[None]:
-    """Let ``kill`` end a run as Ctrl-C does, so that it tidies up."""
+    """Let ``kill`` end a run like Ctrl-C, with cleanup."""
     if threading.current_thread() is not threading.main_thread():
         yield
         return
@@ -158,7 +158,7 @@ def _add_run(
         parents=[common],
         help="analyze the lanes of a sample sheet",
         description="Analyze the lanes of a sample sheet: cells, tables, figures and report.html "
-        "in one folder. After an interruption, the same command goes on where it stopped.",
+        "in one folder. After an interruption, the same command resumes where it stopped.",
     )
     run.add_argument("sheet", type=Path, nargs="?", help="sample sheet (CSV or TSV)")
     run.add_argument("--config", type=Path, metavar="FILE", help="options of the steps (TOML)")
@@ -168,7 +168,7 @@ def _add_run(
     run.add_argument(
         "--no-checkpoints",
         action="store_true",
-        help="start anew, and keep no finished steps beside --out meanwhile",
+        help="start again, and store no finished steps next to --out",
     )
     run.set_defaults(command=_run, usage_error=run.error)
 

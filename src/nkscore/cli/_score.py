@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from nkscore._run._job import Rows
     from nkscore.tl._scores._score_input import ScoreInput
 
-#: Cells whose scores are kept in memory before they are written to the side folder.
+#: Number of cells whose scores are kept in memory before they are written to the side folder.
 PART_CELLS = 50_000
 _FORMATS = (".parquet", ".csv", ".csv.gz", ".tsv", ".tsv.gz")
 
@@ -31,7 +31,7 @@ def add_command(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -
     )
     parser.add_argument("data", type=Path, help="h5ad file or zarr store")
     parser.add_argument(
-        "--signatures", required=True, help="set or panel of the catalogue, or a GMT or TSV file"
+        "--signatures", required=True, help="set or panel of the catalog, or a GMT or TSV file"
     )
     parser.add_argument("--out", type=Path, required=True, help=f"table: {', '.join(_FORMATS)}")
     parser.add_argument("--method", default="rank_auc", help="scoring method (default rank_auc)")
@@ -72,8 +72,8 @@ def score_file(
 ) -> tuple[int, int]:
     """Score a file block by block and write the table; returns its shape.
 
-    Scores go to a folder beside ``out`` as they are made. After an interruption, the same call
-    goes on where it stopped; ``out`` appears at the end, whole.
+    Scores are written to a folder next to ``out`` as they are made. After an interruption, the same
+    call resumes where it stopped; ``out`` appears when it is complete.
     """
     from nkscore._run._job import Rows, key, parts_of
     from nkscore.cli._stored import opened
@@ -120,7 +120,7 @@ def _fingerprint(data: Path, found: ScoreInput, shape: tuple[int, int]) -> dict[
     genes = hashlib.sha256()
     for array in (found.sets.first, found.sets.members, found.sets.last, found.sets.size):
         genes.update(array.tobytes())
-    # A zarr store is a folder, whose own time changes with its first level only.
+    # A zarr store is a folder, whose time changes only with its first level.
     files = [Path(top, name) for top, _, names in os.walk(data) for name in names] or [data]
     states = [path.stat() for path in files]
     return {

@@ -1,7 +1,6 @@
-"""What scoring needs of an AnnData, from an open h5ad file or zarr store.
+"""The parts of an AnnData that scoring needs, from an open h5ad file or zarr store.
 
-anndata, which takes longer to import than a small file to score, is imported only for what is
-rare in files.
+Importing anndata takes longer than scoring a small file, so it is imported only for rare contents.
 """
 
 from __future__ import annotations
@@ -24,7 +23,7 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class Stored:
-    """Stands for an AnnData where only these are read; matrices stay in the file."""
+    """Replaces an AnnData if only these parts are read; matrices stay in the file."""
 
     X: Any
     layers: dict[str, Any]
@@ -49,7 +48,7 @@ def opened(path: Path) -> Iterator[Stored]:
     Raises
     ------
     LaneError
-        If it is missing, of another format or without the parts of an AnnData.
+        If it is missing, in another format or without the parts of an AnnData.
     """
     if not path.exists():
         msg = f"{path} does not exist. Give the path of an h5ad file or a zarr store."
@@ -84,7 +83,7 @@ def _zarr_group(path: Path) -> zarr.Group:
 
 def _describe(group: h5py.Group, path: Path) -> Stored:
     if "obs" not in group or "var" not in group:
-        msg = f"{path} has no obs and var, so it is no AnnData. Write it with adata.write_h5ad."
+        msg = f"{path} has no obs and var, so it is not an AnnData. Write it with adata.write_h5ad."
         raise LaneError(msg)
     layers = group.get("layers", {})
     try:

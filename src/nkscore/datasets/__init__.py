@@ -1,7 +1,7 @@
 """Simulated co-culture experiments with a known truth, and public data sets.
 
 ``simulate_coculture`` makes an experiment, ``use_truth`` fills the slots of ``pp`` with the
-planted truth, ``write_lanes`` writes the experiment as 10x lanes with a sample sheet.
+simulated truth, ``write_lanes`` writes the experiment as 10x lanes with a sample sheet.
 ``registry`` lists public data sets, ``fetch`` downloads one.
 """
 

@@ -1,4 +1,4 @@
-"""Which cells the droplets hold: compartment, state, phase, depth."""
+"""The cells in the droplets: compartment, state, phase, depth."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ _PHASES_NK: Final = (0.80, 0.13, 0.07)
 _RNA_TUMOR: Final = 1.15
 _RNA_NK: Final = 0.85
 _RNA_SPREAD: Final = 0.36
-#: Doublets whose second cell comes from the same well (conjugates that did not come apart).
+#: Share of doublets whose second cell comes from the same well (undissociated conjugates).
 _CONJUGATES: Final = 0.3
 
 
@@ -57,7 +57,7 @@ class Droplets:
 def draw_droplets(
     options: Options, wells: Wells, genes: Genes, streams: Streams
 ) -> tuple[Droplets, Cells]:
-    """Fill the wells and join some cells to doublets."""
+    """Fill the wells and join some cells as doublets."""
     n_wells = len(wells.sheet)
     well = np.repeat(np.arange(n_wells), options.n_cells_per_sample).astype(np.int64)
     first = np.arange(well.size, dtype=np.int64)

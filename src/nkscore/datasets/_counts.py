@@ -1,10 +1,10 @@
 """Kernels that turn expected profiles into counts.
 
-A uniform number is computed from (key, cell, gene), and the count is its quantile under the
-negative binomial, so counts depend on neither blocks nor threads nor the version of numpy.
+A uniform number is computed from (key, cell, gene), and the count is its negative binomial
+quantile, so counts do not depend on blocks, threads or the version of numpy.
 
-``sources`` is what the profiles of single cells are made of: base profiles, the base of each
-cell, its programs, their activity, and the programs as starts, members and natural-log effects.
+``sources`` defines the profiles of single cells: base profiles, the base of each cell, its
+programs, their activity, and the programs as starts, members and natural-log effects.
 """
 
 from __future__ import annotations
@@ -43,7 +43,7 @@ def _mix(state: np.uint64) -> np.uint64:
 
 @compiled("float64(uint64, uint64)")
 def _uniform(row_key: np.uint64, column: np.uint64) -> float:
-    # Signed numbers below 2**53 turn into floats much faster than unsigned ones.
+    # Signed integers below 2**53 convert to floats much faster than unsigned ones.
     bits = np.int64(_mix(row_key + column) >> np.uint64(11))
     return (bits + 0.5) * 2.0**-53
 
@@ -64,7 +64,7 @@ def quantile(u: float, mu: float, size: float) -> int:
         probability *= ratio + slope / (count + 1.0)
         count += 1
         cumulative += probability
-        # Rounding may keep the sum below the largest u: stop where nothing is left to add.
+        # Rounding may keep the sum below the largest u: stop when nothing is left to add.
         if probability < 1e-18 and count > mu:
             break
     return count
@@ -159,7 +159,7 @@ def draw_table(
     size: float,
     out: Array,
 ) -> None:
-    """Draw a dense table of counts, for few features such as hashtags."""
+    """Draw a dense table of counts, for few features like hashtags."""
     for row in range(mean.shape[0]):
         row_key = _mix(_mix(np.uint64(numbers[row])) ^ key)
         for column in range(mean.shape[1]):

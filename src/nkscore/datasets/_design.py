@@ -1,4 +1,4 @@
-"""Which wells there are, and which lane and hashtag each one got."""
+"""The wells of the design, with their lanes and hashtags."""
 
 from __future__ import annotations
 
@@ -41,7 +41,7 @@ def sample_sheet(options: Options) -> pd.DataFrame:
             for suffix in _replicates(options.n_mono_replicates)
         ]
         if len(targets) == 1:
-            # A lane of its own would hold one hashtag, from which nobody can call doublets.
+            # A separate lane would hold one hashtag, which does not allow doublet calls.
             wells += targets
             targets = []
         rows += _fill_lanes(f"Lane_{donor}", wells)
@@ -91,7 +91,7 @@ def _fill_lanes(name: str, wells: list[Well]) -> list[Well]:
 
 
 def lane_ambient(options: Options, lanes: list[str]) -> dict[str, float]:
-    """Return the share of ambient counts that each lane is to have."""
+    """Return the share of ambient counts of each lane."""
     chosen: float | Mapping[str, float] = options.ambient
     if options.clean:
         return dict.fromkeys(lanes, 0.0)

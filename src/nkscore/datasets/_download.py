@@ -1,4 +1,4 @@
-"""A downloader for pooch that goes on where a download was cut off."""
+"""A downloader for pooch that resumes interrupted downloads."""
 
 from __future__ import annotations
 
@@ -16,13 +16,13 @@ if TYPE_CHECKING:
     import requests
 
 _LOG: Final = logging.getLogger("nkscore")
-#: What is lost of a download that is cut off is less than this.
+#: An interrupted download loses fewer bytes than this.
 _CHUNK: Final = 1 << 16
 _SECONDS: Final = 30
 
 
 class ResumingDownloader:
-    """Download into ``<file>.part``, and on from its end if it is already there.
+    """Download into ``<file>.part``, and resume from its end if it exists.
 
     The version of the file on the server (its ETag or date) is kept in ``<file>.part.json``, so
     that two versions are never joined.
@@ -34,7 +34,7 @@ class ResumingDownloader:
         self._progress = progress
 
     def __call__(self, url: str, output_file: str | os.PathLike[str], pooch: object) -> None:  # noqa: ARG002
-        """Download ``url`` into ``output_file``, as pooch asks for."""
+        """Download ``url`` into ``output_file``, as required by pooch."""
         self._download(url)
         shutil.move(self._part, output_file)
         self._about.unlink(missing_ok=True)
@@ -53,7 +53,7 @@ class ResumingDownloader:
                 start = 0
                 self._refuse_page(answer, url)
             else:
-                _LOG.info("%s: going on after %d bytes.", url, start)
+                _LOG.info("%s: resuming after %d bytes.", url, start)
             version = answer.headers.get("ETag") or answer.headers.get("Last-Modified") or ""
             about = {"url": url, "version": version}
             self._about.write_text(json.dumps(about), encoding="utf-8")
@@ -64,7 +64,7 @@ class ResumingDownloader:
             return 0, ""
         about = json.loads(self._about.read_text(encoding="utf-8"))
         version = about.get("version", "")
-        # A weak ETag does not promise the same bytes.
+        # A weak ETag does not guarantee the same bytes.
         usable = about.get("url") == url and version and not version.startswith("W/")
         return (self._part.stat().st_size, version) if usable else (0, "")
 
@@ -95,13 +95,13 @@ class ResumingDownloader:
 
 
 def download_failed(url: str, path: Path, error: Exception) -> str:
-    """Return what to say when a download did not work."""
+    """Return the message for a failed download."""
     if isinstance(error, LaneError):
         return str(error)
     detail = " ".join(str(error).split())[:300]
     part = path.with_name(path.name + ".part")
     rest = (
-        f"What was received ({part.stat().st_size:,} bytes) is kept, and the next call goes on "
+        f"The {part.stat().st_size:,} bytes received are kept, and the next call resumes "
         "from there if the server allows it."
         if part.is_file()
         else "Nothing was kept."

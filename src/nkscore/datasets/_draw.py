@@ -33,7 +33,7 @@ _BACKGROUND_BETWEEN_TAGS: Final = 0.45
 _STAINING: Final = 0.75
 _CAPTURE: Final = 0.55
 _TAG_SIZE: Final = 12.0
-#: More than a lane has hashtags, so that each keeps its place in the random stream.
+#: More than the hashtags of a lane, so that each keeps its position in the random stream.
 _TAG_STRIDE: Final = 64
 
 
@@ -52,7 +52,7 @@ class Expected:
     programs: Programs
 
     def arguments(self) -> _counts.Sources:
-        """Return the arrays in the order that the kernels take them."""
+        """Return the arrays in the order of the kernels' arguments."""
         return (
             self.base,
             self.base_of,
@@ -82,8 +82,8 @@ def lane_soups(
 def ambient_shares(droplets: Droplets, cells: Cells, lane: Ints, chosen: Floats) -> Floats:
     """Return the ambient share of each droplet.
 
-    Every droplet of a lane holds the same expected number of ambient molecules, so that small
-    cells have a larger share; the share of all counts of the lane is the chosen one.
+    Every droplet of a lane has the same expected number of ambient molecules, so small cells have a
+    larger share. The option sets the share of all counts of the lane.
     """
     depth = cells.depth[droplets.cells[:, 0]] + np.where(
         droplets.cells[:, 1] >= 0, cells.depth[droplets.cells[:, 1]], 0.0
@@ -166,7 +166,7 @@ def hashtag_counts(
     n_tags: int,
     streams: Streams,
 ) -> Ints32:
-    """Draw droplets × hashtags: staining of the own well above the background of the lane."""
+    """Draw droplets × hashtags: signal of the droplet's well, and background of the lane."""
     tag = tag_numbers(wells)
     numbers = np.arange(lane.size, dtype=np.int64)
     lanes, columns = np.meshgrid(np.arange(len(wells.lanes)), np.arange(n_tags), indexing="ij")

@@ -42,7 +42,7 @@ def program_table() -> pd.DataFrame:
 
 def _read(name: str) -> pd.DataFrame:
     with files("nkscore.datasets").joinpath("data", name).open("rb") as handle:
-        # A gene called NAN or NA would otherwise become a missing value.
+        # A gene named NAN or NA would otherwise become a missing value.
         return pd.read_csv(handle, sep="\t", keep_default_na=False)
 
 
@@ -58,7 +58,7 @@ class Genes:
     kept_share: Floats
 
     def where(self, names: pd.Series[str]) -> Ints:
-        """Return the columns of ``names``, all of which are there."""
+        """Return the columns of ``names``; all must exist."""
         return np.asarray(self.names.get_indexer(pd.Index(names)), dtype=np.int64)
 
 

@@ -8,8 +8,8 @@ from typing import TYPE_CHECKING, Final
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
-#: The 26 lines of Dufva et al. 2023 (doi:10.1016/j.immuni.2023.11.008) with their lineages,
-#: from the least to the most NK-activating.
+#: The 26 lines of Dufva et al. 2023 (doi:10.1016/j.immuni.2023.11.008) with their lineages, in
+#: increasing order of NK activation.
 LINES: Final[Mapping[str, str]] = MappingProxyType(
     {
         "697": "B-ALL",

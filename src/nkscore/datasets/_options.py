@@ -15,7 +15,7 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class Options:
-    """What to simulate; see :func:`nkscore.datasets.simulate_coculture`."""
+    """Options of a simulation; see :func:`nkscore.datasets.simulate_coculture`."""
 
     tumors: Mapping[str, str]
     n_donors: int
@@ -88,12 +88,12 @@ class Options:
 
     @property
     def interaction(self) -> float:
-        """0 where ``null`` switches off what the interaction does, else 1."""
+        """0 if ``null`` switches off the effects of the interaction, else 1."""
         return 0.0 if self.null else 1.0
 
     @property
     def clean(self) -> bool:
-        """Whether ambient RNA and doublets are switched off too."""
+        """Whether ambient RNA and doublets are also switched off."""
         return self.null == "all"
 
 
@@ -159,17 +159,17 @@ def with_lineages(tumors: Sequence[str] | Mapping[str, str]) -> dict[str, str]:
         unknown = [repr(name) for name in tumors if name not in LINES]
         if unknown:
             msg = (
-                f"tumors names {', '.join(unknown)}, whose lineage is not known. Known lines are "
+                f"tumors names {', '.join(unknown)}, whose lineage is unknown. Known lines are "
                 "in datasets.LINES; for others give a mapping from name to lineage "
                 f"({', '.join(LINEAGES)})."
             )
             raise ValueError(msg)
         if len(set(tumors)) < len(tumors):
-            msg = "tumors names a line twice; each line is one name, wells come from n_donors."
+            msg = "tumors names a line twice; name each line once (n_donors sets the wells)."
             raise ValueError(msg)
         chosen = {name: LINES[name] for name in tumors}
     if not chosen or "" in chosen or any("/" in name for name in chosen):
-        msg = f"tumors is {list(chosen)}; needed is at least one name, none empty or with '/'."
+        msg = f"tumors is {list(chosen)}; at least one name is needed, none empty or with '/'."
         raise ValueError(msg)
     _known("tumors (lineages)", chosen.values(), LINEAGES)
     return chosen

@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 
 #: Share of ribosomal and mitochondrial counts in tumor and NK profiles.
 _SHARES: Final = {"ribosomal": (0.25, 0.26), "mitochondrial": (0.045, 0.035)}
-#: Spread between lines (SD of log2) by gene class; classes not named here spread by 0.9.
+#: Spread between lines (SD of log2) by gene class; 0.9 for other classes.
 _LINE_SPREAD: Final = {
     "ribosomal": 0.25,
     "mitochondrial": 0.25,
@@ -153,7 +153,7 @@ def _shares(level: Floats, genes: Genes, compartment: int) -> Floats:
 def activities(
     options: Options, wells: Wells, cells: Cells, programs: Programs, streams: Streams
 ) -> tuple[Ints32, Floats]:
-    """Return for each cell up to seven programs and how active they are in it."""
+    """Return up to seven programs per cell, with their activities."""
     program = np.full((cells.well.size, _SLOTS), -1, dtype=np.int32)
     activity = np.zeros((cells.well.size, _SLOTS))
     tumor, low = ~cells.is_nk, ~cells.is_nk & (cells.state == 1)
@@ -194,7 +194,7 @@ def planted_response(
             ("ifng", programs.part("ifng_response"), wells.ifn[mine]),
             ("line", programs.part(f"response_{tumor}"), wells.line_response[mine]),
         )
-        # What rises takes its share from all genes, since shares sum to 1.
+        # Genes that rise take their share from all genes, since shares sum to 1.
         total = np.ones(mine.size)
         for _, (members, effect), strength in parts:
             fold = np.exp(strength[:, None] * effect) - 1

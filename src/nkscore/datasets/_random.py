@@ -1,7 +1,7 @@
 """Random numbers that depend only on a seed, the name of a stream and a position.
 
-Each number is computed from its own coordinates, so switching one effect off, simulating in
-other blocks or using more threads leaves all other numbers as they were.
+Each number is computed from its coordinates, so switching one effect off, simulating in other
+blocks or using more threads does not change the other numbers.
 """
 
 from __future__ import annotations
@@ -40,7 +40,7 @@ def seed_of(rng: int | np.random.Generator | None) -> int:
     if isinstance(rng, np.random.Generator):
         return int(rng.random() * 2**53)
     if not _is_seed(rng):
-        msg = f"rng is {rng!r}; needed is a whole number >= 0, a numpy Generator or None."
+        msg = f"rng is {rng!r}; a whole number >= 0, a numpy Generator or None is needed."
         raise ValueError(msg)
     return int(rng) % 2**53
 

@@ -1,4 +1,4 @@
-"""Public data sets: what there is, and how it comes onto the disk."""
+"""Public data sets: the registry and their download."""
 
 from __future__ import annotations
 
@@ -36,14 +36,14 @@ def _entries() -> dict[str, dict[str, Any]]:
 
 
 def registry() -> pd.DataFrame:
-    """Return the public data sets that nkscore was made for or tried on.
+    """Return the public data sets that nkscore was designed for or tested on.
 
     Returns
     -------
     pandas.DataFrame
         One row per file or record, by name: ``accession``, ``holds``, ``shape``, ``license``,
-        ``doi``, ``file`` (its name on disk), ``url`` (empty where it cannot be downloaded
-        without an account), ``sha256`` (empty where none is known), ``how_to_get``.
+        ``doi``, ``file`` (its name on disk), ``url`` (empty if it cannot be downloaded without an
+        account), ``sha256`` (empty if unknown), ``how_to_get``.
 
     Examples
     --------
@@ -58,26 +58,26 @@ def registry() -> pd.DataFrame:
 def fetch(
     name: str, *, folder: str | os.PathLike[str] | None = None, progress: bool = True
 ) -> Path:
-    """Download a file of the registry, or find it where it was downloaded before.
+    """Download a file of the registry, or find an earlier download.
 
-    A download that was cut off goes on where it stopped, if the server allows it. The file
-    appears under its name only when it is whole and its checksum is right.
+    An interrupted download resumes where it stopped, if the server allows it. The file appears
+    under its name only when it is complete and its checksum is correct.
 
     Parameters
     ----------
     name
         Row of :func:`registry`.
     folder
-        Where to keep it; by default the user's cache folder for nkscore.
+        Folder for the file; by default the user's cache folder for nkscore.
     progress
         Show a progress bar.
 
     Returns
     -------
     pathlib.Path
-        The file. Where no checksum is known, a warning says so and gives the one of what was
-        downloaded; it is kept beside the file as ``<file>.sha256``, and the file is compared
-        with it from then on.
+        The file. If no checksum is known, a warning says so and shows the checksum of the download.
+        It is stored next to the file as ``<file>.sha256``, and the file is compared with it from
+        then on.
 
     Raises
     ------
@@ -123,7 +123,7 @@ def _entry(name: str) -> dict[str, Any]:
     if name not in entries:
         close = difflib.get_close_matches(name, entries, n=1)
         hint = f" Did you mean {close[0]!r}?" if close else ""
-        msg = f"No data set is called {name!r}.{hint} datasets.registry() lists all."
+        msg = f"There is no data set {name!r}.{hint} datasets.registry() lists all."
         raise ValueError(msg)
     entry = entries[name]
     if not entry["url"]:
@@ -145,8 +145,8 @@ def _note(name: str, path: Path, noted: Path) -> None:
     found = pooch.file_hash(str(path), alg="sha256")
     noted.write_text(f"{found}  {path.name}\n", encoding="utf-8")
     msg = (
-        f"No checksum is known for {name!r}, so it cannot be told whether {path} is what its "
-        f"authors published. It is {path.stat().st_size:,} bytes with sha256 {found}: keep that "
-        f"in your records (it is in {noted.name} too)."
+        f"No checksum is known for {name!r}, so nkscore cannot verify that {path} is the "
+        f"published file. It has {path.stat().st_size:,} bytes and sha256 {found}: keep "
+        f"that in your records (it is also in {noted.name})."
     )
     warn(msg)

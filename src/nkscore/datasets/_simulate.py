@@ -60,12 +60,12 @@ def simulate_coculture(
     rng: int | np.random.Generator | None = 0,
     n_threads: int = 1,
 ) -> AnnData:
-    """Simulate NK cells and tumor lines, alone and together, with everything planted on record.
+    """Simulate NK cells and tumor lines, alone and together, with a record of all effects.
 
-    By default six lines and three NK donors: per donor one lane with six co-cultures and NK cells
-    alone, and one lane with the six lines alone, told apart by hashtags. The result is what
-    ``io.read_coculture`` returns, plus the truth. Each effect has its own stream of random
-    numbers, so switching one off leaves the rest as it was.
+    By default six lines and three NK donors: one lane per donor with six co-cultures and NK cells
+    alone, and one lane with the six lines alone, separated by hashtags. The result has the form of
+    ``io.read_coculture``, plus the truth. Each effect has its own stream of random numbers, so
+    switching one off does not change the others.
 
     Parameters
     ----------
@@ -75,21 +75,20 @@ def simulate_coculture(
     n_donors
         NK donors, named ``NK1``, ``NK2``, ...
     n_cells_per_sample
-        Droplets per well, doublets and poor cells included.
+        Droplets per well, including doublets and low-quality cells.
     n_mono_replicates
         Wells of each line alone, and of each donor's NK cells alone.
     n_genes
-        Keep only so many genes: those of signatures, then the most abundant. Depth falls by the
-        share of the genes left out. ``None`` keeps all 12,000.
+        Number of genes to keep: those of signatures, then the most abundant. Depth falls by the
+        share of the excluded genes. ``None`` keeps all 12,000.
     median_umi
-        Median counts per cell, about.
+        Approximate median of counts per cell.
     nk_fraction
         Share of NK cells among the cells of a co-culture.
     nk_states
-        ``True``: five NK states, shifted by each line as far as it activates NK cells.
-        ``False``: all NK cells are resting. A mapping from line (or ``alone``) to fractions of
-        ``resting``, ``adaptive``, ``activated``, ``type_i_ifn``, ``cytokine`` sets the full shift
-        of that line.
+        ``True``: five NK states, shifted by each line according to its NK activation. ``False``:
+        all NK cells are resting. A mapping from line (or ``alone``) to fractions of ``resting``,
+        ``adaptive``, ``activated``, ``type_i_ifn``, ``cytokine`` sets the full shift of that line.
     state_shift
         How far co-cultured NK cells move from the composition of NK cells alone (0) to that of
         their line (1).
@@ -99,10 +98,10 @@ def simulate_coculture(
     donor_response
         Factor on both tumor responses per NK donor. ``None`` draws it, with SD ``donor_effect``.
     line_response
-        Strength of the 20 response genes that each line has of its own.
+        Strength of the 20 response genes that are specific to each line.
     low_myc
         Share of dormant-like tumor cells before killing: low MYC targets, high diapause genes,
-        hardly any in cycle.
+        hardly any cycling.
     low_myc_rna
         RNA content of those cells relative to other tumor cells.
     induction
@@ -110,20 +109,20 @@ def simulate_coculture(
     killing
         Strength of the killing; at 1, a third to two thirds of the tumor cells are lost.
     selection
-        How much the killing spares low-MYC cells and cells with much HLA class I; 0 kills all
-        alike.
+        How much the killing spares low-MYC cells and cells with high HLA class I; with 0 all cells
+        are killed at the same rate.
     cell_cycle
         Whether cells are in different phases.
     ambient
         Share of all counts of a lane that are ambient: one number, or per lane (others 0.05).
         The ambient profile is the average of all cells of the lane.
     doublets
-        Share of droplets with two cells, of one lane; three in ten come from one well and, in
-        co-cultures, hold one cell of each kind.
+        Share of droplets with two cells of one lane; three in ten come from one well and, in
+        co-cultures, contain one NK and one tumor cell.
     negatives
         Share of droplets without hashtag staining.
     low_quality
-        Share of dying cells: few counts, many of them mitochondrial.
+        Share of dying cells with few counts, many of them mitochondrial.
     donor_effect
         SD (log2) between donors: every NK gene, NK states, response and killing.
     sample_effect
@@ -131,10 +130,10 @@ def simulate_coculture(
     lane_effect
         SD (log2) between lanes: every gene; one and a half times as much on depth.
     null
-        ``True`` switches off all that the interaction does: state shift, both responses,
-        selection and induction. Killing goes on, alike for all cells. Ambient NK transcripts
-        still reach co-cultured tumor cells; ``"all"`` switches ambient RNA and doublets off too.
-        Random effects of donors, wells and lanes stay: they are the noise of the null.
+        ``True`` switches off all effects of the interaction: state shift, both responses, selection
+        and induction. Killing continues, at the same rate for all cells. Ambient NK transcripts
+        still reach co-cultured tumor cells; ``"all"`` also switches off ambient RNA and doublets.
+        Random effects of donors, wells and lanes remain: they are the noise of the null.
     rng
         Seed, generator or ``None`` for fresh entropy.
     n_threads
@@ -155,12 +154,12 @@ def simulate_coculture(
           ``tumor`` or ``mixed``; ``truth_nk_state``; ``truth_tumor_state``: ``normal`` or
           ``low_myc``; ``truth_phase``; ``truth_ifng_activity``; ``truth_low_quality``;
           ``truth_ambient``: share of ambient counts.
-        - ``uns["truth"]["samples"]``: per well the planted response strengths, killed share,
+        - ``uns["truth"]["samples"]``: per well the simulated response strengths, killed share,
           share of low-MYC tumor cells before, after killing and after induction, NK-state
           fractions, and the cells drawn (without doublets); ``["lanes"]``: ambient share;
-          ``["response"]``: planted ``log2_fc`` per ``tumor``, ``gene`` and ``kind`` (``ifng``,
-          ``line``), averaged over donors, and ``log2_fc_share``, what is left of it in shares of
-          all counts, which sum to 1; ``["ambient_profile"]``: genes × lanes.
+          ``["response"]``: simulated ``log2_fc`` per ``tumor``, ``gene`` and ``kind`` (``ifng``,
+          ``line``), averaged over donors, and ``log2_fc_share``, the change of the gene's share of
+          all counts (shares sum to 1); ``["ambient_profile"]``: genes × lanes.
 
     Raises
     ------
@@ -170,8 +169,8 @@ def simulate_coculture(
     Notes
     -----
     Counts are negative binomial. Gene symbols, their abundance in leukemia and NK cells and the
-    planted programs come from published data and signatures (``docs/simulator.md``); the design
-    follows Dufva et al. 2023 (doi:10.1016/j.immuni.2023.11.008).
+    programs come from published data and signatures (``docs/simulator.md``); the design follows
+    Dufva et al. 2023 (doi:10.1016/j.immuni.2023.11.008).
 
     Examples
     --------
@@ -216,7 +215,7 @@ def simulate_coculture(
 
 
 def _simulate(options: Options, streams: Streams, n_threads: int) -> AnnData:
-    # The kernels are compiled on import, which "import nkscore" should not wait for.
+    # The kernels are compiled on import, which must not delay "import nkscore".
     from nkscore.datasets import _draw
 
     genes = select_genes(options.n_genes)

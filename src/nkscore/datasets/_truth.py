@@ -1,4 +1,4 @@
-"""The planted truth: per cell in ``obs``, per well and gene in ``uns``."""
+"""The simulated truth: per cell in ``obs``, per well and gene in ``uns``."""
 
 from __future__ import annotations
 
@@ -63,7 +63,7 @@ def cell_truth(
 
 
 def _labels(values: Array, known: pd.Series[str]) -> pd.Categorical[str]:
-    """Return a categorical in which the empty text is missing."""
+    """Return a categorical in which empty strings are missing."""
     levels = [value for value in dict.fromkeys(known) if value != ""]
     codes = pd.Index(levels).get_indexer(pd.Index(values)) if levels else np.full(len(values), -1)
     return pd.Categorical.from_codes(codes, categories=pd.Index(levels, dtype=str))
@@ -75,7 +75,7 @@ def _states(cell: Ints, cells: Cells, levels: tuple[str, ...]) -> pd.Categorical
 
 
 def well_truth(wells: Wells, obs: pd.DataFrame) -> pd.DataFrame:
-    """Return per sample what was planted, next to the counts of cells that were drawn."""
+    """Return the simulated effects per sample, next to the numbers of cells drawn."""
     table = wells.truth.copy()
     single = obs[~obs[schema.TRUTH_DOUBLET]]
     for name, column, level in (
@@ -91,7 +91,7 @@ def well_truth(wells: Wells, obs: pd.DataFrame) -> pd.DataFrame:
 
 
 def use_truth(adata: AnnData) -> None:
-    """Write the planted truth into the slots that ``pp`` fills, to test later steps alone.
+    """Write the simulated truth into the slots that ``pp`` fills, to test later steps alone.
 
     Reads the ``obs["truth_*"]`` of :func:`simulate_coculture` and
     ``uns["nkscore"]["sample_sheet"]``.

@@ -1,4 +1,4 @@
-"""What is expected in each well: NK states, response strength, who survives the killing."""
+"""Expectations for each well: NK states, response strength, survival of the killing."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from nkscore.datasets._options import Options
     from nkscore.datasets._random import Streams
 
-#: Log hazard that one unit of selection takes from low-MYC cells, and per SD of HLA class I.
+#: Reduction of the log hazard per unit of selection, in low-MYC cells and per SD of HLA class I.
 SHELTER_LOW_MYC: Final = 1.2
 SHELTER_HLA: Final = 0.4
 _N_BINS: Final = 41
@@ -39,7 +39,7 @@ class Wells:
     line_response: Floats
     depth: Floats
     truth: pd.DataFrame
-    #: Wells × (tumor state × HLA bin): shares of the tumor cells that are left after killing.
+    #: Wells × (tumor state × HLA bin): shares of the tumor cells that survive killing.
     survivors: Floats
     induction: Floats
 
@@ -50,7 +50,7 @@ def hla_bins() -> Floats:
 
 
 def expected_wells(options: Options, sheet: pd.DataFrame, streams: Streams) -> Wells:
-    """Return what to expect in each well of ``sheet``."""
+    """Return the expectations for each well of ``sheet``."""
     together = (sheet[schema.CONDITION] == schema.COCULTURE).to_numpy()
     has_tumor = together | (sheet[schema.CONDITION] == schema.TUMOR_MONO).to_numpy()
     has_nk = together | (sheet[schema.CONDITION] == schema.NK_MONO).to_numpy()
@@ -130,9 +130,9 @@ def _responses(
         )
         factor *= 2.0 ** (options.sample_effect * streams.normal(f"response {sample}", 0)[0])
         factor *= options.interaction
-        usual = 0.4 + 0.8 * activation(tumor)
+        default = 0.4 + 0.8 * activation(tumor)
         chosen = options.ifn_response
-        strength = chosen.get(tumor, usual) if isinstance(chosen, Mapping) else chosen * usual
+        strength = chosen.get(tumor, default) if isinstance(chosen, Mapping) else chosen * default
         ifn[i] = factor * strength
         line[i] = factor * options.line_response
     return ifn, line

@@ -1,4 +1,4 @@
-"""Write an experiment as the 10x lanes and the sample sheet it would have come from."""
+"""Write an experiment as 10x lanes with a sample sheet."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ if TYPE_CHECKING:
 _FORMATS: Final = ("h5", "mtx")
 _GENES: Final = "Gene Expression"
 _TAGS: Final = "Antibody Capture"
-#: Cell Ranger packs harder; level 1 is several times faster and the files live for a test.
+#: Cell Ranger compresses more; level 1 is several times faster, which suits test files.
 _LEVEL: Final = 1
 
 
@@ -45,21 +45,21 @@ def write_lanes(
     adata
         Cells × genes, named ``<lane>_<barcode>``.
     folder
-        Where to write; made if it does not exist.
+        Folder for the files; created if it does not exist.
     formats
-        File formats, taken in turn by the lanes. ``h5``: one Cell Ranger 3 file
-        ``<lane>.h5`` with hashtags as Antibody Capture. ``mtx``: folder ``<lane>`` with the genes
-        and folder ``<lane>_hashtags`` with the hashtags.
+        File formats, used in turn for the lanes. ``h5``: one Cell Ranger 3 file ``<lane>.h5`` with
+        hashtags as Antibody Capture. ``mtx``: folder ``<lane>`` with the genes and folder
+        ``<lane>_hashtags`` with the hashtags.
     overwrite
-        Write into a folder that is not empty. Files of other names stay where they are.
+        Write into a folder that is not empty. Files with other names are kept.
 
     Returns
     -------
     pathlib.Path
-        ``sample_sheet.csv``: one row per sample with ``lane``, ``path``, ``hashtag_path`` (empty
-        where ``path`` holds the hashtags too), ``hashtag``, ``sample``, ``tumor``, ``lineage``,
-        ``nk_donor``, ``nk_source``, ``condition``, ``time_h``, ``et_ratio``; paths are relative
-        to the sheet. The truth per cell is in ``truth.csv.gz`` beside it.
+        ``sample_sheet.csv``: one row per sample with ``lane``, ``path``, ``hashtag_path`` (empty if
+        ``path`` also holds the hashtags), ``hashtag``, ``sample``, ``tumor``, ``lineage``,
+        ``nk_donor``, ``nk_source``, ``condition``, ``time_h``, ``et_ratio``; paths are relative to
+        the sheet. The truth per cell is in ``truth.csv.gz`` next to it.
 
     Raises
     ------
@@ -72,7 +72,7 @@ def write_lanes(
 
     Notes
     -----
-    The simulator knows genes by symbol only: symbols also stand in the column of Ensembl ids.
+    The simulator knows genes only by symbol, so the column of Ensembl ids also holds symbols.
 
     Examples
     --------
@@ -131,7 +131,7 @@ def _empty_folder(folder: str | os.PathLike[str], *, overwrite: bool) -> Path:
 
 @dataclass(frozen=True)
 class _Lane:
-    """What one lane's files hold."""
+    """Contents of one lane's files."""
 
     name: str
     barcodes: list[str]

@@ -1,9 +1,9 @@
 """Load lanes in any of the common formats, by a sample sheet, into one AnnData.
 
 ``read_coculture`` loads an experiment by its sample sheet, ``read_lane`` a single lane,
-``read_sample_sheet`` checks a sheet before the data are there, ``parse_sample_names`` makes the
-columns of a sheet from names of samples. ``read_mageck`` and ``read_bioplex`` read tables of
-pooled screens and of cytokine panels.
+``read_sample_sheet`` checks a sheet before the data exist, ``parse_sample_names`` makes the columns
+of a sheet from names of samples. ``read_mageck`` and ``read_bioplex`` read tables of pooled screens
+and of cytokine panels.
 """
 
 from __future__ import annotations

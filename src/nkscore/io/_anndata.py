@@ -1,4 +1,4 @@
-"""Lanes kept as .h5ad or AnnData zarr: only counts, names, tags and what is asked for is read."""
+"""Lanes stored as .h5ad or AnnData zarr: counts, names, tags and requested columns only."""
 
 from __future__ import annotations
 
@@ -95,7 +95,7 @@ def _read_modalities(source: Source, kind: str, genome: str | None) -> Lane:  # 
             rna = list(held)
         if len(rna) != 1 or not {"obs", "var"} <= set(file["mod"][rna[0]]):
             msg = (
-                f"{path} is a MuData object whose RNA cannot be told (modalities: "
+                f"{path} is a MuData object whose RNA cannot be identified (modalities: "
                 f"{', '.join(held) or 'none'}; one called 'rna' with obs and var is needed). Write "
                 "the RNA with its tags as .h5ad."
             )
@@ -161,7 +161,7 @@ def _column(group: h5py.Group, key: str) -> Array:
     if "__categories" not in group or key not in group["__categories"]:
         values: Array = read_elem(element)
         return values
-    # anndata 0.7 kept text as numbers, and what they stand for beside the columns.
+    # anndata 0.7 kept text as numbers, with the categories in a separate group.
     levels = np.append(np.asarray(read_elem(group["__categories"][key]), dtype=object), "")
     return np.asarray(levels[np.asarray(element[()], dtype=np.int64)])
 
@@ -251,7 +251,7 @@ def _where_counts_may_be(file: h5py.Group) -> str:
     if not whole:
         return "No other slot of the file holds whole numbers: get the raw counts of this lane."
     copy = (
-        "write adata.raw.to_adata() as a file of its own"
+        "write adata.raw.to_adata() as a separate file"
         if whole == ["raw.X"]
         else f"copy {whole[0]} into layers['counts'] and write the file again"
     )

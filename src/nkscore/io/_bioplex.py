@@ -1,4 +1,4 @@
-"""Concentrations of a bead-based cytokine panel, as Bio-Plex Manager exports them."""
+"""Concentrations of a bead-based cytokine panel, exported by Bio-Plex Manager."""
 
 from __future__ import annotations
 
@@ -47,41 +47,42 @@ def read_bioplex(
     above: str = "limit",
     analytes: str | Sequence[str] | None = None,
 ) -> pd.DataFrame:
-    """Read concentrations of a cytokine panel with the marks of the reader's software.
+    """Read concentrations of a cytokine panel with the marks of the instrument's software.
 
-    ``OOR <`` (below the standard curve) and ``OOR >`` (above it) become numbers by a stated rule,
-    ``*`` (extrapolated beyond the curve) is taken off; the column ``flag`` keeps what was there.
+    ``OOR <`` (below the standard curve) and ``OOR >`` (above it) become numbers by a documented
+    rule, and ``*`` (extrapolated beyond the curve) is removed; the column ``flag`` keeps the
+    original mark.
 
     Parameters
     ----------
     path
         Export of observed concentrations, pg/ml: ``.csv`` or ``.tsv`` (plain or gzipped), or
         ``.xlsx`` (needs openpyxl). Lines above the header row (the one with ``Well``,
-        ``Description`` or ``Sample``) are skipped, and what stands below the first empty row.
+        ``Description`` or ``Sample``) and rows below the first empty one are skipped.
     sheet
         Name or number of the sheet of a workbook.
     below, above
-        What ``OOR <`` and ``OOR >`` become: ``"limit"``, the smallest (largest) number of the
+        Replacement of ``OOR <`` and ``OOR >``: ``"limit"``, the smallest (largest) number of the
         analyte in the file, as in Dufva, Gandolfi et al. 2023; ``"half_limit"`` (``below`` only),
         half of it; ``"missing"``.
     analytes
-        Analytes to keep, by their names in the table returned; by default all.
+        Analytes to keep, by their names in the returned table; by default all.
 
     Returns
     -------
-    One row per well and analyte: ``sample`` (description), ``well`` and ``type`` where the file
-    has them, ``analyte`` (without the maker's prefix ``Hu`` and the bead region in brackets),
+    One row per well and analyte: ``sample`` (description), ``well`` and ``type`` if the file has
+    them, ``analyte`` (without the maker's prefix ``Hu`` and the bead region in brackets),
     ``concentration`` (float64, pg/ml) and ``flag`` (empty, ``below``, ``above``, ``extrapolated``
     or ``missing``).
 
     Raises
     ------
     MissingKeyError
-        If no header row is found, or an analyte asked for is not there.
+        If no header row is found, or a requested analyte is missing.
     WrongScaleError
-        If a cell holds neither a number nor a mark, or a negative number, or a comma of which
-        nothing in its column says whether it sets thousands apart; or if an analyte is out of range
-        in every well and ``below`` or ``above`` asks for its limit.
+        If a cell holds neither a number nor a mark, or a negative number, or a comma that could be
+        a decimal point or a thousands separator; or if an analyte is out of range in every well and
+        ``below`` or ``above`` needs its limit.
     DesignError
         If two columns hold one analyte.
     ValueError
@@ -90,7 +91,7 @@ def read_bioplex(
     Notes
     -----
     A concentration set to a limit is a bound, not a measurement: tests on analytes that are mostly
-    out of range compare little else than bounds. Dufva, Gandolfi et al. 2023, doi
+    out of range compare mainly bounds. Dufva, Gandolfi et al. 2023, doi
     10.1016/j.immuni.2023.11.008.
 
     Examples
@@ -115,7 +116,7 @@ def read_bioplex(
     body = _wells_only(cells.iloc[header + 1 :], names, path)
     describing = {place: _DESCRIBING[n.lower()] for place, n in names.items() if _describes(n)}
     wells = pd.DataFrame({name: body[p] for p, name in describing.items() if name})
-    # Below the wells some exports list the limits of the curves.
+    # Some exports list the limits of the curves below the wells.
     blank = (wells == "").all(axis=1).to_numpy()
     last = int(np.argmax(blank)) if blank.any() else len(wells)
     _log_rest(wells.iloc[last:], path)
@@ -198,7 +199,7 @@ def _wells_only(body: pd.DataFrame, names: dict[int, str], path: Path) -> pd.Dat
     describing = [place for place, name in names.items() if _describes(name)]
     summary = body[describing].map(lambda text: bool(_SUMMARY.fullmatch(str(text)))).any(axis=1)
     if summary.any():
-        _LOG.info("%s: %d rows of means and the like are left out", path, int(summary.sum()))
+        _LOG.info("%s: %d rows of means and the like are skipped", path, int(summary.sum()))
     return body[~summary.to_numpy()].reset_index(drop=True)
 
 
@@ -245,8 +246,8 @@ def _analyte(cells: pd.Series, name: str, path: Path, *, below: str, above: str)
     asked = (low.any() and below != "missing") or (high.any() and above != "missing")
     if value.isna().all() and asked:
         msg = (
-            f"{path}: {name} is out of range in every well, so its limit is not known. Leave it "
-            "out by analytes=, or read with below='missing', above='missing'."
+            f"{path}: {name} is out of range in every well, so its limit is unknown. "
+            "Exclude it with analytes=, or read with below='missing', above='missing'."
         )
         raise WrongScaleError(msg)
     limits = {"limit": 1.0, "half_limit": 0.5, "missing": np.nan}
@@ -260,14 +261,14 @@ def _refuse_text(text: pd.Series[str], bad: pd.Series[bool], name: str, path: Pa
     if bad.any():
         row = int(np.argmax(bad.to_numpy()))
         msg = (
-            f"{path}, {name}, well {row + 1}: {text.iloc[row]!r} is no concentration. A number "
+            f"{path}, {name}, well {row + 1}: {text.iloc[row]!r} is not a concentration. A number "
             "of 0 or more, OOR <, OOR >, or a number with * is needed."
         )
         raise WrongScaleError(msg)
 
 
 def _with_points(text: pd.Series[str], name: str, path: Path) -> pd.Series[str]:
-    """Return numbers with a decimal point, of which a comma may be one or set thousands apart."""
+    """Return numbers with a decimal point; a comma may be the point or separate thousands."""
     comma = text.str.contains(",", regex=False)
     if not comma.any():
         return text
@@ -276,8 +277,8 @@ def _with_points(text: pd.Series[str], name: str, path: Path) -> pd.Series[str]:
         return text.where(~grouped, text.str.replace(",", "", regex=False))
     if (grouped | ~comma).all():
         msg = (
-            f"{path}, {name}: in {text[comma].iloc[0]!r} the comma may stand for a decimal point "
-            "or set thousands apart. Export numbers without separators of thousands."
+            f"{path}, {name}: in {text[comma].iloc[0]!r} the comma may be a decimal point "
+            "or separate thousands. Export numbers without thousands separators."
         )
         raise WrongScaleError(msg)
     return text.str.replace(",", ".", regex=False)

@@ -34,18 +34,18 @@ def read_sample_sheet(
         CSV or TSV file (comma, tab or semicolon) or a DataFrame, one row per sample; the
         columns are listed in ``docs/sample_sheet.md``.
     base
-        Folder that relative paths start from; by default the sheet's folder, or the working
-        folder for a DataFrame.
+        Folder for relative paths; by default the sheet's folder, or the working folder for a
+        DataFrame.
     extra_conditions
-        Conditions of your own besides ``schema.CONDITIONS``.
+        Custom conditions in addition to ``schema.CONDITIONS``.
     check_files
-        Whether the lanes must be there already.
+        Whether the lanes must already exist.
 
     Returns
     -------
     pandas.DataFrame
-        One row per sample: text columns with ``""`` where a value is missing, ``time_h`` and
-        ``et_ratio`` as float with NaN; columns of your own follow. This is the table that
+        One row per sample: text columns with ``""`` for missing values, ``time_h`` and ``et_ratio``
+        as float with NaN; your own columns follow. This is the table that
         :func:`read_coculture` keeps in ``uns["nkscore"]["sample_sheet"]``.
 
     Raises
@@ -89,8 +89,8 @@ def read_coculture(
     """Load all lanes of a sample sheet into one AnnData.
 
     The formats are 10x ``.h5`` (Cell Ranger 2 and later), folders of ``matrix.mtx`` (packed or
-    not), ``.h5ad``, ``.zarr``, ``.loom``, ``.rds`` and tables of text; each lane may be of
-    another one. Nothing is returned unless all lanes could be read.
+    not), ``.h5ad``, ``.zarr``, ``.loom``, ``.rds`` and text tables; lanes can have different
+    formats. Nothing is returned unless all lanes could be read.
 
     Parameters
     ----------
@@ -98,42 +98,41 @@ def read_coculture(
         CSV or TSV file (comma, tab or semicolon) or a DataFrame, one row per sample; the
         columns are listed in ``docs/sample_sheet.md``.
     base
-        Folder that relative paths start from; by default the sheet's folder, or the working
-        folder for a DataFrame.
+        Folder for relative paths; by default the sheet's folder, or the working folder for a
+        DataFrame.
     extra_conditions
-        Conditions of your own besides ``schema.CONDITIONS``.
+        Custom conditions in addition to ``schema.CONDITIONS``.
     genome
-        Which genome to read where a lane was mapped to several; files that name no genome are
-        read whole.
+        Genome to read if a lane was mapped to several; files without genome names are read whole.
     genes
-        What to do where lanes differ in their genes: keep the ``union``, with zeros in the
-        lanes that lack a gene, or the ``intersection``. Either way a warning says so.
+        What to do if lanes differ in their genes: keep the ``union``, with zeros in the lanes that
+        lack a gene, or the ``intersection``. A warning says so in both cases.
     min_counts
         Drop barcodes with fewer UMIs, for unfiltered matrices; 0 keeps all.
     progress
-        Show a progress bar; by default where there are several lanes and a terminal.
+        Show a progress bar; by default if there are several lanes and a terminal.
 
     Returns
     -------
     AnnData
-        Cells × genes, cells named ``<lane>_<barcode>``, genes by symbol (a repeated symbol
-        carries its id from the second on), with
+        Cells × genes, cells named ``<lane>_<barcode>``, genes by symbol (the second and later
+        copies of a symbol get their id appended), with
 
-        - ``layers["counts"]``: CSR int32; ``X`` is left empty until ``pp.normalize``;
-        - ``obs["lane"]``; for lanes of one sample without hashtag also ``sample``, ``tumor``
-          and the other columns of the sheet, which ``pp.demultiplex`` fills for the rest;
-        - ``var["gene_id"]`` where the files hold ids;
-        - ``obsm["hashtags"]``, ``obsm["protein"]``, ``obsm["guides"]``: int32 DataFrames, 0
-          where a lane lacks a tag; hashtags are those that the sheet names;
+        - ``layers["counts"]``: CSR int32; ``X`` is empty until ``pp.normalize``;
+        - ``obs["lane"]``; for lanes of one sample without hashtag also ``sample``, ``tumor`` and
+          the other columns of the sheet, which ``pp.demultiplex`` fills for the other lanes;
+        - ``var["gene_id"]`` if the files contain ids;
+        - ``obsm["hashtags"]``, ``obsm["protein"]``, ``obsm["guides"]``: int32 DataFrames, 0 if a
+          lane lacks a tag; hashtags are those named in the sheet;
         - ``uns["nkscore"]["sample_sheet"]``, the checked sheet, and
-          ``uns["nkscore"]["io.read_coculture"]``, what was read.
+          ``uns["nkscore"]["io.read_coculture"]``, a record of the read files.
 
     Raises
     ------
     SampleSheetError
         If the sheet contradicts itself, its files or their hashtags.
     LaneError
-        If a file is damaged, empty or of an unknown format, or barcodes do not fit.
+        If a file is damaged, empty or in an unknown format, or barcodes do not match.
     GeneCoverageError
         If genes are not named by human symbols.
     WrongScaleError
@@ -212,40 +211,39 @@ def read_lane(
     Parameters
     ----------
     path
-        10x ``.h5`` file, folder with ``matrix.mtx`` (or the ``.mtx`` file itself, where a
-        folder holds several), ``.h5ad``, ``.zarr``, ``.loom``, ``.rds`` or a table of text;
-        ``docs/formats.md`` lists them.
+        10x ``.h5`` file, folder with ``matrix.mtx`` (or the ``.mtx`` file, if a folder holds
+        several), ``.h5ad``, ``.zarr``, ``.loom``, ``.rds`` or a text table; ``docs/formats.md``
+        lists them.
     lane
-        Name of the lane; by default the name of the file or folder, or of the first folder
-        above it where that is a name every pipeline run gives.
+        Name of the lane; by default the name of the file or folder, or, if every pipeline run uses
+        this name, that of the first parent folder with a specific name.
     hashtags
         Names or ids of the tags that mark samples; by default none, or all of
         ``hashtag_path``.
     hashtag_path
         Matrix that holds the hashtags; ``obsm:<key>`` for a table of an ``.h5ad`` or ``.zarr``
-        lane, ``assay:<name>`` for an assay of an ``.rds`` lane; by default they are looked for
-        in the lane's own file.
+        lane, ``assay:<name>`` for an assay of an ``.rds`` lane; by default they are read from the
+        lane's own file.
     genome
-        Which genome to read where the lane was mapped to several; a file that names no genome
-        is read whole.
+        Genome to read if the lane was mapped to several; a file without genome names is read whole.
     min_counts
         Drop barcodes with fewer UMIs, for unfiltered matrices; 0 keeps all.
     annotations
-        Which columns that the file holds on its cells (``obs`` of an AnnData, ``meta.data`` of
-        a Seurat object, ``colData``, ``col_attrs``) to put into ``obs``: names, True for all.
-        Results of earlier analyses are not taken over by default, as their names may be those
-        that nkscore writes. A column ``lane`` becomes ``lane_in_file``.
+        Cell annotations of the file (``obs`` of an AnnData, ``meta.data`` of a Seurat object,
+        ``colData``, ``col_attrs``) to copy into ``obs``: names, or True for all. By default results
+        of earlier analyses are not copied, because nkscore may write to the same names. A column
+        ``lane`` becomes ``lane_in_file``.
 
     Returns
     -------
     AnnData
-        As of :func:`read_coculture`, without sample columns; :func:`parse_sample_names` makes
+        As from :func:`read_coculture`, without sample columns; :func:`parse_sample_names` makes
         them from a column of sample names.
 
     Raises
     ------
     LaneError
-        If a file is missing, damaged, empty or of an unknown format, or a hashtag is absent.
+        If a file is missing, damaged, empty or in an unknown format, or a hashtag is absent.
     GeneCoverageError
         If genes are not named by human symbols.
     WrongScaleError

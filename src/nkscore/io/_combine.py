@@ -66,8 +66,8 @@ def part(
     if not len(is_gene):
         msg = (
             f"{source.path} holds no genes (feature types: "
-            f"{', '.join(source.features['type'].unique())}). Give the lane's RNA matrix as path; "
-            "a matrix of hashtags belongs into hashtag_path."
+            f"{', '.join(source.features['type'].unique())}). Give the lane's RNA matrix "
+            "as path, and a matrix of hashtags as hashtag_path."
         )
         raise LaneError(msg)
     counts = _tags.columns(source.counts, is_gene)
@@ -84,7 +84,7 @@ def part(
     if keep is not None:
         counts = counts[keep]
         frames = {slot: frame[keep] for slot, frame in frames.items()}
-    # The counts of genes and tags together are not held on to: they are as large as the result.
+    # Release the counts of genes and tags together, which are as large as the result.
     n_read, source = source.counts.shape[0], replace(source, counts=None)
     return Part(
         lane,
@@ -135,13 +135,13 @@ def join(parts: Sequence[Part], *, genes: GeneRule) -> AnnData:
 
 
 def _check_copies(parts: Sequence[Part]) -> None:
-    """Raise :class:`LaneError` where two lanes are the same cells with the same counts."""
+    """Raise :class:`LaneError` if two lanes hold the same cells with the same counts."""
     for second in range(1, len(parts)):
         for first in range(second):
             one, other = parts[first], parts[second]
             where = one.barcodes.get_indexer(other.barcodes)
             shared = int((where >= 0).sum())
-            # By chance few barcodes are in two lanes, and hardly any with as many genes.
+            # By chance two lanes share few barcodes, and hardly any with the same number of genes.
             if shared < max(_COPIED, 0.5 * min(len(one.barcodes), len(other.barcodes))):
                 continue
             n_genes = [np.diff(each.counts.indptr) for each in (one, other)]
@@ -150,8 +150,9 @@ def _check_copies(parts: Sequence[Part]) -> None:
                 msg = (
                     f"The lanes {one.lane!r} ({one.source.path}) and {other.lane!r} "
                     f"({other.source.path}) hold the same cells: {shared:,} barcodes are in "
-                    f"both, {same:.0%} of them with as many genes. A file was copied or named "
-                    "twice: give each lane its own file, or take one of the two out of the sheet."
+                    f"both, {same:.0%} of them with the same number of genes. A file was "
+                    "copied or named twice: give each lane its own file, or remove one "
+                    "of the two from the sheet."
                 )
                 raise LaneError(msg)
 
@@ -196,13 +197,13 @@ def _common_genes(parts: Sequence[Part], rule: GeneRule) -> tuple[pd.Index, list
     shared = np.logical_and.reduce([union.isin(each.genes) for each in parts])
     if not shared.any():
         msg = (
-            "The lanes share no gene: they were counted with different references or named in "
-            f"different ways (lane {parts[0].lane!r}: {parts[0].genes[0]}, ...; lane "
+            "The lanes share no gene: they were counted with different references or "
+            f"named differently (lane {parts[0].lane!r}: {parts[0].genes[0]}, ...; lane "
             f"{parts[-1].lane!r}: {parts[-1].genes[0]}, ...). Count all lanes with one reference."
         )
         raise GeneCoverageError(msg)
     if shared.all():
-        # The same genes in another order: nothing to warn of.
+        # The same genes in another order need no warning.
         return first, [_reorder(each, first) for each in parts]
     names = union if rule == "union" else union[shared]
     _warn_unlike(parts, union, shared, rule)
@@ -213,15 +214,15 @@ def _warn_unlike(parts: Sequence[Part], union: pd.Index, shared: Array, rule: Ge
     lacks = [(each.lane, len(union) - len(each.genes)) for each in parts]
     listed = ", ".join(f"{lane}: {n}" for lane, n in lacks[:6] if n)
     consequence = (
-        "Genes that a lane lacks were filled with zeros there, which are not measurements: do not "
-        "compare those genes between lanes, or pass genes='intersection'"
+        "Genes that a lane lacks were filled with zeros, which are not measurements: do "
+        "not compare those genes between lanes, or pass genes='intersection'"
         if rule == "union"
         else f"Only the genes that all lanes have were kept ({int(shared.sum()):,})"
     )
     msg = (
-        f"The lanes differ in their genes ({len(union):,} in all; lacking in {listed}): they were "
-        f"counted with different references or filtered before. {consequence}. Unfiltered lanes of "
-        "one reference are better."
+        f"The lanes differ in their genes ({len(union):,} in all; missing in {listed}): "
+        f"they were counted with different references or filtered earlier. {consequence}. "
+        "Use unfiltered lanes with one reference if possible."
     )
     warn(msg)
 

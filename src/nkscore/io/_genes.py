@@ -23,7 +23,7 @@ if TYPE_CHECKING:
 _LOG: Final = logging.getLogger("nkscore")
 _ENSEMBL: Final = re.compile(r"(.*_)?ENS[A-Z]*G\d{6,}(\.\d+)?")
 _LOOKED_AT: Final = 2000
-#: Columns that hold gene symbols or ids, by the habits of the common tools.
+#: Columns in which the common tools store gene symbols or ids.
 SYMBOL_COLUMNS: Final = (
     "gene_symbols",
     "gene_symbol",
@@ -66,7 +66,7 @@ def features_table(
 ) -> pd.DataFrame:
     """Return ``id``, ``name`` and ``type`` of features named by symbols or by Ensembl ids.
 
-    ``columns`` are read on demand; ``place`` is what the file calls the table they are in.
+    ``columns`` are read on demand; ``place`` is the file's name of their table.
     """
     known = {name.lower(): column for name, column in columns.items()}
     types = _first(known, TYPE_COLUMNS)
@@ -76,7 +76,7 @@ def features_table(
         symbols = _first(known, SYMBOL_COLUMNS)
         if symbols is None:
             raise GeneCoverageError(_only_ids(index, path, list(columns), place))
-        # A gene without a symbol keeps its id, so that it stays one gene of its own.
+        # A gene without a symbol keeps its id, so that it stays a separate gene.
         named = ~np.isin(symbols, ("", "nan", "None", "<NA>"))
         ids, names = index, np.where(named, symbols, index)
         _LOG.info("%s: gene symbols were taken from %s.", path, place)
@@ -130,7 +130,7 @@ def check_symbols(names: Array, path: Path, *, ids: Array | None = None) -> None
 
 
 def _refuse_mouse(some: list[str], path: Path) -> None:
-    # Human symbols are upper case but for "orf" (C1orf56); those of mouse and rat are Title case.
+    # Human symbols are upper case except for "orf" (C1orf56); mouse and rat use title case.
     worded = [name for name in some if sum(map(str.isalpha, name)) >= 2 and "orf" not in name]
     lower = [name for name in worded if not name.isupper() and name[1:].lower() == name[1:]]
     upper = sum(name.isupper() for name in worded)
@@ -138,14 +138,14 @@ def _refuse_mouse(some: list[str], path: Path) -> None:
         msg = (
             f"{path}: the gene symbols look like those of mouse or another animal (for example "
             f"{', '.join(lower[:3])}); nkscore's signatures are human, in upper case. Read the "
-            "human genome of this lane, or convert the symbols to human orthologs first; turning "
-            "them to upper case is not enough, as genes differ."
+            "human genome of this lane, or convert the symbols to human orthologs first; "
+            "converting them to upper case is not enough, because genes differ."
         )
         raise GeneCoverageError(msg)
 
 
 def unique_names(names: Array, ids: Array, *, where: str) -> pd.Index:
-    """Return ``names`` with repeated ones told apart by their id; the first keeps its name.
+    """Return ``names`` with ids appended to repeated ones; the first keeps its name.
 
     >>> names = np.array(["CD7", "MATR3", "MATR3"], dtype=object)
     >>> list(unique_names(names, np.array(["E1", "E2", "E3"]), where="lane"))
@@ -165,7 +165,7 @@ def unique_names(names: Array, ids: Array, *, where: str) -> pd.Index:
         taken.add(name)
         result[position] = name
     _LOG.info(
-        "%s: %d repeated names carry their id to stay apart, for example %s.",
+        "%s: %d repeated names got their id appended, for example %s.",
         where,
         int(repeated.sum()),
         result[int(np.flatnonzero(repeated)[0])],

@@ -1,4 +1,4 @@
-"""One lane as read from disk: cells × features, before hashtags and genes are told apart."""
+"""One lane as read from disk: cells × features, before hashtags and genes are separated."""
 
 from __future__ import annotations
 
@@ -34,27 +34,27 @@ class Lane:
     format: str
     counts: Any
     barcodes: Array
-    #: Columns ``id``, ``name``, ``type``; all strings, ``""`` where the file has no ``id``.
+    #: Columns ``id``, ``name``, ``type``; all strings, ``""`` if the file has no ``id``.
     features: pd.DataFrame
-    #: Named tables that may hold tags, read when asked for: ``obsm`` of an AnnData, other assays
-    #: of a Seurat object. They say how they are named in ``hashtag_path``.
+    #: Named tables that may hold tags, read on request: ``obsm`` of an AnnData, other assays of a
+    #: Seurat object, by their names in ``hashtag_path``.
     tables: Mapping[str, Callable[[], pd.DataFrame]] = field(default_factory=dict)
     tables_in: str = "obsm"
-    #: What the file says about its cells, one row per barcode, read when asked for.
+    #: Cell annotations of the file, one row per barcode, read on request.
     annotations: Callable[[], pd.DataFrame] | None = None
 
 
 @contextmanager
 def reading(path: Path) -> Iterator[None]:
-    """Turn whatever a file library raises into one :class:`LaneError` that names the file."""
+    """Turn any error of a file library into one :class:`LaneError` that names the file."""
     try:
         yield
     except (NkscoreError, NkscoreWarning):
         raise
     except MemoryError as error:
         msg = (
-            f"{path} asks for more memory than there is. Either its header is damaged (then copy "
-            "or download the file again), or the lane needs a larger machine."
+            f"{path} needs more memory than available. Either its header is damaged (then "
+            "copy or download the file again), or the lane needs a larger machine."
         )
         raise LaneError(msg) from error
     except Exception as error:
@@ -82,8 +82,8 @@ def counts_from_csr(
 ) -> sparse.csr_matrix:
     """Check the three arrays of a CSR matrix and return it as canonical int32 counts.
 
-    Offsets and column numbers are checked before scipy sees them: its compiled loops trust
-    them, and a damaged file would end the process instead of raising an error.
+    Offsets and column numbers are checked before scipy uses them: its compiled loops trust them,
+    and a damaged file would crash the process instead of raising an error.
     """
     _check_structure(data, indices, indptr, shape=shape, where=where)
     try:
@@ -138,7 +138,7 @@ def as_int32(values: Array, where: str) -> tuple[Array, int]:
     high = values.max()
     if high > _INT32_MAX:
         msg = (
-            f"{where} holds {high:g}, which no UMI count can be (the largest that fits is "
+            f"{where} holds {high:g}, which is too large for a UMI count (the largest is "
             f"{_INT32_MAX:,}). Load the raw counts."
         )
         raise WrongScaleError(msg)
@@ -146,7 +146,7 @@ def as_int32(values: Array, where: str) -> tuple[Array, int]:
 
 
 def first_broken(values: Array) -> int:
-    """Return the position of the first value that no UMI count can be."""
+    """Return the position of the first value that cannot be a UMI count."""
     with np.errstate(invalid="ignore"):
         broken = ~(np.isfinite(values) & (values >= 0) & (values <= _INT32_MAX))
         broken |= values != np.rint(values)
@@ -159,9 +159,9 @@ def own_table(lane: Lane, key: str) -> pd.DataFrame:
     if key not in lane.tables:
         tables = ", ".join(lane.tables) or "none"
         remedy = (
-            "Write the tag counts as a DataFrame into obsm, its columns named after the tags."
+            "Write the tag counts as a DataFrame into obsm, with the tags as column names."
             if lane.tables_in == "obsm"
-            else "Name one of these, or give the hashtags as a matrix of their own."
+            else "Name one of these, or give the hashtags as a separate matrix."
         )
         msg = (
             f"{where} is not a table with column names (tables in {lane.tables_in}: {tables}). "
@@ -184,14 +184,15 @@ def check_not_empty(lane: Lane) -> None:
         what = "no cells" if n_cells == 0 else "no features"
         msg = (
             f"{lane.path} ({lane.format}) holds {what} ({n_cells} barcodes × {n_features} "
-            "features). A lane needs at least one of each: check that the pipeline finished and "
-            "that this is its filtered matrix, or take the lane out of the sample sheet."
+            "features). A lane needs at least one of each: check that the pipeline "
+            "finished and that this is its filtered matrix, or remove the lane from the "
+            "sample sheet."
         )
         raise LaneError(msg)
 
 
 def check_barcodes(barcodes: pd.Index, path: Path) -> None:
-    """Raise :class:`LaneError` where a barcode occurs twice in a lane."""
+    """Raise :class:`LaneError` if a barcode occurs twice in a lane."""
     if barcodes.is_unique:
         return
     repeated = barcodes[barcodes.duplicated()].unique()

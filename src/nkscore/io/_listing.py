@@ -1,4 +1,4 @@
-"""Names beside a matrix, one a line: barcodes or features, as pipelines and R write them."""
+"""Lists of barcodes or features of a matrix, one name per line, as pipelines and R write them."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ _LOOKED_AT: Final = 4
 _OF_BARCODES: Final = frozenset(
     {"x", "barcode", "barcodes", "cell", "cells", "cell_id", "cell_barcode", "bc_wells", "index"}
 )
-#: Headers of the column that names the features, the surest first.
+#: Headers of the column that names the features, the most reliable first.
 _NAMING: Final = (*SYMBOL_COLUMNS, "genes", "features", "feature", "x")
 _OF_FEATURES: Final = frozenset({*ID_COLUMNS, *_NAMING, *TYPE_COLUMNS, "genome"})
 

@@ -37,12 +37,12 @@ class Entry:
     path: Path
     hashtag_path: str
     positions: tuple[int, ...]
-    #: Hashtag of each sample; one empty text for a lane that is one sample.
+    #: Hashtag of each sample; one empty string for a lane that is one sample.
     hashtags: tuple[str, ...]
 
 
 def check_options(genes: str, min_counts: int) -> None:
-    """Raise ValueError for options that mean nothing."""
+    """Raise ValueError for invalid options."""
     if genes not in {"union", "intersection"}:
         msg = f"genes={genes!r} is unknown. Pass 'union' or 'intersection'."
         raise ValueError(msg)
@@ -92,7 +92,7 @@ def entries_of(sheet: _sheet.Sheet) -> list[Entry]:
 
 
 def with_progress(entries: Sequence[Entry], progress: bool | None) -> Iterator[Entry]:  # noqa: FBT001
-    """Yield the lanes under a progress bar; by default only where someone can see it."""
+    """Yield the lanes with a progress bar; by default only in a terminal."""
     from tqdm import tqdm
 
     wanted = (len(entries) > 1 and sys.stderr.isatty()) if progress is None else progress
@@ -107,7 +107,7 @@ def load_entry(
     genome: str | None,
     min_counts: int,
 ) -> _combine.Part:
-    """Load a lane of the sheet; errors say which lane of which row they are about."""
+    """Load a lane of the sheet; errors name its lane and row."""
     try:
         source = load(entry.path, genome=genome)
         table = tag_table(source, entry.hashtag_path, sheet.base, genome=genome)
@@ -124,7 +124,7 @@ def load_entry(
 
 
 def tag_table(source: Lane, tag_path: str, base: Path, *, genome: str | None) -> _tags.TagTable:
-    """Return the table that a lane's hashtags are looked up in."""
+    """Return the table that holds a lane's hashtags."""
     if not tag_path:
         return _tags.inside(source)
     if tag_path.startswith(_sheet_rules.OWN_TABLE):
@@ -152,7 +152,7 @@ def absent_in_lane(wanted: Sequence[str], source: Lane, table: _tags.TagTable) -
 
 
 def log(part: _combine.Part) -> None:
-    """Tell at INFO what a lane holds."""
+    """Log at INFO what a lane holds."""
     tags = ", ".join(f"{slot}: {frame.shape[1]}" for slot, frame in part.frames.items())
     for done in part.mended:
         _LOG.info("Lane %s: %s.", part.lane, done)
@@ -171,8 +171,8 @@ def fill_samples(
 ) -> None:
     """Write the sample columns of ``obs`` for lanes that are one sample without hashtag.
 
-    Lanes with hashtags stay missing. Where all lanes have hashtags nothing is written, so that
-    no stage after ``pp.demultiplex`` takes the empty columns for filled ones.
+    Lanes with hashtags stay missing. If all lanes have hashtags nothing is written, so that no
+    stage after ``pp.demultiplex`` mistakes empty columns for filled ones.
     """
     row = [entry.positions[0] if entry.hashtags == ("",) else -1 for entry in entries]
     if max(row) < 0:
@@ -194,7 +194,7 @@ def fill_samples(
 
 
 def annotate(adata: AnnData, part: _combine.Part, wanted: Sequence[str] | bool) -> None:  # noqa: FBT001
-    """Put what the file says about its cells into ``obs``."""
+    """Copy the cell annotations of the file into ``obs``."""
     if wanted is False:
         return
     path, read = part.source.path, part.source.annotations
@@ -202,7 +202,7 @@ def annotate(adata: AnnData, part: _combine.Part, wanted: Sequence[str] | bool) 
     if read is None:
         if names is True:
             return
-        msg = f"{path} ({part.source.format}) holds no annotations of cells. Leave them out."
+        msg = f"{path} ({part.source.format}) holds no cell annotations. Do not request any."
         raise LaneError(msg)
     with reading(path):
         frame = read()

@@ -1,4 +1,4 @@
-"""Results and counts of pooled CRISPR screens, as MAGeCK writes them."""
+"""Results and counts of pooled CRISPR screens in MAGeCK's formats."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ if TYPE_CHECKING:
 
     from nkscore._types import Floats
 
-#: The same column in the files of MAGeCK and in tables that R has read and written again.
+#: Names of one column in MAGeCK's files and in tables that R has read and written.
 _NAMES: Final = {
     "id": "gene",
     "gene": "gene",
@@ -67,9 +67,9 @@ def read_mageck(
     screen: str | None = None,
     orthologs: str | PathLike[str] | pd.DataFrame | None = None,
 ) -> pd.DataFrame:
-    """Read one file of a pooled CRISPR screen that MAGeCK (or its like) wrote.
+    """Read one file of a pooled CRISPR screen in a MAGeCK format.
 
-    The kind is told by the columns: gene summaries of RRA (also after R changed ``neg|lfc`` to
+    The columns show the format: gene summaries of RRA (also after R changed ``neg|lfc`` to
     ``neg.lfc``, and with ``avgfc``) and of MLE, guide summaries, and count tables.
 
     Parameters
@@ -79,14 +79,14 @@ def read_mageck(
     screen
         Name of the screen; by default the name of the file up to its first dot.
     orthologs
-        How genes of a mouse screen get human symbols: a table with columns ``mouse`` and
-        ``human`` or its path, or ``"same_symbol"``, the name in capitals, which is right for most
-        orthologs and no proof of one (clones, ``Gm`` models, ``H2``, ``Olfr`` and ``Vmn`` genes are
-        left alone). What is not mapped, or not one to one, keeps its name, with a warning.
+        How genes of a mouse screen get human symbols: a table with columns ``mouse`` and ``human``
+        or its path, or ``"same_symbol"``, the name in capitals, which is correct for most orthologs
+        but not for all (clones, ``Gm`` models, ``H2``, ``Olfr`` and ``Vmn`` genes are not changed).
+        Genes that are not mapped one to one keep their names, with a warning.
 
     Returns
     -------
-    A table with the column ``screen`` and, by the kind (named in ``attrs["format"]``)
+    A table with the column ``screen`` and, depending on the format (in ``attrs["format"]``)
 
     ``rra``
         ``gene``, ``n_guides``, ``log2_fc`` (median of the guides, treated over control),
@@ -107,15 +107,15 @@ def read_mageck(
     Raises
     ------
     MissingKeyError
-        If the file is no table, or its columns are those of no known kind.
+        If the file is not a table, or its columns match no known format.
     WrongScaleError
-        If a p-value is outside 0 to 1, or a count is negative or no number.
+        If a p-value is outside 0 to 1, or a count is negative or not a number.
     GeneCoverageError
         If there are no rows, genes are repeated, or ``orthologs`` names none of them.
 
     Notes
     -----
-    What the sign means is for the design to say: see :func:`nkscore.tl.screen_hits`. MAGeCK: Li et
+    The meaning of the sign depends on the design: see :func:`nkscore.tl.screen_hits`. MAGeCK: Li et
     al. 2014, doi 10.1186/s13059-014-0554-4; MLE: Li et al. 2015, doi 10.1186/s13059-015-0843-6.
 
     Examples
@@ -139,12 +139,12 @@ def read_mageck(
                 keep_default_na=False,
             )
     except (csv.Error, pd.errors.ParserError, pd.errors.EmptyDataError, EOFError) as error:
-        msg = f"{path} is empty or no table ({error}). Take the file as the program wrote it."
+        msg = f"{path} is empty or not a table ({error}). Use the original file of the program."
         raise MissingKeyError(msg) from error
     table.columns = [str(column).strip() for column in table.columns]
     kind, read = _kind(table, path)
     if table.empty:
-        msg = f"{path} has a header and no rows. Take the file as the program wrote it."
+        msg = f"{path} has a header but no rows. Use the original file of the program."
         raise GeneCoverageError(msg)
     made = read(table, path)
     read_columns = list(made.columns)
@@ -153,8 +153,8 @@ def read_mageck(
     if unnamed.any():
         msg = (
             f"{path} has {int(unnamed.sum())} rows without a gene, first in row "
-            f"{int(np.argmax(unnamed.to_numpy())) + 2}. Each row needs one; fill them in or remove "
-            "the rows."
+            f"{int(np.argmax(unnamed.to_numpy())) + 2}. Each row needs a gene; fill them "
+            "in or remove the rows."
         )
         raise GeneCoverageError(msg)
     made["gene"] = made["gene"].astype(str).astype(object)
@@ -182,8 +182,8 @@ def _kind(
     if {"sgrna", "gene"} <= plain and table.shape[1] > 2:
         return "counts", _read_counts
     msg = (
-        f"{path} has the columns {', '.join(table.columns[:8])}: of no file that MAGeCK writes. "
-        "Needed are a gene summary (RRA: id, neg|lfc, neg|p-value, pos|p-value; MLE: Gene, "
+        f"{path} has the columns {', '.join(table.columns[:8])}, which match no MAGeCK "
+        "file. Needed: a gene summary (RRA: id, neg|lfc, neg|p-value, pos|p-value; MLE: Gene, "
         "NAME|beta), a guide summary (sgrna, Gene, LFC, p.twosided) or counts (sgRNA, Gene, "
         "samples)."
     )
@@ -223,8 +223,8 @@ def _read_mle(table: pd.DataFrame, path: Path) -> pd.DataFrame:
         missing = {"z", "p_value", "fdr", "wald_p_value"} - set(found)
         if missing:
             msg = (
-                f"{path}: comparison {name!r} has a beta and no {', '.join(sorted(missing))}. Take "
-                "the whole gene summary that 'mageck mle' wrote."
+                f"{path}: comparison {name!r} has a beta but no "
+                f"{', '.join(sorted(missing))}. Use the whole gene summary of 'mageck mle'."
             )
             raise MissingKeyError(msg)
         part = pd.DataFrame({"gene": table[gene], "comparison": name})
@@ -264,7 +264,7 @@ def _read_counts(table: pd.DataFrame, path: Path) -> pd.DataFrame:
         row, column = np.argwhere(low)[0]
         msg = (
             f"{path}, guide {made['guide'].iloc[row]!r}, sample {samples[column]!r}: "
-            f"{made[samples[column]].iloc[row]} is no count. Counts are 0 or more."
+            f"{made[samples[column]].iloc[row]} is not a count. Counts are 0 or more."
         )
         raise WrongScaleError(msg)
     return made[["guide", "gene", *samples]]
@@ -277,8 +277,8 @@ def _numeric(table: pd.DataFrame, columns: list[str], path: Path) -> None:
         if bad.any():
             row = int(np.argmax(bad.to_numpy()))
             msg = (
-                f"{path}, row {row + 2}, {column}: {table[column].iloc[row]!r} is no number. Take "
-                "the file as the program wrote it."
+                f"{path}, row {row + 2}, {column}: {table[column].iloc[row]!r} is not a "
+                "number. Use the original file of the program."
             )
             raise WrongScaleError(msg)
         table[column] = values
@@ -291,7 +291,7 @@ def _probabilities(table: pd.DataFrame, columns: list[str], path: Path) -> None:
             row = int(np.argmax(bad))
             msg = (
                 f"{path}, gene {table['gene'].iloc[row]!r}, {column}: {table[column].iloc[row]:g} "
-                "is outside 0 to 1, so it is no p-value (a logarithm of one?). Give p-values."
+                "is outside 0 to 1, so it is not a p-value (perhaps its logarithm). Give p-values."
             )
             raise WrongScaleError(msg)
 
@@ -310,7 +310,7 @@ def _refuse_repeats(table: pd.DataFrame, kind: str, path: Path) -> None:
     if repeated.any():
         name = table.loc[repeated, key[0]].iloc[0]
         msg = (
-            f"{path} has {int(repeated.sum())} repeated rows, first of {key[0]} {name!r}. Each "
-            f"{key[0]} stands once in such a file; merge or remove them."
+            f"{path} has {int(repeated.sum())} repeated rows, first of {key[0]} {name!r}. "
+            f"Each {key[0]} occurs once in such a file; merge or remove them."
         )
         raise GeneCoverageError(msg)

@@ -1,7 +1,7 @@
 """Folders of a Matrix Market file with its barcodes and features.
 
 Cell Ranger 2 and 3, STARsolo and CITE-seq-Count write features × barcodes; kallisto | bustools
-writes barcodes × features under names of its own.
+writes barcodes × features under other names.
 """
 
 from __future__ import annotations
@@ -32,7 +32,7 @@ _GENOME_PREFIX: Final = re.compile(r"^(?P<genome>.+?)_+ENS[A-Z]*G\d")
 
 @dataclass(frozen=True, slots=True)
 class Layout:
-    """How a pipeline names a matrix and, by the same parts of its name, what lies beside it."""
+    """How a pipeline names a matrix and the files that go with it."""
 
     matrix: re.Pattern[str]
     barcodes: tuple[str, ...]
@@ -73,7 +73,7 @@ _LAYOUTS: Final = (
     ),
     _layout(r"(?P<a>.+)", "{a}.barcodes.txt", "{a}.genes.names.txt {a}.genes.txt"),
 )
-#: Compression by gzip cannot pass this factor, and a line of an entry has six bytes or more.
+#: Gzip cannot compress by more than this factor, and a line of an entry has at least six bytes.
 _MOST_ENTRIES_PER_BYTE: Final = 1032 / 6
 _LONGEST_LINE: Final = 1 << 16
 _CHUNK: Final = 1 << 20
@@ -81,7 +81,7 @@ _CHUNK: Final = 1 << 20
 
 @dataclass(frozen=True, slots=True)
 class Trio:
-    """The three files of one matrix and which way round it is stored."""
+    """The three files of one matrix, and its orientation."""
 
     matrix: Path
     barcodes: Path
@@ -116,7 +116,7 @@ def find_trio(source: Source) -> Trio:
     # macOS puts files of the same names, but for "._", into archives.
     names = {item.name for item in folder.iterdir() if not item.name.startswith(".")}
     wanted = sorted(names) if source.kind == "folder" else [source.path.name]
-    # An unpacked copy beside the .gz is the same matrix and faster to read.
+    # An unpacked copy next to the .gz is the same matrix and faster to read.
     stems: dict[str, str] = {}
     for name in sorted(wanted):
         found = _ANY_MTX.fullmatch(name)
@@ -125,8 +125,8 @@ def find_trio(source: Source) -> Trio:
     if len(stems) > 1:
         msg = (
             f"{folder} holds {len(stems)} matrices: {', '.join(sorted(stems.values())[:6])}. "
-            "Give the path of one .mtx file instead of the folder; barcodes and features are "
-            "found by the same beginning of their names."
+            "Give the path of one .mtx file instead of the folder; barcodes and features "
+            "are found by the same prefix."
         )
         raise LaneError(msg)
     return _partners(folder, next(iter(stems.values())), names)
@@ -150,7 +150,7 @@ def _partners(folder: Path, matrix: str, names: set[str]) -> Trio:
     files, present = max(tried, key=lambda one: sum(map(bool, one[1])))
     lacking = next(place for place, name in enumerate(present) if not name)
     msg = (
-        f"{folder / matrix} has no file of {('barcodes', 'features')[lacking]} beside it (looked "
+        f"{folder / matrix} has no file of {('barcodes', 'features')[lacking]} next to it (looked "
         f"for {', '.join(files[lacking])}; the folder holds: {', '.join(sorted(names)[:10])}). Put "
         "the three files of a matrix into one folder."
     )
@@ -187,7 +187,7 @@ def _header(stream: IO[bytes]) -> tuple[str, tuple[int, int], int]:
 def _body(
     trio: Trio, stream: IO[bytes], sides: tuple[int, int], entries: int, *, whole: bool
 ) -> list[Array]:
-    # Not scipy.io.mmread: it is faster, but a damaged file makes it end the process.
+    # Not scipy.io.mmread: it is faster, but a damaged file makes it crash the process.
     types = {"row": np.int64, "column": np.int64, "value": np.int64 if whole else np.float64}
     if entries == 0:
         return [np.zeros(0, np.int32)] * 3
@@ -223,7 +223,7 @@ def _entries(block: pd.DataFrame, sides: tuple[int, int], where: str) -> list[An
     for name, side in zip(("row", "column"), sides, strict=True):
         place = block[name].to_numpy()
         if place.min() < 1 or place.max() > side:
-            msg = f"a {name} number lies outside of 1 to {side}"
+            msg = f"a {name} number is outside 1 to {side}"
             raise ValueError(msg)
         places.append((place - 1).astype(np.int32))
     return [*places, as_int32(block["value"].to_numpy(), where)[0]]
@@ -233,7 +233,7 @@ def _check_header(trio: Trio, entries: int, kind: str) -> None:
     path = trio.matrix
     if not re.fullmatch(r"coordinate (integer|unsigned-integer|real) general", kind):
         msg = (
-            f"{path} is a Matrix Market file of the kind {kind!r}; counts of cells are "
+            f"{path} is a Matrix Market file of type {kind!r}; counts of cells are "
             "'coordinate integer general'. Export the raw counts as a sparse matrix."
         )
         raise LaneError(msg)
@@ -250,7 +250,7 @@ def _wrong_shape(trio: Trio, found: tuple[int, int], expected: tuple[int, int]) 
     files = {"barcodes": trio.barcodes.name, "features": trio.features.name}
     turned = found == expected[::-1] and found != expected
     remedy = (
-        "The matrix is stored the other way round: transpose it"
+        "The matrix has the opposite orientation: transpose it"
         if turned
         else "Take all three files from the same run"
     )

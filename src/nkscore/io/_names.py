@@ -68,7 +68,7 @@ def known_symbols() -> frozenset[str]:
 def mend(names: Array, path: Path) -> Mended:
     """Return names of genes as symbols, or raise :class:`GeneCoverageError` where none can be.
 
-    What cannot be undone for sure, dates made from symbols by a spreadsheet, is told by a warning.
+    A warning lists dates that a spreadsheet made from symbols; they cannot be undone safely.
     """
     done: list[str] = []
     names = np.array([str(name) for name in names], dtype=object)
@@ -80,7 +80,7 @@ def mend(names: Array, path: Path) -> Mended:
     is_gene = np.array([_NO_GENE.fullmatch(name) is None for name in names])
     rows = names[~is_gene]
     if len(rows):
-        done.append(f"{len(rows)} rows that are no genes left out ({_few(rows)})")
+        done.append(f"{len(rows)} rows that are not genes removed ({_few(rows)})")
     warn_of_dates(names, path)
     _warn_of_strangers(names, path)
     return Mended(names, is_gene, done)
@@ -108,7 +108,7 @@ _CHANGES: Final = (
     _Change("spaces at the ends of names taken off", str.strip, of_any=True),
     _Change("quotes around names taken off", _without_quotes, of_any=True),
     _Change("prefix taken off", lambda name: _HUMAN.sub("", name), of_any=False),
-    _Change("ids beside the symbols taken off", _without_id, of_any=False),
+    _Change("ids joined to the symbols taken off", _without_id, of_any=False),
 )
 
 
@@ -147,7 +147,7 @@ def _refuse_two_species(names: Array, path: Path) -> None:
     if min(_share(names, _HUMAN), _share(names, _ANIMAL)) < _SOME:
         return
     msg = (
-        f"{path} holds genes of two species, told apart by the prefix of their names "
+        f"{path} holds genes of two species, distinguished by the prefix of their names "
         f"({_few(names[[_HUMAN.match(n) is not None for n in names]], 1)}, "
         f"{_few(names[[_ANIMAL.match(n) is not None for n in names]], 1)}). Keep the human cells "
         "and genes, and write the file again."
@@ -170,9 +170,9 @@ def warn_of_dates(names: Array, path: Path) -> None:
     dates = [name for name in map(str, names) if _DATE.fullmatch(name)]
     if dates and len(dates) < _SOME * len(names) + 2:
         msg = (
-            f"{path}: {len(dates)} names of genes are dates, which a spreadsheet made of symbols "
-            f"such as MARCHF1 or SEPTIN7 ({', '.join(dates[:4])}). No signature matches them. Take "
-            "the file as the pipeline wrote it."
+            f"{path}: {len(dates)} names of genes are dates, which a spreadsheet made of symbols, "
+            f"for example MARCHF1 or SEPTIN7 ({', '.join(dates[:4])}). No signature matches them. "
+            "Take the file as the pipeline wrote it."
         )
         warn(msg)
 

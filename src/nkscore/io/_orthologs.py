@@ -14,14 +14,14 @@ if TYPE_CHECKING:
     from pathlib import Path
 
 _MOUSE_SHARE: Final = 0.5
-#: Names that stand for no human gene of that name: clones, models, histocompatibility, smell.
+#: Names without a human gene of that name: clones, models, histocompatibility, olfaction.
 _MOUSE_ONLY: Final = r"Rik\d*$|^Gm\d|^H2-|^Olfr|^Vmn|^LOC\d|^(?:BC|AI|AU|AW)\d{4,}"
 
 
 def human_genes(
     table: pd.DataFrame, orthologs: str | PathLike[str] | pd.DataFrame | None, path: Path
 ) -> pd.DataFrame:
-    """Give the genes of a mouse screen their human symbols, if asked; warn if it looks like one."""
+    """Map mouse genes to human symbols on request; warn if genes look like mouse genes."""
     if orthologs is None:
         _warn_of_mouse(table["gene"].drop_duplicates(), path)
         return table
@@ -37,8 +37,8 @@ def human_genes(
     left = table.loc[~known, "gene"].drop_duplicates()
     if len(left):
         warn(
-            f"{path}: {len(left)} of {table['gene'].nunique()} genes have no single human "
-            f"ortholog here and keep their names ({', '.join(left[:5])})."
+            f"{path}: {len(left)} of {table['gene'].nunique()} genes have no unique human "
+            f"ortholog in this table and keep their names ({', '.join(left[:5])})."
         )
     return table.assign(gene=human.where(known, table["gene"]), gene_source=table["gene"])
 
@@ -48,8 +48,7 @@ def _warn_of_mouse(genes: pd.Series, path: Path) -> None:
     if mouse > _MOUSE_SHARE:
         warn(
             f"{path}: {100 * mouse:.0f} % of the genes are written like mouse genes "
-            f"({', '.join(genes[:3])}); they will not be found among human ones. Map them with "
-            "orthologs=."
+            f"({', '.join(genes[:3])}); they do not match human genes. Map them with orthologs=."
         )
 
 

@@ -1,4 +1,4 @@
-"""Lanes kept as R objects: Seurat (3 to 5), SingleCellExperiment or a matrix with names."""
+"""Lanes stored as R objects: Seurat (3 to 5), SingleCellExperiment or a matrix with names."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ _LOG: Final = logging.getLogger("nkscore")
 
 
 def is_rds(source: Source) -> bool:
-    """Return whether the file is called .rds, or is not but begins like one."""
+    """Return whether the file is called .rds, or begins like one."""
     if source.kind != "file":
         return False
     suffix = source.path.suffix.lower()
@@ -127,6 +127,6 @@ def _something_else(root: Node, kinds: tuple[str, ...], path: Path) -> str:
         if {"Seurat", "SingleCellExperiment", *MATRICES}.intersection(classes(item))
     )
     return (
-        f"{path} holds an R object of another kind ({what}); a Seurat object, a "
+        f"{path} holds an R object of another type ({what}); a Seurat object, a "
         f"SingleCellExperiment or a dgCMatrix of counts with dimnames is needed.{elements}"
     )

@@ -1,4 +1,4 @@
-"""Where a SingleCellExperiment keeps counts, tags and annotations."""
+"""Counts, tags and annotations of a SingleCellExperiment."""
 
 from __future__ import annotations
 
@@ -20,12 +20,12 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, slots=True)
 class Parts:
-    """What nkscore reads of an R object."""
+    """The parts of an R object that nkscore reads."""
 
     main: Named
-    #: Which assay ``main`` is, for the log.
+    #: Name of the assay ``main``, for the log.
     origin: str
-    #: The other assays that hold counts, read when asked for.
+    #: Other assays with counts, read on request.
     others: Mapping[str, Callable[[], Named]] = field(default_factory=dict)
     cell_columns: dict[str, Node] = field(default_factory=dict)
     cell_names: Array | None = None
@@ -34,7 +34,7 @@ class Parts:
 
 
 def parts(root: Node, path: Path) -> Parts:
-    """Return what nkscore reads of a SingleCellExperiment or SummarizedExperiment."""
+    """Return the parts of a SingleCellExperiment or SummarizedExperiment that nkscore reads."""
     main = _read(root, str(path))
     inner = named(slot(root, "int_colData", "listData"))
     alternatives = named(slot(inner.get("altExps"), "listData"))

@@ -1,4 +1,4 @@
-"""Open .rds files: with rds2py where it can, which is fast, and with rdata where it cannot."""
+"""Open .rds files with rds2py, which is fast, or else with rdata."""
 
 from __future__ import annotations
 
@@ -46,7 +46,7 @@ def parse(path: Path) -> Node:
         try:
             return read(path)
         except Exception as error:  # noqa: BLE001
-            # rds2py knows no closures, which any object keeps that was in FindVariableFeatures.
+            # rds2py does not know closures, which FindVariableFeatures leaves in every object.
             _LOG.debug("%s: %s cannot read it (%s).", path, name, error)
             failures[name] = error
     unusable = [name for name, error in failures.items() if isinstance(error, ImportError)]
@@ -58,7 +58,7 @@ def parse(path: Path) -> Node:
 def _unread(path: Path, failures: dict[str, Exception]) -> str:
     if not failures:
         return (
-            f"{path} is an R object, and neither rds2py nor rdata, which read these, is "
+            f"{path} is an R object, but neither rds2py nor rdata, which can read it, is "
             "installed. Run: pip install 'nkscore[rds]'. Or write the counts from R as a 10x "
             "folder (DropletUtils::write10xCounts)."
         )
@@ -68,7 +68,8 @@ def _unread(path: Path, failures: dict[str, Exception]) -> str:
         if str(error).strip()
     )
     return (
-        f"{path}: {reasons}, and what might is not installed. Run: pip install 'nkscore[rds]'. "
+        f"{path}: {reasons}, and the other library is not installed. Run: pip install "
+        "'nkscore[rds]'. "
         "Or in R: object@commands <- list(); saveRDS(object, file)."
     )
 
@@ -87,7 +88,7 @@ def check_head(path: Path) -> None:
         return
     if head.startswith(_WORKSPACE):
         what = (
-            "is an R workspace (.RData), which holds objects by name. Load it in R and "
+            "is an R workspace (.RData), which holds named objects. Load it in R and "
             "saveRDS(object, file)"
         )
     elif not head:
@@ -102,7 +103,7 @@ def check_head(path: Path) -> None:
 
 @contextmanager
 def _unpacked(path: Path) -> Iterator[Path]:
-    # Never by rds2py: a damaged gzip makes it wait for ever, or end the process.
+    # Never by rds2py: a damaged gzip makes it hang or crash.
     opener = _opener(path)
     if opener is open:
         yield path
@@ -116,7 +117,7 @@ def _unpacked(path: Path) -> Iterator[Path]:
 
 
 def _with_rds2py(path: Path) -> Node:
-    # Its import prints which of its own extras are absent; none of them is needed.
+    # Its import prints its missing extras, none of which is needed.
     silent = redirect_stdout(io.StringIO())
     with warnings.catch_warnings(action="ignore"), silent, _unpacked(path) as plain:
         return Rds2pyNode(import_module("rds2py").parse_rds(str(plain)))
@@ -124,6 +125,6 @@ def _with_rds2py(path: Path) -> Node:
 
 def _with_rdata(path: Path) -> Node:
     with warnings.catch_warnings(action="ignore"):
-        # The suffix could lie about what the file is.
+        # The suffix may not match the content.
         parse_file = import_module("rdata").parser.parse_file
         return RdataNode(parse_file(str(path), extension=".rds").object)

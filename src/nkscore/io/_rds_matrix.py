@@ -1,4 +1,4 @@
-"""Matrices of R: genes × cells there, cells × genes here."""
+"""R matrices, genes × cells, as cells × genes."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ MATRICES: Final = frozenset({"dgCMatrix", "dgTMatrix", "dgRMatrix"})
 
 @dataclass(frozen=True, slots=True)
 class Named:
-    """Counts, cells × genes, CSR int32, with the names that the matrix itself has."""
+    """Counts, cells × genes, CSR int32, with the names stored in the matrix."""
 
     counts: Any
     genes: Array | None
@@ -38,8 +38,8 @@ def matrix(node: Node, where: str) -> Named:
     if node.kind != "number" or sides is None or len(sides.data) != 2:
         what = " / ".join(kinds) or node.kind
         msg = (
-            f"{where} is of the class {what}, whose counts are not in this file or not known to "
-            "nkscore. In R: as(counts, 'dgCMatrix'), put it back and saveRDS."
+            f"{where} is of the class {what}, whose counts are not in this file or cannot "
+            "be read by nkscore. In R: as(counts, 'dgCMatrix'), put it back and saveRDS."
         )
         raise LaneError(msg)
     n_genes, n_cells = (int(side) for side in sides.data)
@@ -50,7 +50,7 @@ def matrix(node: Node, where: str) -> Named:
 
 
 def is_empty(node: Node | None) -> bool:
-    """Return whether a slot that should hold a matrix holds none, or one without entries."""
+    """Return whether a slot for a matrix is empty, or its matrix has no entries."""
     sides = None if node is None else (slot(node, "Dim") or slot(node, "dim"))
     return sides is None or 0 in sides.data
 

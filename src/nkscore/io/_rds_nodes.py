@@ -1,4 +1,4 @@
-"""Values of an R object, seen alike through rds2py and rdata; looked at only when asked for."""
+"""Values of an R object, the same through rds2py and rdata; read on request."""
 
 from __future__ import annotations
 
@@ -37,7 +37,7 @@ class Node(Protocol):
 
 
 class Rds2pyNode:
-    """What ``rds2py.parse_rds`` returns."""
+    """A value from ``rds2py.parse_rds``."""
 
     _KINDS: Final = {
         "integer": "number",
@@ -76,7 +76,7 @@ class Rds2pyNode:
 
 
 class RdataNode:
-    """What ``rdata.parser.parse_file`` returns."""
+    """A value from ``rdata.parser.parse_file``."""
 
     _KINDS: Final = {
         "INT": "number",
@@ -149,7 +149,7 @@ def classes(node: Node) -> tuple[str, ...]:
 
 
 def slot(node: Node | None, *names: str) -> Node | None:
-    """Return the slot of a slot of ..., None where one is missing."""
+    """Return a nested slot, None if one is missing."""
     for name in names:
         if node is None:
             return None
@@ -166,7 +166,7 @@ def named(node: Node | None) -> dict[str, Node]:
 
 
 def texts(node: Node | None) -> Array | None:
-    """Return a vector of text, None where there is none."""
+    """Return a vector of text, or None."""
     if node is None or node.kind != "text":
         return None
     return np.array([str(text) for text in node.data], dtype=object)
@@ -186,7 +186,7 @@ def column(node: Node) -> Array | pd.Categorical[str] | None:
 
 
 def frame(columns: dict[str, Node], n_rows: int) -> pd.DataFrame:
-    """Return the plain columns of a data frame; nested ones are left out."""
+    """Return the plain columns of a data frame; nested ones are excluded."""
     values = {name: column(node) for name, node in columns.items()}
     fitting = {
         name: value for name, value in values.items() if value is not None and len(value) == n_rows

@@ -1,4 +1,4 @@
-"""Where a Seurat object keeps counts, tags, annotations: 3 and 4 (Assay), 5 (Assay5)."""
+"""Counts, tags and annotations of a Seurat object: 3 and 4 (Assay), 5 (Assay5)."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ _RNA: Final = "RNA"
 
 
 def parts(root: Node, path: Path) -> Parts:
-    """Return what nkscore reads of a Seurat object."""
+    """Return the parts of a Seurat object that nkscore reads."""
     assays = named(slot(root, "assays"))
     if not assays:
         msg = f"{path} is a Seurat object without assays. Save the whole object again."
@@ -94,7 +94,7 @@ def _layer(assay: Node, name: str, layer: Node, where: str) -> Named:
     cells = found.cells if found.cells is not None else _held(slot(assay, "cells"), name)
     if genes is None or cells is None or found.counts.shape != (len(cells), len(genes)):
         msg = (
-            f"{where} layer {name!r}: the names of its genes and cells do not fit its counts. In "
+            f"{where} layer {name!r}: the names of its genes and cells do not match its counts. In "
             "R: object[['RNA']] <- as(object[['RNA']], 'Assay'); saveRDS(object, file)."
         )
         raise LaneError(msg)
@@ -102,7 +102,7 @@ def _layer(assay: Node, name: str, layer: Node, where: str) -> Named:
 
 
 def _held(log_map: Node | None, layer: str) -> Array | None:
-    """Return which names of a LogMap (names × layers, true or false) are in a layer."""
+    """Return the names of a LogMap (names × layers, true or false) in a layer."""
     pair = slot(log_map, "dimnames")
     if log_map is None or pair is None or len(pair.items) != 2:
         return None

@@ -1,4 +1,4 @@
-"""Registry of lane formats: each one says what it recognizes and how it is read."""
+"""Registry of lane formats: how each is recognized and read."""
 
 from __future__ import annotations
 
@@ -46,7 +46,7 @@ _OTHER_HDF5: Final = (
 
 
 def load(path: Path, *, genome: str | None = None) -> Lane:
-    """Read the lane at ``path`` in whichever format it is."""
+    """Read the lane at ``path`` in any known format."""
     source = inspect(path)
     with reading(path):
         for reader in READERS:
@@ -69,7 +69,7 @@ def _unknown(source: Source) -> str:
     path = source.path
     if source.kind == "hdf5":
         known = (text for key, text in _OTHER_HDF5 if key in source.entries)
-        what = next(known, f"an HDF5 file of an unknown kind (it holds: {_few(source.entries)})")
+        what = next(known, f"an HDF5 file of an unknown type (it holds: {_few(source.entries)})")
         return f"{path} is {what}. {_formats()}"
     if source.kind == "file" and path.suffix == ".gz":
         return (
@@ -77,11 +77,11 @@ def _unknown(source: Source) -> str:
             f"(gunzip {path.name}). {_formats()}"
         )
     if source.kind == "file":
-        return f"{path} is no format that nkscore reads as a lane. {_formats()}"
+        return f"{path} is not in a format that nkscore reads as a lane. {_formats()}"
     candidates = _candidates(source)
     if candidates:
         return (
-            f"{path} is a folder without a matrix of its own, but below it lie: "
+            f"{path} is a folder without a matrix, but it contains: "
             f"{', '.join(candidates)}. Give one of these as the path of the lane."
         )
     held = _few(source.entries) or "nothing"

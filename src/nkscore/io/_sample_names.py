@@ -1,4 +1,4 @@
-"""From names of samples, as a study writes them, to the columns of the sample sheet."""
+"""Columns of the sample sheet from the names of samples in a study."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ REPLICATE: Final = "replicate"
 _COLUMNS: Final = (*schema.SAMPLE_COLUMNS, MEDIUM_FROM, REPLICATE)
 _SHOWN: Final = 20
 
-# "NK", "NK1" and the donors' codes are no tumor lines.
+# "NK", "NK1" and the donors' codes are not tumor lines.
 _LINE: Final = r"(?P<tumor>(?!(?:NK|FM)\d*(?:-|$))[^-\s_:]+)"
 _DONOR: Final = r"(?P<nk_donor>(?:NK|FM)\d+)"
 _SOURCE: Final = r"(?P<nk_source>expanded|PBMC|D14|D0)"
@@ -42,8 +42,8 @@ _NOTHING: Final[dict[str, str]] = {}
 _EXPANDED: Final = {schema.NK_SOURCE: "expanded"}
 _FIRST: Final = {schema.NK_DONOR: "NK1"}
 
-#: How Dufva et al. 2023 (doi:10.1016/j.immuni.2023.11.008) name samples, the first match wins:
-#: a regular expression for the whole name, its named groups being columns, and the columns that
+#: Sample names of Dufva et al. 2023 (doi:10.1016/j.immuni.2023.11.008); the first match wins. Each
+#: is a regular expression for the whole name, whose named groups are columns, and the columns that
 #: the form implies.
 SAMPLE_NAME_PATTERNS: Final[dict[str, dict[str, str]]] = {
     rf"NK-medium-from-(?P<medium_from>.+?){_AGAIN}": _MEDIUM,
@@ -98,22 +98,20 @@ def parse_sample_names(
         Names of samples or, as a Series, the name of each cell's sample. Missing values and
         the names of ``missing`` give missing values.
     patterns
-        Regular expressions that match a whole name, the first match wins. Their named groups
-        are columns (``tumor``, ``nk_donor``, ``nk_source``, ``condition``, ``time_h``,
-        ``et_ratio``, ``medium_from``, ``replicate`` or one of your own). A mapping adds
-        columns that the form of the name implies; without ``condition`` it follows from which
-        of ``tumor``, ``nk_donor`` and ``medium_from`` are there. By default
-        :data:`SAMPLE_NAME_PATTERNS`, the names of Dufva et al. 2023; to go on with these after
-        your own: ``{**mine, **nk.io.SAMPLE_NAME_PATTERNS}``.
+        Regular expressions for the whole name; the first match wins. Their named groups are columns
+        (``tumor``, ``nk_donor``, ``nk_source``, ``condition``, ``time_h``, ``et_ratio``,
+        ``medium_from``, ``replicate`` or your own). A mapping adds columns that the form of the
+        name implies; without ``condition`` the presence of ``tumor``, ``nk_donor`` and
+        ``medium_from`` decides. By default :data:`SAMPLE_NAME_PATTERNS`, the names of Dufva et al.
+        2023; to use them after your own: ``{**mine, **nk.io.SAMPLE_NAME_PATTERNS}``.
     nk_donor
-        Donor of the NK cells where the name says that there are some, but not whose.
+        Donor of the NK cells if the name mentions NK cells but no donor.
     donors
         Other names of donors; by default :data:`DONOR_NAMES`, the codes of the same study.
     tumors
-        Names of the tumors, so that others are an error; a mapping to lineages also fills
-        ``lineage``.
+        Names of the tumors; others are an error. A mapping to lineages also fills ``lineage``.
     missing
-        Names that are no samples.
+        Names that are not samples.
     errors
         What to do with names that no pattern matches: ``raise`` lists them all in one error,
         ``ignore`` leaves their columns missing.
@@ -123,15 +121,15 @@ def parse_sample_names(
     pandas.DataFrame
         One row per name, with the index of ``names`` if it is a Series: ``sample`` (the name),
         ``tumor``, ``lineage``, ``nk_donor``, ``nk_source``, ``condition``, ``medium_from``,
-        ``replicate`` and columns of your own as categoricals, ``time_h`` (hours) and
-        ``et_ratio`` (effectors per target) as float64.
+        ``replicate`` and your own columns as categoricals, ``time_h`` (hours) and ``et_ratio``
+        (effectors per target) as float64.
 
     Raises
     ------
     SampleSheetError
-        If names match no pattern, or hold a number that is none.
+        If names match no pattern, or a group for a number does not match one.
     ValueError
-        If a pattern is no regular expression, or ``errors`` is unknown.
+        If a pattern is not a regular expression, or ``errors`` is unknown.
 
     Examples
     --------
@@ -145,7 +143,7 @@ def parse_sample_names(
     2   NaN      NaN  conditioned_medium     K562-NK
     3   NaN      NaN                 NaN         NaN
 
-    Names of your own:
+    Your own names:
 
     >>> mine = [r"(?P<tumor>\w+)\+(?P<nk_donor>\w+)@(?P<time_h>\d+)", r"(?P<tumor>\w+)"]
     >>> parsed = nk.io.parse_sample_names(["THP1+d7@24", "THP1"], patterns=mine)
@@ -157,7 +155,7 @@ def parse_sample_names(
     if errors not in {"raise", "ignore"}:
         msg = f"errors={errors!r} is unknown. Pass 'raise' or 'ignore'."
         raise ValueError(msg)
-    # One text is one name: its letters are none.
+    # A single string is one name, not a list of letters.
     names, missing = _several(names), _several(missing)
     tumors = _several(tumors)
     index = names.index if isinstance(names, pd.Series) else None
@@ -192,7 +190,7 @@ def _compiled(patterns: Patterns) -> list[tuple[re.Pattern[str], Mapping[str, st
         try:
             rules.append((re.compile(pattern), implied))
         except re.error as error:
-            msg = f"The pattern {pattern!r} is no regular expression ({error}). Correct it."
+            msg = f"The pattern {pattern!r} is not a regular expression ({error}). Correct it."
             raise ValueError(msg) from error
     return rules
 
@@ -255,7 +253,7 @@ def _number(text: str | float | None, name: str, column: str) -> float:
         return numbers[0] if len(numbers) == 1 else numbers[0] / numbers[1]
     except (ValueError, ZeroDivisionError) as error:
         msg = (
-            f"Sample name {name!r}: {column} is {text!r}, which is no number. Let the group "
+            f"Sample name {name!r}: {column} is {text!r}, which is not a number. Let the group "
             f"{column} of the pattern match a number (et_ratio also as 1:16) and nothing else."
         )
         raise SampleSheetError(msg) from error
@@ -266,7 +264,7 @@ def _unparsed(names: list[str], tumors: Mapping[str, str] | Collection[str] | No
     of_tumors = "" if tumors is None else " or name a tumor that is not in tumors="
     return (
         f"{len(names)} sample names match no pattern{of_tumors}: {shown}. Pass patterns= that "
-        "match them, name those that are no samples in missing=, or leave them missing with "
+        "match them, name those that are not samples in missing=, or leave them missing with "
         "errors='ignore'."
     )
 
@@ -275,7 +273,7 @@ def _table(rows: list[Fields], codes: Array, index: pd.Index | None) -> pd.DataF
     own = [key for row in rows for key in row if key not in _COLUMNS]
     table: dict[str, Any] = {}
     for column in (*_COLUMNS, *dict.fromkeys(own)):
-        # One value more for missing names, whose code is -1.
+        # One extra value for missing names, whose code is -1.
         values = [row.get(column) for row in rows] + [None]
         if column in schema.NUMERIC_SAMPLE_COLUMNS:
             table[column] = pd.Series(values, dtype="float64").to_numpy()[codes]

@@ -1,4 +1,4 @@
-"""The sample sheet: read it, check it as a whole, hand out its lanes."""
+"""The sample sheet: read it and check it as a whole."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ _SHOWN: Final = 20
 
 @dataclass(frozen=True, slots=True)
 class Problem:
-    """One thing that is wrong: the row as the reader finds it, the column, what to do."""
+    """One problem: its row as shown to the user, its column, and the remedy."""
 
     row: str
     column: str
@@ -47,7 +47,7 @@ class Problem:
 
 @dataclass(frozen=True, slots=True)
 class Sheet:
-    """A sample sheet as text: lower-case columns, ``""`` where a value is missing."""
+    """A sample sheet as text: lower-case columns, ``""`` for missing values."""
 
     name: str
     base: Path
@@ -57,7 +57,7 @@ class Sheet:
     decimal_comma: bool = False
 
     def resolve(self, text: str) -> Path:
-        """Return the path that ``text`` means, seen from the sheet's folder."""
+        """Return the path ``text`` relative to the sheet's folder."""
         return self.base / Path(text).expanduser()
 
 
@@ -74,12 +74,12 @@ def report(sheet_name: str, problems: Sequence[Problem]) -> None:
 
 
 def parse(sheet: object, base: str | os.PathLike[str] | None) -> Sheet:
-    """Return the sheet's cells as text; the problems of its form are reported together."""
+    """Return the sheet's cells as text; report all problems of its form together."""
     if isinstance(sheet, pd.DataFrame):
         name, default_base = "The sample sheet (DataFrame)", Path.cwd()
         header = [str(column) for column in sheet.columns]
         records = [[_text(value) for value in row] for row in sheet.itertuples(index=False)]
-        # pandas iterates over no rows at all where there are no columns.
+        # pandas iterates over no rows if there are no columns.
         records = records or [[] for _ in range(len(sheet))]
         rows = (
             tuple(f"index {label}" for label in sheet.index)
@@ -119,7 +119,7 @@ def _read_file(path: Path) -> tuple[list[str], list[list[str]], tuple[str, ...],
     try:
         parsed = list(csv.reader(io.StringIO("\n".join(lines)), delimiter=delimiter))
     except csv.Error as error:
-        msg = f"{path} is not a table of text ({error}). Save the sample sheet as CSV."
+        msg = f"{path} is not a text table ({error}). Save the sample sheet as CSV."
         raise SampleSheetError(msg) from error
     numbered = [
         (f"row {number}", [_text(cell) for cell in record])
@@ -182,7 +182,7 @@ def _row_problems(record: list[str], names: list[str]) -> list[str]:
         )
     if len(names) > 1 and (other := _other_delimiter(record)):
         found.append(
-            f"is one single cell, split by {other!r} and not like the header. Use the same "
+            f"is a single cell, split by {other!r} unlike the header. Use the same "
             "delimiter in all rows."
         )
     if any(cell for cell, column in zip(record, names, strict=False) if not column):
@@ -241,14 +241,14 @@ def _warn_near_misses(name: str, columns: list[str]) -> None:
         close = difflib.get_close_matches(column, absent, n=1, cutoff=0.75)
         if column not in KNOWN and close:
             msg = (
-                f"{name}: the column {column!r} is kept as a column of your own. If it means "
+                f"{name}: the column {column!r} is kept as an extra column. If it means "
                 f"{close[0]!r}, rename it."
             )
             warn(msg)
 
 
 def with_cells(sheet: Sheet, cells: pd.DataFrame) -> Sheet:
-    """Return ``sheet`` with other cells."""
+    """Return ``sheet`` with new cells."""
     return replace(sheet, cells=cells)
 
 
@@ -269,7 +269,7 @@ def stored(sheet: Sheet) -> pd.DataFrame:
 
 
 def number(sheet: Sheet, text: str) -> float:
-    """Return the number that ``text`` means, NaN if empty; raise ValueError if none."""
+    """Return ``text`` as a number, NaN if empty; raise ValueError for other text."""
     if not text:
         return float("nan")
     if "_" in text:

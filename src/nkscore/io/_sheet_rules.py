@@ -1,4 +1,4 @@
-"""What must hold within a sample sheet. Each rule returns all of its problems."""
+"""Rules for a sample sheet. Each rule returns all of its problems."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ _DESIGN: Final = {
     schema.NK_MONO: ((schema.NK_DONOR,), (schema.TUMOR,)),
     schema.COCULTURE: ((schema.TUMOR, schema.NK_DONOR), ()),
 }
-#: How ``hashtag_path`` names a table in the lane's own file: AnnData, Seurat or Bioconductor.
+#: Forms of ``hashtag_path`` for a table in the lane's own file: AnnData, Seurat, Bioconductor.
 OWN_TABLE: Final = ("obsm:", "assay:", "mod:")
 
 
@@ -50,7 +50,7 @@ def _spreadsheet_errors(sheet: Sheet) -> Iterator[Problem]:
     for row, cells in _records(sheet):
         for column, value in cells.items():
             if value.upper() in _ERRORS:
-                yield Problem(row, column, f"is {value!r}, an error of the spreadsheet. Mend it.")
+                yield Problem(row, column, f"is {value!r}, a spreadsheet error. Correct it.")
 
 
 def _warn_of_twins(sheet: Sheet) -> None:
@@ -82,7 +82,7 @@ def _records(sheet: Sheet) -> Iterator[tuple[str, dict[str, str]]]:
 def _empty(sheet: Sheet) -> Iterator[Problem]:
     remedies = {
         PATH: "Give the lane's file or folder in every row.",
-        schema.SAMPLE: "Give each row a name of its own, for example K562_coculture_d1.",
+        schema.SAMPLE: "Give each row a unique name, for example K562_coculture_d1.",
         schema.CONDITION: f"Give one of {', '.join(schema.CONDITIONS)}.",
     }
     for row, cells in _records(sheet):
@@ -101,8 +101,8 @@ def _conditions(sheet: Sheet, extra: Sequence[str]) -> Iterator[Problem]:
         close = difflib.get_close_matches(plain, known, n=1, cutoff=0.6)
         hint = f" Did you mean {close[0]!r}?" if close else ""
         text = (
-            f"{condition!r} is not a known condition ({', '.join(known)}).{hint} For a condition "
-            f"of your own pass extra_conditions=[{condition!r}]."
+            f"{condition!r} is not a known condition ({', '.join(known)}).{hint} For a "
+            f"custom condition pass extra_conditions=[{condition!r}]."
         )
         yield Problem(row, schema.CONDITION, text)
 
@@ -148,9 +148,9 @@ def _repeated(sheet: Sheet) -> Iterator[Problem]:
         sample, lane, tag = cells[schema.SAMPLE], cells[schema.LANE], cells[schema.HASHTAG]
         if sample and samples.setdefault(sample, row) != row:
             text = (
-                f"{sample!r} is already the sample of {samples[sample]}. Each row is one sample: "
-                "name them apart (a pool loaded on two lanes: add the lane to the name and keep "
-                "the well in a column of your own)."
+                f"{sample!r} is already the sample of {samples[sample]}. Each row is one "
+                "sample: use different names (a pool loaded on two lanes: add the lane "
+                "to the name and keep the well in an extra column)."
             )
             yield Problem(row, schema.SAMPLE, text)
         if tag and tags.setdefault((lane, tag), row) != row:
@@ -180,8 +180,9 @@ def _lanes(sheet: Sheet) -> Iterator[Problem]:
         untagged = [row for row, tag in rows if not tag]
         if len(rows) > 1 and untagged:
             text = (
-                f"is empty, but lane {lane!r} holds {len(rows)} samples. Cells can only be told "
-                "apart by a hashtag for each of them; give one sample per lane no hashtag."
+                f"is empty, but lane {lane!r} holds {len(rows)} samples. Only hashtags "
+                "can separate their cells: give each sample a hashtag, or load one "
+                "sample per lane."
             )
             yield from (Problem(row, schema.HASHTAG, text) for row in untagged)
 
@@ -189,14 +190,14 @@ def _lanes(sheet: Sheet) -> Iterator[Problem]:
 _TWO_PATHS: Final = (
     PATH,
     (
-        "lane {key!r} is already at {other} ({row}). One lane is one file: name the lanes apart "
-        "in the column 'lane'."
+        "lane {key!r} is already at {other} ({row}). One lane is one file: use different "
+        "names in the column 'lane'."
     ),
 )
 _TWO_LANES: Final = (
     schema.LANE,
     (
-        "this file is already the lane {other!r} ({row}), and its cells would be loaded twice. "
+        "this file is already the lane {other!r} ({row}), so its cells would be loaded twice. "
         "Use one lane name for all samples of a file."
     ),
 )
@@ -231,15 +232,15 @@ def _idle_tag_paths(sheet: Sheet) -> Iterator[Problem]:
 
 
 def _files(sheet: Sheet) -> Iterator[Problem]:
-    told = set()
+    reported = set()
     for row, cells in _records(sheet):
         for column in (PATH, HASHTAG_PATH):
             text = cells[column]
-            if not text or text in told or text.startswith(OWN_TABLE):
+            if not text or text in reported or text.startswith(OWN_TABLE):
                 continue
             if sheet.resolve(text).exists():
                 continue
-            told.add(text)
+            reported.add(text)
             yield Problem(row, column, _missing_file(sheet, text))
 
 

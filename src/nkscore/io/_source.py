@@ -1,4 +1,4 @@
-"""Look at a path: what kind of thing is it, what does it hold, how is the lane called."""
+"""Inspect a path: its type, its content, and the name of its lane."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 _HDF5_SIGNATURE: Final = b"\x89HDF\r\n\x1a\n"
 _HDF5_SUFFIXES: Final = (".h5", ".h5ad", ".hdf5", ".loom", ".h5seurat")
 
-#: How files begin that are often mistaken for a lane, and what to do about each.
+#: First bytes of files that are often mistaken for a lane, and the remedy for each.
 _MISTAKEN: Final = (
     (b"\x1f\x8b", "is gzip-compressed: unpack it first (gunzip)"),
     (b"PK\x03\x04", "is a zip archive: unpack it first"),
@@ -24,7 +24,7 @@ _MISTAKEN: Final = (
     (b"<", "is a web page (HTML or XML), not data: the download failed, repeat it"),
 )
 
-#: Names that every run of a pipeline gives to its output, so they cannot name a lane.
+#: Names that every pipeline run gives to its output, so they cannot name a lane.
 _GENERIC: Final = re.compile(
     r"(sample_)?(filtered|raw)(_(feature|peak|gene)_bc_matri(x|ces)(_h5)?)?|outs|count|counts"
     r"|(umi|read)_count|counts_(un)?filtered|gene(full)?|solo\.out|matrix|matrix_files"
@@ -35,7 +35,7 @@ _GENERIC: Final = re.compile(
 
 @dataclass(frozen=True, slots=True)
 class Source:
-    """A path that exists, with the names of what it holds one level down."""
+    """An existing path, with the names of its entries one level down."""
 
     path: Path
     kind: Literal["hdf5", "folder", "file"]
@@ -43,7 +43,7 @@ class Source:
 
 
 def inspect(path: Path) -> Source:
-    """Return what lies at ``path`` or raise :class:`LaneError` if nothing usable does."""
+    """Return the source at ``path``, or raise :class:`LaneError` if it is not usable."""
     if not path.exists():
         msg = f"{path} does not exist.{nearby(path)} Check the path and that the disk is mounted."
         raise LaneError(msg)
@@ -91,12 +91,12 @@ def _not_hdf5(path: Path, head: bytes) -> str:
 
 
 def nearby(path: Path) -> str:
-    """Return a sentence on what lies where ``path`` was expected; it begins with a space."""
+    """Return a sentence on what exists instead of ``path``; it begins with a space."""
     folder = path.parent
     if not folder.is_dir():
         while not folder.is_dir() and folder != folder.parent:
             folder = folder.parent
-        return f" Its folder is missing too; the path exists as far as {folder}."
+        return f" Its folder is missing, too; the path exists up to {folder}."
     names = sorted(item.name for item in folder.iterdir())
     close = difflib.get_close_matches(path.name, names, n=1, cutoff=0.75)
     if close:
@@ -106,13 +106,13 @@ def nearby(path: Path) -> str:
 
 
 def files_of(path: Path) -> list[Path]:
-    """Return every file that a lane at ``path`` is read from, and perhaps some beside."""
+    """Return every file from which a lane at ``path`` is read, possibly with others."""
     if path.is_dir():
         return [file for file in path.rglob("*") if file.is_file()]
     if not path.is_file():
         return []
     if ".mtx" in path.suffixes:
-        # Its barcodes and features lie beside it.
+        # Its barcodes and features are next to it.
         return [file for file in path.parent.iterdir() if file.is_file()]
     return [path]
 
@@ -120,9 +120,9 @@ def files_of(path: Path) -> list[Path]:
 def default_lane(path: Path) -> str:
     """Return the lane name that ``path`` suggests.
 
-    The name of the file or folder; where that is a name that every pipeline run gives
-    (``filtered_feature_bc_matrix.h5``, ``outs``, ``GRCh38``), the first folder above with a
-    name of its own.
+    The name of the file or folder; if every pipeline run uses this name
+    (``filtered_feature_bc_matrix.h5``, ``outs``, ``GRCh38``), the first parent folder with a
+    specific name.
 
     >>> from pathlib import Path
     >>> default_lane(Path("runs/pool_1/outs/filtered_feature_bc_matrix.h5"))

@@ -108,7 +108,7 @@ def _read_dense(
     stream: IO[bytes], head: list[str], delimiter: str, path: Path
 ) -> tuple[Array, Array, Any]:
     stream.readline()
-    # R's write.table leaves out the corner, write.csv leaves it empty.
+    # R's write.table omits the corner, write.csv leaves it empty.
     shift = _width(stream, path, delimiter) - len(head)
     if shift not in {0, 1} or len(head) + shift < 2:
         msg = (
@@ -143,7 +143,7 @@ def _width(stream: IO[bytes], path: Path, delimiter: str) -> int:
     row = _cells(stream.readline().decode("utf-8"), delimiter)
     stream.seek(place)
     if not row:
-        msg = f"{path} holds a header and no counts. Give the whole table, or copy the file again."
+        msg = f"{path} holds a header but no counts. Give the whole table, or copy the file again."
         raise LaneError(msg)
     return len(row)
 
@@ -156,9 +156,9 @@ def _numbers(block: pd.DataFrame, rows: list[str], names: list[str], path: Path)
             text = str(block.iloc[bad, column])
             msg = (
                 f"{path}, row {rows[bad]!r}, column {names[column]!r}: "
-                f"{repr(text) if text else 'an empty cell'} is no count. Each cell of the table "
-                "must hold a whole number; write 0 where nothing was counted, and take columns of "
-                "annotations out."
+                f"{repr(text) if text else 'an empty cell'} is not a count. Each cell of "
+                "the table must hold a whole number; write 0 for no count, and remove "
+                "columns of annotations."
             )
             raise WrongScaleError(msg)
     values = block.to_numpy()
@@ -193,16 +193,16 @@ def _read_triplets(
 
 
 def _genes_in_rows(rows: Array, columns: Array, path: Path) -> bool:
-    """Return whether the rows are the genes; raise where neither axis tells."""
+    """Return whether the rows are the genes; raise if neither axis shows it."""
     ours, theirs = _looks_like_genes(rows), _looks_like_genes(columns)
     if max(ours, theirs) > 0 and max(ours, theirs) >= _CLEARLY * min(ours, theirs):
         return ours > theirs
-    # Tags have names of their own, but barcodes still look like barcodes.
+    # Tags can have any names, but barcodes still look like barcodes.
     ours, theirs = _looks_like_barcodes(rows), _looks_like_barcodes(columns)
     if max(ours, theirs) > 0.5 >= min(ours, theirs):
         return theirs > ours
     msg = (
-        f"{path}: it cannot be told whether its rows ({', '.join(map(str, rows[:3]))}, ...) or its "
+        f"{path}: it is not clear whether its rows ({', '.join(map(str, rows[:3]))}, ...) or its "
         f"columns ({', '.join(map(str, columns[:3]))}, ...) are the genes: neither, or both, hold "
         "known gene symbols or barcodes. Name the genes by human symbols, or write the counts as "
         "a matrix.mtx folder or .h5ad."

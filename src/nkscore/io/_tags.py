@@ -1,4 +1,4 @@
-"""Tell genes, hashtags, proteins and guides of a lane apart."""
+"""Separate genes, hashtags, proteins and guides of a lane."""
 
 from __future__ import annotations
 
@@ -36,7 +36,7 @@ _LOG: Final = logging.getLogger("nkscore")
 #: CITE-seq-Count appends the tag's sequence to its name.
 _SEQUENCE: Final = re.compile(r"-([ACGTN]{6,})$")
 _UNMAPPED: Final = "unmapped"
-#: Names that Seurat's users give to the assays of tags.
+#: Names that Seurat users give to assays of tags.
 _ASSAYS: Final = {
     schema.HASHTAGS: ("HTO", "hto"),
     schema.PROTEIN: ("ADT", "adt", "Protein"),
@@ -47,13 +47,13 @@ _NOWHERE: Final = np.array([], dtype=np.intp)
 
 @dataclass(frozen=True, slots=True)
 class TagTable:
-    """Counts of tags, one row per barcode of the lane, with the place they were read from."""
+    """Counts of tags, one row per barcode of the lane, with their source."""
 
     names: Array
     ids: Array
     counts: Any
     where: str
-    #: Where the tags are among the lane's own features; empty for tags from elsewhere.
+    #: Positions of the tags among the lane's features; empty for tags from another source.
     origin: Array
 
     def find(self, tag: str) -> int | None:
@@ -75,7 +75,7 @@ class TagTable:
         return None
 
     def frame(self, tags: Sequence[str]) -> tuple[pd.DataFrame, list[int]]:
-        """Return the counts of those ``tags`` that are there, and their places."""
+        """Return the counts of the ``tags`` that are present, and their positions."""
         found = {tag: column for tag in tags if (column := self.find(tag)) is not None}
         places = list(found.values())
         names = pd.Index([storable(tag) for tag in found], dtype=object)
@@ -83,7 +83,7 @@ class TagTable:
 
 
 def columns(counts: sparse.csr_matrix, chosen: Array) -> sparse.csr_matrix:
-    """Return some columns of a CSR matrix; neighbors are cut out, which is far faster."""
+    """Return some columns of a CSR matrix; adjacent ones are sliced, which is much faster."""
     if len(chosen) == counts.shape[1]:
         return counts
     if len(chosen) == 0:
@@ -98,7 +98,7 @@ def storable(name: str) -> str:
 
 
 def inside(lane: Lane) -> TagTable:
-    """Return the tags that the lane's own file holds."""
+    """Return the tags in the lane's own file."""
     types = lane.features["type"].to_numpy()
     chosen = np.flatnonzero((types != GENE_EXPRESSION) & (types != "Peaks"))
     own = _own_key(lane, schema.HASHTAGS)
@@ -119,7 +119,7 @@ def _own_key(lane: Lane, slot: str) -> str | None:
 
 
 def in_table(lane: Lane, key: str) -> TagTable:
-    """Return the tags in a table of the lane's own file, such as ``obsm[key]``."""
+    """Return the tags in a table of the lane's own file, for example ``obsm[key]``."""
     frame = own_table(lane, key)
     names = np.array(list(frame.columns), dtype=object)
     counts = sparse.csr_matrix(frame.to_numpy())
@@ -199,10 +199,10 @@ def _match(cells: pd.Index, tagged: pd.Index, *, lane: Lane, tags: Lane) -> Arra
 def _no_match(cells: pd.Index, tagged: pd.Index, best: int, *, lane: Lane, tags: Lane) -> str:
     found = f"Only {best:,}" if best else "None"
     return (
-        f"{found} of the {len(cells):,} barcodes of {lane.path} (such as {cells[0]}) "
+        f"{found} of the {len(cells):,} barcodes of {lane.path} (for example {cells[0]}) "
         f"{'are' if best else 'is'} among the {len(tagged):,} of its hashtag matrix {tags.path} "
-        f"(such as {tagged[0]}), read as they are, by sequence, reversed and by 10x's translation "
-        "of TotalSeq-B and -C barcodes. Give the hashtag matrix of the same lane."
+        f"(for example {tagged[0]}), read as they are, by sequence, reversed and by 10x's "
+        "translation of TotalSeq-B and -C barcodes. Give the hashtag matrix of the same lane."
     )
 
 
@@ -215,7 +215,7 @@ def _without_suffix(barcodes: pd.Index) -> pd.Index:
 
 
 def _sequence_only(barcodes: pd.Index) -> pd.Index:
-    # Where a cell's name carries its lane: "lane1_ACGT...-1". Without a sequence, as it is.
+    # A cell's name can contain its lane: "lane1_ACGT...-1". Without a sequence it stays unchanged.
     return pd.Index(barcodes.str.replace(r"^.*?([ACGTN]{14,})(-\d+)?.*$", r"\1", regex=True))
 
 
@@ -223,7 +223,7 @@ _COMPLEMENT: Final = str.maketrans("ACGT", "TGCA")
 
 
 def _translated(barcodes: pd.Index) -> pd.Index:
-    """Complement bases 8 and 9, by which 10x's list pairs barcodes of tags with those of RNA."""
+    """Complement bases 8 and 9: 10x's list pairs barcodes of tags and RNA that way."""
     plain = _sequence_only(barcodes)
     return plain.str[:7] + plain.str[7:9].str.translate(_COMPLEMENT) + plain.str[9:]
 
@@ -266,7 +266,7 @@ def others(lane: Lane, feature_type: str, slot: str, used: Iterable[int]) -> pd.
 
 
 def log_left_out(lane: Lane, table: TagTable, used: Iterable[int]) -> None:
-    """Tell at INFO which features of a lane are not loaded."""
+    """Log at INFO which features of a lane are not loaded."""
     types = lane.features["type"]
     other = types[~types.isin([GENE_EXPRESSION, ANTIBODY, GUIDE])]
     left = [f"{count} × {name}" for name, count in other.value_counts().items()]
@@ -278,7 +278,7 @@ def log_left_out(lane: Lane, table: TagTable, used: Iterable[int]) -> None:
 
 
 def missing_tag(tag: str, lane: Lane, table: TagTable) -> str:
-    """Return what to say where ``tag`` of the sheet is not in the lane's matrix."""
+    """Return the message for a ``tag`` of the sheet that is not in the lane's matrix."""
     names = [_SEQUENCE.sub("", str(name)) for name in table.names]
     if not names:
         frames = ", ".join(f"{lane.tables_in}:{key}" for key in lane.tables)

@@ -27,7 +27,7 @@ def is_v3(source: Source) -> bool:
 
 
 def is_v2(source: Source) -> bool:
-    """Return whether the file holds one group per genome, as Cell Ranger 1 and 2 write."""
+    """Return whether the file holds one group per genome, as in Cell Ranger 1 and 2."""
     import h5py
 
     if source.kind != "hdf5" or "obs" in source.entries:
@@ -96,7 +96,7 @@ def texts(dataset: h5py.Dataset) -> Array:
     values = dataset[()]
     if values.dtype.kind == "S":
         try:
-            # Many times faster than decoding one by one, but for ASCII only.
+            # Many times faster than decoding one by one, but only for ASCII.
             return np.asarray(values.astype(str), dtype=object)
         except UnicodeDecodeError:
             return np.char.decode(values, "utf-8").astype(object)

@@ -1,4 +1,4 @@
-"""Open .h5ad files and AnnData zarr stores alike; a zarr store is checked before it is read."""
+"""Open .h5ad files and AnnData zarr stores; check a zarr store before it is read."""
 
 from __future__ import annotations
 
@@ -37,15 +37,15 @@ def opened(path: Path) -> Iterator[Any]:
 
 
 def check_codecs(path: Path) -> None:
-    """Refuse a store whose arrays can only be read by running what is stored in them."""
+    """Refuse a store whose arrays can only be read by running stored code."""
     for folder, _, names in os.walk(path):
         for name in _METADATA.intersection(names):
             file = Path(folder) / name
             if "pickle" in _codecs(json.loads(file.read_text(encoding="utf-8"))):
                 msg = (
                     f"{file}: this array is stored as Python pickles, which run as code when they "
-                    "are read; nkscore never does that. Ask its author to write the store with "
-                    "anndata's write_zarr."
+                    "are read; nkscore never does that. Ask its author to write the "
+                    "store with anndata's write_zarr."
                 )
                 raise LaneError(msg)
 
@@ -61,15 +61,15 @@ def _codecs(metadata: object) -> set[str]:
 
 
 def check_complete(array: object, where: str) -> None:
-    """Raise :class:`LaneError` where chunks of a zarr array are not there.
+    """Raise :class:`LaneError` if chunks of a zarr array are missing.
 
-    zarr fills them with zeros in silence, and the values of a sparse matrix are no zeros.
+    zarr silently fills them with zeros, but the values of a sparse matrix are not zero.
     """
     total = getattr(array, "nchunks", 0)
     missing = total - getattr(array, "nchunks_initialized", total)
     if missing:
         msg = (
-            f"{where} lacks {missing} of its {total} chunks: the store was not copied as a whole. "
-            "Copy or download it again, best as one archive."
+            f"{where} lacks {missing} of its {total} chunks: the store was not copied "
+            "completely. Copy or download it again, preferably as one archive."
         )
         raise LaneError(msg)

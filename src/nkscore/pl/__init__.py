@@ -1,4 +1,4 @@
-"""Figures: each draws what a table or the slots of an AnnData hold, and computes nothing.
+"""Figures: each draws a table or slots of an AnnData, and computes nothing.
 
 Functions take ``ax=None`` and return the ``Axes`` they drew on; figures of several panels
 return a ``Figure``. ``docs/figures.md`` says which table each one draws.

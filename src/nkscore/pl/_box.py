@@ -1,4 +1,4 @@
-"""Numbers of lines by lineage, with tests that a table gives."""
+"""Values of lines by lineage, with tests from a table."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 
     from nkscore._types import Array
 
-#: Groups of fewer points get no box: its quartiles would be the points themselves.
+#: Groups of fewer points get no box, because its quartiles would be the points.
 _FEWEST: Final = 4
 
 
@@ -38,7 +38,7 @@ def box_by_group(
     Parameters
     ----------
     table
-        One row per line, such as ``tl.response_score`` gives (``value="change"``).
+        One row per line, for example from ``tl.response_score`` (``value="change"``).
     value
         Column of the number.
     group
@@ -57,7 +57,7 @@ def box_by_group(
     -------
     Axes
         Points: lines. Boxes: median and quartiles, of groups of at least four lines; a dash marks
-        the median of smaller ones.
+        the median of smaller groups.
 
     Raises
     ------
@@ -66,7 +66,7 @@ def box_by_group(
     DesignError
         If the table has no rows or no number.
     ValueError
-        If the table lacks a group that is asked for.
+        If the table lacks a requested group.
 
     Examples
     --------
@@ -133,7 +133,7 @@ def _group(ax: Axes, place: int, numbers: Array, color: str) -> None:
 
 
 def _spread(numbers: Array) -> Array:
-    """Return sideways shifts that part points of like height, the same every time."""
+    """Return reproducible sideways shifts that separate points of similar height."""
     shift: Array = np.zeros(len(numbers))
     ranks = np.argsort(np.argsort(numbers, kind="stable"), kind="stable")
     if len(numbers) > 1:

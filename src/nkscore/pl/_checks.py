@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from nkscore._types import Array, Floats, Ints
 
 _BINS: Final = 20
-#: Groups above which outlines cannot be told apart.
+#: Groups above which outlines cannot be distinguished.
 _MANY: Final = 8
 
 
@@ -46,9 +46,9 @@ def p_values(
     Returns
     -------
     Axes
-        20 bins; 1 is what uniform p-values give. Gray band: where 95 % of the bins lie if the
-        p-values are uniform and independent (binomial; of the smallest group with ``by``).
-        More than 8 groups become rows of a heat map instead, without a band.
+        20 bins; uniform p-values give 1. Gray band: range of 95 % of the bins if the p-values are
+        uniform and independent (binomial; of the smallest group with ``by``). More than 8 groups
+        become rows of a heat map instead, without a band.
 
     Raises
     ------
@@ -77,7 +77,7 @@ def p_values(
             _band(ax, min(len(values) for values in groups.values()))
             _histograms(ax, counts, by)
         total = sum(len(values) for values in groups.values())
-        note = f"n = {total:,}" + (f" ({absent:,} missing left out)" if absent else "")
+        note = f"n = {total:,}" + (f" ({absent:,} missing excluded)" if absent else "")
         ax.set_title(note, fontsize=FONT - 0.5)
         ax.set_xlim(0, 1)
         ax.set_xlabel("p-value")
@@ -208,7 +208,8 @@ def confusion(
     counts = table.to_numpy(dtype=float)
     if counts.size == 0 or not np.isfinite(counts).all() or (counts < 0).any():
         msg = (
-            "The table holds no, negative or missing counts; whole numbers of cells are needed. "
+            "The table is empty or has negative or missing counts; whole numbers of "
+            "cells are needed. "
             "Make it with pandas.crosstab(truth, called)."
         )
         raise DesignError(msg)

@@ -1,4 +1,4 @@
-"""Which cells each sample holds."""
+"""NK, tumor and other cells of each sample."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     from nkscore._types import Array
 
 _NO_SAMPLE: Final = "(no sample)"
-#: Height of a bar, and of all of them where they are many, in inches.
+#: Height of a bar, and maximum height of all bars, in inches.
 _ROW: Final = 0.17
 _TALLEST: Final = 12.0
 
@@ -71,7 +71,7 @@ def compartments(adata: AnnData, *, ax: Axes | None = None) -> Axes:
     with style():
         own = ax is None
         ax = axes_or_new(ax, (6, 2 + row * len(counts)))
-        # Text stays as high as its row: 0.15 inches hold the usual size.
+        # Text is at most as high as its row: 0.15 inches fit the default size.
         _bars(ax, counts, small=SMALL * min(row / 0.15, 1.0))
         if own:
             fit(ax, width=2.6, height=row * len(counts) + 0.05)

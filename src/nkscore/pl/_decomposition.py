@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Any, Final
 
 import numpy as np
 
-from nkscore._colors import INK, palette, printed, shortened, usual_order
+from nkscore._colors import INK, default_order, palette, printed, shortened
 from nkscore.pl._side import SidePanel, dot, dots, lineage_strip, patches
 from nkscore.pl._style import axes_or_new, fit, style
 from nkscore.pl._tables import (
@@ -50,8 +50,7 @@ def decomposition(
     ----------
     table
         From ``tl.decompose_shift``: columns ``tumor``, ``component``, ``stratum``, ``change``;
-        drawn where present: ``ci_low``, ``ci_high``, ``lineage``. Only stratum
-        ``all`` is drawn.
+        optional: ``ci_low``, ``ci_high``, ``lineage``. Only stratum ``all`` is drawn.
     tumors
         Tumors from left to right; by default from the largest to the smallest total change.
     ax, legend
@@ -151,7 +150,7 @@ def _names(
             ]
         )
     if lineages:
-        hues = palette("lineage", usual_order("lineage", set(lineages.values())))
+        hues = palette("lineage", default_order("lineage", set(lineages.values())))
         lineage_strip(ax, list(range(len(names))), [hues[lineages[name]] for name in names])
         if legend:
             side.legend(dots(hues, map(printed, hues)), title="Lineage")

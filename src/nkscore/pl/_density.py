@@ -1,4 +1,4 @@
-"""Where the cells of each line lie on the map of all NK cells."""
+"""Density of the cells of each line on the map of all NK cells."""
 
 from __future__ import annotations
 
@@ -23,11 +23,11 @@ if TYPE_CHECKING:
     from nkscore._types import Floats, Ints
 
 _BINS: Final = 120
-#: Shares of the highest density of a facet at which contours stand.
+#: Contour levels, as shares of the highest density of a facet.
 _LEVELS: Final = (0.1, 0.25, 0.4, 0.55, 0.7, 0.85, 1.0001)
-#: With fewer cells the cells themselves are drawn: a density would be invented.
+#: With fewer cells the cells are drawn, because a density would be arbitrary.
 _FEWEST: Final = 20
-#: Cells of the gray map beyond which a sample of them shows the same.
+#: Maximum number of cells in the gray map; above it, a sample is drawn.
 _MOST_GRAY: Final = 50_000
 _FACET: Final = 1.05
 _ALONE: Final = "NK alone"
@@ -57,12 +57,12 @@ def state_density(
     by
         Column with the facets.
     color
-        Column with the states that color the first facet, left out if absent.
+        Column with the states that color the first facet; skipped if absent.
     compartment
         ``"nk"``, ``"tumor"``, another level of ``obs["compartment"]``, or ``None`` for all cells.
     condition
-        Level of ``obs["condition"]`` that the facets show; NK cells of ``nk_mono`` get a facet of
-        their own. ``None``: all conditions together.
+        Level of ``obs["condition"]`` that the facets show; NK cells of ``nk_mono`` get a separate
+        facet. ``None``: all conditions together.
     basis
         Key of ``obsm``; the first two columns are drawn.
     groups
@@ -77,15 +77,15 @@ def state_density(
     -------
     Figure
         First the map by state, then one facet per group with its number of cells. The density of
-        each facet is scaled to its own maximum, so facets compare where cells lie, not how many.
-        Groups of fewer than 20 cells are drawn as points.
+        each facet is scaled to its own maximum, so facets compare positions of cells, not their
+        number. Groups of fewer than 20 cells are drawn as points.
 
     Raises
     ------
     MissingKeyError
-        If ``basis`` or ``by`` is not there.
+        If ``basis`` or ``by`` is missing.
     ValueError
-        If no cell is left, or ``groups`` names a level that is not there.
+        If no cell is left, or ``groups`` names an unknown level.
 
     Examples
     --------
@@ -136,8 +136,8 @@ def _cells(
         chosen &= (as_text(adata.obs[schema.COMPARTMENT]) == compartment).to_numpy()
     if not chosen.any():
         msg = (
-            f"No cell of compartment {compartment!r} has a place in adata.obsm[{basis!r}]; at "
-            "least one is needed. Pass compartment=None for all cells."
+            f"No cell of compartment {compartment!r} has a position in "
+            f"adata.obsm[{basis!r}]; at least one is needed. Pass compartment=None for all cells."
         )
         raise ValueError(msg)
     return places[chosen], adata.obs.loc[chosen]

@@ -47,7 +47,7 @@ def response_dots(
         and, for the strip of colors, ``lineage``; one row per gene and tumor.
     genes
         Genes from top to bottom; by default the 25 that are significant in most tumors, without
-        those marked in the column ``ambient_suspect``, where the table has it.
+        those marked in the optional column ``ambient_suspect``.
     tumors
         Tumors from left to right; by default grouped by lineage.
     bars
@@ -66,7 +66,7 @@ def response_dots(
     MissingKeyError
         If a column is missing.
     ValueError
-        If the table has no rows, several for one dot, or not the genes or tumors asked for.
+        If the table has no rows, several for one dot, or lacks requested genes or tumors.
 
     Examples
     --------
@@ -128,7 +128,7 @@ def state_shift(
     MissingKeyError
         If a column is missing.
     ValueError
-        If the table has no rows, several for one dot, or not the states or tumors asked for.
+        If the table has no rows, several for one dot, or lacks requested states or tumors.
 
     Examples
     --------
@@ -171,30 +171,30 @@ def communication_dots(
     ----------
     table
         From ``tl.communication`` (``level="line"``): columns ``tumor``, ``nk_gene``,
-        ``tumor_gene``, ``log2_fc``, ``q_value``; drawn where present: ``nk_partners``,
-        ``lineage``, and ``ambient_suspect``, which marks the name of the pair.
+        ``tumor_gene``, ``log2_fc``, ``q_value``; optional: ``nk_partners``, ``lineage``, and
+        ``ambient_suspect``, which marks the name of the pair.
     pairs
-        Pairs from top to bottom, written as ``"NK gene – tumor gene"``, or how many to take: those
-        that are significant in most columns, then those of the smallest q-values.
+        Pairs from top to bottom, written as ``"NK gene – tumor gene"``, or their number: those that
+        are significant in most columns, then those with the smallest q-values.
     tumors
-        Columns from left to right; by default grouped by lineage, where the table has it.
+        Columns from left to right; by default grouped by lineage, if the table has it.
     by
-        ``tumor``, or ``nk_state`` for a table of one tumor that was split by NK states.
+        ``tumor``, or ``nk_state`` for a table of one tumor split by NK states.
     fdr, ax
         Q-value below which dots get a dark ring; axes to draw on, a new figure by default.
 
     Returns
     -------
     Axes
-        Color: log2 fold change of the product of both genes; area: −log10 q, cut at 10; gray
-        cross: not tested. A star behind a pair: ambient RNA may explain its tumor gene somewhere.
+        Color: log2 fold change of the product of both genes; area: −log10 q, cut at 10; gray cross:
+        not tested. A star after a pair: ambient RNA may explain its tumor gene in some column.
 
     Raises
     ------
     MissingKeyError
         If a column is missing.
     ValueError
-        If the table has no rows, several for one dot, or not the pairs or tumors asked for.
+        If the table has no rows, several for one dot, or lacks requested pairs or tumors.
 
     Examples
     --------
@@ -253,7 +253,7 @@ def enrichment_dots(
     fdr: float = 0.05,
     ax: Axes | None = None,
 ) -> Axes:
-    """Draw which gene sets move in which tumor as a matrix of dots.
+    """Draw the change of gene sets in each tumor as a matrix of dots.
 
     Parameters
     ----------
@@ -261,9 +261,9 @@ def enrichment_dots(
         From ``tl.enrichment``: columns ``tumor``, ``set``, ``t``, ``q_value`` and, for the strip
         of colors, ``lineage``; one row per set and tumor.
     sets
-        Sets from top to bottom, or how many to take: those that are significant in most tumors.
+        Sets from top to bottom, or their number: those that are significant in most tumors.
     tumors
-        Tumors from left to right; by default grouped by lineage, where the table has it.
+        Tumors from left to right; by default grouped by lineage, if the table has it.
     fdr, ax
         Q-value below which dots get a dark ring; axes to draw on, a new figure by default.
 
@@ -278,7 +278,7 @@ def enrichment_dots(
     MissingKeyError
         If a column is missing.
     ValueError
-        If the table has no rows, several for one dot, or not the sets or tumors asked for.
+        If the table has no rows, several for one dot, or lacks requested sets or tumors.
 
     Examples
     --------
@@ -325,11 +325,11 @@ def perturbation_dots(
         From ``tl.perturbation_response`` (columns ``target``, ``gene``, ``contrast``, ``log2_fc``,
         ``q_value``) or ``tl.perturbation_scores`` (``score`` and ``effect_sd`` instead).
     contrast
-        Which contrast to draw, if the table holds several.
+        Contrast to draw, if the table has several.
     genes
         Genes or scores from top to bottom; by default the 25 that are significant for most targets.
     targets
-        Targets from left to right; by default those with most significant genes first.
+        Targets from left to right; by default those with the most significant genes first.
     fdr, ax
         Q-value below which dots get a dark ring; axes to draw on, a new figure by default.
 
@@ -344,8 +344,8 @@ def perturbation_dots(
     MissingKeyError
         If a column is missing.
     ValueError
-        If the table has no rows, several for one dot, or not the contrast, genes or targets
-        asked for.
+        If the table has no rows, several for one dot, or lacks the requested contrast, genes or
+        targets.
 
     Examples
     --------
@@ -413,12 +413,13 @@ def screen_dots(
     table
         From ``tl.screen_hits``: columns ``screen``, ``gene``, ``log2_fc``, ``p_value``, ``hit``.
     genes
-        Genes from top to bottom, or how many to take: those that are hits in most screens, then
-        those of the smallest p-values.
+        Genes from top to bottom, or their number: those that are hits in most screens, then those
+        with the smallest p-values.
     screens
         Screens from left to right; by default in natural order.
     joined
-        From ``tl.join_screens``: takes its first genes, in its order, where ``genes`` is a number.
+        From ``tl.join_screens``: if ``genes`` is a number, the first genes of this table, in its
+        order.
     ax
         Axes to draw on; a new figure by default.
 
@@ -433,7 +434,7 @@ def screen_dots(
     MissingKeyError
         If a column is missing.
     ValueError
-        If the table has no rows, several for one dot, or not the genes or screens asked for.
+        If the table has no rows, several for one dot, or lacks requested genes or screens.
 
     Examples
     --------
@@ -491,7 +492,7 @@ def _plain(table: pd.DataFrame, row: str) -> pd.DataFrame:
 
 
 def _chosen(data: pd.DataFrame, row: str, wanted: Sequence[str] | int, *, fdr: float) -> list[str]:
-    """Return the rows asked for, or as many of those that are significant most often."""
+    """Return the requested rows, or as many of those that are significant most often."""
     if not isinstance(wanted, int):
         return in_order(dict.fromkeys(data[row]), wanted, f"{row}s")
     return by_significance(data, row, data["q_value"] < fdr, "q_value")[:wanted]

@@ -1,4 +1,4 @@
-"""Estimates with intervals of two kinds, one row each."""
+"""Estimates with two types of intervals, one row each."""
 
 from __future__ import annotations
 
@@ -35,19 +35,19 @@ def core_response(
     ax: Axes | None = None,
     legend: bool = True,
 ) -> Axes:
-    """Draw the mean response of genes over lines with its interval and where a new line may lie.
+    """Draw the mean response of genes over lines with its confidence and prediction intervals.
 
-    Dots are filled for core genes. Numbers beside a gene: lines in which it passes, of those in
+    Dots are filled for core genes. Numbers next to a gene: lines in which it passes, of those in
     which it was tested.
 
     Parameters
     ----------
     table
         From ``tl.core_response`` by ``random_effects``: columns ``gene``, ``log2_fc``, ``ci_low``,
-        ``ci_high``; drawn where present: ``prediction_low``, ``prediction_high``, ``core``,
-        ``n_lines``, ``n_up``.
+        ``ci_high``; optional: ``prediction_low``, ``prediction_high``, ``core``, ``n_lines``,
+        ``n_up``.
     genes
-        Genes from top to bottom, or how many of the first rows to take.
+        Genes from top to bottom, or the number of first rows to take.
     ax, legend
         Axes to draw on, a new figure by default; whether to draw the legend.
 
@@ -55,14 +55,14 @@ def core_response(
     -------
     Axes
         Dot and dark line: mean over lines and its confidence interval. Wide gray line: prediction
-        interval, in which the effect in a further line is to be expected.
+        interval, in which the effect of a further line is expected.
 
     Raises
     ------
     MissingKeyError
-        If a column is missing, such as the intervals that ``counting`` does not give.
+        If a column is missing, for example the intervals, which ``counting`` does not compute.
     ValueError
-        If the table has no rows, no finite effect, or not the genes asked for.
+        If the table has no rows or no finite effect, or lacks requested genes.
 
     Examples
     --------
@@ -135,7 +135,7 @@ def _lines(
     low, high = (rows[name].to_numpy(dtype=float) for name in ends)
     known = ~np.isnan(low) & ~np.isnan(high)
     left, right = ax.get_xlim()
-    # An infinite end runs to the edge of the axes.
+    # An infinite end extends to the edge of the axes.
     ax.hlines(
         np.flatnonzero(known),
         np.maximum(low[known], left),
@@ -200,22 +200,21 @@ def _legend(ax: Axes, *, predicted: bool, filled: Bools, wide: bool) -> None:
 
 
 def ambient(table: pd.DataFrame, *, ax: Axes | None = None) -> Axes:
-    """Draw which share of the tumor cells' RNA is ambient in each co-culture sample.
+    """Draw the ambient share of the tumor cells' RNA in each co-culture sample.
 
     Parameters
     ----------
     table
-        ``adata.uns["nkscore"]["pp.ambient"]["samples"]`` as ``pp.ambient`` writes it: columns
-        ``sample``, ``ambient_share``, ``ci_low``, ``ci_high``; drawn where present: ``nk_share``,
-        ``lane``, ``evidence``.
+        ``adata.uns["nkscore"]["pp.ambient"]["samples"]`` from ``pp.ambient``: columns ``sample``,
+        ``ambient_share``, ``ci_low``, ``ci_high``; optional: ``nk_share``, ``lane``, ``evidence``.
     ax
         Axes to draw on; a new figure by default.
 
     Returns
     -------
     Axes
-        Dots and lines: share of the counts that is ambient, with its interval. Bars: the part that
-        comes from NK cells. Hollow dots: lines without a monoculture, judged by a list of genes.
+        Dots and lines: ambient share of the counts, with its interval. Bars: the part from NK
+        cells. Hollow dots: lines without a monoculture, estimated from a list of genes.
 
     Raises
     ------
@@ -315,10 +314,10 @@ def effects(
     Parameters
     ----------
     table
-        From ``tl.interaction_response``, ``tl.state_shift`` and the like; rows are drawn from
-        top to bottom as they come.
+        For example from ``tl.interaction_response`` or ``tl.state_shift``; rows are drawn from top
+        to bottom in the order of the table.
     label
-        Column that names the rows.
+        Column with the names of the rows.
     effect
         Column of the effect.
     low
@@ -333,8 +332,8 @@ def effects(
     Returns
     -------
     Axes
-        Filled: the interval leaves out ``reference`` (red above, blue below). Hollow: it does
-        not, or there is no interval. An end that is infinite becomes an arrow at the edge.
+        Filled: the interval excludes ``reference`` (red above, blue below). Hollow: it does not, or
+        there is no interval. An infinite end becomes an arrow at the edge.
 
     Raises
     ------

@@ -47,12 +47,12 @@ def embedding(
     adata
         Cells × genes.
     color
-        Column of ``obs``, or else of ``obsm["scores"]``.
+        Column of ``obs`` or ``obsm["scores"]``.
     basis
         Key of ``obsm``; the first two columns are drawn.
     gray
-        Levels drawn in gray beneath the others, for example the cells without NK contact.
-        Levels that ``color`` does not have are ignored.
+        Levels drawn in gray beneath the others, for example the cells without NK contact. Levels
+        that ``color`` lacks are ignored.
     groups
         Levels to color; all others are drawn in gray beneath.
     size
@@ -65,14 +65,14 @@ def embedding(
     Returns
     -------
     Axes
-        Points stand in a fixed shuffled order, so that no level hides another.
+        Points are drawn in a fixed shuffled order, so that no level hides another.
 
     Raises
     ------
     MissingKeyError
-        If ``basis`` or ``color`` is not there.
+        If ``basis`` or ``color`` is missing.
     ValueError
-        If there are no cells, or ``groups`` names a level that ``color`` does not have.
+        If there are no cells, or ``groups`` names a level that ``color`` lacks.
 
     Examples
     --------
@@ -142,7 +142,7 @@ def _beneath(
     unknown = sorted(wanted - set(levels))
     if unknown:
         msg = (
-            f"groups names {listed(unknown)}, which {values.name!r} does not have. "
+            f"groups names {listed(unknown)}, which {values.name!r} lacks. "
             f"Choose from: {listed(levels)}."
         )
         raise ValueError(msg)
@@ -161,7 +161,8 @@ def _draw_levels(
     name = str(values.name)
     text = as_text(values)
     if "unassigned" in all_levels(values):
-        # Where that is a level of its own, missing means that the column is not about the cell.
+        # If that is a separate level, a missing value means that the column does not apply to the
+        # cell.
         text = text.mask(values.isna().to_numpy(), OUTSIDE)
     colors = palette(name, [*all_levels(values, name), *text.unique()])
     colors |= {**dict.fromkeys(beneath, BACKGROUND), OUTSIDE: _FAINTEST}
@@ -191,7 +192,7 @@ def _draw_numbers(
     _scatter(ax, places[~known], MISSING, area=area)
     points = _scatter(ax, places[known], numbers[known], area=area, cmap="viridis")
     if points is not None:
-        # A few extreme cells must not leave the others in one shade.
+        # A few extreme cells must not compress the others into one shade.
         low, high = np.quantile(numbers[known], [0.01, 0.99])
         points.set_clim(low, high if high > low else low + 1)
     if label is not None and points is not None:

@@ -32,7 +32,7 @@ if TYPE_CHECKING:
 _COLUMNS: Final = ("sample", "tumor", "nk_donor", "condition", "state", "fraction")
 _ACTIVATED: Final = ("activated", "type_i_ifn", "cytokine")
 _NK_ALONE: Final = "NK alone"
-#: States that can be told apart; the smallest of more are drawn as one.
+#: States that can be distinguished; if there are more, the rarest are drawn as one.
 _MOST: Final = 18
 
 
@@ -70,29 +70,29 @@ def state_fractions(
         Tumors from left to right; by default from the lowest to the highest summed fraction of
         the ``rank_by`` states.
     rank_by
-        States that order the tumors and whose sum is drawn as one dot per donor; by default
-        ``activated``, ``type_i_ifn`` and ``cytokine`` where the table has them.
+        States that order the tumors and whose sum is drawn as one dot per donor; by default those
+        of ``activated``, ``type_i_ifn`` and ``cytokine`` that the table has.
     conditions
-        Conditions to draw beside ``nk_mono``, which makes the first bar; by default
-        ``coculture``, or all where there is none. Several conditions stand side by side.
+        Conditions to draw next to ``nk_mono``, which is the first bar; by default ``coculture``, or
+        all if there is none. Several conditions are drawn side by side.
     palette_of
-        Whose colors the states take: ``state``, ``nk_state`` or ``tumor_state``.
+        Palette of the states: ``state``, ``nk_state`` or ``tumor_state``.
     ax
         Axes to draw on; a new figure by default.
 
     Returns
     -------
     Axes
-        Bars: mean over NK donors (samples of one donor are averaged first). Dots: each donor,
-        drawn only while the ``rank_by`` states lie at the bottom of the bars. Of more than 18
-        states the rarest are drawn as one, in gray.
+        Bars: mean over NK donors (samples of one donor are averaged first). Dots: each donor, drawn
+        only if the ``rank_by`` states are at the bottom of the bars. With more than 18 states the
+        rarest are drawn as one, in gray.
 
     Raises
     ------
     MissingKeyError
         If a column is missing.
     ValueError
-        If the table has no rows, several for one sample and state, or not the levels asked for.
+        If the table has no rows, several for one sample and state, or lacks requested levels.
 
     Examples
     --------
@@ -166,7 +166,7 @@ def _collect(
 
 
 def _folded(bars: _Bars) -> _Bars:
-    """Sum the rarest states where there are more than colors; those that rank the bars stay."""
+    """Sum the rarest states if there are more than colors; keep those that rank the bars."""
     means = bars.means
     if len(means.columns) <= _MOST:
         return bars

@@ -41,7 +41,7 @@ def hashtags(adata: AnnData, *, lane: str | None = None, ax: Axes | None = None)
     adata
         Cells × genes.
     lane
-        Lane to draw; may be left out where there is only one.
+        Lane to draw; optional if there is only one.
     ax
         Axes to draw on; a new figure by default.
 
@@ -78,7 +78,7 @@ def hashtags(adata: AnnData, *, lane: str | None = None, ax: Axes | None = None)
         own = ax is None
         ax = axes_or_new(ax, (6, 3 + 0.17 * counts.shape[1]))
         shown = np.log1p(counts.to_numpy(dtype=float)[order].T)
-        # Droplets of clumped antibodies must not leave all others dark.
+        # Droplets of clumped antibodies must not make all others dark.
         highest = float(np.quantile(shown, 0.995)) or float(shown.max()) or 1.0
         picture = ax.imshow(
             shown,
@@ -100,8 +100,8 @@ def hashtags(adata: AnnData, *, lane: str | None = None, ax: Axes | None = None)
         numbers = [f"{printed(level)} ({(classes == level).sum():,})" for level in colors]
         side.legend(patches(colors, numbers))
         if own:
-            # Few tags are drawn taller than they need, to make room for the legend: the strip and
-            # the title above it go by the height that comes of it.
+            # A few tags are drawn taller than necessary, to make room for the legend. The strip and
+            # the title above it use the resulting height.
             fit(ax, width=3.2, height=0.17 * counts.shape[1])
         _class_strip(ax, classes, height_of(ax))
         ax.set_title(name, pad=10)
@@ -111,7 +111,7 @@ def hashtags(adata: AnnData, *, lane: str | None = None, ax: Axes | None = None)
 
 
 def hashtag_ridges(adata: AnnData, *, lane: str | None = None) -> Figure:
-    """Draw the counts of each hashtag in the cells called for it and in all others.
+    """Draw the counts of each hashtag in its own cells and in all others.
 
     Reads ``obsm["hashtags"]``, ``obs["lane"]``, ``obs["hashtag"]``, ``obs["hashtag_class"]``
     and ``obs["hashtag_confidence"]``.
@@ -121,13 +121,13 @@ def hashtag_ridges(adata: AnnData, *, lane: str | None = None) -> Figure:
     adata
         Cells × genes.
     lane
-        Lane to draw; may be left out where there is only one.
+        Lane to draw; optional if there is only one.
 
     Returns
     -------
     Figure
         One ridge per tag, each density scaled to the same height: singlets of the tag in
-        color, singlets of other tags and negative cells in gray. Doublets are left out.
+        color, singlets of other tags and negative cells in gray. Doublets are excluded.
 
     Raises
     ------

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Final
 import numpy as np
 import pandas as pd
 
-from nkscore._colors import FAINT, INK, palette, printed, shortened, usual_order
+from nkscore._colors import FAINT, INK, default_order, palette, printed, shortened
 from nkscore.errors import DesignError
 from nkscore.pl._side import SidePanel, patches
 from nkscore.pl._style import SMALL, style
@@ -31,7 +31,7 @@ if TYPE_CHECKING:
     from nkscore._types import Array, Ints
 
 _MISSING: Final = "#D9D9D9"
-#: Inches of one row and one column, and of what stands around them.
+#: Inches of one row and one column, and of the elements around them.
 _ROW: Final = 0.022
 _COLUMN: Final = 0.15
 _TREE: Final = 0.3
@@ -58,7 +58,7 @@ def response_heatmap(
         From ``tl.response_modules``: columns ``gene``, ``module``, ``label`` in the order of rows;
         ``variance`` chooses the named genes.
     label
-        Genes to name, or how many: those of the largest variance, from every module in turn.
+        Genes to label, or their number: those of the largest variance, from each module in turn.
     tumors
         Tumors from left to right; by default clustered (Ward, untested genes as unchanged).
     height
@@ -68,14 +68,14 @@ def response_heatmap(
     -------
     Figure
         Color: log2 fold change, cut at the 97.5 % quantile of its size; gray: not tested. Left:
-        modules with the gene set that each is named by. Dots of color above: lineage.
+        modules, each named by a gene set. Colored dots above: lineage.
 
     Raises
     ------
     MissingKeyError
         If a column is missing.
     ValueError
-        If a table has no rows, they share no gene, or not the genes or tumors asked for.
+        If a table has no rows, the tables share no gene, or requested genes or tumors are missing.
 
     Examples
     --------
@@ -103,7 +103,7 @@ def response_heatmap(
     with style():
         grid = _clustermap(matrix, rows, lineages, height=height, ordered=tumors is not None)
         if isinstance(label, int):
-            # As many as find room; those asked for by name are all written.
+            # As many as fit; genes requested by name are all labeled.
             named = named[: int(len(matrix) / _gap(grid.ax_heatmap, len(matrix)))]
         _words(grid.ax_heatmap, list(matrix.index), named)
         _modules(grid.ax_row_colors, rows)
@@ -119,8 +119,8 @@ def _matrix(
     genes = [gene for gene in as_text(modules["gene"]) if gene in set(data["gene"])]
     if not genes:
         msg = (
-            "The table and the modules share no gene; one at least is needed. Pass the table "
-            "from which tl.response_modules made the modules."
+            "The table and the modules share no gene; at least one is needed. Pass the "
+            "table from which tl.response_modules made the modules."
         )
         raise DesignError(msg)
     wide = data.pivot_table(index="gene", columns="tumor", values="log2_fc", aggfunc="first")
@@ -199,7 +199,7 @@ def _codes(rows: pd.DataFrame) -> Array:
 
 
 def _shades(rows: pd.DataFrame) -> Array:
-    """Alternate two grays: the modules stand side by side and have names."""
+    """Alternate two grays: the modules are adjacent and have names."""
     return np.asarray(np.array(["#5F6B78", "#B4BDC7"], dtype=object)[_codes(rows) % 2])
 
 
@@ -264,7 +264,7 @@ def _gap(ax: Axes, count: int) -> float:
 
 
 def spread(wanted: Array, gap: float, top: float) -> Array:
-    """Return places ``gap`` apart from 0 to ``top``, as near to the sorted ``wanted`` as can be.
+    """Return positions ``gap`` apart from 0 to ``top``, as close as possible to ``wanted``.
 
     Blocks of neighbors that are too close share their mean shift (pool adjacent violators).
     """
@@ -278,7 +278,7 @@ def spread(wanted: Array, gap: float, top: float) -> Array:
             total = count + n_before
             blocks.append([(mean * count + before * n_before) / total, total])
     means = [mean for mean, count in blocks for _ in range(int(count))]
-    # Where all of them need more room than there is, they run over at the end.
+    # If they need more room than available, they extend beyond the end.
     last = max(top - float(steps[-1]), 0.0)
     return np.asarray(np.clip(means, 0.0, last) + steps)
 
@@ -289,5 +289,5 @@ def _legends(ax: Axes, lineages: dict[str, str], *, longest: int) -> None:
     gray = patches({"": _MISSING}, ["Not tested"])
     side.legend(gray)
     if lineages:
-        hues = palette("lineage", usual_order("lineage", set(lineages.values())))
+        hues = palette("lineage", default_order("lineage", set(lineages.values())))
         side.legend(patches(hues, map(printed, hues)), title="Lineage")

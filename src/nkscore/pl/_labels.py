@@ -1,11 +1,11 @@
-"""Text beside points, without overlaps.
+"""Text next to points, without overlaps.
 
-Forces that push texts apart (as in adjustText) end where they balance, which in a dense
-volcano is often on top of points. Here each text, the most important first, takes the
-cheapest of a fixed set of places around its point, and none that is taken.
+Forces that push texts apart (as in adjustText) stop where they balance, which in a dense volcano is
+often on top of points. Here each text, the most important first, takes the cheapest free position
+from a fixed set around its point.
 
-textalloc 1.2.4 was tried in its place. Of 390 names in 16 volcano plots it left 29 out, also such
-as the caller had asked for; here all found a place, none on another, as near to their points.
+textalloc 1.2.4 was tried in its place. Of 390 names in 16 volcano plots it dropped 29, some of
+them requested by the caller; here all found a place, none on another, as near to their points.
 """
 
 from __future__ import annotations
@@ -28,19 +28,19 @@ if TYPE_CHECKING:
 
 _RADII: Final = (2.5, 5, 8, 12, 17, 23, 30, 38, 48, 60, 75)
 _ANGLES: Final = 24
-# Prices in points of distance.
+# Costs in points of distance.
 _PER_POINT: Final = 25.0
 _PER_FAINT: Final = 0.5
 _PER_CROSSING: Final = 60.0
 #: Words side by side would read as one.
 _GAP: Final = np.array([2.5, 0.8])
-#: Points between text and point from which on a line joins them.
+#: Distance in points above which a line joins text and point.
 _LEADER: Final = 4.5
 
 
 @dataclass
 class _Taken:
-    """What lies on the axes, in points: boxes (x0, y0, x1, y1), lines (x, y, x, y), points."""
+    """Objects on the axes, in points: boxes (x0, y0, x1, y1), lines (x, y, x, y), points."""
 
     frame: Array
     points: Array
@@ -58,10 +58,10 @@ def label_points(
     avoid: Array,
     faint: Array,
 ) -> list[Any]:
-    """Write ``words`` beside ``places``, the most important first, and return the texts.
+    """Write ``words`` next to ``places``, the most important first, and return the texts.
 
-    ``avoid`` are points that texts should not cover, ``faint`` ones they had better not.
-    Words that find no free place are left out.
+    ``avoid`` are points that texts must not cover, ``faint`` points that they should not cover.
+    Words without a free position are dropped.
     """
     figure = figure_of(ax)
     figure.draw_without_rendering()
@@ -98,7 +98,7 @@ def _write(
 ) -> Annotation:
     """Write at a distance in points, with a thin line to the point if it is far.
 
-    Distances in points survive a later change of the layout, places on the axes would not.
+    Distances in points survive a later change of the layout; positions on the axes would not.
     """
     nearest = np.clip(-offset, -size / 2, size / 2)
     far = np.hypot(*(offset + nearest)) >= _LEADER

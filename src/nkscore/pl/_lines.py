@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from matplotlib.axes import Axes
     from matplotlib.lines import Line2D
 
-#: Lines above which colors cannot be told apart; the strongest are then colored.
+#: Lines above which colors cannot be distinguished; the strongest are then colored.
 _MOST: Final = 12
 _WORDS: Final = {
     "log_odds_ratio": "log odds ratio",
@@ -39,18 +39,18 @@ def time_course(
 ) -> Axes:
     """Draw a number over time, one line per tumor, state or gene.
 
-    With more than 12 lines, the 12 of the largest last values are colored, the others are gray.
+    With more than 12 lines, the 12 with the largest last values are colored, the others are gray.
 
     Parameters
     ----------
     table
-        Any table with the columns named below, such as ``tl.state_shift`` over several times
-        (``time="treated"``) or ``tl.state_fractions`` (``value="fraction"``); ``ci_low`` and
-        ``ci_high`` are drawn where the table has them. Keep one state (or one tumor) first.
+        Any table with the columns named below, for example from ``tl.state_shift`` over several
+        times (``time="treated"``) or ``tl.state_fractions`` (``value="fraction"``); ``ci_low`` and
+        ``ci_high`` are optional. Select one state (or one tumor) first.
     value
         Column of the number.
     time
-        Column of the hours; other than a number in it is an error.
+        Column of the hours, which must be numbers.
     by
         Column of the lines.
     ax, legend
@@ -100,9 +100,9 @@ def depth(
     ----------
     table
         One row per depth and line (and repetition), with the columns named below; ``ci_low`` and
-        ``ci_high`` are drawn where the table has them.
+        ``ci_high`` are optional.
     value
-        Column of the result: a share of right calls, a correlation with full depth.
+        Column of the result, for example a share of correct calls or a correlation with full depth.
     depth
         Column of the median counts per cell; drawn on a logarithmic axis.
     by
@@ -135,7 +135,7 @@ def depth(
     check_table(table, [by, depth, value], "your thinning of the counts")
     numbers = pd.to_numeric(table[depth], errors="coerce")
     if not (numbers > 0).all():
-        msg = f"Column {depth!r} must hold numbers above 0 (counts per cell). Leave other rows out."
+        msg = f"Column {depth!r} must hold numbers above 0 (counts per cell). Drop other rows."
         raise ValueError(msg)
     axis = _Axis(depth, "Counts per cell", logarithmic=True)
     return _lines(table, axis, y=value, by=by, ax=ax, legend=legend)
@@ -143,14 +143,14 @@ def depth(
 
 @dataclass(frozen=True)
 class _Axis:
-    """What the lines run over: a column, its printed name, its scale."""
+    """The x axis of the lines: a column, its printed name, its scale."""
 
     column: str
     label: str
     logarithmic: bool = False
 
     def ticks(self, ax: Axes, x: Sequence[float]) -> None:
-        """Put ticks at the numbers measured, unless they are many."""
+        """Put ticks at the measured values, unless there are many."""
         from matplotlib.ticker import FuncFormatter, NullLocator
 
         if self.logarithmic:
@@ -186,7 +186,7 @@ def _draw(ax: Axes, table: pd.DataFrame, *, x: str, y: str, by: str, legend: boo
     if numbers.isna().any():
         found = as_text(table.loc[numbers.isna(), x]).iloc[0]
         msg = (
-            f"Column {x!r} holds {found!r}, where a number is needed. Leave these rows out, or "
+            f"Column {x!r} holds {found!r}; numbers are needed. Drop these rows, or "
             "name the column of numbers."
         )
         raise ValueError(msg)

@@ -26,7 +26,7 @@ _CONVENTIONS: Final = {
     "scanpy": ("mean", "Mean of X", "Reds"),
     "seurat": ("z_score", "Scaled mean\n(z over groups)", "RdBu_r"),
 }
-#: z-scores beyond are drawn like this one, as in Seurat.
+#: Limit of z-scores, as in Seurat.
 _CLIP: Final = 2.5
 
 
@@ -44,12 +44,12 @@ def marker_dots(
     ----------
     table
         From ``tl.marker_table``: columns ``group``, ``gene``, ``fraction`` and ``mean`` or
-        ``z_score``; with ``block``, lines part the blocks of genes.
+        ``z_score``; with ``block``, lines separate the blocks of genes.
     convention
-        ``"scanpy"``: color is the mean of ``X``, the area of a dot goes with the fraction of cells
-        to the power of 1.5. ``"seurat"``: color is ``z_score``, cut at 2.5 to either side, the
-        diameter of a dot goes with the fraction. The same data look more alike between groups in
-        the first and more different in the second, which hides how strong a gene is.
+        ``"scanpy"``: color is the mean of ``X``, and the area of a dot is proportional to the
+        fraction of cells to the power of 1.5. ``"seurat"``: color is ``z_score``, cut at ±2.5, and
+        the diameter of a dot is proportional to the fraction. Groups look more similar with the
+        first and more different with the second, which hides the level of a gene.
     groups
         Groups from left to right; by default in the order of the table.
     genes
@@ -67,8 +67,8 @@ def marker_dots(
     MissingKeyError
         If a column is missing.
     ValueError
-        If the table has no rows, several for one dot, not the genes or groups asked for, or
-        ``seurat`` is asked for where there is one group only.
+        If the table has no rows, several for one dot, or lacks requested genes or groups, or if it
+        has only one group with ``seurat``.
 
     Examples
     --------
@@ -93,8 +93,8 @@ def marker_dots(
     color = _grid(data, column, rows, columns)
     if not np.isfinite(color).any():
         msg = (
-            f"Column {column!r} holds no number, as for a single group; at least two groups are "
-            "needed for this convention. Use convention='scanpy'."
+            f"Column {column!r} holds no number, as with a single group; this convention "
+            "needs at least two groups. Use convention='scanpy'."
         )
         raise ValueError(msg)
     with style():
@@ -125,7 +125,7 @@ def _grid(data: pd.DataFrame, column: str, rows: list[str], columns: list[str]) 
 
 
 def _areas(fraction: Floats, widest: float, convention: str) -> Floats:
-    """Return areas in points²: scanpy lets them go with the power of 1.5, Seurat diameters."""
+    """Return areas in points²: scanpy scales areas by a power of 1.5, Seurat diameters."""
     power = 1.5 if convention == "scanpy" else 2.0
     return np.asarray(widest**2 * np.nan_to_num(fraction) ** power)
 

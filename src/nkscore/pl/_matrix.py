@@ -12,11 +12,11 @@ from nkscore._colors import (
     BACKGROUND,
     FAINT,
     INK,
+    default_order,
     is_missing,
     palette,
     printed,
     shortened,
-    usual_order,
 )
 from nkscore.pl._above import bars_above
 from nkscore.pl._side import SidePanel, dot, dots, lineage_strip
@@ -28,14 +28,14 @@ if TYPE_CHECKING:
 
     from nkscore._types import Array
 
-#: −log10 q above which dots stay the same.
+#: −log10 q above which dots have the same size.
 _TOP: Final = 10.0
 _CELL: Final = 0.19
 
 
 @dataclass(frozen=True, kw_only=True)
 class Matrix:
-    """What to draw: one row of ``table`` per dot."""
+    """A matrix of dots: one row of ``table`` per dot."""
 
     table: pd.DataFrame
     row: str
@@ -48,17 +48,17 @@ class Matrix:
     #: Column of probabilities that the area of the dots shows, and its printed name.
     certainty: str = "q_value"
     certainty_label: str = "q"
-    #: Column of truth values that puts the ring; by default ``certainty`` below ``fdr``.
+    #: Boolean column of dots with a ring; by default ``certainty`` below ``fdr``.
     ring: str | None = None
     ring_label: str = ""
-    #: What is printed in place of ``rows``.
+    #: Printed names of ``rows``.
     row_labels: list[str] | None = None
-    #: A number of each tumor, drawn as bars above the columns.
+    #: One value per tumor, drawn as bars above the columns.
     bars: pd.DataFrame | None = None
 
 
 def draw(matrix: Matrix, lineages: dict[str, str], ax: Axes | None) -> Axes:
-    """Draw the dots with their legends; raise where no dot of the table has a value."""
+    """Draw the dots with their legends; raise if no dot has a value."""
     check_number(matrix.table, matrix.value, matrix.certainty)
     with style():
         own = ax is None
@@ -102,7 +102,7 @@ def _grid(ax: Axes, matrix: Matrix, *, strip: bool) -> None:
 
 
 def _dots(ax: Axes, matrix: Matrix, biggest: float) -> tuple[Any, str, bool]:
-    """Draw the dots; return them, where the color bar has ends, and whether all were tested."""
+    """Draw the dots; return them, the ends of the color bar, and whether all were tested."""
     full = pd.MultiIndex.from_product([matrix.rows, matrix.tumors])
     cells = matrix.table.set_index([matrix.row, "tumor"]).reindex(full)
     columns, rows = _shape(matrix)
@@ -133,7 +133,7 @@ def _dots(ax: Axes, matrix: Matrix, biggest: float) -> tuple[Any, str, bool]:
 
 
 def _color_limit(values: Array) -> tuple[float, str]:
-    """Return symmetric limits that a few extreme values cannot stretch."""
+    """Return symmetric limits that do not depend on a few extreme values."""
     sizes = np.abs(values[np.isfinite(values)])
     if sizes.size == 0 or sizes.max() == 0:
         return 1.0, "neither"
@@ -180,6 +180,6 @@ def _strip(ax: Axes, tumors: list[str], lineages: dict[str, str], side: SidePane
     names = [lineages[tumor] for tumor in tumors]
     colors = palette("lineage", names)
     lineage_strip(ax, list(range(len(tumors))), [colors[name] for name in names])
-    known = usual_order("lineage", (name for name in colors if not is_missing(name)))
+    known = default_order("lineage", (name for name in colors if not is_missing(name)))
     colors = {name: colors[name] for name in known}
     side.legend(dots(colors, map(printed, colors)), title="Lineage")

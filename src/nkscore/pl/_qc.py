@@ -30,7 +30,7 @@ _PANELS: Final = {
 }
 _NEEDED: Final = (schema.TOTAL_COUNTS, schema.N_GENES_BY_COUNTS)
 _STEP: Final = "pp.qc"
-#: Height of all lanes where they are many, in inches.
+#: Maximum height of all lanes, in inches.
 _TALLEST: Final = 12.0
 
 
@@ -84,7 +84,7 @@ def qc(adata: AnnData) -> Figure:
         from matplotlib import pyplot as plt
 
         names = shortened(lanes)
-        # About 0.06 inches per letter of the names, which must not narrow the panels.
+        # Add about 0.06 inches per letter of the names, so that they do not narrow the panels.
         wide = 1.5 * (len(measures) + 1) + 1.0 + 0.06 * max(map(len, names))
         figure, panels = plt.subplots(
             1,

@@ -1,4 +1,4 @@
-"""Whether confidences are right as often as they say."""
+"""Observed accuracy against stated confidence."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ _COLUMNS: Final = ("bin_low", "bin_high", "confidence", "observed", "n_cells")
 
 
 def reliability(table: pd.DataFrame, *, ax: Axes | None = None) -> Axes:
-    """Draw how often calls are right against the confidence that they state.
+    """Draw the share of correct calls against their stated confidence.
 
     Parameters
     ----------
@@ -31,7 +31,7 @@ def reliability(table: pd.DataFrame, *, ax: Axes | None = None) -> Axes:
     Returns
     -------
     Axes
-        On the dashed line a confidence means what it says; below it calls are too sure. Gray bars:
+        On the dashed line confidence is calibrated; below it calls are overconfident. Gray bars:
         the share of cells in each bin.
 
     Raises
@@ -86,7 +86,7 @@ def reliability(table: pd.DataFrame, *, ax: Axes | None = None) -> Axes:
         ax.set_xlim(0, 1)
         ax.set_ylim(0, 1.02)
         ax.set_xlabel("Stated confidence")
-        ax.set_ylabel("Share of right calls")
+        ax.set_ylabel("Share of correct calls")
         gap = float(np.sum(cells * np.abs(stated - observed)) / cells.sum())
         ax.text(
             0.03,

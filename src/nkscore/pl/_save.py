@@ -1,4 +1,4 @@
-"""Figures to files, the same bytes every time."""
+"""Save figures as files with reproducible bytes."""
 
 from __future__ import annotations
 
@@ -34,10 +34,10 @@ def save(
     Parameters
     ----------
     figure_or_axes
-        What a function of ``nkscore.pl`` returned.
+        Result of a function of ``nkscore.pl``.
     path
-        File without its ending; folders are created. An ending ``.png``, ``.pdf`` or ``.svg``
-        alone decides the format unless ``formats`` is given.
+        File without extension; folders are created. An extension ``.png``, ``.pdf`` or ``.svg``
+        sets the format unless ``formats`` is given.
     formats
         Any of ``png``, ``pdf``, ``svg``.
     dpi
@@ -92,8 +92,8 @@ def save(
 def _frozen(figure: Figure) -> Iterator[None]:
     """Lay the figure out once, and keep that layout while it is written.
 
-    Each run of constrained layout moves axes by some 1e-13, which shows in the names within an
-    SVG, so positions are rounded as well.
+    Each run of constrained layout moves axes by about 1e-13, which changes names within an SVG, so
+    positions are rounded, too.
     """
     engine = figure.get_layout_engine()
     figure.draw_without_rendering()

@@ -52,7 +52,7 @@ def screen_scatter(
         From ``tl.screen_hits``: columns ``screen``, ``gene``, ``log2_fc``, ``p_value``, ``role``,
         ``hit`` and, where present, ``is_control``.
     screen
-        Screen to draw; may be left out where the table has only one.
+        Screen to draw; optional if the table has only one.
     label
         Number of hits to name, the smallest p-values first, or the genes to name.
     ax, legend
@@ -137,7 +137,7 @@ def _one_screen(table: pd.DataFrame, screen: str | None) -> pd.DataFrame:
         hit=genes["hit"].astype(bool),
         height=-np.log10(np.maximum(p_value, floor)),
     )
-    # p-values from permutations are often equal: the larger change then comes first.
+    # Permutation p-values are often equal: the larger change then comes first.
     genes["size"] = -genes["log2_fc"].abs()
     return genes.sort_values(["p_value", "size", "gene"], kind="stable")
 

@@ -24,9 +24,9 @@ if TYPE_CHECKING:
 class SidePanel:
     """Fills the space to the right of ``ax`` from the top downwards.
 
-    Distances are in inches from the upper right corner of the axes, so nothing moves against
-    anything else when the layout changes, and constrained layout sees all of it. A legend
-    that would reach deeper than ``tall`` starts a new column.
+    Distances are in inches from the upper right corner of the axes, so elements keep their relative
+    positions when the layout changes, and constrained layout includes all of them. A legend that
+    would reach below ``tall`` starts a new column.
     """
 
     def __init__(self, ax: Axes, *, gap: float = 0.12, tall: float = 100.0) -> None:
@@ -46,7 +46,7 @@ class SidePanel:
     def legend(
         self, handles: Sequence[Artist], *, title: str | None = None, **options: float
     ) -> Legend:
-        """Add a legend below what is there."""
+        """Add a legend below the existing elements."""
         from matplotlib.legend import Legend
 
         settings: dict[str, Any] = {
@@ -74,7 +74,7 @@ class SidePanel:
             self.ax.legend_ = legend
         else:
             self.ax.add_artist(legend)
-        # Clipped artists count as lying inside the axes and would get no room.
+        # Clipped artists count as inside the axes and would get no room.
         legend.set_clip_on(False)
         self._settle(legend)
         return legend
@@ -92,7 +92,7 @@ class SidePanel:
         return float(box.width) / dpi, float(box.height) / dpi
 
     def colorbar(self, mappable: ScalarMappable, label: str, *, extend: str = "neither") -> Axes:
-        """Add a small vertical color bar below what is there."""
+        """Add a small vertical color bar below the existing elements."""
         text = self.ax.text(
             self._x,
             -self._y,

@@ -13,7 +13,7 @@ if TYPE_CHECKING:
     from matplotlib.axes import Axes
     from matplotlib.figure import Figure
 
-#: Points per scatter above which they are drawn as an image within vector files.
+#: Number of points above which a scatter becomes an image within vector files.
 RASTER_ABOVE: Final = 20_000
 FONT: Final = 7.5
 SMALL: Final = 6.5
@@ -26,8 +26,8 @@ _FAMILIES: Final = ("Arial", "Helvetica", "Liberation Sans", "DejaVu Sans")
 def style() -> Iterator[None]:
     """House style of nkscore: apply it to your own matplotlib figures.
 
-    Small sans-serif type, thin axes, a white background in dark notebooks too, and text
-    that stays text in PDF and SVG. The settings in force before come back afterwards.
+    Small sans-serif type, thin axes, a white background in dark notebooks too, and text that stays
+    text in PDF and SVG. The previous settings are restored afterwards.
 
     Returns
     -------
@@ -44,8 +44,9 @@ def style() -> Iterator[None]:
     import matplotlib as mpl
     import matplotlib.pyplot as plt
 
-    # Jupyter's backend turns interactive mode on when it is loaded, with the first figure. Loaded
-    # within the context, that would be undone at its end, and no later figure would show.
+    # Jupyter's backend turns on interactive mode when it is loaded, with the first figure. If it
+    # were loaded within the context, leaving the context would undo that, and no later figure would
+    # show.
     plt.draw_if_interactive()  # type: ignore[no-untyped-call]
     with mpl.rc_context(_settings()):
         yield
@@ -102,7 +103,7 @@ def _settings() -> dict[Any, Any]:
 
 
 def available_fonts() -> list[str]:
-    """Return the house fonts that this machine has; naming an absent one fills the log."""
+    """Return the house fonts that this machine has; each missing font would be logged."""
     from matplotlib import font_manager
 
     have = {entry.name for entry in font_manager.fontManager.ttflist}
@@ -121,7 +122,7 @@ def axes_or_new(ax: Axes | None, size: tuple[float, float]) -> Axes:
 
 
 def restyle(ax: Axes) -> None:
-    """Bring axes that were made outside :func:`style` to thin lines and small type."""
+    """Set thin lines and small type on axes that were made outside :func:`style`."""
     families = available_fonts()
     ax.tick_params(labelsize=FONT - 0.5, width=0.6, length=2.5, labelfontfamily=families)
     for label in (ax.xaxis.label, ax.yaxis.label):
@@ -133,7 +134,7 @@ def restyle(ax: Axes) -> None:
 
 
 def figure_of(ax: Axes) -> Figure:
-    """Return the whole figure that ``ax`` stands in, also from within a subfigure."""
+    """Return the whole figure of ``ax``, even if ``ax`` is in a subfigure."""
     from matplotlib.figure import Figure
 
     holder: Any = ax.figure
@@ -145,9 +146,9 @@ def figure_of(ax: Axes) -> Figure:
 def fit(ax: Axes, *, width: float, height: float) -> None:
     """Resize the figure so that the inside of ``ax`` measures ``width`` × ``height`` inches.
 
-    What stands around the axes (labels, legends) has a size of its own, so the figure has to
-    follow. The figure must be large to begin with: legends to the right that stick out below
-    the axes would hide how much room the labels need.
+    Elements around the axes (labels, legends) have a fixed size, so the figure must adapt. The
+    figure must be large at first: legends on the right that extend below the axes would hide how
+    much room the labels need.
     """
     figure = figure_of(ax)
     figure.draw_without_rendering()
@@ -162,7 +163,7 @@ def fit(ax: Axes, *, width: float, height: float) -> None:
 
 
 def _depth(ax: Axes) -> float:
-    """Return how far down from the top of the axes legends and color bars reach, in inches."""
+    """Return how far legends and color bars reach below the top of the axes, in inches."""
     from matplotlib.legend import Legend
 
     beside = [child for child in ax.get_children() if isinstance(child, Legend)] + ax.child_axes
@@ -184,7 +185,7 @@ def height_of(ax: Axes) -> float:
 
 
 def bare(ax: Axes) -> None:
-    """Take away spines and tick marks; labels stay."""
+    """Remove spines and tick marks; keep labels."""
     for spine in ax.spines.values():
         spine.set_visible(False)
     ax.tick_params(length=0)

@@ -31,15 +31,15 @@ def survival(
     Returns
     -------
     Axes
-        Steps: Kaplan-Meier estimate; band: interval; vertical ticks: ends of follow-up of patients
-        alive; in the corner the p-value of the log-rank test.
+        Steps: Kaplan-Meier estimate; band: interval; vertical ticks: end of follow-up of living
+        patients; in the corner: p-value of the log-rank test.
 
     Raises
     ------
     MissingKeyError
         If a column is missing.
     ValueError
-        If the table has no rows or a time twice in a group, or a column is not numeric.
+        If the table has no rows, a group has a time twice, or a column is not numeric.
 
     Examples
     --------

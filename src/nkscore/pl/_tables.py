@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Final
 import numpy as np
 import pandas as pd
 
-from nkscore._colors import usual_order
+from nkscore._colors import default_order
 from nkscore.errors import DesignError, MissingKeyError
 
 if TYPE_CHECKING:
@@ -20,8 +20,8 @@ def check_table(table: object, columns: Iterable[str], made_by: str) -> None:
     """Raise unless ``table`` has rows and the columns that a figure draws."""
     if not isinstance(table, pd.DataFrame):
         msg = (
-            f"Found {type(table).__name__}, but a pandas DataFrame is needed: "
-            f"pass the table that {made_by} returns."
+            f"Found {type(table).__name__}; a pandas DataFrame is needed: pass the table "
+            f"that {made_by} returns."
         )
         raise TypeError(msg)
     wanted = list(columns)
@@ -51,21 +51,21 @@ def check_number(table: pd.DataFrame, *columns: str) -> None:
             else (f"Column {names} holds no finite number")
         )
         msg = (
-            f"{where}, so there is nothing to draw; at least one is needed. Look at why nothing "
-            "was tested: too few cells or samples, or the wrong column."
+            f"{where}, so there is nothing to draw; at least one is needed. Check why "
+            "nothing was tested: too few cells or samples, or the wrong column."
         )
         raise DesignError(msg)
 
 
 def check_unique(table: pd.DataFrame, columns: Sequence[str]) -> None:
-    """Raise where one cell of a figure would have to show two rows."""
+    """Raise if one cell of a figure would have to show two rows."""
     repeated = table.duplicated(list(columns))
     if repeated.any():
         first = table.loc[repeated, list(columns)].iloc[0]
         where = ", ".join(f"{name} {first[name]!s}" for name in columns)
         msg = (
-            f"The table has several rows for {where}, where one is needed. "
-            "Keep one contrast (one condition and time) before drawing."
+            f"The table has several rows for {where}; one is needed. Select one contrast "
+            "(one condition and time) before drawing."
         )
         raise ValueError(msg)
 
@@ -85,13 +85,13 @@ def check_probabilities(values: pd.Series, name: str) -> None:
 def levels_of(column: pd.Series, kind: str = "") -> list[str]:
     """Return the levels in use.
 
-    Categories keep their order; others come in the order of the palette ``kind``, and those
-    that it does not have in natural order (``NK2`` before ``NK10``).
+    Categories keep their order; others come in the order of the palette ``kind``, and levels that
+    it lacks in natural order (``NK2`` before ``NK10``).
     """
     used = {str(value) for value in column.dropna().unique()}
     if isinstance(column.dtype, pd.CategoricalDtype):
         return [str(level) for level in column.cat.categories if str(level) in used]
-    return usual_order(kind, used)
+    return default_order(kind, used)
 
 
 def all_levels(column: pd.Series, kind: str = "") -> list[str]:
@@ -108,7 +108,7 @@ def as_text(column: pd.Series) -> pd.Series:
 
 
 def in_order(names: Iterable[str], order: Sequence[str] | None, what: str) -> list[str]:
-    """Return ``order`` restricted to ``names``; raise where it names unknown ones."""
+    """Return ``order`` restricted to ``names``; raise if it has unknown names."""
     known = list(names)
     if order is None:
         return known
@@ -132,7 +132,7 @@ def one_of(known: Sequence[str], wanted: str | None, option: str) -> str:
 
 
 def listed(names: Iterable[object]) -> str:
-    """Return names in quotes, shortened where there are many."""
+    """Return names in quotes, shortened if there are many."""
     shown = [repr(str(name)) for name in names]
     return ", ".join(shown[:MANY]) + (", ..." if len(shown) > MANY else "")
 
@@ -140,8 +140,8 @@ def listed(names: Iterable[object]) -> str:
 def by_significance(data: pd.DataFrame, row: str, called: pd.Series, p: str) -> list[str]:
     """Return the levels of ``row``, those called most often first, then by their evidence.
 
-    ``called`` says of each row of the table whether it is a hit; ``p`` is the column of p- or
-    q-values, whose negative logarithms are summed.
+    ``called`` marks the rows of the table that are hits; ``p`` is the column of p- or q-values,
+    whose negative logarithms are summed.
     """
     ranking = pd.DataFrame(
         {row: data[row], "hits": called, "strength": -np.log10(data[p].clip(lower=1e-300))}
@@ -152,7 +152,7 @@ def by_significance(data: pd.DataFrame, row: str, called: pd.Series, p: str) -> 
 
 
 def lineages_of(data: pd.DataFrame) -> dict[str, str]:
-    """Return the lineage of each tumor, nothing where the table does not tell."""
+    """Return the lineage of each tumor, empty if the table has none."""
     if "lineage" not in data.columns:
         return {}
     known = data.drop_duplicates("tumor")
@@ -160,7 +160,7 @@ def lineages_of(data: pd.DataFrame) -> dict[str, str]:
 
 
 def tumor_order(table: pd.DataFrame, tumors: Sequence[str] | None) -> list[str]:
-    """Return the tumors asked for, or all, grouped by lineage."""
+    """Return the requested tumors, or all, grouped by lineage."""
     names = levels_of(table["tumor"])
     if tumors is not None or "lineage" not in table.columns:
         return in_order(names, tumors, "tumors")
@@ -196,7 +196,7 @@ _ABBREVIATIONS: Final = {
 
 
 def readable(names: Sequence[str]) -> list[str]:
-    """Print MSigDB's names of hallmark sets as words, unless two would then look the same."""
+    """Return MSigDB's names of hallmark sets as words, unless two would look the same."""
     words = []
     for name in names:
         text = name

@@ -29,7 +29,7 @@ if TYPE_CHECKING:
     from nkscore._types import Array
 
     class HasGenes(Protocol):
-        """Such as a signature."""
+        """For example a signature."""
 
         @property
         def genes(self) -> tuple[str, ...]: ...
@@ -38,7 +38,7 @@ if TYPE_CHECKING:
 _COLUMNS: Final = ("tumor", "gene", "log2_fc", "p_value", "q_value")
 _MADE_BY: Final = "tl.interaction_response"
 _HIGHLIGHT: Final = "#8A5A00"
-#: Names that have room in a figure of the usual size; with more of them it grows.
+#: Labels that fit into a figure of the default size; it grows with more of them.
 _ROOM: Final = 15
 
 
@@ -54,22 +54,22 @@ def volcano(
 ) -> Axes:
     """Draw the response of all genes of one tumor: fold change against p-value.
 
-    Gene names are placed for the size that the axes have now: finish the layout of your own figure
+    Gene names are placed for the current size of the axes: finish the layout of your own figure
     first.
 
     Parameters
     ----------
     table
         From ``tl.interaction_response``: columns ``tumor``, ``gene``, ``log2_fc``, ``p_value``,
-        ``q_value``; drawn where present: ``ambient_suspect``, ``n_samples_treated``,
-        ``n_samples_control``. One row per gene and tumor.
+        ``q_value``; optional: ``ambient_suspect``, ``n_samples_treated``, ``n_samples_control``.
+        One row per gene and tumor.
     tumor
-        Tumor to draw; may be left out where the table has only one.
+        Tumor to draw; may be excluded where the table has only one.
     highlight
-        Genes, or a signature with ``genes``, to show in a color of their own.
+        Genes, or a signature with ``genes``, to highlight in a separate color.
     label
-        Number of genes to name (up to half of them highlighted ones, then the smallest
-        p-values among the significant), or the genes to name.
+        Number of genes to label (up to half of them highlighted, then the significant genes with
+        the smallest p-values), or the genes to label.
     fdr
         Genes with a q-value below it are colored.
     ax, legend
@@ -137,7 +137,7 @@ def _prepare(
     if len(genes) == 0:
         msg = (
             f"No gene of {tumor!r} has both log2_fc and p_value, so nothing was tested. "
-            f"Look at the reason that {_MADE_BY} gives for this tumor."
+            f"Check the reason that {_MADE_BY} gives for this tumor."
         )
         raise ValueError(msg)
     marked: Any = getattr(highlight, "genes", highlight)
@@ -158,7 +158,7 @@ def _extreme(column: pd.Series) -> pd.Series:
 
 
 def _heights(p_value: Array) -> Array:
-    """Return −log10 p, with p-values of 0 a little above the highest finite one."""
+    """Return −log10 p, with p-values of 0 slightly above the highest finite one."""
     positive = p_value[p_value > 0]
     top = float(-np.log10(positive.min())) if positive.size else 1.0
     return -np.log10(np.where(p_value > 0, p_value, 10 ** -min(top * 1.06 + 0.1, 307.0)))
@@ -189,7 +189,7 @@ def _points(ax: Axes, genes: pd.DataFrame) -> float | None:
             )
     widest = float(genes["log2_fc"].abs().max()) * 1.08 or 1.0
     ax.set_xlim(-widest, widest)
-    # Many points at the top, of p-values of 0, need room for their names above them.
+    # Many points at the top, with p-values of 0, need room for labels above them.
     crowded = int(genes["zero"].sum()) > 5
     ax.set_ylim(0, float(genes["height"].max()) * (1.2 if crowded else 1.06) or 1.0)
     return float(genes["height"].max()) if genes["zero"].any() else None

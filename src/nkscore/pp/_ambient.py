@@ -1,4 +1,4 @@
-"""How much RNA of NK cells floats in the tumor profiles."""
+"""Ambient RNA of NK cells in tumor profiles."""
 
 from __future__ import annotations
 
@@ -33,11 +33,11 @@ def ambient(
     fold: float = 10.0,
     confidence: float = 0.95,
 ) -> None:
-    """Estimate for each co-culture sample which share of its tumor cells' RNA is ambient.
+    """Estimate the ambient share of the tumor cells' RNA in each co-culture sample.
 
-    Genes that the lane's NK cells express and the line alone does not tell the share: whatever of
-    them is counted in tumor cells of the co-culture floated in. Counts are not changed; the
-    expected ambient counts follow from what is written.
+    The estimate uses genes that the lane's NK cells express and the line alone does not: their
+    counts in tumor cells of the co-culture are ambient. Counts are not changed; the expected
+    ambient counts follow from the written slots.
 
     Reads ``layers["counts"]``, ``obs["compartment"]``, ``obs["lane"]``, ``obs["sample"]``,
     ``obs["condition"]``, ``obs["tumor"]`` and, where present, ``obs["qc_pass"]``.
@@ -47,10 +47,10 @@ def ambient(
     adata
         Cells × genes.
     soup
-        Ambient profile, genes × lanes, of counts or shares, for example the sum of empty droplets;
+        Ambient profile, genes × lanes, as counts or shares, for example the sum of empty droplets;
         by default the sum of all cells of the lane that passed QC.
     min_cells
-        Samples with fewer tumor cells are left out.
+        Samples with fewer tumor cells are excluded.
     fold
         A gene is used for a line if its share in the soup is this many times the upper limit of
         its share in the line's monoculture.
@@ -61,12 +61,11 @@ def ambient(
     -------
     None
         Writes ``uns["nkscore"]["pp.ambient"]["samples"]`` (DataFrame: ``sample``, ``lane``,
-        ``tumor``, ``ambient_share`` with ``ci_low``, ``ci_high``: share of the tumor cells' counts
-        that is ambient; ``nk_share``: the part of it that comes from NK cells; ``n_cells``,
-        ``n_genes``, ``evidence``), ``varm["ambient_soup"]`` (float64 DataFrame, genes × lanes,
-        sums to 1) and ``varm["ambient_nk"]`` (the part of the soup that comes from NK cells).
-        The expected NK ambient counts of a sample are its total count × ``ambient_share`` ×
-        ``ambient_nk``.
+        ``tumor``, ``ambient_share`` with ``ci_low``, ``ci_high``: ambient share of the tumor cells'
+        counts; ``nk_share``: its part from NK cells; ``n_cells``, ``n_genes``, ``evidence``),
+        ``varm["ambient_soup"]`` (float64 DataFrame, genes × lanes, sums to 1) and
+        ``varm["ambient_nk"]`` (the part of the soup that comes from NK cells). The expected NK
+        ambient counts of a sample are its total count × ``ambient_share`` × ``ambient_nk``.
 
     Raises
     ------
@@ -80,15 +79,15 @@ def ambient(
     WrongScaleError
         If the soup of a lane has no counts, or negative ones.
     ValueError
-        If ``confidence`` or ``fold`` is out of its range.
+        If ``confidence`` or ``fold`` is out of range.
 
     Notes
     -----
     ``evidence`` is ``monoculture``, or ``list`` for lines without one, for which the NK-exclusive
-    genes of the catalogue are taken to be absent from the line. A monoculture that shares its lane
-    with NK cells carries ambient RNA itself; the estimate is then too low. The interval holds the
-    noise of counts and the disagreement of genes, not an error of the whole soup profile, which a
-    sum of cells instead of empty droplets makes a few percent of the share.
+    genes of the catalog are assumed to be absent from the line. A monoculture that shares its lane
+    with NK cells contains ambient RNA itself; the estimate is then too low. The interval covers the
+    noise of counts and the disagreement of genes, but not an error of the whole soup profile. A sum
+    of cells instead of empty droplets causes an error of a few percent of the share.
 
     Examples
     --------
@@ -110,8 +109,8 @@ def ambient(
     with_nk = samples.keep(labels(samples.table, schema.CONDITION) == schema.COCULTURE)
     if len(with_nk.table) == 0:
         msg = (
-            f"No sample of condition 'coculture' has {min_cells} tumor cells, so there is nothing "
-            "in which NK RNA could float. Check obs['compartment'] and obs['condition']."
+            f"No sample of condition 'coculture' has {min_cells} tumor cells, so no "
+            "sample can contain ambient NK RNA. Check obs['compartment'] and obs['condition']."
         )
         raise DesignError(msg)
     profiles, nk_part = _soups(adata, sorted(set(with_nk.table[schema.LANE])), soup)
@@ -180,7 +179,7 @@ def _estimates(
 
 
 def _monocultures(adata: AnnData, samples: Samples) -> dict[str, Floats]:
-    """Sum the counts of each line grown alone."""
+    """Sum the counts of each line in monoculture."""
     alone = samples.keep(labels(samples.table, schema.CONDITION) == schema.TUMOR_MONO)
     if len(alone.table) == 0:
         return {}
@@ -192,7 +191,7 @@ def _monocultures(adata: AnnData, samples: Samples) -> dict[str, Floats]:
 def _soups(
     adata: AnnData, lanes: list[str], given: pd.DataFrame | None
 ) -> tuple[dict[str, Floats], dict[str, Floats]]:
-    """Return the ambient profile of each lane and the part of it that NK cells gave."""
+    """Return the ambient profile of each lane and its part from NK cells."""
     lane = adata.obs[schema.LANE].astype(str).to_numpy()
     use = passed_qc(adata)
     is_nk = (adata.obs[schema.COMPARTMENT] == schema.NK).to_numpy()
@@ -228,7 +227,7 @@ def _given_soup(adata: AnnData, soup: object, lane: str) -> Floats:
         raise DesignError(msg)
     if not soup.index.is_unique:
         again = soup.index[soup.index.duplicated()][0]
-        msg = f"soup holds gene {again!r} more than once. Sum its rows: each gene must be one."
+        msg = f"soup holds gene {again!r} more than once. Sum its rows: each gene must occur once."
         raise GeneCoverageError(msg)
     profile = soup[lane].reindex(adata.var_names)
     if profile.notna().mean() < 0.5:
@@ -240,8 +239,8 @@ def _given_soup(adata: AnnData, soup: object, lane: str) -> Floats:
     values = np.nan_to_num(profile.to_numpy(dtype=float))
     if values.min() < 0 or not 0 < values.sum() < np.inf:
         msg = (
-            f"soup[{lane!r}] ranges from {values.min():g} to {values.max():g}; counts or shares "
-            "from 0, not all of them 0, are needed. Sum the counts of the empty droplets."
+            f"soup[{lane!r}] ranges from {values.min():g} to {values.max():g}; counts or "
+            "shares of at least 0, not all 0, are needed. Sum the counts of the empty droplets."
         )
         raise WrongScaleError(msg)
     return np.asarray(values / values.sum())
@@ -257,7 +256,7 @@ def _specific_genes(
         genes = np.flatnonzero(listed & (profile > 0))
         evidence, alone = "list", np.zeros(genes.size)
     else:
-        # One count more than seen is the most that the line's share may be.
+        # One count more than observed is the upper limit of the line's share.
         ceiling = (own + 1) / own.sum()
         wanted = allowed & (profile >= fold * ceiling) & (nk_part >= 0.5 * profile)
         order = np.argsort(-profile, kind="stable")
@@ -265,8 +264,8 @@ def _specific_genes(
         evidence, alone = "monoculture", own[genes]
     if genes.size < 3:
         msg = (
-            f"{genes.size} genes are specific to NK cells here; at least 3 are needed. "
-            "Lower fold, or check that compartments and monocultures are right."
+            f"{genes.size} genes are specific to NK cells in these data; at least 3 are "
+            "needed. Lower fold, or check the compartments and monocultures."
         )
         raise GeneCoverageError(msg)
     return genes, alone, evidence

@@ -1,4 +1,4 @@
-"""From guide counts to the gene that each cell has lost or gained."""
+"""From guide counts to the perturbed gene of each cell."""
 
 from __future__ import annotations
 
@@ -39,8 +39,8 @@ def assign_guides(
 ) -> None:
     """Call the guide and the perturbed gene of each cell of a pooled CRISPR experiment.
 
-    Reads ``obsm["guides"]`` (raw UMIs, cells × guides), ``layers["counts"]`` (its sum per cell)
-    and ``obs["lane"]`` where present; lanes are called one by one.
+    Reads ``obsm["guides"]`` (raw UMIs, cells × guides), ``layers["counts"]`` (its sum per cell) and
+    ``obs["lane"]`` if present; lanes are called separately.
 
     Parameters
     ----------
@@ -48,18 +48,17 @@ def assign_guides(
         Cells × genes.
     library
         Gene of each guide: a mapping, or a table with columns ``guide`` and ``gene``. By default
-        read from names such as ``STAT1g2``, ``sgSTAT1.2`` or ``STAT1_2``; of controls from ``NT1``
-        too.
+        parsed from names like ``STAT1g2``, ``sgSTAT1.2`` or ``STAT1_2``, and for controls ``NT1``.
     method
         ``"mixture"``: background and signal of each guide (:func:`nkscore.stats.guide_mixture`).
         ``"rules"``: by gene, a cell is ``single`` if its first gene has more than ``min_share`` of
         its guide UMIs and more than ``min_umi`` of them, ``multiple`` if its second gene has more
         than ``max_second_share`` and more than ``min_umi``; as in Dufva, Gandolfi et al. 2023, but
-        cells with one guide only are judged too, and two guides of one gene are one perturbation.
+        cells with only one guide are also called, and two guides of one gene are one perturbation.
     min_confidence
-        Of ``mixture``: a less certain single cell is ``none``.
+        For ``mixture``: a less certain single cell is ``none``.
     min_umi, min_share, max_second_share
-        Of ``rules``.
+        For ``rules``.
     controls
         Regular expression of the genes of non-targeting guides, or of the guides themselves; they
         get the perturbation ``non-targeting``.
@@ -68,11 +67,11 @@ def assign_guides(
     -------
     None
         Writes ``obs["perturbation"]`` (categorical: genes and ``non-targeting``; missing unless
-        single), ``obs["guide"]`` (categorical; the guide with most UMIs, missing unless single;
-        where two of a gene have as many, the cell is ``none``),
-        ``obs["guide_class"]`` (``single``, ``multiple``, ``none``), ``obs["guide_confidence"]``
-        (float64, probability of the class and gene; missing for ``rules``) and
-        ``uns["nkscore"]["pp.assign_guides"]`` with cells per guide.
+        single), ``obs["guide"]`` (categorical; the guide with most UMIs, missing unless single; if
+        two guides of a gene tie, the cell is ``none``), ``obs["guide_class"]`` (``single``,
+        ``multiple``, ``none``), ``obs["guide_confidence"]`` (float64, probability of the class and
+        gene; missing for ``rules``) and ``uns["nkscore"]["pp.assign_guides"]`` with cells per
+        guide.
 
     Raises
     ------
@@ -81,15 +80,15 @@ def assign_guides(
     WrongScaleError
         If guide counts are not counts.
     DesignError
-        If guides are repeated, or there is none.
+        If guides are repeated, or there are none.
     ValueError
         If the method is unknown, or a share outside 0 to 1.
 
     Notes
     -----
     On THP-1 cells with 110 guides (Papalexi et al. 2021, 20,729 cells) ``rules`` calls 84 % of the
-    cells single and ``mixture`` 92 %; the cells that only ``mixture`` calls show 69 % of the effect
-    that cells show which both call. ``docs/perturbations.md`` compares them.
+    cells single and ``mixture`` 92 %; cells that only ``mixture`` calls show 69 % of the effect in
+    cells that both call. ``docs/perturbations.md`` compares them.
 
     Examples
     --------
@@ -167,7 +166,8 @@ def _values(table: pd.DataFrame) -> sparse.csr_matrix:
         frame: Any = table
         made = frame.sparse.to_coo() if sparse_columns else table.to_numpy(dtype=float)
     except (TypeError, ValueError) as error:
-        msg = f"obsm['guides'] holds more than numbers ({error}); raw UMI counts are needed."
+        msg = f"obsm['guides'] holds values that are not numbers ({error}); raw UMI counts are "
+        "needed."
         raise WrongScaleError(msg) from error
     values = sparse.csr_matrix(made, dtype=np.float64)
     bad = ~np.isfinite(values.data) | (values.data < 0) | (values.data != np.round(values.data))
@@ -193,7 +193,7 @@ def _by_gene(values: sparse.csr_matrix, genes: list[str]) -> Floats:
 
 
 def _top_guide(counts: sparse.csr_matrix, genes: list[str], best: Ints) -> Ints:
-    """Return the guide with most UMIs of the best gene; -1 where two have as many."""
+    """Return the guide with most UMIs of the best gene; -1 for ties."""
     _, code = np.unique(genes, return_inverse=True)
     dense = np.asarray(counts.todense())
     own = np.where(code[None, :] == best[:, None], dense, -1.0)
@@ -212,10 +212,10 @@ def _by_mixture(
     best = of_gene.argmax(axis=1)
     rows = np.arange(len(best))
     nothing = fit.state[:, 0]
-    # Two guides of one gene are one perturbation; what the other genes' guides hold is not.
+    # Two guides of one gene are one perturbation; guides of other genes are not.
     several = np.clip(of_gene.sum(axis=1) - of_gene[rows, best], 0.0, 1.0 - nothing)
     single = np.clip(1.0 - nothing - several, 0.0, 1.0)
-    # Where no guide stands out, the share of the other genes counts each of them.
+    # If no guide stands out, the share of the other genes counts each of them.
     alone = np.minimum(single, of_gene[rows, best])
     chance = np.column_stack([alone, several, nothing])
     kind = chance.argmax(axis=1)
@@ -240,7 +240,7 @@ def _by_rules(
 
 
 def _calls(kind: Ints, guide: Ints, confidence: Floats) -> pd.DataFrame:
-    # Two guides of a gene with as many UMIs: no guide can be named, so no cell is called.
+    # If two guides of a gene tie, no guide can be named, so the cell is not called.
     kind = np.where((kind == 0) & (guide < 0), 2, kind)
     return pd.DataFrame(
         {

@@ -1,4 +1,4 @@
-"""NK cell, tumor cell, both in one droplet, or not to be told."""
+"""NK cell, tumor cell, both in one droplet, or unassigned."""
 
 from __future__ import annotations
 
@@ -23,14 +23,14 @@ if TYPE_CHECKING:
 
 _LOG = logging.getLogger("nkscore")
 
-# Order of the three classes in a posterior: the reference's own cells, NK cells, both.
+# Order of the three classes in a posterior: the reference's cells, NK cells, both.
 _PRIOR = {
     schema.TUMOR_MONO: (0.985, 0.005, 0.01),
     schema.NK_MONO: (0.005, 0.985, 0.01),
     "open": (0.475, 0.475, 0.05),
 }
 
-# How often a genotype call is taken to be wrong; expression can thus overrule it.
+# Assumed error rate of genotype calls; expression can thus overrule them.
 _GENOTYPE_ERROR = 0.02
 
 
@@ -45,11 +45,11 @@ def compartments(
     """Call each cell ``nk``, ``tumor``, ``other``, ``mixed`` or ``unassigned``.
 
     With monocultures in the data, the NK profile comes from ``nk_mono`` and each line's profile
-    from its ``tumor_mono`` samples; the genes that differ most between the two say what share of a
-    cell's RNA is from NK cells. A line that expresses NK or T-cell genes is thus no problem.
-    Without monocultures, clusters whose summed profile ranks NK genes high and T, B and myeloid
-    genes low give the NK profile; all other cells are ``tumor`` where their sample has a tumor
-    (conditions ``coculture`` and ``tumor_mono``), else ``other``.
+    from its ``tumor_mono`` samples; the genes that differ most between the two show which share of
+    a cell's RNA comes from NK cells. A line that expresses NK or T-cell genes is therefore called
+    correctly. Without monocultures, clusters whose summed profile ranks NK genes high and T, B and
+    myeloid genes low give the NK profile; all other cells are ``tumor`` if their sample has a tumor
+    (conditions ``coculture`` and ``tumor_mono``), otherwise ``other``.
 
     Reads ``layers["counts"]`` and, where present, ``obs["condition"]``, ``obs["tumor"]``,
     ``obs["sample"]`` and ``obs["qc_pass"]``.
@@ -59,42 +59,41 @@ def compartments(
     adata
         Cells × genes.
     evidence
-        ``"monocultures"``, ``"markers"``, or ``"auto"``: monocultures where both kinds exist.
+        ``"monocultures"``, ``"markers"``, or ``"auto"``: monocultures if both types exist.
     genotype
         Column of ``obs`` with the donor that demuxlet, souporcell or vireo found in each cell. A
-        name equal to the cell's ``nk_donor`` speaks for an NK cell, one equal to its ``tumor`` for
-        a tumor cell, ``doublet`` (or ``DBL``) for both; any other value says nothing.
+        name equal to the cell's ``nk_donor`` supports an NK cell, one equal to its ``tumor`` a
+        tumor cell, ``doublet`` (or ``DBL``) both; any other value carries no information.
     min_confidence
         Cells with a lower probability are ``unassigned``.
     min_cells
-        Fewest cells from which a profile is learned.
+        Minimum number of cells to estimate a profile.
 
     Returns
     -------
     None
         Writes ``obs["compartment"]`` (categorical), ``obs["compartment_confidence"]`` (float64,
-        probability of the call, 0 where a cell has no sample to compare with),
-        ``obs["nk_rna_share"]`` (float64, expected share of the cell's RNA from NK cells, NaN where
-        unknown) and ``uns["nkscore"]["pp.compartments"]`` with the evidence and the cells per
-        reference.
+        probability of the call, 0 if a cell has no sample for comparison), ``obs["nk_rna_share"]``
+        (float64, expected share of the cell's RNA from NK cells, NaN if unknown) and
+        ``uns["nkscore"]["pp.compartments"]`` with the evidence and the cells per reference.
 
     Raises
     ------
     DesignError
-        If ``evidence="monocultures"`` and a kind of monoculture is absent, or fewer than
+        If ``evidence="monocultures"`` and one type of monoculture is absent, or fewer than
         ``min_cells`` cells passed QC.
     WrongScaleError
         If ``layers["counts"]`` is not counts.
     GeneCoverageError
         If the marker genes of NK cells are not in the data (``evidence="markers"``).
     ValueError
-        If ``evidence`` is none of the three, or ``min_confidence`` is not from 0 to below 1.
+        If ``evidence`` is unknown, or ``min_confidence`` is not from 0 to below 1.
 
     Notes
     -----
     NK-tumor conjugates and doublets are ``mixed``, never dropped. A cell whose hashtags did not
-    name a sample is ``unassigned`` when its line is needed, and so is a cell that cannot be in its
-    well: a tumor cell in an NK monoculture or the reverse (its hashtag misled).
+    identify a sample is ``unassigned`` if its line is needed. A cell that cannot be in its well is
+    ``unassigned``, too: a tumor cell in an NK monoculture or the reverse (a wrong hashtag call).
 
     Examples
     --------
@@ -149,7 +148,7 @@ def compartments(
 
 
 def _references(adata: AnnData, evidence: str, *, min_cells: int) -> tuple[str, list[Reference]]:
-    """Return the evidence used and the references it gave."""
+    """Return the evidence used and its references."""
     references = None
     if evidence != "markers":
         references = monoculture_references(
@@ -195,21 +194,22 @@ def _per_sample(samples: Labels) -> dict[str, int]:
 
 
 def _condition(adata: AnnData) -> Labels:
-    """Return condition and sample of each cell: the cells among which class shares are fitted."""
+    """Return condition and sample of each cell: the groups in which class shares are fitted."""
     if schema.CONDITION not in adata.obs:
         return np.full((adata.n_obs, 2), "open", dtype=object)
     condition = adata.obs[schema.CONDITION].astype(object).to_numpy()
     condition = np.array([c if c in _PRIOR else "open" for c in condition], dtype=object)
     sample = condition
     if schema.SAMPLE in adata.obs:
-        # Missing samples form one group; pandas 3 would keep them as NaN, which equals nothing.
+        # Missing samples form one group; pandas 3 would keep them as NaN, which is equal to
+        # nothing.
         names = adata.obs[schema.SAMPLE].astype(object)
         sample = names.where(names.notna(), "").astype(str).to_numpy(dtype=object)
     return np.column_stack([condition, sample])
 
 
 def _posterior(adata: AnnData, reference: Reference, condition: Labels) -> Floats:
-    """Probabilities of the reference's own cells, NK cells and both, for its cells."""
+    """Probabilities of the reference's cells, NK cells and both, for its cells."""
     markers = reference.markers
     a, b = _marker_sums(adata.layers[schema.COUNTS][reference.cells], markers).T
     pure = np.isin(reference.cells, reference.pure)
@@ -220,7 +220,7 @@ def _posterior(adata: AnnData, reference: Reference, condition: Labels) -> Float
         rows = np.flatnonzero((here[:, 0] == kind) & (here[:, 1] == sample))
         prior = _PRIOR[kind]
         if kind == "open" and markers.genes_a.size + markers.genes_b.size == 0:
-            # No NK cells were found anywhere: without this, each cell would be a coin toss.
+            # No NK cells were found: without this, each call would be random.
             prior = _PRIOR[schema.TUMOR_MONO]
         posterior[rows], _ = class_posterior(
             a[rows],

@@ -34,9 +34,8 @@ def demultiplex(
     """Assign each cell of a hashed lane to its sample.
 
     Reads ``obsm["hashtags"]``, ``obs["lane"]``, ``layers["counts"]`` (its sum per cell) and the
-    sample sheet in ``uns["nkscore"]["sample_sheet"]``. All cells of a lane take part in the fit,
-    also those that failed QC. Lanes that hold a single sample without a hashtag pass through
-    unchanged.
+    sample sheet in ``uns["nkscore"]["sample_sheet"]``. All cells of a lane enter the fit, including
+    those that failed QC. Lanes with a single sample without hashtag are not changed.
 
     Parameters
     ----------
@@ -47,23 +46,23 @@ def demultiplex(
         (:func:`nkscore.stats.hashtag_mixture`); ``hashsolo``: scanpy's; ``htodemux``: Seurat 4.3's
         (:func:`nkscore.stats.htodemux`). ``docs/demultiplexing.md`` compares them.
     priors
-        Prior probabilities of a negative, singlet and doublet. Default: fitted by ``mixture``;
-        (0.05, 0.8, 0.15) for ``hashsolo``. Not for ``htodemux``, which has none.
+        Prior probabilities of a negative, singlet and doublet. By default, ``mixture`` fits them,
+        and ``hashsolo`` uses (0.05, 0.8, 0.15). ``htodemux`` has none.
     positive_quantile
-        Of ``htodemux`` alone: a tag is positive above this quantile of its background.
+        Only for ``htodemux``: a tag is positive above this quantile of its background.
     min_confidence
-        A singlet with a lower probability is called ``negative``. Without effect on ``htodemux``.
+        A singlet with a lower probability is called ``negative``. ``htodemux`` ignores it.
 
     Returns
     -------
     None
         Writes ``obs["hashtag"]`` (categorical, missing unless singlet), ``obs["hashtag_class"]``
         (``singlet``, ``doublet``, ``negative``), ``obs["hashtag_confidence"]`` (float64,
-        probability of that call; missing for ``htodemux``, which gives none), the columns of the
+        probability of the call; missing for ``htodemux``, which computes none), the columns of the
         sample sheet (``sample``, ``tumor``, ...; missing unless singlet) and
         ``uns["nkscore"]["pp.demultiplex"]`` with the number of cells per lane and call (``cells``)
-        and, per lane and tag, its singlets, background, signal and cut-off (``tags``; missing
-        where the method has no such number).
+        and, per lane and tag, its singlets, background, signal and cut-off (``tags``; missing if
+        the method has no such number).
 
     Raises
     ------
@@ -74,15 +73,14 @@ def demultiplex(
     WrongScaleError
         If hashtag counts are not counts.
     ValueError
-        If the method is unknown or an option is out of its range.
+        If the method is unknown or an option is out of range.
 
     Notes
     -----
-    Each lane is fitted by itself with its own tags. Two tags are enough. On two captures with
-    genetic truth (Howitt et al. 2023, doi 10.1093/nargab/lqad086), the mean F1 of the
-    donors is 0.95 and 0.88 for ``mixture``, 0.92 and 0.78 for ``hashsolo``. HashSolo: Bernstein et
-    al. 2020, doi 10.1016/j.cels.2020.05.010. HTODemux: Stoeckius et al. 2018, doi
-    10.1186/s13059-018-1603-1.
+    Each lane is fitted separately with its own tags. Two tags are enough. On two captures with
+    genetic truth (Howitt et al. 2023, doi 10.1093/nargab/lqad086), the mean F1 of the donors is
+    0.95 and 0.88 for ``mixture``, 0.92 and 0.78 for ``hashsolo``. HashSolo: Bernstein et al. 2020,
+    doi 10.1016/j.cels.2020.05.010. HTODemux: Stoeckius et al. 2018, doi 10.1186/s13059-018-1603-1.
 
     Examples
     --------
@@ -132,7 +130,7 @@ def _check_options(method: str, options: Options, min_confidence: float) -> None
         raise ValueError(msg)
     if options.priors is not None:
         if not METHODS[method].takes_priors:
-            msg = f"{method} has no priors; leave them out, or choose positive_quantile."
+            msg = f"{method} has no priors; omit them, or set positive_quantile."
             raise ValueError(msg)
         priors = np.asarray(options.priors, dtype=np.float64)
         if priors.shape != (3,) or not (priors > 0).all() or not np.isclose(priors.sum(), 1):
@@ -158,7 +156,7 @@ def _hashtag_counts(adata: AnnData) -> pd.DataFrame:
             "io.read_coculture and give hashtag_path in the sheet."
         )
         raise MissingKeyError(msg)
-    advice = "Name the columns as the sample sheet does."
+    advice = "Use the names of the sample sheet as columns."
     counts = check_frame(adata.obsm[schema.HASHTAGS], "obsm['hashtags']", advice)
     try:
         schema.check_counts(counts.to_numpy(), "obsm['hashtags']")
@@ -179,24 +177,25 @@ def _tags_of_lane(hashed: pd.DataFrame, counts: pd.DataFrame, lane: str) -> list
         raise SampleSheetError(msg)
     if len(tags) < 2:
         msg = (
-            f"Lane {lane!r} has one hashtag only ({tags[0]}), which separates nothing. If the lane "
-            "is one sample, leave its hashtag empty in the sheet; else list all samples."
+            f"Lane {lane!r} has only one hashtag ({tags[0]}), which cannot separate "
+            "samples. If the lane is one sample, leave its hashtag empty in the sheet; "
+            "otherwise list all samples."
         )
         raise SampleSheetError(msg)
-    # Equal counts are ranked by position, which must not come from the order of the sheet.
+    # Equal counts are ranked by position, which must not depend on the order of the sheet.
     return sorted(tags)
 
 
 def _without_dead_tags(counts: pd.DataFrame, lane: str) -> pd.DataFrame:
-    """Leave out tags without a count, whose spread of zero would make every probability NaN."""
+    """Drop tags without a count, whose zero spread would make every probability NaN."""
     alive = (counts > 0).any(axis=0)
     dead = ", ".join(map(str, counts.columns[~alive]))
     if not dead or not alive.any():
         return counts
     if alive.sum() < 2:
         msg = (
-            f"Lane {lane!r}: hashtags {dead} have no count, and the one that is left separates "
-            "nothing. Check the hashtag library of the lane, or list its true hashtags."
+            f"Lane {lane!r}: hashtags {dead} have no count, and the remaining one cannot "
+            "separate samples. Check the hashtag library of the lane, or list its true hashtags."
         )
         raise SampleSheetError(msg)
     _LOG.warning("Lane %r: hashtags %s have no count; their samples get no cells", lane, dead)
@@ -204,7 +203,7 @@ def _without_dead_tags(counts: pd.DataFrame, lane: str) -> pd.DataFrame:
 
 
 def _call(fit: LaneFit, tags: pd.Index, *, min_confidence: float) -> pd.DataFrame:
-    """Name the call of each droplet; a doubtful singlet is negative."""
+    """Return the call of each droplet; an uncertain singlet is negative."""
     call = fit.probability.argmax(axis=1)
     doubtful = (call < len(tags)) & (fit.probability.max(axis=1) < min_confidence)
     call = np.where(doubtful, len(tags), call)
@@ -217,7 +216,7 @@ def _call(fit: LaneFit, tags: pd.Index, *, min_confidence: float) -> pd.DataFram
 def _tag_table(
     fit: LaneFit, alive: pd.Index, *, lane: str, tags: list[str], calls: pd.DataFrame
 ) -> pd.DataFrame:
-    """List what was fitted for each tag of the lane's sheet; a dead tag has no cells."""
+    """List the fit of each tag of the lane's sheet; a dead tag has no cells."""
     numbers = pd.DataFrame(fit.tags, index=list(map(str, alive)), dtype=np.float64)
     fitted = ["background", "signal", "cut_off"]
     n_cells = calls["hashtag"].value_counts().reindex(tags, fill_value=0).to_numpy()

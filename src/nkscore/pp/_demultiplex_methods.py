@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, slots=True)
 class Options:
-    """What the caller may choose; a method reads what concerns it."""
+    """Options of the caller; each method reads its own."""
 
     priors: tuple[float, float, float] | None = None
     positive_quantile: float = 0.99
@@ -84,7 +84,7 @@ def _scanpy_hashsolo(counts: Floats, priors: tuple[float, float, float]) -> Floa
     columns = [f"tag{i}" for i in range(counts.shape[1])]
     names = [str(i) for i in range(len(counts))]
     shell = anndata.AnnData(obs=pd.DataFrame(counts, index=names, columns=columns))
-    # With two tags the default leaves no tag to learn the background from.
+    # With two tags the default leaves no tag for the background.
     noise = max(1, len(columns) - 2)
     # A tag whose background is zero throughout has no spread; its cells stay negative.
     quiet = np.errstate(divide="ignore", invalid="ignore")

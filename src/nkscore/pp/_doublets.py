@@ -33,9 +33,9 @@ def doublet_scores(
 ) -> None:
     """Score each cell by how much it resembles simulated doublets of its lane.
 
-    Finds doublets of two lines, or of a tumor and an NK cell, also where both carry the same
-    hashtag; not those of two cells of a kind. No cell is removed and no call is made: compare with
-    ``hashtag_class`` and ``compartment``.
+    The score detects doublets of two lines, or of a tumor and an NK cell, even if both have the
+    same hashtag, but not doublets of two similar cells. No cell is removed and no call is made:
+    compare with ``hashtag_class`` and ``compartment``.
 
     Reads ``layers["counts"]``, ``obs[by]`` and, where present, ``obs["qc_pass"]``.
 
@@ -44,7 +44,7 @@ def doublet_scores(
     adata
         Cells × genes.
     by
-        Column of ``obs`` whose levels are scored on their own.
+        Column of ``obs`` whose levels are scored separately.
     expected_rate
         Expected share of doublets, 0 to 1; about 0.8 % per 1,000 cells loaded on a 10x lane.
     rng
@@ -80,7 +80,8 @@ def doublet_scores(
     schema.check_input(adata)
     schema.require(adata, "obs", [by], "io.read_coculture")
     if not 0 < expected_rate < 1:
-        msg = f"expected_rate is {expected_rate}; a share between 0 and 1 is needed, such as 0.06."
+        msg = f"expected_rate is {expected_rate}; a share between 0 and 1 is needed, for "
+        "example 0.06."
         raise ValueError(msg)
     rows = as_rows(adata.layers[schema.COUNTS])
     usable, seed = passed_qc(adata), seed_of(rng)
@@ -109,8 +110,8 @@ def _scrublet(counts: CSR, genes: pd.Index, expected_rate: float, seed: int) -> 
     counts = sparse.csr_matrix(counts, dtype=np.float32)
     counts.eliminate_zeros()  # scanpy 1.11.0 takes stored zeros for counts
     shell = anndata.AnnData(X=counts, var=pd.DataFrame(index=genes))
-    # With a threshold given, scanpy does not look for one, which would need scikit-image.
-    # One thread, as their number would change the components and with them the scores.
+    # With a given threshold, scanpy does not search for one, which would need scikit-image. One
+    # thread, as their number would change the components and with them the scores.
     with threadpool_limits(limits=1, user_api="blas"):
         sc.pp.scrublet(
             shell,

@@ -1,4 +1,4 @@
-"""Which gene each guide of a library targets."""
+"""The target gene of each guide of a library."""
 
 from __future__ import annotations
 
@@ -10,12 +10,12 @@ import pandas as pd
 from nkscore import schema
 from nkscore.errors import DesignError, MissingKeyError
 
-#: Guides that target nothing, by the name of their gene or their own.
+#: Non-targeting guides, by the name of their gene or guide.
 CONTROLS = (
     r"(?i)^(?:non[-_. ]?target(?:ing)?|nt|ntc|neg(?:ative)?(?:[-_. ]?(?:ctrl|control))?|ctrl"
     r"|control|scrambled?|safe|intergenic)(?:[^a-z0-9].*)?$"
 )
-#: A guide's number is set off by a sign or "g": STAT1 alone is a gene, not guide 1 of STAT.
+#: A sign or "g" separates a guide's number: STAT1 alone is a gene, not guide 1 of STAT.
 _NAME = re.compile(r"^(?:sg)?(?P<gene>.+?)(?:[._-](?:sg|g)?[._-]?|sg|g)\d+$")
 
 
@@ -27,7 +27,7 @@ def genes_of(
     """Return the perturbation of each guide."""
     silent = re.compile(controls)
     if library is None:
-        # Of "NT1" the number is the guide's; of "STAT1" it may be the gene's.
+        # In "NT1" the number belongs to the guide; in "STAT1" it may belong to the gene.
         known = {g: stem for g in guides if silent.match(stem := g.rstrip("0123456789"))}
         known |= {g: found["gene"] for g in guides if (found := _NAME.match(g))}
         remedy = "Give library=, a mapping from guide to gene."
@@ -38,7 +38,7 @@ def genes_of(
     control = {g for g in guides if silent.match(g) or (g in known and silent.match(known[g]))}
     missing = [g for g in guides if g not in known and g not in control]
     if missing:
-        msg = f"The gene of {len(missing)} guides is not known, first of {missing[0]!r}. {remedy}"
+        msg = f"The gene of {len(missing)} guides is unknown, the first is {missing[0]!r}. {remedy}"
         raise MissingKeyError(msg)
     return [schema.NON_TARGETING if g in control else known[g] for g in guides]
 

@@ -28,7 +28,7 @@ def keep(
     hashtag_classes: Sequence[str] = (schema.SINGLET,),
     compartments: Sequence[str] | None = (schema.NK, schema.TUMOR_CELLS),
 ) -> AnnData:
-    """Return a new object with the cells that passed the steps done so far.
+    """Return a new object with the cells that passed all previous steps.
 
     Reads ``obs["qc_pass"]``, ``obs["hashtag_class"]`` and ``obs["compartment"]``, each only if the
     step that writes it was run.
@@ -52,9 +52,9 @@ def keep(
     Raises
     ------
     MissingKeyError
-        If no step that judges cells was run.
+        If no step that annotates cells was run.
     ValueError
-        If no cell is left, or a class or compartment is not known.
+        If no cell is left, or a class or compartment is unknown.
 
     Examples
     --------
@@ -74,7 +74,7 @@ def keep(
     if (reason != "").all():
         msg = (
             f"None of {adata.n_obs} cells would be kept: "
-            f"{', '.join(f'{n} {r}' for r, n in removed.items())}. Loosen the limits of that step."
+            f"{', '.join(f'{n} {r}' for r, n in removed.items())}. Relax the limits of that step."
         )
         raise ValueError(msg)
     kept = adata[reason == ""].copy()

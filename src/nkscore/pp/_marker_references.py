@@ -24,8 +24,8 @@ if TYPE_CHECKING:
 
 _LOG = logging.getLogger("nkscore")
 
-# Scores of a cluster's summed profile are compared with each other, not with a scale: ranks of
-# sums do not depend on depth or on how many cells were summed.
+# Scores of a cluster's summed profile are compared with each other, not with a fixed scale: ranks
+# of sums do not depend on depth or on the number of cells.
 _PANELS = {
     "nk": "NK_EXCLUSIVE",
     "t": "T_CELL_MARKERS",
@@ -33,22 +33,23 @@ _PANELS = {
     "myeloid": "MYELOID_MARKERS",
 }
 _LEAST_NK_SCORE = 0.4
-# NK cells may express CD3E, and cytotoxic T cells most NK genes; these two groups are exclusive.
+# NK cells can express CD3E, and cytotoxic T cells most NK genes; these two groups are exclusive.
 _T_ONLY = ("CD3D", "CD3G", "TRAC", "CD5", "CD6", "CD28")
 _NK_ONLY = ("FCER1G", "KLRF1", "SH2D1B", "NCR1")
 
 
 def marker_references(adata: AnnData, *, min_cells: int) -> list[Reference]:
-    """Return one reference per group of cells, each with the cells it is to judge.
+    """Return one reference per group of cells, each with the cells to classify.
 
-    Clusters where the NK panel scores highest are NK clusters. Their cells are judged against
-    T cells, the hardest to tell; cells of other clusters against NK cells.
+    Clusters in which the NK panel scores highest are NK clusters. Their cells are compared with T
+    cells, which are the most similar; cells of other clusters are compared with NK cells.
     """
     n_usable = int(passed_qc(adata).sum())
     if n_usable < min_cells:
         msg = (
-            f"{n_usable} of {adata.n_obs} cells passed QC; at least {min_cells} are needed to find "
-            "NK cells by their markers. Loosen the limits of pp.qc, or lower min_cells."
+            f"{n_usable} of {adata.n_obs} cells passed QC; at least {min_cells} are "
+            "needed to find NK cells by their markers. Relax the limits of pp.qc, or "
+            "lower min_cells."
         )
         raise DesignError(msg)
     clusters = _clusters(adata)
@@ -88,7 +89,7 @@ def _judge(
 
 
 def _compartments_of(adata: AnnData) -> dict[str, Bools]:
-    """Return what cells are if they are no NK cells: tumor where their well holds one."""
+    """Return the class of cells that are not NK cells: tumor if their well has one."""
     if schema.CONDITION not in adata.obs:
         return {"other": np.ones(adata.n_obs, dtype=bool)}
     condition = adata.obs[schema.CONDITION].astype(object)
@@ -130,7 +131,7 @@ def _lineages(adata: AnnData, clusters: Ints) -> dict[int, str]:
     """Name each cluster by the panel its summed profile ranks highest; -1 is named ``failed``."""
     sets = {short: signatures.get(name) for short, name in _PANELS.items()}
     with warnings.catch_warnings():
-        # Panels are known to be longer than small gene sets; only too few genes is worth a word.
+        # Panels can be longer than small gene sets; warn only about too few genes.
         warnings.simplefilter("ignore", NkscoreWarning)
         match = signatures.match(adata.var_names, sets, min_coverage=0.3)
     index = gene_sets(

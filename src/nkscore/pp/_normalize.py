@@ -18,15 +18,15 @@ if TYPE_CHECKING:
 def normalize(adata: AnnData, *, target_sum: float = 1e4) -> None:
     """Write log1p of counts per ``target_sum`` to ``X``.
 
-    Reads ``layers["counts"]``, which stays as it is; calling twice gives the same ``X``.
+    Reads ``layers["counts"]``, which does not change; calling twice gives the same ``X``.
 
     Parameters
     ----------
     adata
         Cells × genes.
     target_sum
-        Total each cell is scaled to. 10,000 is what published marker thresholds, scanpy and Seurat
-        mean by log-normalized.
+        Total of each cell after scaling. Log-normalized values of scanpy, Seurat and published
+        marker thresholds use 10,000.
 
     Returns
     -------
@@ -56,7 +56,8 @@ def normalize(adata: AnnData, *, target_sum: float = 1e4) -> None:
     data = np.repeat(factor, np.diff(counts.indptr))
     data *= counts.data
     values = np.log1p(data, out=data).astype(np.float32)
-    # First the record, which makes an object of a view: X of a view is that of its parent.
+    # The record comes first because it turns a view into an object: X of a view belongs to its
+    # parent.
     schema.record(
         adata, "pp.normalize", function="pp.normalize", options={"target_sum": target_sum}
     )

@@ -1,4 +1,4 @@
-"""Cell quality: metrics, limits, verdict and its reason."""
+"""Cell quality: metrics, limits, result and reason."""
 
 from __future__ import annotations
 
@@ -23,8 +23,8 @@ if TYPE_CHECKING:
 
 _LOG = logging.getLogger("nkscore")
 
-#: Inclusive limits of Dufva, Gandolfi et al. 2023: relaxed ones of the co-cultures, strict ones of
-#: the CROP-seq.
+#: Inclusive limits of Dufva, Gandolfi et al. 2023: relaxed for the co-cultures, strict for
+#: CROP-seq.
 PRESETS: dict[str, dict[str, tuple[float, float]]] = {
     "coculture": {
         schema.TOTAL_COUNTS: (700, 500_000),
@@ -56,7 +56,7 @@ def qc(
     by: str = schema.LANE,
     n_mads: float = 5.0,
 ) -> None:
-    """Judge the quality of each cell.
+    """Check the quality of each cell.
 
     Reads ``layers["counts"]`` and ``obs[by]``; no cell is removed (see :func:`nkscore.pp.keep`).
 
@@ -66,10 +66,10 @@ def qc(
         Cells × genes.
     preset
         ``"adaptive"``: per ``by``, counts and genes more than ``n_mads`` median absolute deviations
-        below or above the median on the log scale (and fewer than 200 genes in any case),
-        mitochondrial share more than ``n_mads`` above it (limit between 5 and 25 %).
-        ``"coculture"`` and ``"cropseq"``: the
-        fixed, inclusive limits of Dufva, Gandolfi et al. 2023.
+        below or above the median on the log scale fail, and so do cells with fewer than 200 genes
+        or a mitochondrial share more than ``n_mads`` above the median (limit between 5 and 25 %).
+        ``"coculture"`` and ``"cropseq"``: the fixed, inclusive limits of Dufva, Gandolfi et al.
+        2023.
     limits
         Inclusive ``(low, high)`` for any of ``total_counts``, ``n_genes_by_counts``,
         ``pct_counts_mt``, ``pct_counts_ribo``; these replace those of the preset.
@@ -83,10 +83,9 @@ def qc(
     None
         Writes ``obs["total_counts"]``, ``obs["n_genes_by_counts"]``, ``obs["pct_counts_mt"]``,
         ``obs["pct_counts_ribo"]`` (float64; genes ``MT-*``; ribosomal proteins, without kinases
-        such as ``RPS6KA1``),
-        ``obs["qc_pass"]`` (bool), ``obs["qc_reason"]`` (categorical: ``pass``, or the limits that
-        were crossed, such as ``low counts; high mitochondrial``) and ``uns["nkscore"]["pp.qc"]``
-        with the limits per level of ``by``.
+        like ``RPS6KA1``), ``obs["qc_pass"]`` (bool), ``obs["qc_reason"]`` (categorical: ``pass``,
+        or the limits that were crossed, for example ``low counts; high mitochondrial``) and
+        ``uns["nkscore"]["pp.qc"]`` with the limits per level of ``by``.
 
     Raises
     ------
@@ -95,8 +94,8 @@ def qc(
     MissingKeyError
         If ``obs[by]`` is absent.
     ValueError
-        If the preset or a name in ``limits`` is unknown, a limit is no pair, or ``n_mads`` is not
-        above 0.
+        If the preset or a name in ``limits`` is unknown, a limit is not a pair, or ``n_mads`` is
+        not above 0.
 
     Examples
     --------
@@ -162,21 +161,21 @@ def _metrics(adata: AnnData) -> pd.DataFrame:
     if not is_mitochondrial.any():
         warn(
             "No mitochondrial gene (MT-CO1, ...) is among the genes, so pct_counts_mt is 0 and "
-            "cells that die are not told by it. Look for other names of these genes (MT.CO1, "
+            "cells that die are not recognized. Look for other names of these genes (MT.CO1, "
             "MT_CO1), or take a reference that has them."
         )
     families = np.column_stack(
         [
             np.ones(adata.n_vars),
             is_mitochondrial,
-            # RPS6KA1 and its kin are kinases.
+            # RPS6KA1 and related genes are kinases.
             names.str.match(r"(?!RPS6K)(RP[SL]\d|RPLP\d|RPSA)"),
         ]
     ).astype(np.float64)
     total, mitochondrial, ribosomal = (rows @ families).T
-    # Not "rows > 0", which scipy answers after tidying the user's own arrays in place.
+    # Not "rows > 0", for which scipy would sort the user's arrays in place.
     found = sparse.csr_matrix((rows.data > 0, rows.indices, rows.indptr), shape=rows.shape)
-    # The factor 100 first: a share times 100 can miss an inclusive limit.
+    # Multiply by 100 first: a share times 100 can miss an inclusive limit by rounding.
     known = np.where(total > 0, total, 1.0)
     return pd.DataFrame(
         {

@@ -1,4 +1,4 @@
-"""Pure profiles with which cells are compared: from monocultures, or from clusters."""
+"""Pure reference profiles of cells: from monocultures, or from clusters."""
 
 from __future__ import annotations
 
@@ -18,13 +18,13 @@ if TYPE_CHECKING:
 
     from nkscore._types import Bools, Ints, Labels
 
-# Induced by contact, so no sign of identity.
+# Induced by contact, so not evidence of identity.
 _INDUCED = ("HALLMARK_INTERFERON_GAMMA_RESPONSE", "HALLMARK_INTERFERON_ALPHA_RESPONSE")
 
 
 @dataclass(frozen=True, slots=True)
 class Reference:
-    """Cells that are either of this reference or NK cells, and the genes that tell."""
+    """Cells that belong to this reference or are NK cells, and the genes that separate them."""
 
     name: str
     compartment: str
@@ -43,14 +43,14 @@ def identity_genes(adata: AnnData) -> Bools:
 def monoculture_references(
     adata: AnnData, *, min_cells: int, required: bool
 ) -> list[Reference] | None:
-    """Return one reference per line with a monoculture, or ``None`` where a kind is absent."""
+    """Return one reference per line with a monoculture, or ``None`` if one type is absent."""
     columns = (schema.CONDITION, schema.TUMOR)
     if any(c not in adata.obs for c in columns):
         if required:
             schema.require(adata, "obs", columns, "pp.demultiplex")
         return None
     condition = adata.obs[schema.CONDITION].astype(object).to_numpy()
-    # As text: lines such as 697 may come as numbers from the user's own table.
+    # As text: lines like 697 can be numbers in the user's table.
     tumor = labels(adata.obs, schema.TUMOR)
     usable = passed_qc(adata)
     nk = usable & (condition == schema.NK_MONO)
@@ -61,8 +61,8 @@ def monoculture_references(
         if required:
             msg = (
                 f"{nk.sum()} usable cells of condition 'nk_mono' and {len(lines)} lines with at "
-                f"least {min_cells} cells of 'tumor_mono'; both are needed to learn the profiles. "
-                "Use evidence='markers', or add the monocultures."
+                f"least {min_cells} cells of 'tumor_mono'; both are needed to estimate "
+                "the profiles. Use evidence='markers', or add the monocultures."
             )
             raise DesignError(msg)
         return None

@@ -5,10 +5,10 @@ the set in the data:
 
     score = Σ max(T − r, 0) / Σ_{k = 1 … min(n, T − 1)} (T − k)
 
-Tied genes, the undetected ones among them, have no rank of their own. AUCell and its ports break
-ties at random or by the order of the columns, so that their scores change from run to run or with
-the file; here each tied gene counts with the mean of max(T − r, 0) over the ranks it could take.
-The score is then the expectation of AUCell's over all ways to break the ties.
+Tied genes, including undetected ones, have no unique rank. AUCell and its ports break ties at
+random or by the order of the columns, so their scores vary between runs or with the file. Here each
+tied gene counts with the mean of max(T − r, 0) over its possible ranks. The score is then the
+expectation of AUCell's over all ways to break the ties.
 
 A signed set scores up − down.
 """
@@ -39,7 +39,7 @@ def aucell(block: RowBlock, sets: GeneSets, *, top_fraction: float = 0.05) -> Fl
     n = np.minimum(sets.found, top - 1).astype(np.float64)
     best = n * top - n * (n + 1) / 2
     sums = rank_sums(block, sets, cap=float(top), recovery=True)
-    # The best possible sum may be passed by a rounding error.
+    # A rounding error may exceed the best possible sum.
     sums /= np.where(best > 0, best, 1.0)
     area = np.minimum(sums, 1.0, out=sums)
     return np.asarray(area[:, 0::2] - area[:, 1::2])

@@ -22,8 +22,8 @@ def run_dask(
 ) -> Floats:
     """Score a dask array of cells × genes, whose chunks are scipy matrices or numpy arrays.
 
-    The scheduler in charge does the work: dask's threads, or the workers of the client that the
-    user has opened. Only scores and sums of genes travel back.
+    The active scheduler does the work: dask's threads, or the workers of the user's client. Only
+    scores and sums of genes are sent back.
     """
     from dask.delayed import delayed  # type: ignore[import-not-found, unused-ignore]
 
@@ -35,7 +35,7 @@ def run_dask(
         tasks = [delayed(chunk_sums)(chunk) for chunk in chunks]
         sums = _computed(tasks, matrix.chunks[0], "means of genes")
         sets = scorer.prepare(sets, np.sum(sums, axis=0) / n_cells, **options)
-    # One copy of the sets for all tasks, not one in each.
+    # One copy of the sets for all tasks, not one per task.
     shared = delayed(sets, pure=False)
     score = delayed(_chunk_scores)
     tasks = [
@@ -54,10 +54,10 @@ def row_chunks(matrix: Any) -> tuple[Any, Any, list[int]]:
 
 
 def _computed(tasks: list[Any], n_cells: Sequence[int], label: str) -> list[Any]:
-    """Return the results of all tasks, in order; a bar shows how many cells are done."""
+    """Return the results of all tasks, in order, with a progress bar of cells."""
     from dask.base import compute, get_scheduler  # type: ignore[import-not-found, unused-ignore]
 
-    # The method of the client that dask would call, where the user has opened one.
+    # The method of the user's client that dask would call, if there is one.
     scheduler = get_scheduler()  # type: ignore[no-untyped-call, unused-ignore]
     client = getattr(scheduler, "__self__", None)
     with tqdm(

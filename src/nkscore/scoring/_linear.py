@@ -7,8 +7,8 @@ mean and standard deviation of the cell's values over all G genes, zeros include
     zscore        = Σ w (x − μ) / (σ √n)
     ulm           = t-value of the slope of x on w over all G genes
 
-All depend on nothing but the cell's own values, as with decoupler's ``empty=False``; its default
-drops genes that no cell of the batch expresses, so that other cells change a score.
+All depend only on the cell's own values, as in decoupler with ``empty=False``. Its default drops
+genes that no cell of the batch expresses, so scores depend on other cells.
 """
 
 from __future__ import annotations
@@ -89,7 +89,7 @@ def _divided(top: Floats, bottom: Floats) -> Floats:
 def _variance(moments: Floats, n: int) -> Floats:
     """Variance of each cell's values over all genes; 0 where they are equal."""
     spread = moments[:, 1] - moments[:, 0] ** 2 / n
-    # What is left of the squares after rounding is no variance.
+    # Rounding errors of the squares are not a variance.
     return np.where(spread > 1e-12 * moments[:, 1], spread, 0.0) / max(1, n - 1)
 
 
@@ -118,7 +118,7 @@ def ulm(block: RowBlock, sets: GeneSets) -> Floats:
     top = sums[:, 0::2] - sums[:, 1::2] - moments[:, :1] * (up - down) / n
     scale = np.sqrt(_variance(moments, n)[:, None] * np.maximum(weight_variance, 0.0))
     r = np.clip(_divided(top / max(1, n - 1), scale), -1.0, 1.0)
-    # A cell that is nothing but its set has no residual; machine precision stands for it.
+    # A cell that expresses only its set has no residual; machine precision replaces it.
     rest = np.maximum((1 - r) * (1 + r), 2.2e-16)
     return np.asarray(r * np.sqrt(max(0, n - 2) / rest))
 

@@ -1,10 +1,10 @@
-"""Module score: the set against control genes of like expression (Tirosh et al. 2016).
+"""Module score: the set against control genes of similar expression (Tirosh et al. 2016).
 
 The convention of Seurat's AddModuleScore. Genes are ordered by their mean over all cells and cut
 into ``n_bins`` bins of equal numbers; for each gene of the set, ``n_controls`` genes are drawn
 from its bin. The score is the mean of the set minus the mean of all controls, each counted once.
 
-A signed set scores up − down, each part with controls of its own.
+A signed set scores up − down, each part with its own controls.
 """
 
 from __future__ import annotations
@@ -33,7 +33,7 @@ def expression_bins(means: Array, n_bins: int) -> Ints:
     bin above.
     """
     if n_bins < 1:
-        msg = f"n_bins is {n_bins}; at least 1 bin is needed, usually 24."
+        msg = f"n_bins is {n_bins}; at least 1 bin is needed (default 24)."
         raise ValueError(msg)
     borders = np.quantile(means, np.linspace(0, 1, n_bins + 1)[1:-1])
     return np.searchsorted(borders, means, side="right")
@@ -49,8 +49,8 @@ def draw_controls(
 ) -> list[Ints]:
     """Draw control genes for each part, each gene once.
 
-    As in Seurat, the controls of a part may hold genes of the part. Where a bin has fewer than
-    ``n_controls`` genes, all of it is taken; Seurat stops there.
+    As in Seurat, the controls of a part can include genes of the part. If a bin has fewer than
+    ``n_controls`` genes, all of them are used; Seurat raises an error.
     """
     if n_controls < 1:
         msg = f"n_controls is {n_controls}; at least 1 control gene per gene is needed."
@@ -72,8 +72,8 @@ def draw_controls(
 class ModulePlan:
     """``counted`` is genes × columns: how often each gene is in each part, then in its controls.
 
-    Controls cover a good share of all genes, so that a dense table is the faster one; of bytes,
-    it stays in the cache. Columns are padded with zeros to a multiple of eight.
+    Controls cover a large share of all genes, so a dense table is faster; stored as bytes, it fits
+    into the cache. Columns are padded with zeros to a multiple of eight.
     """
 
     counted: Array
@@ -138,7 +138,7 @@ def prepare(
 
 
 def module_score(block: RowBlock, plan: ModulePlan, **_: Option) -> Floats:
-    """Score cells × sets; ``plan`` is as :func:`prepare` returns it."""
+    """Score cells × sets; ``plan`` comes from :func:`prepare`."""
     sums = np.empty((block.n_cells, plan.counted.shape[1]))
     _table_sums(block.indptr, block.indices, block.values, plan.counted, sums)
     n = plan.parts.size
@@ -164,6 +164,7 @@ MODULE_SCORE = register(
         rank_based=False,
         options={"n_bins": 24, "n_controls": 100, "rng": 0},
         doi="10.1126/science.aad0501",
-        description="Mean of the set minus that of control genes of like expression in these data.",
+        description="Mean of the set minus that of control genes of similar expression in these "
+        "data.",
     )
 )

@@ -1,4 +1,4 @@
-"""Random sets of like size and expression, and where a score stands among theirs."""
+"""Random sets of similar size and expression, and the position of a score among theirs."""
 
 from __future__ import annotations
 
@@ -21,11 +21,11 @@ if TYPE_CHECKING:
     from nkscore.scoring._registry import Scorer
     from nkscore.scoring._sets import GeneSets
 
-#: Genes in a bin of like expression, where the set is small against it.
+#: Genes in a bin of similar expression, if the set is small relative to it.
 _BIN_GENES = 100
 #: Candidates for each gene of the set in a bin.
 _CHOICE = 3
-#: Bytes of scores of random sets in work at a time, per thread.
+#: Bytes of scores of random sets in memory at a time, per thread.
 _SCORE_BYTES = 1 << 20
 
 
@@ -41,10 +41,10 @@ def null_scores(
 ) -> tuple[Floats, Floats]:
     """Return z and empirical p of each score, cells × sets.
 
-    Every random set of a signature takes, for each of its genes, another gene of like mean over
-    all cells. p is (b + 1) / (n_random + 1) with b random sets that score as high or higher in
-    the same cell; z is the distance to their mean in their standard deviations, 0 where the score
-    equals that mean and NaN where it differs from random sets that are all alike.
+    Every random set of a signature replaces each gene by another gene of similar mean over all
+    cells. p is (b + 1) / (n_random + 1) with b random sets that score as high or higher in the same
+    cell. z is the distance to their mean in their standard deviations; it is 0 if the score equals
+    that mean, and NaN if it differs from random sets that are all equal.
     """
     check_options(scorer, options)
     if 0 in matrix.shape if hasattr(matrix, "shape") else False:
@@ -67,7 +67,7 @@ def null_scores(
 
 @dataclass(frozen=True)
 class _Task:
-    """What is done with a block, here or on a worker of a cluster."""
+    """The task for one block, here or on a worker of a cluster."""
 
     scorer: Scorer
     n_sets: int
@@ -94,7 +94,7 @@ def _of_chunks(
     n_random: int,
     rng: int | np.random.Generator | None,
 ) -> tuple[Floats, Floats]:
-    """Let the scheduler in charge of a dask array do the work, one task for each chunk of rows."""
+    """Let the active scheduler of a dask array do the work, one task per chunk of rows."""
     from dask.base import compute  # type: ignore[import-not-found, unused-ignore]
     from dask.delayed import delayed  # type: ignore[import-not-found, unused-ignore]
 
@@ -104,7 +104,7 @@ def _of_chunks(
     plan = with_random_sets(
         sets, np.sum(sums, axis=0) / matrix.shape[0], n_random=n_random, rng=rng
     )
-    # One copy of the plan for all tasks, not one in each.
+    # One copy of the plan for all tasks, not one per task.
     shared = delayed(plan, pure=False)
     tasks = [
         delayed(_chunk_standing)(chunk, start, task, shared)
@@ -121,7 +121,7 @@ def _chunk_standing(chunk: Any, start: int, task: _Task, plan: GeneSets) -> tupl
 
 
 def _standing(scores: Floats, n_sets: int) -> tuple[Floats, Floats]:
-    """Compare the first of each group of scores with the rest."""
+    """Compare the first score of each group with the others."""
     groups = scores.reshape(scores.shape[0], n_sets, -1)
     score, null = groups[:, :, 0], groups[:, :, 1:]
     n_random = null.shape[2]
@@ -189,7 +189,7 @@ def _draw(genes: Ints, rank: Ints, n_random: int, rng: np.random.Generator) -> I
 
 
 def _bins(genes: Ints, rank: Ints) -> Ints:
-    """Return the bin of each gene, as fine as the set leaves a choice in each bin."""
+    """Return the bin of each gene, as fine as possible with enough candidates per bin."""
     n_bins = max(1, rank.size // _BIN_GENES)
     while True:
         bins = rank * n_bins // rank.size
@@ -199,8 +199,9 @@ def _bins(genes: Ints, rank: Ints) -> Ints:
             return bins
         if n_bins == 1:
             msg = (
-                f"A set holds {genes.size} of {rank.size} genes in the data; random sets of like "
-                f"size need at least {_CHOICE} other genes for each. Use all genes of the data, "
+                f"A set holds {genes.size} of {rank.size} genes in the data; random sets "
+                f"of the same size need at least {_CHOICE} other genes for each. Use all "
+                "genes of the data, "
                 "or a smaller set."
             )
             raise ValueError(msg)

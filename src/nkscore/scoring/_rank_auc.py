@@ -28,13 +28,14 @@ def rank_auc(
 ) -> Floats:
     """Score cells × sets; see the module for the formula."""
     if not 0 <= w_neg < np.inf:
-        msg = f"w_neg is {w_neg}; a finite number from 0 is needed, usually 1."
+        msg = f"w_neg is {w_neg}; a finite number from 0 is needed (default 1)."
         raise ValueError(msg)
     cap = float(min(max_rank, block.n_genes))
     if sets.size.max(initial=0) > cap:
         msg = (
-            f"A set has {int(sets.size.max())} genes, more than max_rank ({max_rank}) or the "
-            f"number of genes in the data ({block.n_genes}) allows. Raise max_rank or shorten it."
+            f"A set has {int(sets.size.max())} genes, more than max_rank ({max_rank}) or "
+            f"the number of genes in the data ({block.n_genes}) allows. Raise max_rank or "
+            "shorten the set."
         )
         raise ValueError(msg)
     sums = rank_sums(block, sets, cap=cap, recovery=False)

@@ -1,13 +1,13 @@
-"""One pass over the rows of a block for all scores that rest on ranks within a cell.
+"""One pass over the rows of a block for all scores based on ranks within a cell.
 
 For every part of a set, the kernels sum over its genes in the data either the mean tied rank
 (1 = highest), cut at ``cap``, or, with ``recovery``, the mean of max(cap - rank, 0) over all ways
 to break the ties.
 
-Values come as keys: unsigned integers in the order of the values, 0 for a value of zero. A cell
-of UMI counts, or of any transform of them, holds some 30 to 150 distinct values. They are counted
-in a small hash table, so that only the distinct values are sorted; cells with more distinct
-values are left to a radix sort, which is compiled only where it is needed.
+Values are keys: unsigned integers in the order of the values, 0 for zero. A cell of UMI counts, or
+of any transform of them, has about 30 to 150 distinct values. They are counted in a small hash
+table, so that only the distinct values are sorted. Cells with more distinct values use a radix
+sort, which is compiled only if needed.
 """
 
 from __future__ import annotations
@@ -140,7 +140,7 @@ def _count_values(  # noqa: PLR0917 (numba compiles positional arguments only)
                 n_used += 1
         places[p - start] = h
         # Four counts per value, in turn: most values are 1, and a count that was just written
-        # cannot be read at once.
+        # cannot be read immediately.
         count[np.uint32(4) * h + np.uint32(p & 3)] += 1
     return n_used
 
@@ -153,7 +153,7 @@ def _list_hits(  # noqa: PLR0917 (numba compiles positional arguments only)
     n_hits = 0
     for p in range(start, stop):
         member = first[np.uint32(indices[p])]
-        # Written each time and kept only where it counts: no branch to be guessed wrong.
+        # Written each time and kept only if needed, which avoids a mispredicted branch.
         hits[n_hits] = p - start
         members[n_hits] = member
         n_hits += member >= 0
@@ -249,7 +249,7 @@ def _sums_by_counting(  # noqa: PLR0917 (numba compiles positional arguments onl
 ) -> None:
     """Fill the cells with few distinct values; mark the others in ``left``.
 
-    What follows ``left`` is room to work in: arrays that a kernel makes take long to compile.
+    Arguments after ``left`` are work space: arrays created in a kernel take long to compile.
     """
     for i in range(indptr.size - 1):
         start, stop = indptr[i], indptr[i + 1]
@@ -286,7 +286,7 @@ def _sums_by_sorting(  # noqa: PLR0917 (numba compiles positional arguments only
     recovery: bool,
     out: Floats,
 ) -> None:
-    """Fill the cells listed, whatever their values."""
+    """Fill the listed cells, for any values."""
     longest = 1
     for i in cells:
         longest = max(longest, indptr[i + 1] - indptr[i])
@@ -330,7 +330,7 @@ def rank_sums(block: RowBlock, sets: GeneSets, *, cap: float, recovery: bool) ->
         out,
     )
     longest = int(np.diff(block.indptr).max(initial=1))
-    # The place behind the table is that of explicit zeros, which gain nothing.
+    # The position after the table is for explicit zeros, which gain nothing.
     table, count, gain = (
         np.zeros(n, kind)
         for n, kind in (

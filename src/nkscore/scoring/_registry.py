@@ -16,13 +16,13 @@ if TYPE_CHECKING:
     Kernel = Callable[..., Floats]
     # What an option may hold: a number, or where random numbers come from.
     Option = float | np.random.Generator | None
-    # (GeneSets, mean of each gene, **options) -> what the kernel takes for its GeneSets.
+    # (GeneSets, mean of each gene, **options) -> argument of the kernel in place of GeneSets.
     Prepare = Callable[..., Any]
 
 
 @dataclass(frozen=True, slots=True)
 class Scorer:
-    """Facts about one scoring method, from which docs and contract tests are made.
+    """Facts about one scoring method, for docs and contract tests.
 
     Parameters
     ----------
@@ -35,9 +35,9 @@ class Scorer:
     limits
         Smallest and largest possible score.
     cell_wise
-        Whether a cell's score depends on nothing but that cell's own values.
+        Whether a cell's score depends only on that cell's values.
     rank_based
-        Whether any monotone transform of a cell's values leaves its scores as they are.
+        Whether scores are unchanged by any monotone transform of a cell's values.
     options
         Accepted keyword options with their defaults.
     doi
@@ -45,8 +45,8 @@ class Scorer:
     description
         One sentence for the table of methods.
     prepare
-        For scores that need all cells: makes what ``func`` takes for its sets from the sets asked
-        for and the mean of each gene over all cells, which costs a first pass over the data.
+        For scores that need all cells: converts the sets and the mean of each gene over all cells
+        into the argument of ``func``. This needs a first pass over the data.
     """
 
     name: str
@@ -67,7 +67,7 @@ _SCORERS: dict[str, Scorer] = {}
 def register(scorer: Scorer) -> Scorer:
     """Add ``scorer`` to the table; a name can be taken only once."""
     if scorer.name in _SCORERS:
-        msg = f"A scorer named {scorer.name!r} is registered already."
+        msg = f"A scorer named {scorer.name!r} is already registered."
         raise ValueError(msg)
     _SCORERS[scorer.name] = scorer
     return scorer

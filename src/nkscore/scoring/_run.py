@@ -39,20 +39,20 @@ def run(
 ) -> Floats:
     """Score all cells of ``matrix``; returns cells × sets, float64.
 
-    ``matrix`` is a scipy matrix, a numpy array, a matrix in an open h5ad or zarr file, of which
-    a few blocks are in memory at a time, or a dask array, which is scored chunk by chunk by the
-    scheduler in charge, for example the user's cluster.
+    ``matrix`` is a scipy matrix, a numpy array, a matrix in an open h5ad or zarr file, with a few
+    blocks in memory at a time, or a dask array, which the active scheduler scores chunk by chunk,
+    for example on the user's cluster.
 
     The kernels release the interpreter lock and keep no state, so plain threads share the blocks,
-    each reading its own; their number follows ``numba.get_num_threads()``, that is
-    ``NUMBA_NUM_THREADS``. Threads, blocks and chunks cannot change a result.
+    each reading its own; their number is ``numba.get_num_threads()``, that is
+    ``NUMBA_NUM_THREADS``. Threads, blocks and chunks do not change a result.
 
     Parameters
     ----------
     block_bytes
         Size of a block of float64 values.
     largest
-        Values above it are refused as being on another scale.
+        Larger values are refused, because they are on another scale.
     """
     check_options(scorer, options)
     if 0 in matrix.shape if hasattr(matrix, "shape") else False:
@@ -74,7 +74,7 @@ def run(
 
 
 def check_options(scorer: Scorer, options: dict[str, Any]) -> None:
-    """Raise ``TypeError`` for an option that the scorer does not have."""
+    """Raise ``TypeError`` for an option that the scorer lacks."""
     unknown = set(options) - set(scorer.options)
     if unknown:
         msg = (
@@ -87,7 +87,7 @@ def check_options(scorer: Scorer, options: dict[str, Any]) -> None:
 def prepared(
     scorer: Scorer, rows: Rows, sets: GeneSets, *, block_bytes: int = BLOCK_BYTES, **options: Any
 ) -> Any:
-    """Return what the kernel takes for its sets, after a first pass over the data where needed."""
+    """Return the sets in the kernel's form, after a first pass over the data if needed."""
     if scorer.prepare is None:
         return sets
     return scorer.prepare(sets, gene_means(rows, block_bytes=block_bytes), **options)
@@ -155,7 +155,7 @@ def map_blocks(
         try:
             for start, stop in rows.ranges(block_bytes, first):
                 pending.append((stop - start, pool.submit(work, start, stop)))
-                # A thread holds one block at a time; what waits here are results.
+                # A thread holds one block at a time; only results wait here.
                 if len(pending) > 2 * n_threads:
                     n_cells, job = pending.popleft()
                     yield job.result()

@@ -72,6 +72,6 @@ def gene_sets(
     last[start[1:] - 1] = True
     last[-1:] = True
     size = np.array([n for pair in sizes for n in pair], dtype=np.int64)
-    # Narrow numbers, so that the lists of thousands of random sets stay near in the cache.
+    # Narrow integers, so that the lists of thousands of random sets fit into the cache.
     narrow = np.uint16 if len(parts) <= np.iinfo(np.uint16).max else np.int32
     return GeneSets(first, owner[order].astype(narrow), last, size, found)

@@ -1,10 +1,10 @@
-"""Gene sets with their sources: catalogue, files of one's own, and how well they fit the data.
+"""Gene sets with their sources: catalog, your own files, and their fit to the data.
 
 >>> from nkscore import signatures
 >>> signatures.get("DUFVA2023_NK_CYTOKINE").up
 ('IFNG', 'CCL4', 'CCL3', 'TNF', 'CSF2', 'CD69')
 
-A catalogue (:func:`catalog`, :func:`get`, :func:`panel`, :func:`panels`), own sets
+A catalog (:func:`catalog`, :func:`get`, :func:`panel`, :func:`panels`), your own sets
 (:func:`load`, :func:`save`, :func:`as_signatures`), the fit to the data (:func:`match`,
 :func:`coverage`, :func:`diagnose`), comparison (:func:`overlap`), and facts
 (:func:`ligand_receptor`, :func:`crispr_hits`, :func:`nk_exclusive`).

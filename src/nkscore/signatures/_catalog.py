@@ -1,4 +1,4 @@
-"""The catalogue: packaged sets by name and by panel."""
+"""The catalog: packaged sets by name and by panel."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 
 @cache
 def packaged() -> dict[str, Signature]:
-    """Return all sets of the catalogue by name; shared, never changed."""
+    """Return all sets of the catalog by name; shared, never changed."""
     genes: dict[str, dict[str, list[str]]] = {}
     table = read_table("genes.tsv.gz")
     for name, direction, gene in zip(
@@ -65,7 +65,7 @@ def catalog() -> pd.DataFrame:
 
 
 def get(name: str) -> Signature:
-    """Return one set of the catalogue.
+    """Return one set of the catalog.
 
     Parameters
     ----------
@@ -75,7 +75,7 @@ def get(name: str) -> Signature:
     Raises
     ------
     MissingKeyError
-        If there is no such set; names the nearest ones.
+        If there is no such set; the error names the nearest ones.
 
     Examples
     --------
@@ -87,7 +87,7 @@ def get(name: str) -> Signature:
     if name not in sets:
         hint = nearest(name, sets)
         msg = (
-            f"The catalogue has no signature {name!r}; one of its {len(sets)} sets is needed. "
+            f"The catalog has no signature {name!r}; one of its {len(sets)} sets is needed. "
             f"{hint}signatures.catalog() lists all."
         )
         raise MissingKeyError(msg)
@@ -95,11 +95,11 @@ def get(name: str) -> Signature:
 
 
 def panel(name: str) -> dict[str, Signature]:
-    """Return the sets of one question, by label.
+    """Return the sets of one panel, by label.
 
-    The labels are short where a panel spells out states or cell types (``resting``,
-    ``adaptive``, ...), else the names of the sets. Each returned set is named by its label;
-    ``note`` tells the name in the catalogue where the two differ.
+    The labels are short if a panel defines states or cell types (``resting``, ``adaptive``, ...),
+    otherwise the names of the sets. Each returned set is named by its label; ``note`` has the name
+    in the catalog if the two differ.
 
     Parameters
     ----------
@@ -109,7 +109,7 @@ def panel(name: str) -> dict[str, Signature]:
     Raises
     ------
     MissingKeyError
-        If there is no such panel; names the nearest ones.
+        If there is no such panel; the error names the nearest ones.
 
     Examples
     --------
@@ -170,14 +170,14 @@ def nk_exclusive() -> tuple[str, ...]:
 
 @cache
 def all_panels() -> dict[str, Panel]:
-    """Return every panel, with the one that collects the Hallmark sets."""
+    """Return every panel, including the one of all Hallmark sets."""
     name, prefix, purpose = HALLMARK
     sets = {key: key for key in packaged() if key.startswith(prefix)}
     return PANELS | {name: Panel(purpose, sets)}
 
 
 def nearest(name: str, known: Iterable[str]) -> str:
-    """Return "Nearest: ... . " for names like ``name``, or an empty text."""
+    """Return "Nearest: ... . " for names like ``name``, or an empty string."""
     by_key = {key.casefold(): key for key in known}
     wanted = str(name).casefold()
     holding = [key for key in by_key if wanted and wanted in key]

@@ -1,4 +1,4 @@
-"""Turn what a user passes as "signatures" into named signatures."""
+"""Convert any form of "signatures" into named signatures."""
 
 from __future__ import annotations
 
@@ -23,21 +23,21 @@ if TYPE_CHECKING:
 
 
 def as_signatures(x: SignaturesLike) -> dict[str, Signature]:
-    """Return named signatures from any of the usual ways to write them.
+    """Return named signatures from any common form.
 
     Parameters
     ----------
     x
         One of
 
-        - the name of a set of the catalogue or of a panel;
+        - the name of a set of the catalog or of a panel;
         - a :class:`Signature`;
-        - a sequence. Signatures and names of sets or panels may be mixed. A sequence of
-          strings of which none is a set or panel is one list of genes, named ``signature``.
-          A sequence of strings of which only some are sets or panels is an error: it is a
-          misspelt name, as no gene symbol equals a name of the catalogue;
-        - a mapping of names to genes, to a :class:`Signature` or to the name of a set.
-          Genes may end in ``+`` (up) or ``-`` (down); without either they are up;
+        - a sequence. Signatures and names of sets or panels may be mixed. If no string of a
+          sequence is a set or panel, the sequence is one list of genes, named ``signature``. If
+          only some strings are sets or panels, the others are misspelt, because no gene symbol
+          equals a name in the catalog; this is an error;
+        - a mapping of names to genes, to a :class:`Signature` or to the name of a set. Genes can
+          end in ``+`` (up) or ``-`` (down); otherwise they are up;
         - a long table (see :func:`load`).
 
     Returns
@@ -69,7 +69,7 @@ def as_signatures(x: SignaturesLike) -> dict[str, Signature]:
     empty = [name for name, signature in found.items() if not len(signature)]
     if empty or not found:
         what = f"Signatures without genes: {', '.join(empty)}" if found else "No signature is given"
-        msg = f"{what}. At least one gene is needed for each: check where the genes were read."
+        msg = f"{what}. Each needs at least one gene: check the source of the genes."
         raise GeneCoverageError(msg)
     return found
 
@@ -98,7 +98,7 @@ def _named(name: str) -> dict[str, Signature]:
     if name in packaged():
         return {name: get(name)}
     msg = (
-        f"{name!r} is neither a signature nor a panel of the catalogue. "
+        f"{name!r} is neither a signature nor a panel of the catalog. "
         f"{nearest(name, [*packaged(), *all_panels()])}"
         "signatures.catalog() and signatures.panels() list all; a single gene is written "
         f"[{name!r}], a file is read with signatures.load."

@@ -1,4 +1,4 @@
-"""Say what is wrong with gene names."""
+"""Diagnose problems of gene names."""
 
 from __future__ import annotations
 
@@ -10,12 +10,12 @@ import pandas as pd
 if TYPE_CHECKING:
     from collections.abc import Iterable
 
-#: A mixture of species may prefix only a part of the genes.
+#: In a mixture of species, only some genes may have a prefix.
 _SHARE = 0.2
 
 
 class _Symptom(NamedTuple):
-    """A pattern, and the share of gene names that must show it."""
+    """A pattern, and the share of gene names that must match it."""
 
     pattern: str
     share: float
@@ -39,7 +39,7 @@ _SYMPTOMS = (
     _Symptom(
         r"^ENSMUSG\d{6,}(?:\.\d+)?$",
         _SHARE,
-        "are Ensembl IDs of the mouse",
+        "are mouse Ensembl IDs",
         "Map them to the symbols of their human counterparts first.",
     ),
     _Symptom(
@@ -94,11 +94,11 @@ _DATE = (
 
 
 def diagnose(var_names: Iterable[str]) -> str | None:
-    """Say what is wrong with gene names, or return ``None`` if they look right.
+    """Describe what is wrong with gene names, or return ``None`` if they look right.
 
-    Recognized: barcodes (cells and genes swapped), numbers, Ensembl IDs with and without a
-    version, prefixes such as ``rna_`` or ``GRCh38_``, spaces, names of mouse genes, lower case,
-    dates that a spreadsheet made from symbols, and repeated names.
+    Recognized: barcodes (cells and genes swapped), numbers, Ensembl IDs with and without a version,
+    prefixes like ``rna_`` or ``GRCh38_``, spaces, names of mouse genes, lower case, dates that a
+    spreadsheet made from symbols, and repeated names.
 
     Parameters
     ----------
@@ -107,7 +107,7 @@ def diagnose(var_names: Iterable[str]) -> str | None:
 
     Returns
     -------
-    What was found and what to do, in one text, or ``None``.
+    One text with the problem and its remedy, or ``None``.
 
     Examples
     --------
@@ -119,7 +119,7 @@ def diagnose(var_names: Iterable[str]) -> str | None:
     """
     names = pd.Index(var_names).astype(str)
     if not len(names):
-        return "There are no gene names at all: the data hold no genes."
+        return "There are no gene names: the data contain no genes."
     findings = [text for text in (_main_symptom(names), _dates(names), _repeats(names)) if text]
     return " ".join(findings) or None
 

@@ -28,21 +28,21 @@ _TAG: Final = "nkscore_signature"
 
 
 def load(source: str | PathLike[str] | Mapping[str, GenesLike]) -> dict[str, Signature]:
-    """Read gene sets of one's own.
+    """Read your own gene sets.
 
     Parameters
     ----------
     source
         A file, gzipped or not, or a mapping as in :func:`as_signatures`.
 
-        - ``.gmt``: one set a line. ``X_UP`` with ``X_DN`` (or ``X_DOWN``) become the signed
-          set ``X``; without its partner a set keeps its full name, and its genes are up.
+        - ``.gmt``: one set per line. ``X_UP`` with ``X_DN`` (or ``X_DOWN``) become the signed set
+          ``X``; without such a partner a set keeps its full name, and its genes are up.
         - ``.tsv``, ``.csv``: one row per set and gene, with the columns ``signature`` (or
           ``source``, ``geneset``, ``set``, ``name``), ``gene`` (or ``target``, ``genesymbol``,
-          ``symbol``), and if signed ``direction`` (``up``, ``down``, ``+``, ``-``) or
-          ``weight`` (its sign counts). Columns such as ``citation`` or ``doi`` are kept.
+          ``symbol``), and if signed ``direction`` (``up``, ``down``, ``+``, ``-``) or ``weight``
+          (its sign counts). Columns like ``citation`` or ``doi`` are kept.
 
-        Files written by :func:`save` come back unchanged.
+        Files written by :func:`save` are read back unchanged.
 
     Returns
     -------
@@ -51,11 +51,11 @@ def load(source: str | PathLike[str] | Mapping[str, GenesLike]) -> dict[str, Sig
     Raises
     ------
     GeneCoverageError
-        If the file holds no genes, or dates in place of genes.
+        If the file contains no genes, or dates instead of genes.
     MissingKeyError
         If a table lacks a column.
     ValueError
-        If the file is of another kind, a set occurs twice, or a direction is unknown.
+        If the file has another format, a set occurs twice, or a direction is unknown.
 
     Examples
     --------
@@ -78,20 +78,20 @@ def load(source: str | PathLike[str] | Mapping[str, GenesLike]) -> dict[str, Sig
 
 
 def save(signatures: SignaturesLike, path: str | PathLike[str]) -> None:
-    """Write gene sets to a file that :func:`load` brings back unchanged.
+    """Write gene sets to a file that :func:`load` reads back unchanged.
 
     Parameters
     ----------
     signatures
         As in :func:`as_signatures`.
     path
-        Ends in ``.gmt`` (signed sets become ``X_UP`` and ``X_DN``; the source stands in the
-        description), ``.tsv`` or ``.csv`` (long table); ``.gz`` behind it compresses.
+        Ends in ``.gmt`` (signed sets become ``X_UP`` and ``X_DN``; the source is in the
+        description), ``.tsv`` or ``.csv`` (long table); an additional ``.gz`` compresses the file.
 
     Raises
     ------
     ValueError
-        If the ending is another.
+        If the extension is not one of these.
 
     Examples
     --------
@@ -170,7 +170,7 @@ def _read_gmt(path: Path) -> dict[str, Signature]:
 
 
 def _own_tag(description: str) -> dict[str, str]:
-    """Return what :func:`save` wrote into the description, else nothing."""
+    """Return the source that :func:`save` wrote into the description, if any."""
     if not description.startswith(f'{{"{_TAG}"'):
         return {}
     tag: dict[str, str] = json.loads(description)

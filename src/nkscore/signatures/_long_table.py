@@ -12,7 +12,7 @@ from nkscore.signatures._signature import PROVENANCE, Signature
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
-#: Accepted headers, ours first; the others are those of decoupler, GSEA tools and AUCell tables.
+#: Accepted headers, nkscore's first; the others come from decoupler, GSEA tools and AUCell.
 _NAME_COLUMNS: Final = ("signature", "source", "geneset", "gene_set", "set", "name")
 _GENE_COLUMNS: Final = ("gene", "target", "genesymbol", "gene_symbol", "symbol")
 _DIRECTIONS: Final = {
@@ -47,7 +47,7 @@ def from_long_table(table: pd.DataFrame, where: str) -> dict[str, Signature]:
         raise ValueError(msg)
     name_column = _pick(frame, _NAME_COLUMNS, where)
     gene_column = _pick(frame, _GENE_COLUMNS, where)
-    # As plain text: levels of a categorical that no row holds are no sets.
+    # As plain text, because unused levels of a categorical are not sets.
     names = pd.Series([_text(name).strip() for name in frame[name_column]], frame.index, dtype=str)
     unnamed = names == ""
     if unnamed.any():
@@ -79,7 +79,7 @@ def _directions(frame: pd.DataFrame, where: str) -> pd.Series[str]:
         if len(unknown):
             msg = (
                 f"{where} holds the direction {unknown.iloc[0]!r}; 'up' or 'down' is needed. "
-                "Rename it, or leave the column out if the sets have no direction."
+                "Rename it, or remove the column if the sets have no direction."
             )
             raise ValueError(msg)
         return direction

@@ -23,21 +23,21 @@ if TYPE_CHECKING:
     from nkscore.signatures._convert import SignaturesLike
     from nkscore.signatures._signature import Signature
 
-#: Longest lists in messages.
+#: Maximum length of lists in messages.
 _SHOWN_SETS: Final = 20
 _SHOWN_GENES: Final = 8
-#: Below this number of genes, data have probably been cut to highly variable genes.
+#: With fewer genes, data were probably restricted to highly variable genes.
 _FEW_GENES: Final = 5_000
 
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Match:
-    """Where the genes of signatures stand among the genes of the data.
+    """Positions of the genes of signatures among the genes of the data.
 
     Attributes
     ----------
     signatures
-        The signatures as they were asked for, by name.
+        The requested signatures, by name.
     up, down
         Name to the column positions of its genes: int64, unique, in the order of the genes in
         the signature, so that sums do not depend on the order of the columns. A column is
@@ -85,9 +85,9 @@ def match(
 ) -> Match:
     """Find the genes of signatures among the genes of the data.
 
-    A gene is looked up by its name, then by its older or newer names, so that lists and data of
-    different years fit. A column that one gene of a signature takes by name is not given to
-    another through an alias.
+    A gene is matched by its name, then by its older or newer names, so that lists and data from
+    different years match. A column that one gene of a signature matches by name is not used for
+    another gene's alias.
 
     Parameters
     ----------
@@ -96,12 +96,12 @@ def match(
     signatures
         As in :func:`as_signatures`.
     min_coverage
-        Lowest share of the genes of each signature that must be found, 0 to 1. With less than
-        half of its genes a set is mostly another set than the published one, and small marker
-        panels are down to one or two genes. Besides, each direction needs one gene, as a signed
-        set that has lost a direction measures something else.
+        Lowest share of the genes of each signature that must be found, 0 to 1. With less than half
+        of its genes a set differs mostly from the published one, and small marker panels are down
+        to one or two genes. Each direction also needs at least one gene, because a signed set
+        without one direction measures something else.
     aliases
-        Whether older and newer names count.
+        Whether to match older and newer names.
 
     Returns
     -------
@@ -110,15 +110,15 @@ def match(
     Raises
     ------
     GeneCoverageError
-        If a signature has too few genes in the data, or gene names are repeated. Names all
-        signatures concerned and says what is wrong with the gene names.
+        If a signature has too few genes in the data, or gene names are repeated. The error names
+        all these signatures and says what is wrong with the gene names.
     ValueError
         If ``min_coverage`` is not between 0 and 1.
 
     Warns
     -----
     NkscoreWarning
-        Once, naming every signature that is not complete, and its absent genes.
+        Once, naming every incomplete signature and its absent genes.
 
     Examples
     --------
@@ -146,7 +146,7 @@ def match(
     if incomplete:
         msg = (
             f"{len(incomplete)} of {len(placed)} signatures are incomplete in these data: "
-            f"{_listing(incomplete)}. Their scores rest on the genes that were found."
+            f"{_listing(incomplete)}. Their scores use only the genes that were found."
         )
         warn(msg)
     return Match(
@@ -158,9 +158,9 @@ def match(
 
 
 def coverage(adata: AnnData, signatures: SignaturesLike) -> pd.DataFrame:
-    """Count how many genes of each signature the data hold; nothing is written.
+    """Count the genes of each signature in the data; nothing is written.
 
-    Unlike :func:`match`, low coverage is no error here.
+    Unlike in :func:`match`, low coverage is not an error.
 
     Parameters
     ----------
@@ -195,7 +195,7 @@ def _place_all(
     names: pd.Index[str], wanted: Mapping[str, Signature], *, aliases: bool
 ) -> dict[str, _Placed]:
     if not names.is_unique:
-        # Two columns of one name leave open which of them is the gene.
+        # With two columns of one name, it is unclear which one is the gene.
         raise GeneCoverageError(diagnose(names) or "Gene names are repeated.")
     other_names = synonyms() if aliases else {}
     genes = {gene for entry in wanted.values() for gene in entry.genes}
@@ -263,12 +263,12 @@ def _failure(
     reason = diagnose(names)
     if reason is None and len(names) < _FEW_GENES:
         reason = (
-            f"The data hold only {len(names):,} genes: use all genes, not only the highly "
-            "variable ones."
+            f"The data contain only {len(names):,} genes: use all genes, not only the "
+            "highly variable ones."
         )
     return (
         f"{len(failed)} of {n_all} signatures have too few of their genes in the data: "
-        f"{_listing(failed)}. Needed are {min_coverage:.0%} of the genes of each "
+        f"{_listing(failed)}. Each needs {min_coverage:.0%} of its genes "
         f"(min_coverage={min_coverage:g}) and at least one gene of each direction. "
         f"{reason or 'Check the gene names against the signature, or lower min_coverage.'}"
     )

@@ -1,4 +1,4 @@
-"""How much signatures share."""
+"""Overlap of signatures."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ if TYPE_CHECKING:
 
 
 def overlap(signatures: SignaturesLike) -> pd.DataFrame:
-    """Count the genes that each pair of signatures shares, whatever their direction.
+    """Count the genes that each pair of signatures shares, regardless of direction.
 
     Parameters
     ----------
@@ -23,10 +23,10 @@ def overlap(signatures: SignaturesLike) -> pd.DataFrame:
 
     Returns
     -------
-    DataFrame with one row per pair, most alike first: ``signature_a``, ``signature_b``,
-    ``n_a``, ``n_b``, ``n_shared``, ``n_opposite`` (shared, but with opposite direction),
-    ``jaccard`` (shared / either), ``overlap_coefficient`` (shared / smaller set), ``shared``
-    (genes in the order of the first set).
+    DataFrame with one row per pair, most similar first: ``signature_a``, ``signature_b``, ``n_a``,
+    ``n_b``, ``n_shared``, ``n_opposite`` (shared, but with opposite direction), ``jaccard`` (shared
+    / either), ``overlap_coefficient`` (shared / smaller set), ``shared`` (genes in the order of the
+    first set).
 
     Examples
     --------

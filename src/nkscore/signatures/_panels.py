@@ -1,4 +1,4 @@
-"""Which sets of the catalogue belong together, and for what."""
+"""Panels: groups of sets in the catalog, with their purpose."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ from typing import Final, NamedTuple
 
 
 class Panel(NamedTuple):
-    """Sets of one question: label in the result to name in the catalogue."""
+    """Sets with one purpose: label in the result to name in the catalog."""
 
     purpose: str
     sets: dict[str, str]
@@ -90,7 +90,7 @@ PANELS: Final[dict[str, Panel]] = {
     ),
     "nk_identity": Panel("NK cells against all others", {"nk": "CURSONS2019_NK_IDENTITY"}),
     "nk_ambient": Panel(
-        "NK transcripts that reach tumor profiles as floating RNA; the second tier is weaker",
+        "NK transcripts that reach tumor profiles as ambient RNA; the second tier is weaker",
         {"nk_exclusive": "NK_EXCLUSIVE", "nk_shared": "NK_SHARED"},
     ),
     "lineages": Panel(
@@ -235,5 +235,5 @@ PANELS: Final[dict[str, Panel]] = {
         _prefixed("GRAHAM2007_", "CML_QUIESCENT_VS_DIVIDING", "NORMAL_QUIESCENT_VS_DIVIDING"),
     ),
 }
-#: The panel that holds every set whose name begins so.
+#: The panel of all sets with this prefix.
 HALLMARK: Final = ("hallmark", "HALLMARK_", "the 50 Hallmark sets of MSigDB 2025.1")

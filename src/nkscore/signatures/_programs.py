@@ -1,4 +1,4 @@
-"""Programs of tumor cells as data: which genes, how far they move, what rules them out."""
+"""Programs of tumor cells as data: genes, size of the change, and exclusions."""
 
 from __future__ import annotations
 
@@ -21,10 +21,10 @@ if TYPE_CHECKING:
 
     from nkscore._types import Bools
 
-#: Stands for the proteins of ribosomes among the sets that a program leaves out.
+#: Name for ribosomal proteins among the sets that a program excludes.
 RIBOSOMAL: Final = "RIBOSOMAL_PROTEINS"
 _PATTERNS: Final = {RIBOSOMAL: re.compile(r"^RP[LS]P?\d+[AXYL]?\d*$")}
-#: Genes whose share of a cell's RNA changes for reasons of their own.
+#: Genes whose share of a cell's RNA changes for unrelated reasons.
 _UNSTEADY: Final = re.compile(
     r"^(MT-|RP[LS]P?\d|HLA-|IG[HKL][VDJCGAME]|HB[ABGDEZMQ]\d?$|MALAT1$|NEAT1$|B2M$|FT[LH]1?$)"
 )
@@ -40,15 +40,15 @@ _CYCLE: Final = (
 
 @dataclass(frozen=True, slots=True)
 class TumorProgram:
-    """A set of genes whose summed counts take one of two levels in the cells of a line.
+    """A set of genes whose summed counts have one of two levels in the cells of a line.
 
     ``genes`` and ``without`` name sets of the catalog; a leading ``-`` takes a set's genes that go
-    down. Genes of ``without`` are left out. ``fold`` is the starting ratio of the other level to
-    the usual one, ``bounds`` its limits. ``within`` names a program whose two kinds of cells are
-    compared with their own kind alone (matched for the cell cycle). ``excluded_by`` names programs
-    that keep this one from being the label of a cell. An ``induced`` program is off in
-    monocultures by definition; it is on where it exceeds what their cells show. In a ``rare`` one
-    the usual level is the more frequent.
+    down. Genes of ``without`` are excluded. ``fold`` is the initial ratio of the other level to the
+    baseline level, ``bounds`` its limits. ``within`` names a program; cells are then compared only
+    with cells in the same state of that program (matched for the cell cycle). ``excluded_by`` names
+    programs that prevent this one from becoming the label of a cell. An ``induced`` program is off
+    in monocultures by definition, and on in cells that exceed them. In a ``rare`` program the
+    baseline level is the more frequent one.
     """
 
     genes: tuple[str | Signature, ...]
@@ -85,11 +85,10 @@ def tumor_programs() -> pd.DataFrame:
     Returns
     -------
     DataFrame with ``program``, ``group`` (``core``, ``response``, ``stress``, ``ligands``, ``aml``,
-    ``mm``), ``genes`` and ``without`` (sets of the catalog, separated by commas; ``-`` before a
-    set takes its genes that go down), ``fold``, ``low``, ``high`` (starting ratio of the two
-    levels and its limits), ``induced``, ``rare``, ``within``, ``excluded_by``,
-    ``n_genes``,
-    ``source`` (DOI or PMID of the sets) and ``note``.
+    ``mm``), ``genes`` and ``without`` (sets of the catalog, separated by commas; ``-`` before a set
+    takes its genes that go down), ``fold``, ``low``, ``high`` (initial ratio of the two levels and
+    its limits), ``induced``, ``rare``, ``within``, ``excluded_by``, ``n_genes``, ``source`` (DOI or
+    PMID of the sets) and ``note``.
 
     Examples
     --------
@@ -150,14 +149,14 @@ def get_program(name: str) -> TumorProgram:
 
 
 def dormancy_components() -> dict[str, Signature]:
-    """Return the gene sets whose counts make up the index of dormancy, each gene in one of them.
+    """Return the gene sets of the index of dormancy, each gene in one of them.
 
     Returns
     -------
     ``myc`` (targets without cell-cycle genes), ``biosynthesis`` (mTORC1 targets and oxidative
     phosphorylation without the former), ``diapause`` (up and down), ``g0`` (up and down),
-    ``senescence``, ``apoptosis``, and ``dormant_like``: what the first four say together, up where
-    dormant-like cells have more.
+    ``senescence``, ``apoptosis``, and ``dormant_like``: the first four combined, up for genes that
+    dormant-like cells express more.
 
     Examples
     --------
@@ -191,9 +190,9 @@ def dormancy_components() -> dict[str, Signature]:
 
 
 def reference_genes(var_names: pd.Index[str], counted: Iterable[str] = ()) -> Bools:
-    """Return which genes measure the depth of a cell: steady ones of no packaged program.
+    """Return the genes that measure depth: stable genes outside all packaged programs.
 
-    ``counted`` are further genes to leave out, those of own programs.
+    ``counted`` are further genes to exclude, those of custom programs.
     """
     programs, other_names = packaged_programs(), synonyms()
     names = [n for g in ("core", "response", "stress") for n in program_groups()[g]]
@@ -208,7 +207,7 @@ def reference_genes(var_names: pd.Index[str], counted: Iterable[str] = ()) -> Bo
 
 
 def found_genes(var_names: pd.Index[str], signature: Signature) -> tuple[str, ...]:
-    """Return a signature's genes that the data hold, under whatever name."""
+    """Return a signature's genes that the data contain under any name."""
     other_names = synonyms()
     return tuple(
         gene

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     from collections.abc import Iterable
 
-#: Fields of a signature that say where it comes from, in the order of the catalogue.
+#: Source fields of a signature, in the order of the catalog.
 PROVENANCE = (
     "compartment",
     "citation",
@@ -23,7 +23,7 @@ PROVENANCE = (
 
 @dataclass(frozen=True, slots=True)
 class Signature:
-    """A gene set: genes that go up, genes that go down, and where both were read.
+    """A gene set: genes that go up, genes that go down, and their source.
 
     Repeated genes are kept once, in the order of their first mention.
 
@@ -32,9 +32,9 @@ class Signature:
     name
         Name of the set.
     up, down
-        Gene symbols. Members of a set without a published direction stand in ``up``.
+        Gene symbols. Members of a set without a published direction are in ``up``.
     compartment
-        Cells in which the set is meant to be read: ``nk``, ``tumor``, ``both`` or ``other``.
+        Cells for which the set is meant: ``nk``, ``tumor``, ``both`` or ``other``.
     citation, doi, where_read, licence, trust, version, note
         Source: the publication, its identifiers, the file in which the genes were read, the
         terms of that file, ``high`` or ``medium`` trust, release or commit, and caveats.
@@ -42,7 +42,7 @@ class Signature:
     Raises
     ------
     ValueError
-        If a gene stands in both directions, or is empty, or the name is empty.
+        If a gene is in both directions, or a gene or the name is empty.
     TypeError
         If genes are given as one string, or a gene is not a string.
 
@@ -90,7 +90,7 @@ class Signature:
         return len(self.up) + len(self.down)
 
     def __bool__(self) -> bool:
-        # An empty set is still a signature: truth must not depend on its length.
+        # An empty set is still a signature, so its truth value must not depend on its length.
         return True
 
     @property
@@ -114,7 +114,7 @@ class Signature:
         return self._combined(other, "|", self.up + other.up, self.down + other.down)
 
     def __and__(self, other: object) -> Signature:
-        """Genes that both sets hold with the same direction."""
+        """Genes in both sets with the same direction."""
         if not isinstance(other, Signature):
             return NotImplemented
         up, down = frozenset(other.up), frozenset(other.down)
@@ -126,7 +126,7 @@ class Signature:
         )
 
     def __sub__(self, other: object) -> Signature:
-        """Genes of this set that the other does not hold, in whatever direction."""
+        """Genes of this set that the other lacks, regardless of direction."""
         if not isinstance(other, Signature):
             return NotImplemented
         drop = frozenset(other.genes)

@@ -10,16 +10,16 @@ import pandas as pd
 
 @cache
 def read_table(name: str) -> pd.DataFrame:
-    """Return a packaged table; shared between callers, who must copy before they hand it on."""
+    """Return a packaged table; shared between callers, who must copy before returning it."""
     with as_file(files(__package__) / "data" / name) as path:
-        # "NA" could be a gene or a note, and empty cells are empty text here.
+        # "NA" could be a gene or a note; empty cells are empty strings.
         return pd.read_csv(path, sep="\t", keep_default_na=False)
 
 
 def ligand_receptor() -> pd.DataFrame:
     """Return receptor-ligand pairs between NK cells and tumor cells.
 
-    Only pairs that at least one database or review names. ``class`` was assigned in nkscore.
+    Contains only pairs that at least one database or review lists. nkscore assigned ``class``.
 
     Returns
     -------
@@ -50,11 +50,11 @@ def crispr_hits() -> pd.DataFrame:
 
     Returns
     -------
-    DataFrame with one row per gene and study: ``gene``, ``category`` (class of gene, after
-    Figure 4 of Dufva, Gandolfi et al. 2023), ``study``, ``model``,
-    ``perturbation`` (``loss`` or ``gain``), ``effect`` on the tumor cell (``protects``,
-    ``sensitizes``, ``unknown``), ``effect_read`` (False where the effect is what biology leads
-    one to expect, or unknown: the ranked results were not to be had), ``doi``, ``where_read``.
+    DataFrame with one row per gene and study: ``gene``, ``category`` (class of gene, after Figure 4
+    of Dufva, Gandolfi et al. 2023), ``study``, ``model``, ``perturbation`` (``loss`` or ``gain``),
+    ``effect`` on the tumor cell (``protects``, ``sensitizes``, ``unknown``), ``effect_read`` (False
+    if the effect is the biologically expected one, or unknown, because the ranked results were not
+    available), ``doi``, ``where_read``.
 
     Examples
     --------

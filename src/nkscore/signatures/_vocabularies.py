@@ -1,4 +1,4 @@
-"""Vocabularies of cell states: which states there are, and what marks and what excludes each."""
+"""Vocabularies of cell states: the states, their markers, and what excludes each."""
 
 from __future__ import annotations
 
@@ -49,17 +49,17 @@ class State:
     Parameters
     ----------
     marks
-        Genes that go up, and that go down, in cells of the state; with its source.
+        Genes that go up or down in cells of the state, with their source.
     weights
-        Gene to weight between 0 and 1: how much of the usual change of a marker is expected.
-        Genes that are not named weigh 1.
+        Gene to weight between 0 and 1: the expected share of a marker's typical change. The default
+        weight is 1.
     excludes
-        Label to signature: cells that are explained better by one of these are not called.
+        Label to signature: cells that one of these explains better are not called.
 
     Raises
     ------
     ValueError
-        If a weight is not between 0 and 1, or its gene does not mark the state.
+        If a weight is not between 0 and 1, or its gene is not a marker of the state.
 
     Examples
     --------
@@ -94,7 +94,7 @@ def vocabularies() -> pd.DataFrame:
     Returns
     -------
     DataFrame with ``vocabulary``, ``state``, ``n_up``, ``n_down``, ``marks`` (sets of the
-    catalogue, or genes), ``excludes`` (sets whose cells are not called), ``citation``, ``doi``,
+    catalog, or genes), ``excludes`` (sets whose cells are not called), ``citation``, ``doi``,
     ``trust`` (``high``: panel of the authors; ``medium``: assigned on reading), ``note``.
 
     Examples
@@ -117,9 +117,9 @@ def vocabulary(x: VocabularyLike) -> dict[str, State]:
     ----------
     x
         Name of a packaged vocabulary; the path of a file of signatures (see :func:`load`); or a
-        mapping of states to :class:`State`, to gene → weight (negative for genes that go down),
-        or to anything that :func:`as_signatures` takes as a value. Sets of the catalogue and
-        panels are vocabularies too.
+        mapping of states to :class:`State`, to gene → weight (negative for genes that go down), or
+        to any value that :func:`as_signatures` accepts. Sets of the catalog and panels are
+        vocabularies, too.
 
     Raises
     ------
@@ -140,7 +140,7 @@ def vocabulary(x: VocabularyLike) -> dict[str, State]:
     empty = [name for name, state in states.items() if not len(state.marks)]
     if empty or not states:
         what = f"States without markers: {', '.join(empty)}" if states else "No state is given"
-        msg = f"{what}. Each state needs a gene that marks it, with a weight other than 0."
+        msg = f"{what}. Each state needs a marker gene with a weight other than 0."
         raise GeneCoverageError(msg)
     return states
 

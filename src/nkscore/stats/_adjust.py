@@ -15,14 +15,14 @@ if TYPE_CHECKING:
 
 
 def benjamini_hochberg(p_value: npt.ArrayLike, by: npt.ArrayLike | None = None) -> Floats:
-    """Return q-values over the known p-values; what is NaN stays NaN and does not count.
+    """Return q-values over the known p-values; NaN stays NaN and is not counted.
 
     Parameters
     ----------
     p_value
-        0 to 1, or NaN where nothing was tested.
+        0 to 1, or NaN if nothing was tested.
     by
-        Group of each p-value; each group is then adjusted by itself.
+        Group of each p-value; each group is then adjusted separately.
 
     Notes
     -----
@@ -44,13 +44,12 @@ def _adjusted(p: Floats) -> Floats:
 
 
 def standard_errors(df: Floats | float, confidence: float) -> Floats | float:
-    """Return how many standard errors an interval reaches to either side, by Student's t.
+    """Return the half-width of an interval in standard errors, by Student's t.
 
     With infinite degrees of freedom that is the normal distribution.
     """
     level = 0.5 + confidence / 2
-    # Where nothing else is asked for, the normal distribution itself, which t reaches but for the
-    # last digit.
+    # By default, the normal distribution, from which t would differ in the last digit.
     normal = np.ndim(df) == 0 and np.isinf(df)
     reach: Floats | float = stats.norm.ppf(level) if normal else stats.t.ppf(level, df)
     return reach
@@ -59,7 +58,7 @@ def standard_errors(df: Floats | float, confidence: float) -> Floats | float:
 def interval(
     effect: npt.ArrayLike, error: npt.ArrayLike, df: npt.ArrayLike, confidence: float
 ) -> tuple[Floats, Floats]:
-    """Return both ends of the interval of each effect, NaN where its error or ``df`` is."""
+    """Return both ends of the interval of each effect, NaN if its error or ``df`` is NaN."""
     middle = np.asarray(effect, dtype=np.float64)
     freedom = np.asarray(df, dtype=np.float64)
     margin = standard_errors(freedom, confidence) * np.asarray(error, dtype=np.float64)
@@ -69,7 +68,7 @@ def interval(
 def with_interval(
     table: pd.DataFrame, effect: str, df: npt.ArrayLike, confidence: float
 ) -> pd.DataFrame:
-    """Return the table with ``ci_low`` and ``ci_high`` behind its column ``se``."""
+    """Return the table with ``ci_low`` and ``ci_high`` after its column ``se``."""
     low, high = interval(table[effect], table["se"], df, confidence)
     return placed_behind(table, "se", ci_low=low, ci_high=high)
 
@@ -81,7 +80,7 @@ def with_q_values(
     q_value: str = "q_value",
     by: str | None = None,
 ) -> pd.DataFrame:
-    """Return the table with q-values behind its p-values, within each level of ``by``."""
+    """Return the table with q-values after its p-values, within each level of ``by``."""
     q = benjamini_hochberg(table[p_value], None if by is None else table[by])
     return placed_behind(table, p_value, **{q_value: q})
 
@@ -89,7 +88,7 @@ def with_q_values(
 def placed_behind(
     table: pd.DataFrame, column: str, **added: Array | pd.Series | float | str
 ) -> pd.DataFrame:
-    """Return the table with new columns behind a named one."""
+    """Return the table with new columns after a named one."""
     at = list(table.columns).index(column) + 1
     order = [*table.columns[:at], *added, *table.columns[at:]]
     return table.assign(**added)[order]

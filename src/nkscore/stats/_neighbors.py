@@ -1,4 +1,4 @@
-"""Nearest neighbors of many points: exact as long as that is quick, nearly so beyond."""
+"""Nearest neighbors of many points: exact up to a limit, approximate above."""
 
 from __future__ import annotations
 
@@ -13,10 +13,10 @@ EXACT: Final = 50_000
 
 
 class NearestNeighbors(TransformerMixin, BaseEstimator):  # type: ignore[misc]
-    """Distances of each point to its nearest neighbors, itself first, as scikit-learn transforms.
+    """Scikit-learn transformer to distances of each point to its nearest neighbors, itself first.
 
-    Above ``EXACT`` points nearest neighbor descent searches for twice as many neighbors as are
-    wanted and keeps the nearest, on one thread, so that the seed alone decides the result.
+    Above ``EXACT`` points nearest neighbor descent searches for twice the requested number of
+    neighbors and keeps the nearest. It uses one thread, so the result depends only on the seed.
     """
 
     def __init__(self, n_neighbors: int = 15, *, seed: int = 0, exact: int = EXACT) -> None:
@@ -46,7 +46,7 @@ class NearestNeighbors(TransformerMixin, BaseEstimator):  # type: ignore[misc]
         from sklearn import neighbors
 
         search = neighbors.NearestNeighbors(n_neighbors=self.n_neighbors - 1, algorithm="brute")
-        # Without points to look for, a point is not its own neighbor.
+        # Without query points, a point is not its own neighbor.
         distances, indices = search.fit(self.points_).kneighbors()
         return _with_self(indices, distances)
 
@@ -58,7 +58,7 @@ class NearestNeighbors(TransformerMixin, BaseEstimator):  # type: ignore[misc]
             self.points_, n_neighbors=2 * self.n_neighbors, random_state=self.seed, n_jobs=1
         )
         indices, distances = index.neighbor_graph
-        # Among equal points the point itself need not come first.
+        # Among equal points the point itself may not come first.
         own = indices == np.arange(len(indices))[:, None]
         order = np.argsort(np.where(own, np.inf, distances), axis=1, kind="stable")[:, :wanted]
         return _with_self(

@@ -1,3 +1,3 @@
-"""Which tag, which ambient share: what a droplet holds."""
+"""Tags and ambient share of droplets."""
 
 from __future__ import annotations

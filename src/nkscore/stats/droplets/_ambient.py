@@ -1,4 +1,4 @@
-"""Share of a sample's counts that float in its lane rather than come from its cells."""
+"""Share of a sample's counts that is ambient RNA of its lane."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ class AmbientShare:
 
 @dataclass(frozen=True, slots=True)
 class _Genes:
-    """Counts in the cells and in cells of the same kind alone, with both totals, and the soup."""
+    """Counts in the cells and in the same cells alone, with both totals, and the soup."""
 
     counts: Floats
     total: float
@@ -43,7 +43,7 @@ class _Genes:
         )
 
     def own(self, share: float) -> Floats:
-        """Most likely share of each gene in the cells' own RNA, given the ambient share."""
+        """Maximum likelihood share of each gene in the cells' RNA, given the ambient share."""
         a, c = share * self.soup, 1 - share
         b = self.total_alone + self.total * c
         half = (c * (self.counts + self.alone) - b * a) / 2
@@ -80,7 +80,7 @@ def ambient_share(
     total_alone: float,
     confidence: float = 0.95,
 ) -> AmbientShare:
-    """Estimate the ambient share from genes that the cells themselves hardly express.
+    """Estimate the ambient share from genes that the cells hardly express.
 
     Parameters
     ----------
@@ -91,27 +91,27 @@ def ambient_share(
     soup
         Share of each gene in the ambient RNA.
     alone, total_alone
-        The same two sums in cells of the same kind without that ambient RNA.
+        The same two sums in the same type of cells without that ambient RNA.
     confidence
         Coverage of the interval, 0 to 1.
 
     Notes
     -----
     Counts are Poisson with mean ``total · (ρ · soup + (1 − ρ) · own)`` in the cells and
-    ``total_alone · own`` in those alone; ρ maximizes the likelihood, each ``own`` at its best for
-    that ρ. A gene far above its expectation is expressed after all, and left out. The interval is
-    that of the profile likelihood, widened by how much the genes disagree.
+    ``total_alone · own`` in those alone; ρ maximizes the profile likelihood over ``own``. A gene
+    far above its expectation is expressed by the cells after all, and excluded. The interval is the
+    profile likelihood interval, widened by how much the genes disagree.
     """
     genes = _Genes(counts, total, alone, total_alone, soup)
     used = np.ones(counts.size, dtype=bool)
     share = genes.fit()
     for _ in range(20):
-        # Judged without the freedom of ``own``, which would explain any gene away.
+        # Tested without fitting ``own``, which would explain any gene.
         expected = np.maximum(total * (share * soup + alone / total_alone), 1.0)
         residual = (counts - expected) / np.sqrt(expected)
         spread = max(1.0, 1.4826 * float(np.median(np.abs(residual[used]))))
         keep = residual < 4 * spread
-        # Where many genes seem expressed, the soup is wrong rather than the genes.
+        # If many genes seem expressed, the soup is wrong rather than the genes.
         if keep.sum() < (1 - _MOST_LEFT_OUT) * counts.size or (keep == used).all():
             break
         used = keep
@@ -122,10 +122,10 @@ def ambient_share(
 
 def _interval(genes: _Genes, share: float, confidence: float) -> tuple[float, float]:
     mean = genes.total * (share * genes.soup + genes.alone / genes.total_alone)
-    # Genes with less than one expected count say nothing about disagreement.
-    heard = mean >= 1
-    chi2 = (((genes.counts - mean) ** 2 / np.maximum(mean, 1e-12))[heard]).sum()
-    excess = max(1.0, float(chi2) / max(int(heard.sum()) - 1, 1))
+    # Genes with less than one expected count carry no information about disagreement.
+    informative = mean >= 1
+    chi2 = (((genes.counts - mean) ** 2 / np.maximum(mean, 1e-12))[informative]).sum()
+    excess = max(1.0, float(chi2) / max(int(informative.sum()) - 1, 1))
     drop = 0.5 * float(stats.chi2.ppf(confidence, 1)) * excess
     top = genes.log_likelihood(share)
 

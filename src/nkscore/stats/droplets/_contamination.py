@@ -1,4 +1,4 @@
-"""What is left of an effect once expected foreign counts are taken out, with their error."""
+"""Effects after subtracting expected foreign counts, with their error."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ if TYPE_CHECKING:
     from nkscore._types import Bools, Floats
 
 _HALF_COUNT: Final = 0.5
-#: Below so many own molecules an arm counts as empty; keeps logarithms finite.
+#: Below this number of endogenous molecules an arm counts as empty; keeps logarithms finite.
 _FEWEST_OWN: Final = 0.05
 _LEAST_LOG_VARIANCE: Final = 1e-3
 _STEPS: Final = 60
@@ -23,9 +23,9 @@ _MEDIAN_CHI2: Final = float(stats.chi2.ppf(0.5, 1))
 
 @dataclass(frozen=True, slots=True)
 class Remainder:
-    """Per gene: change of the log2 fold change, evidence for what is left (a signed z).
+    """Per gene: change of the log2 fold change, evidence for the remaining effect (a signed z).
 
-    ``evidence_before`` is the same evidence with nothing taken out.
+    ``evidence_before`` is the same evidence without subtraction.
     """
 
     shift: Floats
@@ -50,18 +50,18 @@ def remaining_effect(
     log_variance: Floats,
     error: float,
 ) -> Remainder:
-    """Compare two arms after expected foreign counts are taken out.
+    """Compare two arms after subtracting expected foreign counts.
 
     Parameters
     ----------
     counts
-        Samples × genes, all genes that were measured.
+        Samples × genes, all measured genes.
     foreign
         Expected foreign counts, samples × genes.
     treated
         Whether a sample is treated.
     log_variance
-        Variance of the natural log fold change per gene as the response model states it.
+        Variance of the natural log fold change per gene, from the response model.
     error
         Relative standard deviation of the foreign counts around their expectation, the same
         deviation in all samples of an arm.
@@ -70,9 +70,9 @@ def remaining_effect(
     -----
     Counts of an arm are Poisson with mean ``size · own + factor · foreign``; the logarithms of
     ``own`` differ by the effect plus noise with the variance between samples, and ``log(factor)``
-    has standard deviation ``error``. Evidence is the signed root of the penalized deviance that a
-    zero effect costs, so it falls to zero where foreign RNA alone explains the counts, however
-    large a logarithm of the small difference may look.
+    has standard deviation ``error``. Evidence is the signed root of the increase in penalized
+    deviance for a zero effect, so it falls to zero if foreign RNA alone explains the counts,
+    however large the logarithm of the small difference is.
     """
     own = np.maximum(counts - foreign, 0.0)
     before = _sums(counts, np.zeros_like(foreign), treated, _library(counts))
@@ -80,7 +80,7 @@ def remaining_effect(
     counting = (1 / (before.counts + 1)).sum(axis=0)
     between = np.maximum(log_variance - counting, _LEAST_LOG_VARIANCE)
     shift = _log2_ratio(after) - _log2_ratio(before)
-    # Where nothing foreign is expected, the model's own estimate stands.
+    # If no foreign counts are expected, keep the estimate of the model.
     shift[foreign.sum(axis=0) == 0] = 0.0
     return Remainder(shift, _evidence(after, between, error), _evidence(before, between, error))
 
@@ -110,7 +110,7 @@ def _evidence(sums: _Sums, between: Floats, error: float) -> Floats:
 
 
 def _cost_of_no_effect(sums: _Sums, between: Floats, error: float) -> Floats:
-    """Return the least penalized deviance with equal log rates, by damped scoring steps.
+    """Return the minimum penalized deviance with equal log rates, by damped scoring steps.
 
     Coordinates per gene: mean log rate, difference of log rates, log factor in both arms.
     """
@@ -122,7 +122,7 @@ def _cost_of_no_effect(sums: _Sums, between: Floats, error: float) -> Floats:
     prior = np.column_stack([np.zeros(n_genes), 1 / between, *[np.full(n_genes, 1 / error**2)] * 2])
     damping = np.full(n_genes, 1e-3)
     value = _cost(sums, point, prior)
-    # Most genes are done after a few steps; only the others go on.
+    # Most genes converge after a few steps; only the others continue.
     going = np.arange(n_genes)
     for _ in range(_STEPS):
         if not going.size:
@@ -143,7 +143,7 @@ def _cost_of_no_effect(sums: _Sums, between: Floats, error: float) -> Floats:
 
 
 def _means(sums: _Sums, point: Floats) -> tuple[Floats, Floats]:
-    """Return own and foreign expected counts, arms × genes."""
+    """Return endogenous and foreign expected counts, arms × genes."""
     half = point[:, 1] / 2
     own = sums.size * np.exp(np.array([point[:, 0] + half, point[:, 0] - half]))
     return own, sums.foreign * np.exp(point[:, 2:].T)
@@ -175,47 +175,47 @@ def _scoring_step(sums: _Sums, point: Floats, prior: Floats, damping: Floats) ->
     return np.asarray(-np.linalg.solve(normal, gradient[:, :, None])[:, :, 0])
 
 
-def relative_error(counts: Floats, expected: Floats, *, least: float) -> float:
-    """Return the spread of counts around their expectation beyond that of counting.
+def relative_error(counts: Floats, expected: Floats, *, minimum: float) -> float:
+    """Return the spread of counts around their expectation beyond counting noise.
 
     Parameters
     ----------
     counts, expected
-        Counts of genes that are foreign throughout, and what was expected of them.
-    least
-        Returned at least, and where fewer than 10 genes speak.
+        Counts of genes that are entirely foreign, and their expected counts.
+    minimum
+        Lower limit of the result, which is also returned with fewer than 10 informative genes.
 
     Notes
     -----
     The relative standard deviation at which half of the squared residuals lie above the median of
-    chi-square, so that a few genes that are the cells' own after all change little.
+    chi-square, so that a few genes that the cells do express change little.
     """
     if counts.size < 10:
-        return least
+        return minimum
 
     def excess(error: float) -> float:
         chi2 = (counts - expected) ** 2 / (expected + (error * expected) ** 2)
         return float(np.median(chi2)) - _MEDIAN_CHI2
 
-    if excess(least) <= 0:
-        return least
+    if excess(minimum) <= 0:
+        return minimum
     if excess(1.0) >= 0:
         return 1.0
-    return float(optimize.brentq(excess, least, 1.0))
+    return float(optimize.brentq(excess, minimum, 1.0))
 
 
 def adjusted_p(p_value: Floats, evidence: Floats, evidence_before: Floats) -> Floats:
     """Return two-sided p-values of the remaining effects.
 
-    The model's own p-value, as a normal deviate, is scaled by what is left of the evidence; it
-    never becomes more extreme than either the model's or the remaining evidence.
+    The model's p-value, as a normal deviate, is scaled by the remaining share of the evidence. It
+    never becomes more extreme than the model's p-value or the remaining evidence.
     """
     deviate = stats.norm.isf(np.maximum(p_value, 1e-300) / 2)
     before = np.abs(evidence_before)
     left = np.abs(evidence)
     kept = np.divide(left, before, out=np.ones_like(left), where=before > 0)
     remaining = 2 * stats.norm.sf(deviate * np.minimum(kept, 1.0))
-    # Going to a deviate and back must not make a p-value smaller by rounding.
+    # Conversion to a deviate and back must not make a p-value smaller by rounding.
     return np.asarray(np.maximum(remaining, p_value))
 
 

@@ -1,4 +1,4 @@
-"""A mixture model of hashtag counts: which tags a droplet carries, with probabilities."""
+"""A mixture model of hashtag counts: the tags of a droplet, with probabilities."""
 
 from __future__ import annotations
 
@@ -14,11 +14,11 @@ if TYPE_CHECKING:
 
 _ROUNDS: Final = 25
 _TOLERANCE: Final = 2e-4
-#: Droplets used to fit; the others only get their probabilities.
+#: Number of droplets used in the fit; the others only get probabilities.
 _FIT_ON: Final = 4000
-#: The spread of a tag's signal is shrunk as if it had this many cells more, of the average kind.
+#: The spread of a tag's signal is shrunken as if it had this many more average cells.
 _EXTRA_CELLS: Final = 100.0
-#: Weight, in droplets, of what is assumed about doublets.
+#: Weight, in droplets, of the prior on doublets.
 _EXTRA_DROPLETS: Final = 20.0
 _LEAST_FOLD: Final = 2.5
 
@@ -52,12 +52,12 @@ def hashtag_mixture(
     counts
         Droplets × tags, raw counts, at least two tags. Droplets without a count are negative.
     depth
-        RNA counts per droplet, from which the background is predicted in part.
+        RNA counts per droplet, which partly predict the background.
     priors
         Prior probabilities of no, one, and several tags; fitted by default.
     shared_label
-        Share of the droplets with two tags at full strength that hold cells of one sample (a label
-        taken over from debris or from a burst cell). Tags alone hardly show it.
+        Share of the droplets with two full tags that hold cells of one sample (a label from debris
+        or from a lysed cell). Tags alone hardly show it.
 
     Returns
     -------
@@ -67,13 +67,13 @@ def hashtag_mixture(
     Notes
     -----
     The background of tag j in droplet i is negative binomial with mean :math:`s_i b_j`. The factor
-    :math:`s_i`, how much label the droplet takes up, is learned from those tags of the droplet
-    that are background, with a gamma prior whose mean is larger in droplets of two cells and may
-    rise with ``depth``; it is integrated out by Laplace's method. The log signal of a tag is
-    normal with mean :math:`\mu_j + \beta \log s_i`: a droplet that takes up much label has more
-    of both. Tags are shrunk to each other. A droplet holds no tag, one, one and another that
-    leaked in at a lower level, two or three. All is fitted by expectation maximization, on at most
-    4000 droplets evenly spaced by their total count; background counts far off are downweighted.
+    :math:`s_i`, the amount of label in the droplet, is estimated from the background tags of the
+    droplet, with a gamma prior whose mean is larger in droplets of two cells and may rise with
+    ``depth``. It is integrated out by Laplace's method. The log signal of a tag is normal with mean
+    :math:`\mu_j + \beta \log s_i`: a droplet with much label has more of both. Tags are shrunken
+    toward each other. A droplet holds no tag, one tag, one tag and another that leaked in at a
+    lower level, two tags or three. Everything is fitted by expectation maximization, on at most
+    4000 droplets evenly spaced by their total count; outlying background counts are downweighted.
 
     Examples
     --------
@@ -131,11 +131,11 @@ def _fit(data: Data, *, priors: tuple[float, float, float] | None, shared_label:
 
 
 def _start(data: Data, priors: tuple[float, float, float] | None) -> Model:
-    """Background from droplets where another tag stands out more, signal from clear droplets."""
+    """Background from droplets dominated by another tag, signal from clear droplets."""
     counts = data.counts
     n_tags = counts.shape[1]
     base = np.quantile(counts, 0.1, axis=0) + 0.5
-    # A tag that nearly all droplets carry shows no background there; the others tell its order.
+    # A tag in nearly all droplets shows no background; the other tags give its magnitude.
     base = np.minimum(base, 8 * base.min())
     for _ in range(10):
         fold = (counts + 0.5) / (base + 0.5)
@@ -148,8 +148,8 @@ def _start(data: Data, priors: tuple[float, float, float] | None) -> Model:
     top = fold.argmax(axis=1)
     own = [data.logs[clear & (top == j), j] - np.log1p(base[j]) for j in range(n_tags)]
     known = [float(np.median(x)) for x in own if x.size >= 5]
-    usual = float(np.median(known)) if known else np.log(8.0)
-    rise = np.array([np.median(x) if x.size >= 5 else usual for x in own])
+    typical = float(np.median(known)) if known else np.log(8.0)
+    rise = np.array([np.median(x) if x.size >= 5 else typical for x in own])
     none, _, several = priors or (0.05, 0.85, 0.1)
     return Model(
         base=base,
@@ -168,7 +168,7 @@ def _start(data: Data, priors: tuple[float, float, float] | None) -> Model:
 
 
 def _numbers(none: float, several: float) -> Floats:
-    """Probabilities of none, one, two and three tags; triplets are as rare as Poisson says."""
+    """Probabilities of none, one, two and three tags; triplets are as rare as under Poisson."""
     three = several**2 / 3
     return np.array([none, 1 - none - several, several - three, three])
 
@@ -194,7 +194,7 @@ def _maximize(data: Data, model: Model, posterior: Posterior, *, fixed: bool) ->
 
 
 def _responsibilities(posterior: Posterior, n_tags: int) -> tuple[Floats, Floats, Floats]:
-    """Droplets × tags: carried, leaked in; per droplet: of two cells."""
+    """Droplets × tags: full, leaked; per droplet: two cells."""
     shape = (len(posterior.top), n_tags)
     carried, leaked, several = np.zeros(shape), np.zeros(shape), np.zeros(shape[0])
     rows = np.arange(shape[0])
@@ -209,7 +209,7 @@ def _responsibilities(posterior: Posterior, n_tags: int) -> tuple[Floats, Floats
 
 
 def _factors(data: Data, model: Model, *, quiet: Floats, several: Floats) -> tuple[Floats, Model]:
-    """How much label each droplet takes up, and the prior of this factor."""
+    """Amount of label in each droplet, and the prior of this factor."""
     shape, ratio = model.factor_shape, model.base / model.size
     expected = model.depth_slope * data.depth + several * np.log(model.doubling)
     information = (quiet * model.base / (1 + ratio)).sum(axis=1)
@@ -236,7 +236,7 @@ def _background_of_tags(
     counts: Floats, model: Model, *, quiet: Floats, factor: Floats
 ) -> tuple[Floats, Floats]:
     mean = factor[:, None] * model.base
-    # Counts beyond three standard deviations are label of another source.
+    # Counts beyond three standard deviations are label from another source.
     distance = (counts - mean) ** 2 / (mean + mean**2 / model.size)
     weight = quiet * np.minimum(1, 9 / np.maximum(distance, 1e-9))
     base = np.maximum((weight * counts).sum(axis=0) / (weight * factor[:, None]).sum(axis=0), 0.02)
@@ -244,8 +244,8 @@ def _background_of_tags(
     excess = (weight * ((counts - mean) ** 2 - mean)).sum(axis=0) / (weight * mean**2).sum(axis=0)
     excess = np.clip(excess, 0.02, 5)
     trust = (quiet * mean / (1 + mean)).sum(axis=0)
-    usual, extra = np.average(excess, weights=trust), len(counts) / 4
-    return base, (trust + extra) / (trust * excess + extra * usual)
+    typical, extra = np.average(excess, weights=trust), len(counts) / 4
+    return base, (trust + extra) / (trust * excess + extra * typical)
 
 
 def _signal_of_tags(
@@ -256,10 +256,10 @@ def _signal_of_tags(
     rest = data.logs - model.slope * log_factor
     rise = (carried * rest).sum(axis=0) / n - floor
     trust = np.minimum(n, 50)
-    usual = np.average(rise, weights=trust)
-    between = max(0.25, float(np.average((rise - usual) ** 2, weights=trust)))
+    typical = np.average(rise, weights=trust)
+    between = max(0.25, float(np.average((rise - typical) ** 2, weights=trust)))
     pull = model.spread / between
-    rise = np.maximum((n * rise + pull * usual) / (n + pull), np.log(_LEAST_FOLD))
+    rise = np.maximum((n * rise + pull * typical) / (n + pull), np.log(_LEAST_FOLD))
     signal = floor + rise
     squares = (carried * (rest - signal) ** 2).sum(axis=0)
     spread = (squares + _EXTRA_CELLS * squares.sum() / n.sum()) / (n + _EXTRA_CELLS)
@@ -273,7 +273,7 @@ def _signal_of_tags(
 
 
 def _leak_level(data: Data, model: Model, leaked: Floats, log_factor: Floats) -> float:
-    """Where leaked label lies between background (0) and signal (1), on the log scale."""
+    """Position of leaked label between background (0) and signal (1), on the log scale."""
     rise = model.signal - np.log1p(model.base)
     below = model.signal + model.slope * log_factor - data.logs
     scale = (leaked * rise**2).sum()
@@ -291,7 +291,7 @@ def _fitted_numbers(posterior: Posterior) -> Floats:
 
 
 def _probabilities(posterior: Posterior, n_tags: int) -> Floats:
-    """Each tag alone, none, several. One cell with two full tags may be either tag's."""
+    """Each tag alone, none, several. One cell with two full tags can belong to either tag."""
     found = np.zeros((len(posterior.top), n_tags + 2))
     rows = np.arange(len(found))
     for state, weight in zip(posterior.states, posterior.weight.T, strict=True):

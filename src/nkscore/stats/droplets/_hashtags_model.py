@@ -12,7 +12,7 @@ from scipy import special
 if TYPE_CHECKING:
     from nkscore._types import Floats, Ints
 
-#: Tags of a droplet that may be there; all others are background.
+#: Number of candidate tags per droplet; all others are background.
 _CANDIDATES: Final = 4
 
 
@@ -52,7 +52,7 @@ class Data:
 
 @dataclass(frozen=True, slots=True)
 class State:
-    """What a droplet may hold: positions among its candidates, and whether it is two cells."""
+    """A state of a droplet: positions among its candidates, and whether it is two cells."""
 
     tags: tuple[int, ...]
     leaked: tuple[int, ...] = ()
@@ -60,7 +60,7 @@ class State:
 
     @property
     def single(self) -> bool:
-        """Whether the droplet carries one tag, leaked ones aside."""
+        """Whether the droplet has one tag, apart from leaked ones."""
         return len(self.tags) == 1
 
 
@@ -83,7 +83,7 @@ def _states(n_candidates: int) -> list[State]:
 
 
 class _Background:
-    """Log likelihood of all tags but some, with the droplet's factor integrated out."""
+    """Log likelihood of all tags except some, with the droplet's factor integrated out."""
 
     def __init__(self, data: Data, model: Model) -> None:
         counts, self.model = data.counts, model
@@ -108,7 +108,7 @@ class _Background:
     def without(
         self, out: Ints, key: tuple[int, ...], *, one_cell: bool
     ) -> tuple[Floats, Floats, Floats]:
-        """Log likelihood, log factor and its precision, where ``out`` are not background."""
+        """Log likelihood, log factor and its precision, if the tags ``out`` are not background."""
         if (key, one_cell) not in self.known:
             self.known[key, one_cell] = self._without(out, one_cell=one_cell)
         return self.known[key, one_cell]
@@ -150,7 +150,7 @@ def _log_signal(
 
 
 def _candidates(data: Data, model: Model, background: _Background) -> Ints:
-    """Find the tags that a droplet most probably carries, each judged by all others."""
+    """Find the most probable tags of a droplet, each compared with all others."""
     evidence = background.totals[2][:, None] - background.evidence
     information = background.information.sum() - background.information
     factor = background.factor(evidence, information, background.expected[:, None])

@@ -13,9 +13,9 @@ if TYPE_CHECKING:
 
     from nkscore._types import Bools, Floats, Ints
 
-#: Samples that the search for medoids draws, as Seurat asks of cluster::clara.
+#: Number of samples in the search for medoids, as in Seurat's call of cluster::clara.
 _SAMPLES: Final = 100
-#: Beyond this size a negative binomial is a Poisson for every count that hashtags reach.
+#: Above this size a negative binomial equals a Poisson for all hashtag counts.
 _LARGEST_SIZE: Final = 1e6
 
 
@@ -51,14 +51,14 @@ def htodemux(
     initial_clusters: Ints | None = None,
     quantile: float = 0.99,
 ) -> HtoDemux:
-    """Call hashtags as Seurat 4.3's HTODemux does.
+    """Call hashtags like HTODemux in Seurat 4.3.
 
     Parameters
     ----------
     counts
         Cells × tags, raw counts.
     initial_clusters
-        One label per cell, in place of the clusters that are found here by :func:`find_medoids`.
+        One label per cell, in place of clusters from :func:`find_medoids`.
     quantile
         A tag is positive above this quantile of its background.
 
@@ -107,8 +107,8 @@ def htodemux(
 def fit_negative_binomial(x: Floats) -> tuple[float, float]:
     """Maximum likelihood size and mean of a negative binomial.
 
-    The mean is that of the counts. Counts that vary no more than a Poisson get the largest size
-    allowed (1e6); counts that are all zero get the mean 1e-9, whose quantiles are zero.
+    The mean is that of the counts. Counts that vary no more than a Poisson get the maximum size
+    (1e6); counts that are all zero get the mean 1e-9, whose quantiles are zero.
     """
     mean = float(x.mean())
     if mean <= 0:
@@ -144,9 +144,9 @@ def find_medoids(points: Floats, n_clusters: int) -> Ints:
     Notes
     -----
     Kaufman and Rousseeuw 1990, doi 10.1002/9780470316801. The samples are those of R's
-    ``cluster::clara``, whose generator (s ← 5761 s + 999 mod 2¹⁶) starts at zero in every call, so
-    that Seurat's seed does not reach it; hence the same clusters as in R. As there (``pamLike =
-    FALSE``), a swap hands all points of the medoid that leaves to the one that comes.
+    ``cluster::clara``, whose generator (s ← 5761 s + 999 mod 2¹⁶) starts at zero in every call,
+    independent of Seurat's seed; the clusters are therefore the same as in R. As in R (``pamLike =
+    FALSE``), a swap assigns all points of the removed medoid to the new one.
     """
     n = len(points)
     n_clusters = min(n_clusters, n - 1)
@@ -169,7 +169,7 @@ def find_medoids(points: Floats, n_clusters: int) -> Ints:
 
 
 def _draws(n: int) -> Iterator[int]:
-    """Positions below ``n`` from the generator of CLARA."""
+    """Positions below ``n`` from CLARA's generator."""
     state = 0
     while True:
         state = (5761 * state + 999) % 65536
@@ -177,7 +177,7 @@ def _draws(n: int) -> Iterator[int]:
 
 
 def _sample(n: int, n_sample: int, medoids: Ints, draw: Iterator[int]) -> Ints:
-    """Sorted sample with the medoids; where it is most of the points, the others are drawn."""
+    """Sorted sample with the medoids; if it has most of the points, its complement is drawn."""
     if n_sample == n:
         return np.arange(n)
     leave_out = n < 2 * n_sample
@@ -205,7 +205,7 @@ def _partition(distance: Floats, n_clusters: int) -> Ints:
     for _ in range(n_clusters):
         gain = np.maximum(nearest - distance, 0).sum(axis=1)
         gain[is_medoid] = -1.0
-        # Of equal gains the last one counts, as in CLARA.
+        # For equal gains the last one counts, as in CLARA.
         last = n - 1 - int(gain[::-1].argmax())
         is_medoid[last] = True
         nearest = np.minimum(nearest, distance[last])

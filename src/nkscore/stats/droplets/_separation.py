@@ -1,9 +1,9 @@
-"""How much of a cell's RNA comes from one of two pure sources.
+"""Share of a cell's RNA from one of two pure sources.
 
 Per cell, counts of genes that mark source A are compared with counts of genes that mark source B.
 With w the share of the cell's RNA from A, the expected share of A counts among both is a known
-function of w; a pure B cell has w near the ambient share, a pure A cell near one, and a doublet
-lies between.
+function of w. In a pure B cell w is near the ambient share, in a pure A cell near one, and in a
+doublet in between.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 
 _GRID: Final = np.linspace(0.0, 1.0, 51)
 _ROUNDS: Final = 50
-# Standard deviation of w within a pure class: cells differ in how much ambient RNA they carry.
+# Standard deviation of w within a pure class: cells differ in their amount of ambient RNA.
 _SPREAD: Final = 0.04
 
 
@@ -39,18 +39,18 @@ class Markers:
 def marker_genes(
     profile_a: Floats, profile_b: Floats, *, allowed: Bools, n_genes: int = 200, fold: float = 8.0
 ) -> Markers:
-    """Choose the genes that tell two summed profiles apart.
+    """Choose the genes that separate two summed profiles.
 
     Parameters
     ----------
     profile_a, profile_b
         Summed counts per gene.
     allowed
-        Genes that may be chosen (boolean), so that induced genes can be kept out.
+        Genes that can be chosen (boolean), to exclude induced genes.
     n_genes
         At most this many per source, the most abundant first.
     fold
-        Least ratio of the two abundances.
+        Minimum ratio of the two abundances.
     """
     a = (profile_a + 0.5) / (profile_a.sum() + 1)
     b = (profile_b + 0.5) / (profile_b.sum() + 1)
@@ -87,7 +87,7 @@ def class_posterior(
     prior
         Prior probabilities of the three classes.
     concentration
-        Of the beta-binomial: how far cells of one class differ beyond counting noise.
+        Of the beta-binomial: how much cells of one class differ beyond counting noise.
     fit_shares
         Whether the class probabilities are fitted to these cells, starting at ``prior``.
     """
@@ -100,7 +100,7 @@ def class_posterior(
         posterior = joint / np.maximum(joint.sum(axis=1, keepdims=True), 1e-300)
         before = center_b, center_a, *share
         if fit_shares:
-            # Two pseudo-cells per class keep a class from vanishing for good.
+            # Two pseudo-cells per class keep a class from vanishing permanently.
             share = (posterior.sum(axis=0) + 2 * prior) / (len(posterior) + 2 * prior.sum())
         center_b = _center(likelihood, parts[:, 0], posterior[:, 0], (0.02, 0.0, 0.35))
         center_a = _center(likelihood, parts[:, 1], posterior[:, 1], (0.97, 0.75, 1.0))
@@ -126,7 +126,7 @@ def _bump(center: float) -> Floats:
 
 def _between(low: float, high: float) -> Floats:
     middle, half = (low + high) / 2, (high - low) / 2 - 2.5 * _SPREAD
-    # Grid points at an edge count in part, so that the weights change smoothly with the centers.
+    # Grid points at an edge count partially, so that weights change smoothly with the centers.
     inside = np.clip((half - np.abs(_GRID - middle)) / _GRID[1] + 0.5, 0.0, 1.0)
     return np.asarray(inside / inside.sum())
 
@@ -134,11 +134,11 @@ def _between(low: float, high: float) -> Floats:
 def _center(
     likelihood: Floats, part: Floats, weight: Floats, limits: tuple[float, float, float]
 ) -> float:
-    """Mean w of a class, pulled to its usual value by ten pseudo-cells."""
-    usual, low, high = limits
+    """Mean w of a class, shrunken toward its prior center by ten pseudo-cells."""
+    center, low, high = limits
     at = likelihood * part
     mean = (at @ _GRID) / np.maximum(at.sum(axis=1), 1e-300)
-    return float(np.clip((weight @ mean + 10 * usual) / (weight.sum() + 10), low, high))
+    return float(np.clip((weight @ mean + 10 * center) / (weight.sum() + 10), low, high))
 
 
 def fit_concentration(counts_a: Floats, counts_b: Floats) -> float:

@@ -1,4 +1,4 @@
-"""Which guides a cell holds, from the UMIs of its guides."""
+"""The guides of a cell, from its guide UMIs."""
 
 from __future__ import annotations
 
@@ -13,17 +13,17 @@ if TYPE_CHECKING:
 
 _ROUNDS: Final = 60
 _TOLERANCE: Final = 1e-4
-#: Ambient guide UMIs of a cell are shrunk to the mean of all cells as if it had as many more.
+#: Prior weight, in UMIs, for shrinking a cell's ambient guide UMIs to the mean of all cells.
 _SHRINK: Final = 2.0
-#: A guide's signal is shrunk to that of all guides as if it had this many cells more.
+#: A guide's signal is shrunken to that of all guides as if it had this many more cells.
 _EXTRA_CELLS: Final = 5.0
-#: The signal's log standard deviation; a wider one would reach down into the ambient guides.
+#: The signal's log standard deviation; a wider one would overlap with ambient guides.
 _SPREAD: Final = (0.3, 1.0)
 #: Ambient guides come in clumps: their variance is at least mean + 2 mean².
 _DISPERSION: Final = (2.0, 20.0)
-#: Least median count of a guide that is held; where no cell holds one, ambient would pass for it.
+#: Minimum median count of a guide that a cell has; otherwise ambient counts could pass for it.
 _LEAST_SIGNAL: Final = 8.0
-#: Counts further above the background than this many standard deviations tell nothing of it.
+#: Counts more than this many standard deviations above the background do not inform it.
 _FAR: Final = 4.0
 
 
@@ -46,14 +46,14 @@ class GuideMixture:
 
 
 def guide_mixture(counts: Matrix, *, depth: Floats | None = None) -> GuideMixture:
-    r"""Return the probability that a cell holds each guide, by a mixture per guide.
+    r"""Return the probability that a cell has each guide, by a mixture per guide.
 
     Parameters
     ----------
     counts
         Cells × guides, raw counts, sparse or dense.
     depth
-        RNA counts per cell, from which the signal is predicted in part.
+        RNA counts per cell, which partly predict the signal.
 
     Returns
     -------
@@ -63,10 +63,10 @@ def guide_mixture(counts: Matrix, *, depth: Floats | None = None) -> GuideMixtur
     Notes
     -----
     The background of guide j in cell i is negative binomial with mean :math:`a_i b_j`: :math:`a_i`
-    are the ambient guide UMIs of the cell, learned from all but its two highest guides,
-    :math:`b_j` the share of guide j among such UMIs of all cells. The log of the signal is normal
-    around :math:`\mu_j + \beta (\log d_i - \overline{\log d})`. A cell holds no guide,
-    one, or two, with fitted frequencies. All is fitted by expectation maximization.
+    are the ambient guide UMIs of the cell, estimated from all but its two highest guides, and
+    :math:`b_j` is the share of guide j among these UMIs of all cells. The log of the signal is
+    normal around :math:`\mu_j + \beta (\log d_i - \overline{\log d})`. A cell has no guide, one, or
+    two, with fitted frequencies. Everything is fitted by expectation maximization.
     """
     x = sparse.csr_matrix(counts, dtype=np.float64)
     x.eliminate_zeros()
@@ -80,7 +80,7 @@ def guide_mixture(counts: Matrix, *, depth: Floats | None = None) -> GuideMixtur
         on, slope, signal, spread = entries.signal(p, slope)
         share = entries.per_guide(p) + 1.0
         share /= share.sum()
-        # A count below the expected background is background, however wide the signal's tail is.
+        # A count below the expected background is background, even if the signal's tail is wide.
         odds = np.where(entries.value > expected, on - off + np.log(share[entries.guide]), -np.inf)
         p, state, likelihood = entries.expect(odds, prior)
         prior = (state.sum(axis=0) + 1.0) / (x.shape[0] + 3.0)
@@ -96,8 +96,8 @@ def guide_mixture(counts: Matrix, *, depth: Floats | None = None) -> GuideMixtur
 class _Entries:
     """The stored counts.
 
-    ``rise`` is how much deeper than usual the cell is (log), ``low`` whether at least two guides of
-    the cell have more.
+    ``rise`` is the depth of the cell relative to the mean (log), ``low`` whether at least two
+    guides of the cell have higher counts.
     """
 
     cell: Ints
@@ -127,8 +127,8 @@ class _Entries:
     def expect(self, odds: Floats, prior: Floats) -> tuple[Floats, Floats, float]:
         """Return the probability of each guide, of no, one and more guides, and log likelihood.
 
-        ``odds`` are log odds of signal against background, times the guide's share. Three and more
-        guides are as good as their best pair.
+        ``odds`` are log odds of signal against background, times the guide's share. Three or more
+        guides count like their best pair.
         """
         top = np.full(self.n_cells, -np.inf)
         np.maximum.at(top, self.cell, odds)
@@ -138,7 +138,7 @@ class _Entries:
         total = np.bincount(self.cell, weight, self.n_cells)
         rest = np.bincount(self.cell, others, self.n_cells)
         squares = np.bincount(self.cell, others**2, self.n_cells)
-        # Sum over pairs without the cancellation of (all)² − (squares); ties at the top add theirs.
+        # Sum over pairs without the cancellation in (all)² − (squares), including ties at the top.
         ties = np.rint(total - rest)
         pairs = 2 * ties * rest + rest**2 - squares + ties * (ties - 1)
         with np.errstate(divide="ignore"):
@@ -148,7 +148,7 @@ class _Entries:
         whole = special.logsumexp(joint, axis=1)
         state = np.exp(joint - whole[:, None])
         one = state[:, 1][self.cell] * weight / np.maximum(total, 1e-300)[self.cell]
-        # Taking the best from the sum would leave nothing of the second best.
+        # Subtracting the best from the sum would cancel the second best.
         partners = np.where(weight < 1.0, total[self.cell] - weight, (rest + (ties - 1))[self.cell])
         two = 2 * weight * partners / np.maximum(pairs, 1e-300)[self.cell]
         p = np.minimum(one + state[:, 2][self.cell] * np.minimum(two, 1.0), 1.0)
@@ -159,8 +159,8 @@ class _Entries:
         free = (1 - p) * self.value
         soup = self.per_guide(free) + 0.5
         soup /= soup.sum()
-        # A second guide taken for background would make the cell look rich in ambient guides, and
-        # so confirm itself: the two highest never count.
+        # A second guide counted as background would make the cell look rich in ambient guides and
+        # confirm itself, so the two highest never count.
         weight = np.asarray(self.low * self.value, dtype=np.float64)
         ambient: Floats = np.bincount(self.cell, weight, self.n_cells).astype(np.float64)
         covered = 1 - np.bincount(self.cell, ~self.low * soup[self.guide], self.n_cells)
@@ -194,11 +194,11 @@ class _Entries:
 
 
 def _dispersion(value: Floats, mean: Floats, p: Floats, ambient: Floats, share: Floats) -> float:
-    """Estimate (variance − mean) / mean² of the background by moments, unstored zeros included."""
-    # All entries as if they were zero, then what the stored ones add; signal is taken out of both.
+    """Estimate (variance − mean) / mean² of the background by moments, with unstored zeros."""
+    # First all entries as zeros, then the stored ones; signal is excluded from both.
     squares = float((ambient**2).sum() * (share**2).sum()) - float(p @ mean**2)
     means = float(ambient.sum() * share.sum()) - float(p @ mean)
-    # Guides not yet recognized would pass for spread, which then hides them for good.
+    # Guides that are not yet recognized would count as spread, which would then hide them.
     value = np.minimum(value, mean + _FAR * np.sqrt(mean + mean**2) + _FAR)
     excess = squares - means + float((1 - p) @ (value**2 - 2 * value * mean))
     return float(np.clip(excess / max(squares, 1e-12), *_DISPERSION))

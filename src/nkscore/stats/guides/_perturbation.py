@@ -1,4 +1,4 @@
-"""Models of pooled knock-outs: guides as units, replicates taken out, effects against controls."""
+"""Models of pooled knock-outs: guides as units, adjusted for replicates, against controls."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ _TOLERANCE: Final = 1e-6
 
 
 def without_replicates(counts: Floats, unit: Ints, replicate: Ints) -> Floats:
-    """Sum counts per unit over replicates as if each unit had the same share of all replicates.
+    """Sum counts per unit, adjusted to the same share of all replicates.
 
     Parameters
     ----------
@@ -32,7 +32,7 @@ def without_replicates(counts: Floats, unit: Ints, replicate: Ints) -> Floats:
     Returns
     -------
     Units × genes. Rates are ``unit × replicate`` factors per gene (fitted by Poisson maximum
-    likelihood); each unit's sum is divided by what its replicates would add to it.
+    likelihood); each unit's sum is divided by the contribution of its replicates.
     """
     n_units, n_replicates = int(unit.max()) + 1, int(replicate.max()) + 1
     by_unit = _adder(unit, n_units)
@@ -47,7 +47,7 @@ def without_replicates(counts: Floats, unit: Ints, replicate: Ints) -> Floats:
     for _ in range(_ROUNDS):
         rate = total / np.maximum(by_unit @ (library * factor[replicate]), 1e-12)
         mean = by_replicate @ (library * rate[unit])
-        # Half a count on either side: a replicate without the gene says little where it is rare.
+        # Half a count on each side: a replicate without a rare gene carries little information.
         new = (expected_of + 0.5) / (mean + 0.5)
         new /= (new * (by_replicate @ library)).sum(axis=0) / library.sum()
         change = np.abs(new - factor).max()
@@ -60,7 +60,7 @@ def without_replicates(counts: Floats, unit: Ints, replicate: Ints) -> Floats:
 def means_without_replicates(
     means: Floats, weight: Floats, unit: Ints, replicate: Ints
 ) -> tuple[Floats, Floats]:
-    """Average values per unit over replicates after taking the replicates' differences out.
+    """Average values per unit over replicates, adjusted for differences between replicates.
 
     ``means`` are rows × variables, ``weight`` (rows × variables or rows × 1) their precision.
     Returns units × variables and the sums of the weights.
@@ -95,10 +95,10 @@ def target_design(target: Labels, control: str, replicate: Labels | None = None)
 
 
 def interaction_design(target: Labels, unit: Labels, treated: Bools, control: str) -> Design:
-    """Return the model of the treatment's effect, and of how it differs in each target.
+    """Return the model of the treatment effect and its difference in each target.
 
     Each unit (guide) occurs in both arms and is compared with itself: its baseline is a block. The
-    effect of a target is that of the treatment in its units less that in the controls.
+    effect of a target is the treatment effect in its units minus that in the controls.
     """
     units = list(dict.fromkeys(unit))
     targets = [name for name in dict.fromkeys(target) if name != control]
@@ -111,8 +111,8 @@ def interaction_design(target: Labels, unit: Labels, treated: Bools, control: st
     df = len(target) - len(units) - 1 - len(targets)
     if df < 1:
         msg = (
-            f"{len(units)} units for {len(targets)} targets and the controls leave no residual "
-            "degree of freedom for the interaction: more guides or replicates are needed."
+            f"{len(units)} units for {len(targets)} targets and the controls leave no "
+            "residual degree of freedom for the interaction: more guides or replicates are needed."
         )
         raise DesignError(msg)
     first = len(units) + 1
@@ -135,17 +135,17 @@ def interaction_design(target: Labels, unit: Labels, treated: Bools, control: st
 
 
 def fit_with_counting(values: Floats, counting: Floats, design: Design) -> tuple[LinearFit, Floats]:
-    """Fit each variable with weights of its counting error and of a variance between units.
+    """Fit each variable with weights from its sampling error and a variance between units.
 
     Parameters
     ----------
     values, counting
-        Units × variables: the values and the variances that counting cells leaves in them.
+        Units × variables: the values and their sampling variances from finite numbers of cells.
 
     Returns
     -------
-    The fit, whose residual variance is at least 1 (counting alone), and the variance between units
-    of each variable, which brings its mean squared residual to 1.
+    The fit, whose residual variance is at least 1 (sampling alone), and the variance between units
+    of each variable, which makes its mean squared residual 1.
     """
     parts, between = [], np.zeros(values.shape[1])
     for j in range(values.shape[1]):

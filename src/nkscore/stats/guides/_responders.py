@@ -1,4 +1,4 @@
-"""Which cells of a knock-out changed: a mixture along the direction of its effect."""
+"""Responding cells of a knock-out: a mixture along the direction of its effect."""
 
 from __future__ import annotations
 
@@ -32,24 +32,25 @@ class Responders:
 
 
 def responder_mixture(knockout: Floats, control: Floats) -> Responders:
-    """Tell cells that respond from cells that look like controls.
+    """Separate responding cells from cells that look like controls.
 
     Parameters
     ----------
     knockout, control
-        Cells × genes: the expression that sets each cell apart from its like among the controls, of
-        the genes that the knock-out changes.
+        Cells × genes: the difference of each cell from matched controls, for the genes that the
+        knock-out changes.
 
     Notes
     -----
     The idea of mixscape (Papalexi et al. 2021, doi 10.1038/s41588-021-00778-2). Cells are projected
-    on the difference between responding cells and controls, in which a cell itself takes no part,
-    and scaled so that 0 is the mean of controls and 1 that of responders. Responders are normal;
-    the rest are distributed as the controls are. Directions and mixture alternate until no cell
-    changes its class. Beyond either mean a cell is never less of its kind than at the mean.
+    on the difference between responding cells and controls, which is computed without the cell
+    itself, and scaled so that 0 is the mean of controls and 1 that of responders. Responders are
+    normal; the others have the distribution of the controls. Directions and mixture alternate until
+    no cell changes its class. Beyond the mean of a class, the probability of that class never
+    decreases.
 
     mixscape fits the mixture to controls and knock-out cells together. Controls are known not to
-    respond, so that here the share of responders is that of the knock-out cells alone.
+    respond, so here the share of responders refers to the knock-out cells alone.
     """
     scale = np.concatenate([knockout, control]).std(axis=0)
     scale = np.where(scale > 0, scale, 1.0)
@@ -74,14 +75,14 @@ def _projected(a: Floats, b: Floats, weight: Floats) -> tuple[Floats, Floats]:
     total = weight.sum()
     direction = weight @ a / total
     length = max(float(direction @ direction), 1e-12)
-    # A cell's own noise would pull it toward the mean that it is part of.
+    # A cell's noise would pull it toward the mean that it is part of.
     own = weight / total * (a**2).sum(axis=1)
     share = np.minimum(weight / total, 0.5)
     return (a @ direction - own) / (1 - share) / length, b @ direction / length
 
 
 def _two_parts(position: Floats, control: Floats) -> tuple[Floats, float, float]:
-    """Return probability, share and separation of the part that is not distributed as controls."""
+    """Return probability, share and separation of the component that differs from controls."""
     middle, width = float(control.mean()), max(float(control.std()), 1e-6)
     off = stats.norm.logpdf(position, middle, width)
     mean, spread, share = max(float(position.mean()), middle + width), width, 0.5
@@ -97,7 +98,7 @@ def _two_parts(position: Floats, control: Floats) -> tuple[Floats, float, float]
         before = likelihood
         total = max(float(p.sum()), 1e-9)
         mean = max(float(p @ position / total), middle)
-        # Narrower than a fraction of the controls, it would settle on a few cells.
+        # With less than a fraction of the controls' width, it would collapse to a few cells.
         spread = max(float(np.sqrt(p @ (position - mean) ** 2 / total)), 0.3 * width)
         share = float(p.mean())
     order = np.argsort(position)

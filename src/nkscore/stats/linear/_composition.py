@@ -13,8 +13,8 @@ from nkscore.stats.linear._linear import LinearFit, fit_linear
 if TYPE_CHECKING:
     from nkscore._types import Floats
 
-#: How strongly the variance between samples may grow toward rare states: 0 is the same variance of
-#: logits for all (logistic normal), 1 the same overdispersion for all (Dirichlet-multinomial).
+#: Exponents for the growth of the variance between samples toward rare states: 0 is equal variance
+#: of logits (logistic normal), 1 equal overdispersion (Dirichlet-multinomial).
 _EXPONENTS: Final = (0.0, 0.25, 0.5, 0.75, 1.0)
 _MOST_BETWEEN: Final = 1e4
 
@@ -44,10 +44,10 @@ def fit_composition(counts: Floats, design: Floats) -> CompositionFit:
 
     Notes
     -----
-    A logit with half a cell added to either side has the variance of counting plus a variance
-    between samples, ``τ · (4 p (1 − p)) ** −γ`` with the state's pooled share ``p``. For each γ
-    of 0, 0.25, ..., 1 the mean residual variance of the states is brought to one by τ; the γ of the
-    highest restricted likelihood is taken.
+    A logit with half a cell added to each side has a sampling variance plus a variance between
+    samples, ``τ · (4 p (1 − p)) ** −γ`` with the state's pooled share ``p``. For each γ of 0, 0.25,
+    ..., 1, τ makes the mean residual variance of the states one. The γ with the highest restricted
+    likelihood is used.
     """
     total = counts.sum(axis=1)[:, None]
     share = (counts + 0.5) / (total + 1)
@@ -69,7 +69,7 @@ def fit_composition(counts: Floats, design: Floats) -> CompositionFit:
 
 
 def _between(logit: Floats, counting: Floats, design: Floats, scale: Floats) -> float:
-    """Return the variance between samples that the residuals ask for beyond counting."""
+    """Return the variance between samples that explains the residuals beyond sampling."""
 
     def excess(between: float) -> float:
         fit = fit_linear(logit, design, 1 / (counting + between * scale))
@@ -77,7 +77,7 @@ def _between(logit: Floats, counting: Floats, design: Floats, scale: Floats) -> 
 
     if not excess(0.0) > 0:
         return 0.0
-    # Each step fits the model, so the root is bracketed closely before it is sought.
+    # Each step fits the model, so the root is bracketed closely first.
     low, high = 0.0, 0.1
     while high < _MOST_BETWEEN and excess(high) > 0:
         low, high = high, 4 * high
@@ -87,7 +87,7 @@ def _between(logit: Floats, counting: Floats, design: Floats, scale: Floats) -> 
 def _restricted_likelihood(
     logit: Floats, variance: Floats, design: Floats, fit: LinearFit
 ) -> float:
-    # An orthonormal basis leaves the determinant defined where columns repeat each other.
+    # With an orthonormal basis the determinant is defined even if columns repeat.
     u, values, _ = np.linalg.svd(design, full_matrices=False)
     basis = u[:, values > 1e-10 * values[0]]
     normal = np.einsum("ni,sn,nj->sij", basis, 1 / variance, basis)

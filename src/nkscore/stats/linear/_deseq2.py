@@ -22,7 +22,7 @@ def fit_deseq2(
 
     Love et al. 2014, doi 10.1186/s13059-014-0550-8; Muzellec et al. 2023, doi
     10.1093/bioinformatics/btad547. Fold changes are not shrunken; ``df_total`` is infinite. Genes
-    with an outlying count (Cook's distance) get no p-value and are left out.
+    with an outlying count (Cook's distance) get no p-value and are excluded.
 
     Raises
     ------
@@ -60,7 +60,7 @@ def fit_deseq2(
 
 
 def _independent(matrix: Floats, wanted: list[int]) -> list[int]:
-    """Return columns that determine all others, the wanted ones last to be dropped."""
+    """Return columns that determine all others; the required ones are dropped last."""
     rest = [j for j in range(matrix.shape[1]) if j not in wanted]
     chosen: list[int] = []
     for j in [*wanted, *rest]:

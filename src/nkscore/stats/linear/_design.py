@@ -18,11 +18,10 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, slots=True)
 class Design:
-    """Samples × coefficients, and where each group's treatment effect stands.
+    """Samples × coefficients, and the column of each group's treatment effect.
 
-    ``effects`` maps a group to its column; groups whose effect the samples cannot tell from other
-    terms are in ``confounded`` instead. ``blocked`` says whether replicates are matched between
-    the arms.
+    ``effects`` maps a group to its column; groups whose effect is confounded with other terms are
+    in ``confounded`` instead. ``blocked`` says whether replicates are matched between the arms.
     """
 
     matrix: Floats
@@ -50,8 +49,8 @@ def response_design(
     treated
         Whether a sample is treated.
     group
-        Group of each sample, for example its tumor line. Controls without a group (``None``) form
-        one baseline that all groups share, as monoculture NK cells do.
+        Group of each sample, for example its tumor line. Controls without a group (``None``), for
+        example monoculture NK cells, form one baseline that all groups share.
     replicate
         Replicate of each sample, for example its NK donor, or ``None``. Replicates that occur in
         both arms of a baseline become blocks: each is compared with itself.
@@ -101,7 +100,7 @@ def response_design(
 
 
 def _blocks(treated: Bools, baseline: Labels, replicate: Labels) -> dict[str, Floats]:
-    """One column per replicate seen in both arms of its baseline, less one per baseline.
+    """One column per replicate in both arms of its baseline, minus one per baseline.
 
     Coded as deviations from their mean, so that a replicate of one arm only is compared with all
     of them, whatever their order.
@@ -111,7 +110,7 @@ def _blocks(treated: Bools, baseline: Labels, replicate: Labels) -> dict[str, Fl
         here = baseline == name
         arms = [set(replicate[here & arm]) - {None} for arm in (treated, ~treated)]
         both = [r for r in dict.fromkeys(replicate[here]) if r in arms[0] & arms[1]]
-        # A replicate seen in one arm only would be dropped from the comparison by its own block.
+        # A block for a replicate in only one arm would remove it from the comparison.
         if len(both) < 2:
             continue
         first = (here & (replicate == both[0])).astype(float)
@@ -127,7 +126,7 @@ def _candidates(
     replicate: Labels,
     covariates: Mapping[str, Sequence[str | float | None]],
 ) -> list[Bools]:
-    """Return sets of samples for which the model might have a number of their own."""
+    """Return sets of samples for which the model might have a separate coefficient."""
     sets = []
     for name in dict.fromkeys(baseline):
         here = baseline == name
@@ -152,20 +151,20 @@ def _strata(matrix: Floats, sets: list[Bools]) -> Bools:
 def _covariate(name: str, values: list[str | float | None]) -> dict[str, Floats]:
     if any(pd.isna(v) or v in (np.inf, -np.inf) for v in values):
         msg = (
-            f"Covariate {name!r} is missing or infinite in some samples. Fill it in the sample "
-            "sheet, or leave it out."
+            f"Covariate {name!r} is missing or infinite in some samples. Fill it in the "
+            "sample sheet, or remove the covariate."
         )
         raise DesignError(msg)
     levels = list(dict.fromkeys(values))
     if len(levels) < 2:
         msg = (
             f"Covariate {name!r} has the same value ({levels[0] if levels else 'none'}) in all "
-            "samples, so it explains nothing. Leave it out."
+            "samples, so it explains nothing. Remove it."
         )
         raise DesignError(msg)
     if all(isinstance(v, (int, float, np.number)) and not isinstance(v, bool) for v in values):
         numbers = np.array(values, dtype=float)
-        # On one scale with the other columns, so that units cannot decide what is estimable.
+        # On the scale of the other columns, so that units do not affect what is estimable.
         return {f"covariate:{name}": (numbers - numbers.mean()) / numbers.std()}
     return {
         f"covariate:{name}:{level}": np.array([float(v == level) for v in values])
@@ -184,17 +183,18 @@ def _not_estimable(matrix: Floats) -> Bools:
 def _require_answerable(design: Design, *, n_samples: int) -> None:
     if not design.effects:
         msg = (
-            f"In {n_samples} samples the treatment cannot be told from the other terms "
+            f"In {n_samples} samples the treatment cannot be distinguished from the other terms "
             f"({', '.join(c for c in design.columns if not c.startswith('treated'))}). "
-            "Replicates or batches coincide with the treatment: measure both arms in each, or "
-            "leave the term out."
+            "Replicates or batches coincide with the treatment: measure both arms in "
+            "each, or remove the term."
         )
         raise DesignError(msg)
     if design.df_residual < 1:
         msg = (
-            f"{n_samples} samples and {design.matrix.shape[1]} coefficients leave no residual "
-            "degree of freedom: nothing says how much replicates differ, so no p-value is "
-            "possible. Add replicates (donors or wells) in at least one arm of one line, or drop "
+            f"{n_samples} samples and {design.matrix.shape[1]} coefficients leave no "
+            "residual degree of freedom, so the variation between replicates is unknown "
+            "and no p-value is possible. Add replicates (donors or wells) in at least "
+            "one arm of one line, or drop "
             "a covariate."
         )
         raise DesignError(msg)

@@ -1,8 +1,8 @@
 """Compiled weighted least squares, gene by gene, on a pattern that all genes share.
 
 A = X'WX, scaled to a unit diagonal, is factored as L D L'. Columns that the earlier ones determine
-are left out, which yields one of many solutions: fitted values, residuals and rank are those of
-any, and ``_mark_lost`` finds the coefficients that depend on the choice.
+are excluded, which yields one of many solutions. Fitted values, residuals and rank are the same for
+all, and ``_mark_lost`` finds the coefficients that depend on the choice.
 """
 
 from __future__ import annotations
@@ -16,9 +16,9 @@ from nkscore._compile import compiled
 if TYPE_CHECKING:
     from nkscore._types import Array
 
-#: Pivots of the scaled matrix at or below it stand for columns that others determine.
+#: Pivots of the scaled matrix up to this value mark columns that others determine.
 _LEAST_PIVOT: Final = 1e-10
-#: Part of a null vector beyond which a coefficient counts as touched by it.
+#: Entry of a null vector above which the coefficient depends on the choice.
 _TOUCHED: Final = 1e-5
 
 
@@ -26,7 +26,7 @@ _TOUCHED: Final = 1e-5
 def _mark_lost(  # noqa: PLR0917 (numba)
     a: Array, starts: Array, rows: Array, k: int, kept: Array, lost: Array
 ) -> None:
-    """Mark what the null vector that ends in column ``k`` touches."""
+    """Mark coefficients in the null vector that ends in column ``k``."""
     n = kept.size
     null = np.zeros(k + 1)
     null[k] = 1.0
@@ -45,7 +45,7 @@ def _mark_lost(  # noqa: PLR0917 (numba)
 
 @compiled("void(float64[::1], int64[::1], int64[:,::1], int64)")
 def _drop(a: Array, starts: Array, place: Array, k: int) -> None:
-    """Clear the row and the column of a column that is left out."""
+    """Clear the row and the column of a column that is excluded."""
     n = place.shape[0]
     for j in range(k):
         if place[k, j] >= 0:
@@ -56,7 +56,7 @@ def _drop(a: Array, starts: Array, place: Array, k: int) -> None:
 
 @compiled("void(float64[::1], int64[::1], int64[::1], int64[:,::1], int64)")
 def _eliminate(a: Array, starts: Array, rows: Array, place: Array, k: int) -> None:
-    """Take column ``k`` out of those that follow."""
+    """Eliminate column ``k`` from the following columns."""
     n = place.shape[0]
     for e in range(starts[k], starts[k + 1]):
         factor = a[n + e] / a[k]
@@ -84,7 +84,7 @@ def _factor(  # noqa: PLR0917 (numba)
 
 @compiled("void(float64[::1], int64[::1], int64[::1], boolean[::1], float64[::1])")
 def _solve(a: Array, starts: Array, rows: Array, kept: Array, b: Array) -> None:
-    """Replace ``b`` by the solution, zero for columns left out."""
+    """Replace ``b`` by the solution, zero for excluded columns."""
     n = kept.size
     for k in range(n):
         if not kept[k]:
@@ -155,7 +155,7 @@ def _assemble(  # noqa: PLR0917 (numba)
 def _scale(  # noqa: PLR0917 (numba)
     a: Array, b: Array, scale: Array, starts: Array, rows: Array, kept: Array, lost: Array
 ) -> None:
-    """Bring ``a`` to a unit diagonal; columns of zeros are left out."""
+    """Scale ``a`` to a unit diagonal; columns of zeros are excluded."""
     n = kept.size
     for k in range(n):
         kept[k] = a[k] > 0.0

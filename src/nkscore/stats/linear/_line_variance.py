@@ -2,7 +2,7 @@
 
 One variance per gene for all lines is too small for lines in which the gene varies more between
 samples than elsewhere. Here the variance of a gene in a line is shrunken toward the one expected
-from the other lines, as much as lines are found to agree: with equal lines nearly nothing changes.
+from the other lines, by as much as lines agree: with equal lines almost nothing changes.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ if TYPE_CHECKING:
     from nkscore.stats.linear._design import Design
     from nkscore.stats.linear._linear import LinearFit, Squeezed
 
-#: With fewer genes, how much lines differ cannot be estimated.
+#: With fewer genes, differences between lines cannot be estimated.
 _FEWEST_GENES: Final = 20
 
 
@@ -39,7 +39,7 @@ class _Line:
     others_df: Floats
 
     def log_ratio(self) -> tuple[Floats, Floats]:
-        """Return log of own to expected variance, and the variance by which its mean is known."""
+        """Return the log ratio of observed to expected variance, and the variance of its mean."""
         known = (self.df > 0) & np.isfinite(self.variance) & (self.others > 0)
         ratio, half = self.variance[known] / self.others[known], self.df[known] / 2
         if ratio.size:
@@ -59,19 +59,19 @@ def line_variances(
 ) -> dict[str, tuple[Floats, Floats, Floats]]:
     """Return for each group what :func:`nkscore.stats.squeeze_variances` returns for all.
 
-    The prior of a group has a scale of its own (some lines vary more in all genes); how many
-    degrees of freedom it is worth is one number for all groups, never more than the other groups
-    and the common prior have. Empty where groups share their controls, for a single group, and
-    where too few genes tell: the common variance then stands.
+    The prior of a group has its own scale (some lines vary more in all genes). Its degrees of
+    freedom are one number for all groups, and never exceed those of the other groups and the common
+    prior. The result is empty if groups share their controls, for a single group, and with too few
+    genes: the common variance is then used.
 
     Parameters
     ----------
     fit, squeezed
         Of the model of all groups.
     y, weights
-        Genes × samples; weight 0 for samples that say nothing of the variance.
+        Genes × samples; weight 0 for samples without information about the variance.
     tested
-        Group → which of these genes are tested in it.
+        Group → the genes that are tested in it.
     """
     rows = np.concatenate(list(design.members.values()))
     if len(design.effects) < 2 or np.unique(rows).size < rows.size:
@@ -90,7 +90,7 @@ def line_variances(
         df = np.minimum(agreement, line.others_df)
         prior = line.others * _scale(found[name][0], agreement)
         posterior = combined_variance(line.variance, line.df, prior, df)
-        # Tests add the degrees of freedom of the whole model, of which the line has a part.
+        # Tests add the degrees of freedom of the whole model, which include the line's.
         result[name] = (posterior, prior, df + line.df - fit.df_residual)
     return result
 
@@ -124,7 +124,7 @@ def _squares(variance: Floats, df: Floats) -> Floats:
 
 
 def _agreement(found: list[tuple[Floats, Floats]]) -> float:
-    """Return the degrees of freedom that the expected variance is worth, by moments."""
+    """Return the degrees of freedom of the expected variance, by moments."""
     excess = [float(e.var(ddof=1) - noise.mean()) for e, noise in found]
     certainty = [e.size / float(noise.mean()) ** 2 for e, noise in found]
     mean = float(np.average(excess, weights=certainty))

@@ -29,8 +29,8 @@ class LinearFit:
     """Fit of genes × coefficients.
 
     ``unscaled`` is the diagonal of (X'WX)⁻¹ times the residual variance's factor: the standard
-    error of a coefficient is ``sqrt(variance * unscaled)``. Coefficients that a gene's used
-    samples cannot estimate are NaN; ``fitted`` (genes × samples) does not need them.
+    error of a coefficient is ``sqrt(variance * unscaled)``. Coefficients that a gene's used samples
+    cannot estimate are NaN; ``fitted`` (genes × samples) does not need them.
     """
 
     coefficients: Floats
@@ -61,8 +61,8 @@ def fit_linear(y: Floats, design: Floats, weights: Floats) -> LinearFit:
     design
         Samples × coefficients.
     weights
-        Genes × samples, ≥ 0; weight 0 leaves a sample out of that gene's fit and out of its
-        degrees of freedom.
+        Genes × samples, ≥ 0; weight 0 removes a sample from that gene's fit and its degrees of
+        freedom.
     """
     from nkscore.stats.linear._least_squares import fit_genes
 
@@ -95,11 +95,11 @@ def fit_linear(y: Floats, design: Floats, weights: Floats) -> LinearFit:
 def without_zeros(
     fit: LinearFit, y: Floats, design: Floats, weights: Floats, *, zero: Bools
 ) -> LinearFit:
-    """Take samples that a gene's model fits as zero out of its variance and degrees of freedom.
+    """Remove samples fitted as zero from a gene's variance and degrees of freedom.
 
-    A stratum without a count (``zero``, genes × samples) has no scatter of its own: the logarithms
-    of its zeros agree by construction and would make the variance too small. Effects stay as they
-    are. The idea of edgeR's ``voomLmFit`` (Lun and Smyth 2017, doi 10.1515/sagmb-2017-0010).
+    A stratum without a count (``zero``, genes × samples) has no scatter: the logarithms of its
+    zeros agree by construction and would make the variance too small. Effects do not change. The
+    idea comes from edgeR's ``voomLmFit`` (Lun and Smyth 2017, doi 10.1515/sagmb-2017-0010).
     """
     rows = np.flatnonzero((zero & (weights > 0)).any(axis=1))
     if rows.size == 0:
@@ -120,11 +120,11 @@ def squeeze_variances(
     variance, df
         Residual variance and its degrees of freedom per gene; genes with ``df`` 0 take the prior.
     covariate
-        Mean log expression per gene, on which the prior variance may depend (a natural cubic
-        spline with four coefficients); one prior for all genes without it.
+        Mean log expression per gene, on which the prior variance can depend (a natural cubic spline
+        with four coefficients). Without it, all genes share one prior.
     robust
-        Whether genes that vary far more than others keep fewer of the prior's degrees of freedom,
-        and do not take part in estimating it (the trend is then a local regression).
+        Whether genes that vary much more than others keep fewer of the prior's degrees of freedom
+        and do not enter its estimate (the trend is then a local regression).
 
     Returns
     -------
@@ -157,7 +157,7 @@ def combined_variance(
     return np.where(np.isinf(df_prior), prior, mean)
 
 
-#: Below it, quantiles of the variances say too little.
+#: With fewer genes, quantiles of the variances are too uncertain.
 _FEWEST_FOR_ROBUST: Final = 20
 
 
@@ -190,7 +190,7 @@ def _robust(
 
 
 def _natural_spline(x: Floats, known: Floats) -> Floats:
-    """Basis of cubic splines that are linear beyond the data, as many knots as data allow."""
+    """Basis of natural cubic splines, with as many knots as the data allow."""
     n_interior = int(known.size >= 6) + int(known.size >= 30)
     knots = np.quantile(known, np.linspace(0, 1, n_interior + 2))
     knots = np.unique(knots)
@@ -248,7 +248,7 @@ def moderated_test(
     coefficient: int,
     *,
     covariate: Floats | None = None,
-    least_variance: float = 0.0,
+    min_variance: float = 0.0,
     min_effect: float = 0.0,
     robust: bool = False,
     squeezed: Squeezed | None = None,
@@ -260,13 +260,13 @@ def moderated_test(
     coefficient
         Column of the design.
     covariate
-        Mean log expression per gene, on which the shared variance may depend.
-    least_variance
-        Variances below it are raised to it; 1 where weights are inverse sampling variances.
+        Mean log expression per gene, on which the shared variance can depend.
+    min_variance
+        Lower limit of the variances; 1 if weights are inverse sampling variances.
     robust
         See :func:`squeeze_variances`.
     squeezed
-        Its result for this fit, where several coefficients are tested.
+        Its result for this fit, if several coefficients are tested.
     min_effect
         The null hypothesis is an effect of at most this size (McCarthy and Smyth 2009, doi
         10.1093/bioinformatics/btp053: ``treat``); ``t`` is then 0 for effects below it.
@@ -276,7 +276,7 @@ def moderated_test(
             fit.variance, fit.df_residual, covariate=covariate, robust=robust
         )
     posterior, _, df_prior = squeezed
-    posterior = np.maximum(posterior, least_variance)
+    posterior = np.maximum(posterior, min_variance)
     rows = np.arange(fit.variance.size)
     effect = fit.coefficients[rows, coefficient]
     error = np.sqrt(posterior * fit.unscaled[rows, coefficient])

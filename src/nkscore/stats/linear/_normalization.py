@@ -22,7 +22,7 @@ def tmm_factors(
     library
         Total count of each sample, over all its genes.
     ratio_trim, sum_trim
-        Share of genes cut off at each end by log ratio and by mean abundance.
+        Share of genes trimmed at each end by log ratio and by mean abundance.
 
     Returns
     -------
@@ -54,7 +54,7 @@ def _log2_factor(
     both = (sample > 0) & (reference > 0)
     sample, reference = sample[both], reference[both]
     a, b = sample / n_sample, reference / n_reference
-    # Written so that equal ratios tie bit for bit, as in edgeR: ties decide what is trimmed.
+    # Written so that equal ratios tie exactly, as in edgeR, because ties affect the trimming.
     ratio, abundance = np.log2(a / b), (np.log2(a) + np.log2(b)) / 2
     if ratio.size == 0 or np.abs(ratio).max() < 1e-6:
         return 0.0
@@ -69,7 +69,7 @@ def _log2_factor(
 def _middle(values: Floats, trim: float) -> Bools:
     """Return which values have a rank (ties share their mean) in the middle.
 
-    Only the two values at the cut can be tied across it, so that sorting is enough.
+    Only the two values at the cut can be tied across it, so sorting is enough.
     """
     low = np.floor(values.size * trim) + 1
     high = values.size + 1 - low

@@ -1,8 +1,9 @@
-"""What the scatter between cells tells about the scatter between samples.
+"""Information from the scatter between cells about the scatter between samples.
 
-A gene of a rare cell state sums up from few cells, whose number differs from sample to sample: it
-varies more between samples than other genes of the same expression. A variance shared with those
-genes is too small for it, and it is called by chance. How much more is learned from all genes.
+The sum of a gene of a rare cell state comes from few cells, whose number differs between samples.
+Such a gene varies more between samples than other genes with the same expression. A variance shared
+with those genes is too small for it and causes false calls. All genes together show how much more
+it varies.
 """
 
 from __future__ import annotations
@@ -19,17 +20,17 @@ if TYPE_CHECKING:
 
 #: With fewer genes, the curve would be noise.
 _FEWEST_GENES: Final = 500
-#: Narrower than that (natural logarithm), most genes are alike and nothing can be learned.
+#: With a narrower range (natural logarithm), most genes are similar and nothing can be estimated.
 _LEAST_WIDTH: Final = 1e-4
 
 
 def with_overdispersion(
     fit: LinearFit, weights: Floats, *, level: Floats, overdispersion: Floats
 ) -> tuple[LinearFit, Floats]:
-    """Weight genes by the variance that their scatter between cells makes one expect.
+    """Weight genes by the variance expected from their scatter between cells.
 
-    Effects stay as they are; only the scale of variances and weights changes, so that genes with
-    variances of one scale share them.
+    Effects do not change, only the scale of variances and weights, so that genes share variances on
+    the same scale.
 
     Parameters
     ----------
@@ -46,13 +47,13 @@ def with_overdispersion(
         return fit, weights
     half = fit.df_residual[usable] / 2
     unbiased = np.log(fit.variance[usable]) - special.digamma(half) + np.log(half)
-    # Both depend on expression; what matters is by how much a gene exceeds others of its level.
+    # Both depend on expression; the relevant quantity is the excess over genes of the same level.
     excess = unbiased - _smooth(unbiased, level[usable], level[usable])
     clumped = np.log(overdispersion[known])
     clumped -= _smooth(clumped, level[known], level[known])
     if np.ptp(np.quantile(clumped[usable[known]], [0.3, 0.7])) < _LEAST_WIDTH:
         return fit, weights
-    # Genes that are steady between cells may still differ between donors, by genotype for example.
+    # Genes that vary little between cells can still differ between donors, for example by genotype.
     wanted = np.append(np.maximum(clumped, 0.0), 0.0)
     more = _smooth(excess, clumped[usable[known]], wanted)
     logs = np.zeros(level.size)
@@ -63,7 +64,7 @@ def with_overdispersion(
 
 
 def _smooth(values: Floats, at: Floats, wanted: Floats) -> Floats:
-    """Return the local regression of values, robust against genes of their own kind."""
+    """Return the local regression of values, robust against outlying genes."""
     from statsmodels.nonparametric.smoothers_lowess import lowess
 
     curve = lowess(values, at, frac=0.4, it=3, delta=0.01 * float(np.ptp(at)))

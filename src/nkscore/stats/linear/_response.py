@@ -46,34 +46,34 @@ def fit_response(
     Parameters
     ----------
     counts
-        Samples × genes; fractions are fine where something was taken out of the counts.
+        Samples × genes; fractions are allowed, for example after subtracting ambient counts.
     design
-        Of :func:`nkscore.stats.response_design`, for the same samples.
+        From :func:`nkscore.stats.response_design`, for the same samples.
     tested
-        Group → which genes to test in it; by default those of :func:`expressed_genes`.
+        Group → genes to test in it; by default those of :func:`expressed_genes`.
     library
         Total count per sample before TMM; by default the sum of ``counts``.
     overdispersion
-        Variance between cells of a sample over their mean, per gene; where given, genes of which it
-        is large for their expression are expected to vary more between samples, too.
+        Variance between cells of a sample over their mean, per gene. If given, genes with a large
+        value for their expression are expected to vary more between samples, too.
     min_count
         See :func:`expressed_genes`.
     variance_trend
-        Whether the shared variance may depend on mean expression.
+        Whether the shared variance can depend on mean expression.
     exact_zeros
         Whether strata without a count lose their degrees of freedom.
     robust
-        Whether genes that vary far more than others keep their own variance.
+        Whether genes that vary much more than others keep their own variance.
     line_variance
-        Whether a gene may vary more in one group than in others, see :func:`line_variances`.
+        Whether a gene can vary more in one group than in others; see :func:`line_variances`.
     min_log2_fc
-        Smallest effect worth a call, see :func:`nkscore.stats.moderated_test`.
+        Smallest relevant effect; see :func:`nkscore.stats.moderated_test`.
 
     Returns
     -------
     Columns ``group``, ``gene`` (column number in ``counts``), ``log2_fc``, ``se``, ``t``,
     ``p_value``, ``mean_log2_cpm``, ``n_samples_treated``, ``n_samples_control``, ``df_residual``
-    and ``df_total``; rows in the order of groups and genes, those that cannot be tested left out.
+    and ``df_total``; rows in the order of groups and genes, without those that cannot be tested.
 
     Raises
     ------
@@ -98,8 +98,8 @@ def fit_response(
     level = np.where(used, y, 0).sum(axis=1) / used.sum(axis=1)
     spread = None if overdispersion is None else overdispersion[kept]
     fit, weights = _fitted(y, weights, design.matrix, zero=zero, level=level, overdispersion=spread)
-    # Weights bend the trend of the variances but rarely make it flat at high expression, where a
-    # common prior would then be too small.
+    # Weights flatten the trend of the variances, but rarely at high expression, where a common
+    # prior would be too small.
     squeezed = squeeze_variances(
         fit.variance, fit.df_residual, covariate=level if variance_trend else None, robust=robust
     )
@@ -158,17 +158,17 @@ def _effects(name: str, test: Test, design: Design, *, genes: Ints, mean: Floats
 def expressed_genes(
     counts: Floats, design: Design, *, library: Floats, min_count: float
 ) -> dict[str, Bools]:
-    """Return for each group which genes have enough counts in its samples to be tested.
+    """Return for each group the genes with enough counts in its samples to be tested.
 
-    About ``min_count`` counts (relative to the median sample) in as many samples as the smaller
-    arm has, and 1.5 × as many in all samples; arms are not told apart, and groups that share their
-    controls (NK cells) are judged together. A gene without a count in a group is never tested in
-    it.
+    A gene needs about ``min_count`` counts (relative to the median sample) in as many samples as
+    the smaller arm has, and 1.5 × as many in all samples. Arms are not distinguished, and groups
+    that share their controls (NK cells) are filtered together. A gene without a count in a group is
+    never tested in it.
     """
     if (library <= 0).any():
         msg = (
-            f"{int((library <= 0).sum())} of {library.size} samples hold no count at all. Leave "
-            "out their cells (pp.qc, pp.keep)."
+            f"{int((library <= 0).sum())} of {library.size} samples have no counts. "
+            "Remove their cells (pp.qc, pp.keep)."
         )
         raise DesignError(msg)
     found = {}
@@ -177,7 +177,7 @@ def expressed_genes(
         arms = [design.treated[design.members[name]] for name in together]
         smaller = max(1, min(min(int(a.sum()), int((~a).sum())) for a in arms))
         own, total = counts[rows], library[rows]
-        # As counts of each sample, so that no second table of rates is made.
+        # As counts of each sample, which avoids a second table of rates.
         least = min_count / np.median(total) * total
         enough = (own >= least[:, None]).sum(axis=0) >= smaller
         enough &= own.sum(axis=0) >= 1.5 * min_count
@@ -187,10 +187,10 @@ def expressed_genes(
 
 
 def _with_common_controls(design: Design) -> list[list[str]]:
-    """Return the groups, those that share their controls together.
+    """Return the groups, with those that share their controls combined.
 
-    Chosen one by one, a group would be tested for the genes that happen to be high in it: the
-    controls are the same for all.
+    With a separate choice, a group would be tested for the genes that happen to be high in it,
+    because the controls are the same for all.
     """
     by_controls: dict[tuple[int, ...], list[str]] = {}
     for name, rows in design.members.items():
@@ -200,7 +200,7 @@ def _with_common_controls(design: Design) -> list[list[str]]:
 
 
 def exact_zero_samples(counts: Floats, strata: Bools, used: Bools) -> Bools:
-    """Return whether a sample lies in a stratum without a count, genes × samples."""
+    """Return whether a sample is in a stratum without a count, genes × samples."""
     none = (np.where(used, counts, 0.0) @ strata.astype(np.float64)) < 1e-4
     inside = none.astype(np.float32) @ strata.T.astype(np.float32) > 0
     return np.asarray(used & inside & (counts < 1e-4))

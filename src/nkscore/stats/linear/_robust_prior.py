@@ -1,7 +1,7 @@
-"""Shared variances that genes of their own kind do not spoil.
+"""Shared variances that are robust against outlying genes.
 
-Follows Phipson et al. 2016 (doi 10.1214/16-AOAS920): the prior is estimated from moments of which
-the tails are cut (winsorized), and genes far above it keep fewer of its degrees of freedom.
+Follows Phipson et al. 2016 (doi 10.1214/16-AOAS920): the prior is estimated from winsorized
+moments, and genes far above it keep fewer of its degrees of freedom.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 
 #: Share of genes cut at the low and the high end.
 _TAILS: Final = (0.05, 0.1)
-#: Stands for infinitely many degrees of freedom of the prior.
+#: Replaces infinite degrees of freedom of the prior.
 _ENDLESS: Final = 1e10
 
 
@@ -31,7 +31,7 @@ def robust_prior(
     variance, df
         Residual variances, above zero, with their degrees of freedom.
     trend
-        Smooth course of the logarithm of the variance over expression, or one number for all.
+        Smooth trend of the log variance over expression, or one number for all.
     plain
         Prior variances and degrees of freedom from plain moments.
     """
@@ -55,7 +55,7 @@ def trimmed_mean(values: Floats) -> float:
 def _of_equal_df(
     variance: Floats, df: Floats, df_one: float, plain: tuple[Floats, float]
 ) -> Floats:
-    """Move variances of fewer degrees of freedom to the same quantile of the most."""
+    """Map variances with fewer degrees of freedom to the same quantile at the maximum."""
     fewer = df < df_one - 1e-14
     if not fewer.any():
         return variance
@@ -78,7 +78,7 @@ def _nodes(number: int) -> tuple[Floats, Floats]:
 
 
 def _moments(df_one: float, df_two: float) -> tuple[float, float]:
-    """Mean and variance of the logarithm of an F variable whose tails are cut."""
+    """Mean and variance of the logarithm of a winsorized F variable."""
     df_two = min(df_two, _ENDLESS)
     tails = np.array(_TAILS)
     ends = stats.f.ppf(np.array([tails[0], 1 - tails[1]]), df_one, df_two)
@@ -94,7 +94,7 @@ def _moments(df_one: float, df_two: float) -> tuple[float, float]:
 
 
 def _df_of_spread(spread: float, df_one: float, plain: float) -> float:
-    """Return the degrees of freedom that give the spread seen, at least those of all moments."""
+    """Return the degrees of freedom that give the observed spread, at least the moment estimate."""
 
     def excess(x: float) -> float:
         return float(np.log(spread / _moments(df_one, x / (1 - x) if x < 1 else np.inf)[1]))
@@ -113,14 +113,14 @@ def _fewer_for_outliers(ratio: Floats, df_one: float, df_two: float) -> Floats:
     n = ratio.size
     log_tail = stats.f.logsf(ratio, df_one, min(df_two, _ENDLESS))
     expected = np.log((n - stats.rankdata(ratio) + 0.5) / n)
-    log_usual = np.minimum(log_tail - expected, 0.0)
-    if not (log_usual < 0).any():
+    log_typical = np.minimum(log_tail - expected, 0.0)
+    if not (log_typical < 0).any():
         return np.full(n, df_two)
-    # A pooled number instead of infinity, so that outliers can have a share of it.
+    # A pooled number instead of infinity, so that outliers can get a share of it.
     whole = df_two if np.isfinite(df_two) else n * df_one
     least = _df_of_outlier(ratio, log_tail, df_one, df_two)
-    usual = np.exp(log_usual)
-    shrunken = np.where(log_usual < 0, usual * whole + (1 - usual) * least, df_two)
+    typical = np.exp(log_typical)
+    shrunken = np.where(log_typical < 0, typical * whole + (1 - typical) * least, df_two)
     order = np.argsort(log_tail, kind="stable")
     ordered = shrunken[order]
     with np.errstate(invalid="ignore"):

@@ -1,4 +1,4 @@
-"""Which entries of the normal equations can be other than zero, found once for all genes."""
+"""Nonzero pattern of the normal equations, found once for all genes."""
 
 from __future__ import annotations
 
@@ -13,11 +13,11 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, slots=True)
 class Pattern:
-    """Order in which columns are eliminated, and the entries below the diagonal that fill.
+    """Order of elimination of the columns, and the nonzero entries below the diagonal.
 
     ``order[k]`` is the column of the design that is eliminated as the k-th. Column k of the factor
     has its entries in rows ``rows[starts[k]:starts[k + 1]]``, ascending; ``place[i, k]`` is the
-    number of the entry (i, k) among all, -1 where it stays zero, with the diagonal at 0 to p - 1.
+    number of the entry (i, k) among all, -1 if it stays zero, with the diagonal at 0 to p - 1.
     """
 
     order: Ints
@@ -28,10 +28,10 @@ class Pattern:
 
 
 def elimination_pattern(design: Floats) -> Pattern:
-    """Return the pattern for X'WX, whatever the weights.
+    """Return the pattern of X'WX for any weights.
 
-    Columns with the fewest neighbors are eliminated first: those of one line never meet those of
-    another, so that a model of many lines costs no more than its lines one by one.
+    Columns with the fewest neighbors are eliminated first: columns of one line never interact with
+    those of another, so a model of many lines costs no more than separate models.
     """
     nonzero = (design != 0).astype(np.float64)
     meets = (nonzero.T @ nonzero) > 0

@@ -33,9 +33,9 @@ def voom(
     library
         Effective library size per sample (total × TMM factor).
     used
-        Genes × samples; False leaves a sample out of a gene's fit, with weight 0.
+        Genes × samples; False removes a sample from a gene's fit, with weight 0.
     zero
-        Genes × samples; True where a stratum without a count says nothing of the variance.
+        Genes × samples; True for strata without a count, which do not inform the variance.
     span
         Share of genes in each local regression of the trend.
 
@@ -60,7 +60,7 @@ def voom(
     x, s = mean[known], spread[known]
     width = float(np.ptp(x)) if x.size else 0.0
     if width == 0:
-        # A single gene has no trend: all samples count alike.
+        # A single gene has no trend: all samples get equal weight.
         return y, used.astype(float)
     trend = lowess(s, x, frac=span, it=3, delta=0.01 * width)
     knots, first = np.unique(trend[:, 0], return_index=True)

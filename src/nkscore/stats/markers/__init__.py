@@ -1,3 +1,3 @@
-"""States from markers that are raised together."""
+"""States from coexpressed markers."""
 
 from __future__ import annotations

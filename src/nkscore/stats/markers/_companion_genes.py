@@ -1,9 +1,9 @@
-"""Genes that follow a state without being among its markers, learned from the cells at hand.
+"""Genes that follow a state without being its markers, found in the data.
 
-A panel of five markers says little in a shallow cell; the state that it names may move hundreds of
-genes. Which, is learned from one half of the cells and used on the other half, and what they say
-is weighed by how well they foretell the markers' own posterior there: where the states move no
-other gene, they say nothing.
+A panel of five markers carries little information in a shallow cell, but its state can change
+hundreds of genes. These genes are found in one half of the cells and used in the other. Their
+evidence is weighted by how well it predicts the posterior of the markers there. If the states
+change no other gene, the weight is zero.
 """
 
 from __future__ import annotations
@@ -24,11 +24,11 @@ if TYPE_CHECKING:
 
     from nkscore._types import CSR, Floats, Ints, Matrix
 
-#: Genes with fewer counts in all cells that are learned from can show no fold.
+#: Genes with fewer counts in the cells of the fit cannot show a fold change.
 _LEAST_COUNTS: Final = 30
 _LEAST_Z: Final = 3.0
 _LARGEST_LOG_FOLD: Final = np.log(8.0)
-#: Counts that a fold of one, and the rate of all groups together, stand for.
+#: Prior counts for a fold of one, and for the rate of all groups together.
 _FOLD_PRIOR, _GROUP_PRIOR = 10.0, 5.0
 _CHUNK: Final = 1000
 #: Weights below this would only add noise.
@@ -37,10 +37,10 @@ _LEAST_WEIGHT: Final = 0.1
 
 @dataclass(frozen=True, slots=True)
 class Companions:
-    """What was learned from the cells of even depth and from those of odd depth.
+    """Estimates from the cells of even depth and from those of odd depth.
 
-    ``genes`` are columns of the counts; ``log_fold`` (halves × classes × genes), ``rate``
-    (halves × groups × genes) and ``dispersion`` (halves × genes) are learned on that half.
+    ``genes`` are columns of the counts; ``log_fold`` (halves × classes × genes), ``rate`` (halves ×
+    groups × genes) and ``dispersion`` (halves × genes) are estimated in that half.
     """
 
     genes: Ints
@@ -64,19 +64,19 @@ def learn_companions(
     Parameters
     ----------
     counts
-        Cells × genes, sparse; without the markers that the posterior was made from.
+        Cells × genes, sparse; without the markers behind the posterior.
     depth
         Offset of each cell.
     group
-        Number of each cell's sample, from 0: genes may have another usual level in each.
+        Number of each cell's sample, from 0: genes can have a different baseline level in each.
     posterior
         Cells × classes, from the markers.
     n_groups
-        Number of samples; those without a cell here get the usual level of all.
+        Number of samples; those without a cell here get the baseline level of all.
 
     Returns
     -------
-    ``None`` where no gene follows.
+    ``None`` if no gene follows.
     """
     half = half_of(depth)
     matrix = sparse.csr_matrix(counts)
@@ -107,7 +107,7 @@ def learn_companions(
 def _learn(
     counts: sparse.csr_matrix, depth: Floats, group: Ints, *, posterior: Floats, n_groups: int
 ) -> _Half:
-    """Fit folds by quasi-likelihood: what the mean count of a soft mixture of classes implies."""
+    """Fit folds by quasi-likelihood, from the mean count of a soft mixture of classes."""
     n_classes, n_genes = posterior.shape[1], counts.shape[1]
     member = sparse.csr_matrix(
         (np.ones(depth.size), (group, np.arange(depth.size))), (n_groups, depth.size)
@@ -129,16 +129,16 @@ def _learn(
         rate = _rates(total, weight, fold)
     spread, dispersion = _noise(counts, depth, group, posterior=posterior, fold=fold, rate=rate)
     z /= np.sqrt(spread)
-    # As many false genes are let in as there are sides of a fold, and they then weigh little.
-    least = max(_LEAST_Z, -float(ndtri(1 / z.size)))
+    # This threshold admits about one false gene per direction, which then has little weight.
+    threshold = max(_LEAST_Z, -float(ndtri(1 / z.size)))
     shrunk = np.log(fold) * np.maximum(1 - 1 / np.maximum(z**2, 1e-9), 0)
     log_fold = np.clip(shrunk, -_LARGEST_LOG_FOLD, _LARGEST_LOG_FOLD)
-    log_fold[:, (np.abs(z) < least).all(axis=0)] = 0.0
+    log_fold[:, (np.abs(z) < threshold).all(axis=0)] = 0.0
     return _Half(log_fold, rate, dispersion)
 
 
 def _rates(total: Floats, weight: Floats, fold: Floats) -> Floats:
-    """Return the usual level of each gene in each group, drawn to that of all groups."""
+    """Return the baseline level of each gene in each group, shrunken to that of all groups."""
     expected = weight @ fold
     overall = np.maximum(total.sum(axis=0), 0.5) / expected.sum(axis=0)
     return np.asarray((total + _GROUP_PRIOR) / (expected + _GROUP_PRIOR / overall))
@@ -181,9 +181,9 @@ def companion_evidence(
 ) -> Floats:
     """Return the log likelihood of each class in each cell (mean over classes: 0).
 
-    ``take`` returns the counts of some cells in the columns ``companions.genes``: of all cells at
-    once they could be another copy of the data. A cell is judged by what was learned from the
-    other half.
+    ``take`` returns the counts of some cells in the columns ``companions.genes``; for all cells at
+    once they could be another copy of the data. A cell is scored with the estimates from the other
+    half.
     """
     half = half_of(depth)
     out = np.zeros((depth.size, companions.log_fold.shape[1]))
@@ -203,11 +203,11 @@ def companion_evidence(
 
 
 def companion_weight(evidence: Floats, posterior: Floats, group: Ints) -> float:
-    """Return how far the evidence may be trusted, 0 to 1.
+    """Return the weight of the evidence, 0 to 1.
 
-    The weight with which it best foretells the markers' posterior, which it was not made from in
-    these cells. A posterior is itself blurred: how it scatters in cells of a class is known from
-    its own overlap with the others.
+    It is the weight with which the evidence best predicts the markers' posterior, from which it was
+    not derived in these cells. The posterior is blurred by its overlap between classes, which is
+    known.
     """
     sums = np.stack([np.bincount(group, own) for own in posterior.T], axis=1)
     prior = sums / np.maximum(np.bincount(group), 1)[:, None]
@@ -215,8 +215,8 @@ def companion_weight(evidence: Floats, posterior: Floats, group: Ints) -> float:
     blur = (posterior.T @ posterior) / np.maximum(posterior.sum(axis=0), 1e-9)[:, None]
 
     def surprise(weight: float) -> float:
-        foretold = normalized(log_prior + weight * evidence) @ blur
-        return -float((posterior * np.log(foretold + 1e-300)).sum())
+        predicted = normalized(log_prior + weight * evidence) @ blur
+        return -float((posterior * np.log(predicted + 1e-300)).sum())
 
     found = minimize_scalar(surprise, bounds=(0.0, 1.0), method="bounded")
     better = found.fun < surprise(0.0)

@@ -17,7 +17,7 @@ _BLOCK_CELLS: Final = 60
 _LEAST_HALF: Final = 0.25
 #: Natural-log range of depths in a block.
 _WIDEST_BIN: Final = 0.15
-#: Up to so many counts are kept with their zeros, which is faster.
+#: Up to this number of counts, zeros are stored, which is faster.
 _DENSE_SIZE: Final = 4_000_000
 
 
@@ -34,13 +34,13 @@ class Block:
     depth: float
     counts: Floats | sparse.csr_matrix
     squares: Floats
-    #: Log likelihood of each state, and of none, from elsewhere: cells × (states + 1).
+    #: Log likelihood of each state, and of none, from other genes: cells × (states + 1).
     other: Floats | None = None
 
 
 @dataclass(frozen=True, slots=True)
 class MarkerCells:
-    """Counts of marker genes in blocks of cells; which cell stands where, and in which half."""
+    """Counts of marker genes in blocks of cells, with the position and half of each cell."""
 
     blocks: list[Block]
     order: Ints
@@ -49,7 +49,7 @@ class MarkerCells:
 
     @classmethod
     def of(cls, counts: Matrix, depth: Floats, donor: Ints) -> MarkerCells:
-        """Sort cells into blocks; the order in which they are given does not matter."""
+        """Sort cells into blocks, independent of their input order."""
         n_donors = int(donor.max()) + 1
         key = _keys(depth, donor)
         matrix = sparse.csr_matrix(counts, dtype=np.float64)
@@ -80,7 +80,7 @@ class MarkerCells:
         return self._part(self.half == number)
 
     def sampled(self, most: int) -> MarkerCells:
-        """Return at most so many cells, spread evenly over donors and depths."""
+        """Return at most this many cells, spread evenly over donors and depths."""
         n_cells = self.order.size
         if n_cells <= most:
             return self
@@ -110,7 +110,7 @@ class MarkerCells:
         return MarkerCells(blocks, self.order[inside], self.half[inside], self.n_donors)
 
     def informed(self, other: Floats) -> MarkerCells:
-        """Return the cells with what else speaks for each state: cells as given × (states + 1)."""
+        """Return the cells with other evidence per state: cells (input order) × (states + 1)."""
         ordered = other[self.order]
         blocks = [replace(block, other=ordered[block.rows]) for block in self.blocks]
         return replace(self, blocks=blocks)
@@ -142,11 +142,11 @@ def _keys(depth: Floats, donor: Ints) -> Ints:
 
 
 def half_of(depth: Floats) -> Ints:
-    """Return 0 or 1 for each cell, by nothing but its own depth."""
+    """Return 0 or 1 for each cell, depending only on its depth."""
     half = np.rint(depth).astype(np.int64) % 2
     if _LEAST_HALF <= half.mean() <= 1 - _LEAST_HALF:
         return half
-    # Depths that are all even, as of doubled counts, tell no halves: take every other cell.
+    # Depths that are all even, as with doubled counts, define no halves: take every other cell.
     ranked = np.empty(depth.size, dtype=np.int64)
     ranked[np.argsort(depth, kind="stable")] = np.arange(depth.size)
     return ranked % 2
@@ -157,9 +157,9 @@ def _squares(counts: Matrix) -> Floats:
 
 
 def _edges(depth: Floats, n_bins: int) -> Floats:
-    """Cut depths into bins of equally many cells; wide ones, as in the tails, into more.
+    """Cut depths into bins of equally many cells; split wide bins, for example in the tails.
 
-    Within a wide bin the deeper cells have more of every marker, which would pass for a state.
+    Within a wide bin the deeper cells have more of every marker, which would look like a state.
     """
     edges = np.quantile(depth, np.linspace(0, 1, n_bins + 1))
     pieces = [

@@ -1,9 +1,9 @@
 """A mixture of states on the counts of their markers, with sequencing depth as offset.
 
-Depth enters as an offset of the expected count, so that a shallow cell gets a broad posterior
-rather than another label. Cells of one donor and of nearly the same depth share all expected
-counts; the likelihood of a block of such cells is then one product of their sparse counts with
-the weights of the block, which keeps 100,000 cells cheap in time and memory.
+Depth enters as an offset of the expected count, so a shallow cell gets a broad posterior rather
+than another label. Cells of one donor and of nearly the same depth share all expected counts; the
+likelihood of a block of such cells is then one product of their sparse counts with the weights of
+the block, so 100,000 cells need little time and memory.
 """
 
 from __future__ import annotations
@@ -19,23 +19,23 @@ if TYPE_CHECKING:
 
 _TOLERANCE: Final = 1e-3
 _START_FOLD: Final = 4.0
-#: How strongly the cells of one state show it, as exponents of the fold, and how often.
+#: Strengths of a state in its cells, as exponents of the fold, and their frequencies.
 LEVELS: Final = np.array([0.5, 1.0, 1.5])
 LEVEL_SHARE: Final = np.array([0.25, 0.5, 0.25])
-#: Counts that a fold of one stands for, where a gene is no marker of the state.
+#: Prior counts for a fold of one, if a gene is not a marker of the state.
 _OTHER_PRIOR: Final = 20.0
-#: Counts that the first guess of the fold of a marker stands for.
+#: Prior counts for the initial fold of a marker.
 OWN_PRIOR: Final = 1.0
-#: Counts that a donor's usual level stands for; a shift by e then costs about six nats.
+#: Prior counts for a donor's baseline level; a shift by e then costs about six nats.
 _DONOR_PRIOR: Final = 8.0
 _LARGEST_FOLD: Final = 200.0
-#: Share of a cell's counts below which a gene counts as silent; zero has no logarithm.
+#: Share of a cell's counts below which a gene counts as not expressed; avoids log of zero.
 _LEAST_RATE: Final = 1e-12
 
 
 @dataclass(frozen=True, slots=True)
 class MarkerModel:
-    """What a mixture has learned; states that are not there have ``present`` false.
+    """Fitted mixture; absent states have ``present`` false.
 
     ``marks``: states × genes, sign and weight of each marker. ``base``: share of each gene in cells
     of no state, times ``offset`` in each donor. ``log_fold``: states × genes. ``share``: donors ×
@@ -64,7 +64,7 @@ class MarkerModel:
         with np.errstate(divide="ignore"):
             return np.asarray(np.log(np.append(np.outer(share[:-1], LEVEL_SHARE), share[-1])))
 
-    def usual(self, block: Block) -> Floats:
+    def baseline(self, block: Block) -> Floats:
         """Return expected counts of the cells of a block in no state."""
         return np.asarray(block.depth * self.base * self.offset[block.donor])
 
@@ -83,7 +83,7 @@ class _Sums:
 
 def joint_log(model: MarkerModel, block: Block, folds: Floats) -> Floats:
     """Log probability of counts and component, up to a term of the counts: cells × components."""
-    mean = model.usual(block) * folds
+    mean = model.baseline(block) * folds
     spread = np.log1p(mean * model.dispersion)
     per_cell = -(spread / model.dispersion).sum(axis=1) + model.log_prior(block.donor)
     joint = np.asarray(block.counts @ (np.log(mean) - spread).T + per_cell)
@@ -108,11 +108,11 @@ def _expect(model: MarkerModel, cells: MarkerCells) -> _Sums:
     for block in cells.blocks:
         weight = normalized(joint_log(model, block, folds))
         n_cells = weight.sum(axis=0)
-        usual = model.usual(block)
-        mean = usual * folds
+        baseline = model.baseline(block)
+        mean = baseline * folds
         counts = np.asarray((block.counts.T @ weight).T)
-        # Cells of high expectation are no surer than their dispersion allows.
-        precision = 1 / (1 + model.dispersion * usual)
+        # Cells with high expectation are not more certain than their dispersion allows.
+        precision = 1 / (1 + model.dispersion * baseline)
         sums.x[block.donor] += counts * precision
         sums.exposure[block.donor] += n_cells[:, None] * (block.depth * precision)
         sums.cells[block.donor] += n_cells
@@ -169,7 +169,7 @@ def _folds(model: MarkerModel, x: Floats, expected: Floats, *, others: bool) -> 
 
 
 def first_fold(marks: Floats) -> Floats:
-    """Return the natural-log folds that are taken before anything is learned."""
+    """Return the initial natural-log folds."""
     return np.asarray(np.log(_START_FOLD) * marks)
 
 
@@ -179,7 +179,7 @@ def start(cells: MarkerCells, marks: Floats) -> MarkerModel:
     log_fold = first_fold(marks)
     total = sum(np.asarray(block.counts.sum(axis=0)).ravel() for block in cells.blocks)
     depth = sum(block.depth * block.counts.shape[0] for block in cells.blocks)
-    # A rate below one count in all cells cannot be told from zero.
+    # A rate below one count in all cells cannot be distinguished from zero.
     base = np.maximum(total, 1) / depth
     base /= (1 + np.expm1(log_fold).sum(axis=0) / (n_states + 1)).clip(0.2)
     share = np.full((cells.n_donors, n_states + 1), 1 / (n_states + 1))
@@ -207,7 +207,7 @@ def run_rounds(
 
 
 def marker_posterior(model: MarkerModel, cells: MarkerCells) -> Floats:
-    """Return cells × states (last: none of them), in the order of the cells as they were given."""
+    """Return cells × states (last: none of them), in the input order of the cells."""
     n_states = model.marks.shape[0]
     folds = np.exp(model.components)
     found = np.empty((cells.order.size, n_states + 1))

@@ -1,4 +1,4 @@
-"""Test whether a state is there at all: its markers must be raised together within cells."""
+"""Test whether a state is present: its markers must be coexpressed within cells."""
 
 from __future__ import annotations
 
@@ -21,33 +21,33 @@ if TYPE_CHECKING:
     from nkscore._types import Bools, Floats, Ints
     from nkscore.stats.markers._marker_cells import MarkerCells
 
-#: Cells looked at, and cells fitted to; more would only make what is clear clearer.
+#: Maximum number of cells for testing and for fitting; more would not change the result.
 _MOST_CELLS: Final = 6000
 _MOST_FITTED: Final = 10_000
-#: A state is there if its markers together are so many standard errors from independence, and
-#: enough of them are so each by themselves.
+#: A state is present if its markers together are this many standard errors from independence, and
+#: enough of them are so individually.
 _LEAST_EVIDENCE: Final = 3.8
 _MORE_EVIDENCE: Final = 4.0
 _LEAST_Z: Final = 2.0
 _LEAST_FOLD: Final = 1.3
 _LEAST_MARKERS: Final = 2
-#: Evidence at which a state that is not called is as probably there as not. Of 260 states in data
-#: made to choose this, with both kinds made equally many, two of three with an evidence of 2 to
-#: 3.8 were there, and one of twenty below -1.
+#: Evidence at which an uncalled state is present with probability one half. Of 260 states in
+#: simulated data, with equally many present and absent ones, two of three with an evidence of 2 to
+#: 3.8 were present, and one of twenty below -1.
 _EVEN_EVIDENCE: Final = 1.5
-#: Cells of each half from which anything can be judged.
+#: Minimum number of cells in each half for a test.
 _LEAST_CELLS: Final = 5
-#: A state of nearly all cells has nothing left to be told from.
+#: A state in nearly all cells has no other cells for comparison.
 _LARGEST_SHARE: Final = 0.95
 
 
 def fit_present_states(cells: MarkerCells, marks: Floats) -> MarkerModel:
-    """Fit the mixture with the states whose markers are raised together, and no others.
+    """Fit the mixture only with the states whose markers are coexpressed.
 
-    States without evidence leave one after the other, the weakest first, because an absent state
-    can hide the evidence for another. What is left may then also differ in the markers of others.
-    A state is learned from one half of the cells and judged in the other, where markers that were
-    raised together by chance no longer are.
+    States without evidence are removed one by one, the weakest first, because an absent state can
+    hide the evidence for another. The remaining states can then also differ in the markers of
+    others. A state is fitted in one half of the cells and tested in the other, where markers that
+    were coexpressed by chance no longer are.
     """
     present = np.ones(marks.shape[0], dtype=bool)
     evidence = np.zeros(marks.shape[0])
@@ -59,11 +59,11 @@ def fit_present_states(cells: MarkerCells, marks: Floats) -> MarkerModel:
     settled = False
     while present.any() and not settled:
         models = [run_rounds(start(h, marks[present]), h, others=False, rounds=40) for h in halves]
-        settled = _judge(models, halves, present, evidence=evidence, fold=fold)
+        settled = _test_presence(models, halves, present, evidence=evidence, fold=fold)
         if settled:
-            # What a state is may shift once it may differ in the markers of others.
+            # A state may change once it can differ in the markers of others.
             models = [run_rounds(m, h, others=True) for m, h in zip(models, halves, strict=True)]
-            settled = _judge(models, halves, present, evidence=evidence, fold=fold)
+            settled = _test_presence(models, halves, present, evidence=evidence, fold=fold)
     model = start(cells, marks[present])
     for others in (False, True) if present.any() else ():
         model = run_rounds(model, cells, others=others, rounds=80 if others else 40)
@@ -71,16 +71,16 @@ def fit_present_states(cells: MarkerCells, marks: Floats) -> MarkerModel:
 
 
 def fit_informed(model: MarkerModel, cells: MarkerCells) -> MarkerModel:
-    """Fit the states that are there again, to cells that are informed by other genes."""
-    there = model.present
-    inside = np.append(there, True)
+    """Refit the states that are present, with the evidence of other genes."""
+    present = model.present
+    inside = np.append(present, True)
     share = model.share[:, inside]
     part = replace(
         model,
-        marks=model.marks[there],
-        log_fold=model.log_fold[there],
+        marks=model.marks[present],
+        log_fold=model.log_fold[present],
         share=share / share.sum(axis=1, keepdims=True),
-        present=there[there],
+        present=present[present],
     )
     blocks = [
         block if block.other is None else replace(block, other=block.other[:, inside])
@@ -89,27 +89,27 @@ def fit_informed(model: MarkerModel, cells: MarkerCells) -> MarkerModel:
     informed = replace(cells, blocks=blocks).sampled(_MOST_FITTED)
     part = run_rounds(part, informed, others=True)
     return _with_absent(
-        part, model.marks, there, evidence=model.evidence, agreement=model.agreement
+        part, model.marks, present, evidence=model.evidence, agreement=model.agreement
     )
 
 
 def with_doubt(model: MarkerModel) -> MarkerModel:
-    """Give states that were judged absent the share that they may have, by their evidence.
+    """Give absent states a share that depends on their evidence.
 
-    No evidence is not evidence of absence: a cell is not surely in no state, nor in another one,
-    while it may be in a state that these data are too few or too shallow to show. What such a
-    state does is not known either: its markers are taken to be raised as in the first guess.
+    No evidence is not evidence of absence: a cell may be in a state that the data are too few or
+    too shallow to show. The effect of such a state is unknown as well: its markers are assumed to
+    be raised as in the initial model.
     """
     absent = ~model.present
     chance = 1 / (1 + np.exp(_EVEN_EVIDENCE - np.clip(model.evidence[absent], -50, 50)))
     share = model.share.copy()
-    # Before a cell is looked at, a state that is there is as large as the others, or as none.
+    # A priori, a state that is present is as large as the others, or as none.
     share[:, np.flatnonzero(absent)] = chance / (model.present.sum() + 1)
     log_fold = np.where(absent[:, None], first_fold(model.marks), model.log_fold)
     return replace(model, log_fold=log_fold, share=share / share.sum(axis=1, keepdims=True))
 
 
-def _judge(
+def _test_presence(
     models: list[MarkerModel],
     halves: list[MarkerCells],
     present: Bools,
@@ -117,13 +117,13 @@ def _judge(
     evidence: Floats,
     fold: Floats,
 ) -> bool:
-    """Note the evidence for each state and strike out the weakest; whether all may stay."""
-    judged = [marker_agreement(m, h) for m, h in zip(models[::-1], halves, strict=True)]
-    found = (judged[0][0] + judged[1][0]) / 2
-    evidence[present], enough = _evidence(found, (judged[0][1] + judged[1][1]) / np.sqrt(2))
+    """Record the evidence for each state and remove the weakest; return whether all stay."""
+    tests = [marker_agreement(m, h) for m, h in zip(models[::-1], halves, strict=True)]
+    found = (tests[0][0] + tests[1][0]) / 2
+    evidence[present], enough = _evidence(found, (tests[0][1] + tests[1][1]) / np.sqrt(2))
     share = np.mean([_overall_share(m, h) for m, h in zip(models, halves, strict=True)], axis=0)
-    # A common state that is worth its name leaves more evidence than a rare one; and the fewer
-    # cells are left without the state, the less it takes to make it up from outliers.
+    # A true common state gives more evidence than a rare one; and the fewer cells are without the
+    # state, the more easily outliers mimic it.
     common = np.maximum(share - 0.25, 0) + np.maximum(share - 0.5, 0)
     enough &= evidence[present] >= _LEAST_EVIDENCE + _MORE_EVIDENCE * common
     enough &= share <= _LARGEST_SHARE
@@ -177,16 +177,16 @@ def _with_absent(
 
 
 def marker_agreement(model: MarkerModel, cells: MarkerCells) -> tuple[Floats, Floats]:
-    """Ask each marker whether it follows the other markers of its state.
+    """Test whether each marker follows the other markers of its state.
 
-    The probability of the state is computed anew without the marker; then the marker's counts
-    are regressed on it, within donors. A marker that was mistaken for a state by itself, or that
-    differs between donors only, has no slope.
+    The probability of the state is recomputed without the marker; then the marker's counts are
+    regressed on it, within donors. A marker that alone looked like a state, or that differs only
+    between donors, has no slope.
 
     Returns
     -------
-    fold and z (states × genes): the ratio of means that the other markers predict, and its
-    distance from 1 in standard errors. NaN where the gene does not mark the state.
+    fold and z (states × genes): the ratio of means that the other markers predict, and its distance
+    from 1 in standard errors. NaN if the gene does not mark the state.
     """
     rows, block = _looked_at(cells)
     counts, joint = _looked_up(model, cells, rows)
@@ -195,8 +195,8 @@ def marker_agreement(model: MarkerModel, cells: MarkerCells) -> tuple[Floats, Fl
     z = np.full(model.marks.shape, np.nan)
     folds = np.exp(model.components)
     for gene in np.flatnonzero((model.marks != 0).any(axis=0)):
-        usual = (depth * model.base[gene] * model.offset[donor, gene])[block]
-        mean = usual[:, None] * folds[:, gene]
+        baseline = (depth * model.base[gene] * model.offset[donor, gene])[block]
+        mean = baseline[:, None] * folds[:, gene]
         spread = np.log1p(mean * model.dispersion[gene])
         own = counts[:, [gene]] * (np.log(mean) - spread) - spread / model.dispersion[gene]
         without = normalized(joint - own)
@@ -206,12 +206,12 @@ def marker_agreement(model: MarkerModel, cells: MarkerCells) -> tuple[Floats, Fl
             rest = (without * mean).sum(axis=1) - (without[:, inside] * mean[:, inside]).sum(axis=1)
             ratio, away = _slope(
                 counts[:, gene],
-                rest + on * usual,
-                on * usual,
+                rest + on * baseline,
+                on * baseline,
                 dispersion=model.dispersion[gene],
                 donor=donor[block],
             )
-            # A marker that goes down agrees by a lower count.
+            # A marker that goes down agrees if its count is lower.
             sign = np.sign(model.marks[state, gene])
             z[state, gene] = sign * away
             fold[state, gene] = ratio if sign > 0 else 1 / max(ratio, 1e-3)
@@ -227,18 +227,18 @@ def _slope(
     rr = np.maximum(np.bincount(donor, weight * rest * rest, n_donors), 1e-12)
     level = np.bincount(donor, weight * rest * on, n_donors) / rr
     alone = on - level[donor] * rest
-    usual = np.bincount(donor, weight * rest * x, n_donors) / rr
+    baseline = np.bincount(donor, weight * rest * x, n_donors) / rr
     spread = float((weight * alone * on).sum())
     if spread < 1e-9:
         return 1.0, 0.0
     slope = float((weight * alone * x).sum()) / spread
-    left = x - slope * alone - usual[donor] * rest
+    left = x - slope * alone - baseline[donor] * rest
     error = float(np.sqrt((weight**2 * alone**2 * left**2).sum())) / spread
     return 1 + slope, slope / max(error, 1e-9)
 
 
 def _looked_at(cells: MarkerCells) -> tuple[Ints, Ints]:
-    """Rows to look at, spread evenly over donors and depths, and their blocks."""
+    """Rows for the test, spread evenly over donors and depths, and their blocks."""
     n_cells = cells.order.size
     rows = np.unique(np.linspace(0, n_cells - 1, min(n_cells, _MOST_CELLS)).astype(np.int64))
     starts = np.array([block.rows.start for block in cells.blocks])
@@ -251,7 +251,7 @@ def _looked_up(model: MarkerModel, cells: MarkerCells, rows: Ints) -> tuple[Floa
     folds = np.exp(model.components)
     for block in cells.blocks:
         inside = rows[(rows >= block.rows.start) & (rows < block.rows.stop)] - block.rows.start
-        # Markers are asked about each other, without what other genes say.
+        # Markers are tested against each other, without the evidence of other genes.
         part = replace(block, counts=block.counts[inside], other=None)
         counts.append(part.counts if isinstance(part.counts, np.ndarray) else part.counts.toarray())
         joints.append(joint_log(model, part, folds))

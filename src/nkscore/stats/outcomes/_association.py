@@ -1,6 +1,6 @@
 """Many features against one target: rank correlation, rank sums and exact tests, vectorized.
 
-Values may be missing (NaN); each column is then judged on its complete rows.
+Values can be missing (NaN); each column is then tested on its complete rows.
 """
 
 from __future__ import annotations
@@ -27,8 +27,8 @@ class Association:
 def _ranks(
     values: Floats, known: Bools, method: Literal["average", "min", "max"] = "average"
 ) -> Floats:
-    """Rank the known values of each column; what is missing gets rank 0."""
-    # Infinity ranks behind everything, so that it does not disturb the others.
+    """Rank the known values of each column; missing values get rank 0."""
+    # Infinity ranks last, so that it does not affect the others.
     ranked = stats.rankdata(np.where(known, values, np.inf), method=method, axis=0)
     return np.asarray(np.where(known, ranked, 0.0))
 
@@ -36,14 +36,14 @@ def _ranks(
 def rank_correlation(target: Floats, features: Floats, strata: Array | None = None) -> Association:
     """Return Spearman's correlation of each column with ``target``.
 
-    With ``strata`` (a code per row), both sides' ranks are taken as deviations from their means
-    within strata: a partial rank correlation, with as many degrees of freedom fewer. The p-value
-    is that of the t-distribution, as in scipy.
+    With ``strata`` (a code per row), ranks of both sides become deviations from their means within
+    strata. This is a partial rank correlation, with correspondingly fewer degrees of freedom. The
+    p-value is that of the t-distribution, as in scipy.
     """
     known = np.isfinite(features) & np.isfinite(target)[:, None]
     _, code = np.unique(np.zeros(len(target)) if strata is None else strata, return_inverse=True)
     member = np.eye(int(code.max()) + 1)[code]
-    # Where nothing is missing, the target has the same ranks beside every column.
+    # If nothing is missing, the target has the same ranks for every column.
     y = target[:, None] if known.all() else np.broadcast_to(target[:, None], features.shape)
     x = _deviations(_ranks(features, known), known, member)
     y = _deviations(_ranks(y, known[:, : y.shape[1]]), known[:, : y.shape[1]], member)
@@ -65,9 +65,9 @@ def _deviations(ranks: Floats, known: Bools, member: Floats) -> Floats:
 def rank_sum(values: Floats, member: Floats) -> Association:
     """Compare rows inside and outside a group, for one column of values and many groups or reverse.
 
-    Wilcoxon's rank sum test by the normal approximation with correction for ties and continuity,
-    as ``scipy.stats.mannwhitneyu(method="asymptotic")``. The effect is the rank-biserial
-    correlation: 1 where every row inside is above every one outside.
+    Wilcoxon's rank sum test by the normal approximation with correction for ties and continuity, as
+    ``scipy.stats.mannwhitneyu(method="asymptotic")``. The effect is the rank-biserial correlation:
+    1 if every row inside is above every one outside.
 
     Parameters
     ----------
@@ -134,5 +134,5 @@ def _fisher(both: int, theirs: int, ours: int, n: int) -> float:
         - special.gammaln(n - ours - theirs + k + 1)
     )
     p = np.exp(log_p)
-    # Tables as probable as ours up to rounding count as at least as extreme.
+    # Tables with the same probability up to rounding count as at least as extreme.
     return float(min(p[p <= p[both - low] * (1 + 1e-7)].sum(), 1.0))

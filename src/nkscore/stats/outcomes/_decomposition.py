@@ -1,4 +1,4 @@
-"""Split of a change of means into change within strata and change of the strata's shares."""
+"""Split of a change of means into changes within strata and of their shares."""
 
 from __future__ import annotations
 
@@ -13,9 +13,9 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, slots=True)
 class Decomposition:
-    """The two parts per stratum, and how each unit of either arm moves them.
+    """The two parts per stratum, and the contribution of each unit of both arms.
 
-    ``share`` and ``mean`` are arms × strata (control first; mean NaN where the stratum is empty).
+    ``share`` and ``mean`` are arms × strata (control first; mean NaN if the stratum is empty).
     ``coefficients[arm]`` is (share and mass of each stratum) × (within, composition) × strata, the
     derivative of the parts with respect to the arm's means.
     """
@@ -39,10 +39,10 @@ def kitagawa(share: tuple[Floats, Floats], mass: tuple[Floats, Floats]) -> Decom
 
     Returns
     -------
-    ``within[k]`` = mean share × change of mean, ``composition[k]`` = change of share × (mean of
-    the stratum − mean of all), both averaged over the arms, so that their sum over strata is the
-    difference of the arms' mean scores. In a stratum that one arm lacks the change of mean is not
-    known and set to zero.
+    ``within[k]`` = mean share × change of mean, ``composition[k]`` = change of share × (mean of the
+    stratum − mean of all), both averaged over the arms, so that their sum over strata is the
+    difference of the arms' mean scores. If one arm lacks a stratum, the change of its mean is
+    unknown and set to zero.
 
     Notes
     -----
@@ -50,28 +50,31 @@ def kitagawa(share: tuple[Floats, Floats], mass: tuple[Floats, Floats]) -> Decom
     """
     p = np.stack([s.mean(axis=0) for s in share])
     t = np.stack([m.mean(axis=0) for m in mass])
-    there = p > 0
-    own = np.where(there, t / np.where(there, p, 1.0), 0.0)
-    # Where one arm has no cell of the stratum, the other arm's mean stands for both.
-    mu = np.where(there, own, own[::-1])
+    present = p > 0
+    own = np.where(present, t / np.where(present, p, 1.0), 0.0)
+    # If one arm has no cell of the stratum, the other arm's mean is used for both.
+    mu = np.where(present, own, own[::-1])
     level = mu.mean(axis=0) - t.sum(axis=1).mean()
     return Decomposition(
         within=(mu[1] - mu[0]) * p.mean(axis=0),
         composition=(p[1] - p[0]) * level,
         share=p,
-        mean=np.where(there, mu, np.nan),
-        coefficients=(_coefficients(0, p, mu, there, level), _coefficients(1, p, mu, there, level)),
+        mean=np.where(present, mu, np.nan),
+        coefficients=(
+            _coefficients(0, p, mu, present, level),
+            _coefficients(1, p, mu, present, level),
+        ),
     )
 
 
-def _coefficients(arm: int, p: Floats, mu: Floats, there: Bools, level: Floats) -> Floats:
+def _coefficients(arm: int, p: Floats, mu: Floats, present: Bools, level: Floats) -> Floats:
     """Return the derivatives of both parts with respect to one arm's mean shares and masses."""
     n_strata = p.shape[1]
     sign = 1.0 if arm else -1.0
-    both = there.all(axis=0)
-    # A mean that stands for both arms moves both.
-    weight = np.where(both, 0.5, np.where(there[arm], 1.0, 0.0))
-    by_mass = np.where(there[arm], 1 / np.where(there[arm], p[arm], 1.0), 0.0)
+    both = present.all(axis=0)
+    # A mean used for both arms changes both.
+    weight = np.where(both, 0.5, np.where(present[arm], 1.0, 0.0))
+    by_mass = np.where(present[arm], 1 / np.where(present[arm], p[arm], 1.0), 0.0)
     by_share = -mu[arm] * by_mass
     change, average = p[1] - p[0], p.mean(axis=0)
     result = np.zeros((2, n_strata, 2, n_strata))
@@ -80,7 +83,7 @@ def _coefficients(arm: int, p: Floats, mu: Floats, there: Bools, level: Floats) 
     result[1, k, 0, k] = np.where(both, sign * average * by_mass, 0.0)
     result[0, k, 1, k] = sign * level + change * weight * by_share
     result[1, k, 1, k] = change * weight * by_mass
-    # The mean of all cells moves with every stratum's mass.
+    # The mean of all cells depends on every stratum's mass.
     result[1, :, 1, :] -= change / 2
     return result.reshape(2 * n_strata, 2, n_strata)
 
@@ -93,17 +96,18 @@ def unit_spread(
     Parameters
     ----------
     moves
-        Control and treated arm: units × quantities, what each unit adds to the quantity were it
-        the arm's only one.
+        Control and treated arm: units × quantities, the quantity if the unit were the only one in
+        its arm.
     paired
         Whether row i of either arm is the same donor.
     noise
-        Units × quantities: the variance that each unit has from its finite number of cells.
+        Units × quantities: the variance of each unit from its finite number of cells.
 
     Notes
     -----
-    Student's t on differences of pairs, or Welch's with the degrees of freedom of Satterthwaite. A
-    single unit takes the variance between units from the other arm and adds that of its own cells.
+    Student's t on differences of pairs, or Welch's with the degrees of freedom of Satterthwaite.
+    For a single unit, the variance between units comes from the other arm, and the variance of its
+    cells is added.
     """
     n_quantities = moves[0].shape[1]
     if paired:
@@ -118,7 +122,7 @@ def unit_spread(
             variance[arm] = moves[arm].var(axis=0, ddof=1) / n
         else:
             between = moves[other].var(axis=0, ddof=1) - noise[other].mean(axis=0)
-            # Rounding can make the noise of equal cells a speck below zero.
+            # Rounding can make the noise of equal cells slightly negative.
             variance[arm] = np.maximum(between, 0.0) + np.maximum(noise[arm][0], 0.0)
     total = variance.sum(axis=0)
     if min(len(moves[0]), len(moves[1])) == 1:

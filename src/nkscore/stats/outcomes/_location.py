@@ -1,4 +1,4 @@
-"""By how much two groups of samples differ in location, without assuming a distribution.
+"""Difference in location of two groups of samples, without assuming a distribution.
 
 Hodges and Lehmann's estimate (1963, doi 10.1214/aoms/1177704172), with the interval of shifts that
 Wilcoxon's test does not reject.
@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 
     from nkscore._types import Floats
 
-#: From so many samples on, quantiles of the statistics are those of the normal distribution.
+#: From this number of samples, quantiles of the statistics are those of the normal distribution.
 _MANY: Final = 50
 _BLOCK_VALUES: Final = 1 << 22
 
@@ -36,7 +36,7 @@ class Shift:
 
 
 def shift_between(values: Floats, others: Floats, *, confidence: float = 0.95) -> Shift:
-    """Return how much higher ``values`` lie than ``others``: the median of all differences.
+    """Return the shift of ``values`` against ``others``: the median of all differences.
 
     Both are samples × columns, complete.
     """
@@ -108,7 +108,7 @@ def _signed_rank_quantile(n: int, tail: float) -> int:
 
 
 def complete_blocks(values: Floats) -> Iterator[tuple[Any, Any]]:
-    """Yield rows without a missing value, and the columns for which these are the rows."""
+    """Yield sets of complete rows, and the columns to which each set applies."""
     known = np.isfinite(values)
     if known.all():
         yield np.arange(values.shape[0]), np.arange(values.shape[1])

@@ -1,4 +1,4 @@
-"""Whether a signed set of genes moves as a whole in a ranked list of fold changes."""
+"""Test whether a signed set of genes changes as a whole in a ranked list of fold changes."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from scipy.stats import rankdata
 if TYPE_CHECKING:
     from nkscore._types import Floats, Ints
 
-#: Scores this near are equal: the same genes, summed in another order.
+#: Scores this close are equal: the same genes, summed in another order.
 _EQUAL = 1e-9
 
 
@@ -25,7 +25,7 @@ class RankContrast:
 
 
 def abundance_strata(abundance: Floats | None, n_genes: int, n_strata: int = 10) -> Ints:
-    """Return the stratum of each gene by abundance; one stratum where it is not known."""
+    """Return the stratum of each gene by abundance; one stratum if abundance is unknown."""
     if abundance is None:
         return np.zeros(n_genes, dtype=np.int64)
     order = rankdata(abundance, method="ordinal") - 1
@@ -35,14 +35,14 @@ def abundance_strata(abundance: Floats | None, n_genes: int, n_strata: int = 10)
 def rank_contrast(
     values: Floats, signs: Floats, strata: Ints, *, n_permutations: int, rng: np.random.Generator
 ) -> RankContrast:
-    """Compare the signed ranks of a set with those of random sets of the same make-up.
+    """Compare the signed ranks of a set with those of random sets of the same composition.
 
     ``signs`` holds +1, -1 and, outside the set, 0 for each gene. Random sets have as many genes of
     each sign from each stratum. The score is the weighted mean rank, centered and scaled to one.
     """
     rank = 2 * (rankdata(values) - 0.5) / values.size - 1
     weight = signs / np.abs(signs).sum()
-    # Against genes of like abundance, as abundant ones may fall or rise together.
+    # Compare with genes of similar abundance, because abundant genes may change together.
     centered = rank - np.bincount(strata, rank)[strata] / np.bincount(strata)[strata]
     seen = float(weight @ centered)
     random = np.zeros(n_permutations)

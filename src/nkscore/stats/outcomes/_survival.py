@@ -1,4 +1,4 @@
-"""Cox regression of one survival time on many features, one at a time, all at once.
+"""Univariable Cox regressions of one survival time on many features, computed together.
 
 Ties by Efron's method (1977, doi 10.1080/01621459.1977.10480613). Proportional hazards are tested
 by the correlation of scaled Schoenfeld residuals with the rank of the time of death (Grambsch and
@@ -26,9 +26,9 @@ _DIVERGED: Final = 15.0
 
 @dataclass(frozen=True, slots=True)
 class CoxFit:
-    """Per feature; missing where the likelihood has no maximum or the feature is no news.
+    """Per feature; missing if the likelihood has no maximum or the feature adds no information.
 
-    ``ph_p_value`` is small where the hazard ratio changes over time.
+    ``ph_p_value`` is small if the hazard ratio changes over time.
     """
 
     log_hazard: Floats
@@ -39,10 +39,10 @@ class CoxFit:
 
 @dataclass(frozen=True, slots=True)
 class _Deaths:
-    """Rows (of samples sorted from the latest) of deaths, and who is at risk at each."""
+    """Rows of deaths (samples sorted from the latest), and the samples at risk at each."""
 
     rows: Ints
-    #: Last row at risk, the number of its tied deaths, and the share of them taken as dead.
+    #: Last row at risk, the number of its tied deaths, and the share of them counted as dead.
     last: Ints
     tied: Ints
     share: Floats
@@ -90,7 +90,7 @@ def cox_regression(
 
     Notes
     -----
-    Newton's method, with steps halved where the likelihood would fall. Sums over those at risk are
+    Newton's method, with steps halved if the likelihood would fall. Sums over samples at risk are
     running sums over samples sorted by time, for a block of features together.
     """
     order = np.argsort(-time, kind="stable")
@@ -123,7 +123,7 @@ def _standardized(values: Floats) -> tuple[Floats, Floats]:
 
 
 def _is_news(values: Floats, shared: Floats) -> Bools:
-    """Return which features vary beyond what the covariates say."""
+    """Return which features vary beyond the covariates."""
     left = values
     if shared.shape[1]:
         basis = np.linalg.qr(shared)[0]
@@ -147,7 +147,7 @@ def _fit(values: Floats, shared: Floats, deaths: _Deaths) -> Floats:
         done = ~worse & solid & (np.abs(newton).max(axis=0) < _SMALL_STEP)
         made[:, active[done]] = _summary(beta[:, active[done]], point, inverse, done, deaths)
         before[active] = np.where(worse, before[active], point.log_likelihood)
-        # A halved step is the one that remains to be taken from where it was better.
+        # A halved step starts from the last better position.
         step[:, active] = np.where(worse, step[:, active] / 2, move)
         beta[:, active] += move
         lost = ~solid | (np.abs(beta[:, active]).max(axis=0) > _DIVERGED)

@@ -48,14 +48,14 @@ def between_variance(effect: Floats, variance: Floats, groups: Ints | None = Non
     Parameters
     ----------
     effect, variance
-        Genes × lines: effects and their sampling variances, NaN where a gene was not measured.
+        Genes × lines: effects and their sampling variances, NaN if a gene was not measured.
     groups
         Group of each line, 0 …; lines then vary around the mean of their group. One group by
         default.
 
     Returns
     -------
-    One value per gene, at least 0; NaN where no group holds two measured lines.
+    One value per gene, at least 0; NaN if no group has two measured lines.
     """
     known = np.isfinite(effect) & np.isfinite(variance)
     y, v = np.where(known, effect, 0.0), np.where(known, variance, 1.0)
@@ -70,7 +70,7 @@ def between_variance(effect: Floats, variance: Floats, groups: Ints | None = Non
         residual = y - ((weight * y) @ member / total) @ member.T
         excess = (weight * residual**2).sum(axis=1) - df
         slope = (weight**2 * residual**2).sum(axis=1)
-        # The function is convex and falls, so Newton's steps from the left never overshoot.
+        # The function is convex and decreasing, so Newton steps from the left never overshoot.
         step = np.where(excess > 0, excess / np.maximum(slope, 1e-300), 0.0)
         tau2 = tau2 + step
         if not (step > _TOLERANCE * (tau2 + 1e-12)).any():
@@ -80,7 +80,7 @@ def between_variance(effect: Floats, variance: Floats, groups: Ints | None = Non
 
 @dataclass(frozen=True, slots=True)
 class Lines:
-    """Genes × lines: effects (0 where not measured), errors, which are known; their correlation."""
+    """Genes × lines: effects (0 if not measured), errors, known entries; error correlation."""
 
     effect: Floats
     error: Floats
@@ -89,14 +89,14 @@ class Lines:
 
     @classmethod
     def of(cls, effect: Floats, standard_error: Floats, correlation: float) -> Lines:
-        """Mark what was measured."""
+        """Mark the measured entries."""
         known = np.isfinite(effect) & np.isfinite(standard_error)
         y, s = np.where(known, effect, 0.0), np.where(known, standard_error, 1.0)
         return cls(y, s, known, correlation)
 
     @property
     def own_variance(self) -> Floats:
-        """Variance of each line's error that no other line has."""
+        """Independent part of the variance of each line's error."""
         return np.asarray((1 - self.correlation) * self.error**2)
 
     def pooled(self, tau2: Floats | float) -> tuple[Floats, Floats, Floats, Floats]:
@@ -127,14 +127,14 @@ def random_effects(
     correlation: float = 0.0,
     confidence: float = 0.95,
 ) -> Pooled:
-    """Pool the effects of each gene over lines, each gene by itself.
+    """Pool the effects of each gene over lines, separately for each gene.
 
     Parameters
     ----------
     effect, standard_error
-        Genes × lines, NaN where a gene was not measured.
+        Genes × lines, NaN if a gene was not measured.
     correlation
-        Correlation of the errors of any two lines, 0 to 1, as arises from shared controls.
+        Correlation of the errors of any two lines, 0 to 1, for example from shared controls.
     confidence
         Coverage of the intervals.
 
@@ -143,7 +143,7 @@ def random_effects(
     Weights 1 / ((1 − ρ) s² + τ²) with the τ² of Paule and Mandel (1982, doi 10.6028/jres.087.022);
     variance of the pooled effect after Hartung and Knapp (2001, doi 10.1002/sim.1009), never below
     the one that τ² gives (Röver et al. 2015, doi 10.1186/s12874-015-0091-1); plus ρ times the
-    squared weighted mean of the errors, which no number of lines averages out; n − 1 degrees of
+    squared weighted mean of the errors, which does not average out over lines; n − 1 degrees of
     freedom. Prediction interval, with n − 2: Higgins et al. 2009, doi
     10.1111/j.1467-985X.2008.00552.x.
     """
@@ -173,20 +173,20 @@ def random_effects(
 
 
 def error_correlation(z: Floats, *, within: float = 1.5) -> float:
-    """Estimate how much the errors of two lines have in common, from genes that hardly changed.
+    """Estimate the error correlation of two lines from genes that hardly changed.
 
     Parameters
     ----------
     z
-        Genes × lines: effects over standard errors, NaN where not measured.
+        Genes × lines: effects over standard errors, NaN if not measured.
     within
-        Only pairs in which both are smaller than this are looked at, so that real effects, which
-        lines share too, count little.
+        Only pairs in which both are smaller than this are used, so that real effects, which lines
+        also share, count little.
 
     Returns
     -------
-    Median over pairs of lines of the correlation of the normal distribution whose truncation shows
-    the correlation seen; 0 to 0.95. Weak shared effects raise it, which errs to the safe side.
+    Median over pairs of lines of the correlation of the normal distribution whose truncation gives
+    the observed correlation; 0 to 0.95. Weak shared effects raise it, which is conservative.
     """
     grid = np.linspace(0.0, 0.95, 39)
     expected = _truncated_correlation(grid, within)
@@ -204,7 +204,7 @@ def error_correlation(z: Floats, *, within: float = 1.5) -> float:
 
 
 def _truncated_correlation(rho: Floats, within: float) -> Floats:
-    """Correlation about zero of a standard normal pair of which both lie within bounds."""
+    """Correlation about zero of a standard normal pair truncated to bounds."""
     x = np.linspace(-within, within, 201)
     a, b = np.meshgrid(x, x)
     r = rho[:, None, None]

@@ -1,8 +1,8 @@
-"""Random-effects pooling in which genes share what is known about the variance between lines.
+"""Random-effects pooling in which genes share information on the variance between lines.
 
-With few lines a gene alone says little about how much lines differ in it, and a t-test with n − 1
-degrees of freedom can call nothing among thousands of genes. All genes together say how often
-which variance occurs.
+With few lines a single gene carries little information on its variance between lines, and a t-test
+with n − 1 degrees of freedom can call nothing among thousands of genes. All genes together show the
+distribution of these variances.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ from nkscore.stats.pooling._shrinkage import fit_shares
 if TYPE_CHECKING:
     from nkscore._types import Bools, Floats
 
-#: Below this the genes do not tell how often which variance occurs.
+#: With fewer genes, the distribution of variances cannot be estimated.
 FEWEST_GENES: Final = 100
 _N_GRID: Final = 25
 _BISECTIONS: Final = 30
@@ -32,12 +32,12 @@ def pool_with_shared_variance(
     df: Floats | None = None,
     confidence: float = 0.95,
 ) -> Pooled:
-    """Pool the effects of each gene over lines, with a prior on τ² learned from all genes.
+    """Pool the effects of each gene over lines, with a prior on τ² estimated from all genes.
 
     Parameters
     ----------
     effect, standard_error, correlation, confidence
-        As for :func:`nkscore.stats.random_effects`.
+        As in :func:`nkscore.stats.random_effects`.
     df
         Degrees of freedom of each gene's errors, summed over lines; infinite by default.
 
@@ -45,8 +45,8 @@ def pool_with_shared_variance(
     -----
     τ² is zero or one of a grid, with shares that maximize the restricted likelihood of all genes.
     Results are averages over the posterior of τ² of each gene: the p-value is the probability, for
-    a gene of mean zero drawn like the genes at hand, of a mean as far from zero given the spread
-    seen. ``tau2``, ``i2`` are the gene's own.
+    a gene of mean zero from the same distribution, of a mean as far from zero given the observed
+    spread. ``tau2`` and ``i2`` are estimated from the gene alone.
     """
     lines = Lines.of(effect, standard_error, correlation)
     tau2, i2, heterogeneity_p = heterogeneity(lines)

@@ -17,7 +17,7 @@ def signed_z(p_two_sided: Floats, sign: Floats) -> Floats:
 
 
 def stouffer(z: Floats) -> tuple[Floats, Floats]:
-    """Combine normal deviates over the columns, NaN left out; return z and two-sided p per row."""
+    """Combine normal deviates over the columns, NaN excluded; return z and two-sided p per row."""
     n = np.isfinite(z).sum(axis=1)
     with np.errstate(invalid="ignore", divide="ignore"):
         combined = np.nansum(z, axis=1) / np.sqrt(n)
@@ -26,7 +26,7 @@ def stouffer(z: Floats) -> tuple[Floats, Floats]:
 
 
 def robust_ranks(normalized: Floats) -> Floats:
-    """Return the p-value that a row's ranks are as good as they are in some of the lists.
+    """Return the p-value of a row having such good ranks in some of the lists.
 
     Robust rank aggregation (Kolde et al. 2012, doi 10.1093/bioinformatics/btr709): for ranks
     uniform on 0 to 1, the k-th smallest of n follows Beta(k, n − k + 1); the smallest of these
@@ -35,7 +35,7 @@ def robust_ranks(normalized: Floats) -> Floats:
     Parameters
     ----------
     normalized
-        Rows × lists: rank divided by the number ranked, in (0, 1]; NaN where not in the list.
+        Rows × lists: rank divided by the number ranked, in (0, 1]; NaN if not in the list.
     """
     ranks = np.sort(normalized, axis=1)
     n = np.isfinite(ranks).sum(axis=1)

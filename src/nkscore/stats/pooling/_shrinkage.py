@@ -1,4 +1,4 @@
-"""Adaptive shrinkage: how large are effects, given how large effects are in general."""
+"""Adaptive shrinkage of effects, given the distribution of all effects."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ class Shrunk:
     """Posterior of each effect, and the mixture that was fitted.
 
     ``lfsr``: probability that the sign of the effect is not what it seems (zero counts as wrong).
-    ``share`` of each standard deviation of the mixture, ``scale``, the first of which is 0.
+    ``share`` of each standard deviation of the mixture, ``scale``; the first is 0.
     """
 
     mean: Floats
@@ -32,15 +32,15 @@ class Shrunk:
 def adaptive_shrinkage(
     effect: Floats, standard_error: Floats, *, null_weight: float = 10.0
 ) -> Shrunk:
-    """Shrink effects toward zero as far as their ensemble asks for.
+    """Shrink effects toward zero, by as much as their distribution implies.
 
     Parameters
     ----------
     effect, standard_error
-        One value each per gene, finite, errors above 0; the errors are taken to be normal.
+        One value each per gene, finite, errors above 0; the errors are assumed to be normal.
     null_weight
-        Pseudocounts of effects that are exactly zero; above 1 their share is rather over- than
-        underestimated.
+        Pseudocounts of effects that are exactly zero; above 1 their share tends to be
+        overestimated.
 
     Returns
     -------
@@ -59,7 +59,7 @@ def adaptive_shrinkage(
     likelihood = np.exp(log_likelihood - log_likelihood.max(axis=1, keepdims=True))
     prior = np.ones(scale.size)
     prior[0] = null_weight
-    # Closer than by default, or the order of the genes shows in the fifth digit.
+    # Tighter than by default; otherwise the order of the genes changes the fifth digit.
     share = fit_shares(likelihood, prior, tolerance=1e-8)
     weight = likelihood * share
     weight /= weight.sum(axis=1, keepdims=True)
@@ -80,12 +80,12 @@ def adaptive_shrinkage(
 
 
 def _scales(effect: Floats, standard_error: Floats) -> Floats:
-    """Zero, and widths from far below the errors to beyond the largest effect, by √2."""
+    """Zero, and widths from far below the errors to above the largest effect, by √2."""
     low = standard_error.min() / 10
     beyond = np.sqrt(np.maximum(effect**2 - standard_error**2, 0.0).max())
     high = max(2 * beyond, 8 * low)
     steps = int(np.ceil(2 * np.log2(high / low))) + 1
-    # More widths cannot be told apart, and cost time where one error is tiny.
+    # More widths cannot be distinguished, and cost time if one error is tiny.
     low = max(low, high / np.sqrt(2) ** 59)
     return np.append(0.0, np.geomspace(low, high, min(steps, 60)))
 

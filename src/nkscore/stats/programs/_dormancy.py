@@ -1,4 +1,4 @@
-"""The index of dormancy: components of a cell against what its depth lets expect."""
+"""The index of dormancy: components of a cell against the expectation for its depth."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ if TYPE_CHECKING:
 
     from nkscore._types import Bools, Floats, Ints
 
-#: Relative change of each component in a fully dormant-like cell, by declaration.
+#: Declared relative change of each component in a fully dormant-like cell.
 DORMANCY_EFFECTS: Final[dict[str, float]] = {
     "myc": -0.35,
     "biosynthesis": -0.06,
@@ -21,47 +21,47 @@ DORMANCY_EFFECTS: Final[dict[str, float]] = {
 _LEAST_VARIANCE: Final = 1e-4
 
 
-def relative_change(x: Floats, expected: Floats, line: Ints, usual: Bools) -> Floats:
-    """Return observed over expected count, less one; zero on average in the usual cells of a line.
+def relative_change(x: Floats, expected: Floats, line: Ints, baseline: Bools) -> Floats:
+    """Return observed over expected count, minus one; zero on average in baseline cells.
 
     Unlike a log ratio, its mean is the same at any depth.
     """
-    use = _usual(line, usual)
+    use = _comparison_cells(line, baseline)
     level = np.bincount(line, use * x) / np.maximum(np.bincount(line, use * expected), 1e-12)
     return np.asarray(x / np.maximum(expected * level[line], 1e-12) - 1)
 
 
-def signed_mean(parts: list[tuple[Floats, int]], line: Ints, usual: Bools) -> Floats:
-    """Return the mean of relative changes times their signs, precise ones weighing more."""
-    weights = [1 / _variance(values, line, usual) for values, _ in parts]
+def signed_mean(parts: list[tuple[Floats, int]], line: Ints, baseline: Bools) -> Floats:
+    """Return the precision-weighted mean of relative changes times their signs."""
+    weights = [1 / _variance(values, line, baseline) for values, _ in parts]
     total = np.sum(weights, axis=0)[line]
     summed = sum(w[line] * sign * v for w, (v, sign) in zip(weights, parts, strict=True))
     return np.asarray(summed / total)
 
 
-def dormancy_index(components: Mapping[str, Floats], line: Ints, usual: Bools) -> Floats:
-    """Return the discriminant of the declared effects: 0 as usual, 1 fully dormant-like.
+def dormancy_index(components: Mapping[str, Floats], line: Ints, baseline: Bools) -> Floats:
+    """Return the discriminant of the declared effects: 0 baseline, 1 fully dormant-like.
 
-    Components weigh by declared effect over variance between the usual cells of the line, so that
-    one which counting blurs has little say.
+    The weight of a component is its declared effect over the variance between the baseline cells of
+    the line, so noisy components have little weight.
     """
     top, bottom = np.zeros(line.size), np.zeros(line.size)
     for name, effect in DORMANCY_EFFECTS.items():
-        weight = effect / _variance(components[name], line, usual)[line]
+        weight = effect / _variance(components[name], line, baseline)[line]
         top += weight * components[name]
         bottom += weight * effect
     return top / bottom
 
 
-def _usual(line: Ints, usual: Bools) -> Bools:
-    """Cells to compare with: the usual ones of a line, or all where it has none."""
-    counted = np.bincount(line, usual)
+def _comparison_cells(line: Ints, baseline: Bools) -> Bools:
+    """Cells to compare with: the baseline cells of a line, or all if it has none."""
+    counted = np.bincount(line, baseline)
     none: Bools = counted[line] == 0
-    return usual | none
+    return baseline | none
 
 
-def _variance(values: Floats, line: Ints, usual: Bools) -> Floats:
-    use = _usual(line, usual).astype(np.float64)
+def _variance(values: Floats, line: Ints, baseline: Bools) -> Floats:
+    use = _comparison_cells(line, baseline).astype(np.float64)
     n_cells = np.bincount(line, use)
     mean = np.bincount(line, use * values) / n_cells
     square = np.bincount(line, use * (values - mean[line]) ** 2) / n_cells

@@ -13,14 +13,14 @@ if TYPE_CHECKING:
 
 _ROUNDS: Final = 300
 _TOLERANCE: Final = 1e-4
-#: Information (counts) that a batch without an effect of its own stands for: SD 0.1.
+#: Prior information (counts) for a batch without an effect: SD 0.1.
 _BATCH_PRIOR: Final = 100.0
-#: Cells that the common share stands for in a batch, and the common spread in a line.
+#: Prior weight, in cells, of the common share in a batch, and of the common spread in a line.
 SHARE_PRIOR: Final = 5.0
 _SPREAD_PRIOR: Final = 100.0
-#: Largest share of cells at the other level where the usual one is the more frequent by definition.
+#: Largest share of cells at the other level if the baseline is more frequent by definition.
 _RARE: Final = 0.5
-#: The same in one batch, which may hold the cells of one kind alone.
+#: The same in one batch, which may contain cells of only one level.
 RARE_IN_BATCH: Final = 0.6
 #: Shares tried for the upper limit, and the loss of log likelihood that marks it (95 %).
 _SHARES: Final = np.concatenate([[0.0], np.geomspace(1e-3, 0.5, 25)])
@@ -33,9 +33,9 @@ _FIRST_SHARE: Final = 0.2
 class ProgramCounts:
     """Summed counts of one program.
 
-    ``expected`` is the count at the usual level up to a factor per ``line``; ``noise`` the squared
-    relative error of ``expected``. ``usual`` marks cells in which the usual level is looked for
-    first (monocultures). Lines and batches are numbered from 0.
+    ``expected`` is the count at the baseline level up to a factor per ``line``. ``noise`` is the
+    squared relative error of ``expected``. ``baseline`` marks the cells that are searched first for
+    the baseline level (monocultures). Lines and batches are numbered from 0.
     """
 
     x: Floats
@@ -43,20 +43,20 @@ class ProgramCounts:
     noise: Floats
     line: Ints
     batch: Ints
-    usual: Bools
+    baseline: Bools
 
     def take(self, cells: Ints | Bools) -> ProgramCounts:
-        """Return these cells alone."""
+        """Return only these cells."""
         return ProgramCounts(*(getattr(self, name)[cells] for name in self.__slots__))
 
 
 @dataclass(frozen=True, slots=True, eq=False)
 class TwoLevels:
-    """Posterior of the other level per cell, and what was learned.
+    """Posterior of the other level per cell, and fitted values.
 
-    ``mean`` is the count expected of each cell at the usual level, ``dispersion`` the squared
+    ``mean`` is the count expected of each cell at the baseline level, ``dispersion`` the squared
     relative spread between the cells of each line. Where no second level was found
-    ``fold`` is 1, ``supported`` false, and no posterior exceeds 0.7. ``judged`` is false for
+    ``fold`` is 1, ``supported`` false, and no posterior exceeds 0.7. ``comparable`` is false for
     cells of lines in which the program has nothing to be compared with.
     """
 
@@ -66,7 +66,7 @@ class TwoLevels:
     fold: float
     level: Floats
     supported: bool
-    judged: Bools
+    comparable: Bools
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -80,7 +80,7 @@ class LevelState:
     dispersion: Floats
 
     def mean(self, data: ProgramCounts) -> Floats:
-        """Return the count expected of each cell at the usual level."""
+        """Return the expected count of each cell at the baseline level."""
         factor = self.level[data.line] * self.shift[data.batch]
         return np.maximum(data.expected * factor, 1e-9)
 
@@ -89,16 +89,16 @@ class LevelState:
         return np.asarray(self.dispersion[data.line] + data.noise)
 
     def numbers(self) -> Floats:
-        """Return what must no longer change."""
+        """Return the values that must converge."""
         return np.concatenate([self.share, [self.fold], self.dispersion])
 
 
 @dataclass(frozen=True, slots=True, eq=False)
 class LevelFit:
-    """Counts of one program, and what is learned from them."""
+    """Counts of one program, and their fit."""
 
     data: ProgramCounts
-    #: Lines and batches of all data, of which these may hold some.
+    #: Lines and batches of all data, which may not all occur here.
     sizes: tuple[int, int]
     induced: bool
     rare: bool
@@ -106,7 +106,7 @@ class LevelFit:
     def run(
         self, fold: float, bounds: tuple[float, float], *, start: LevelState | None = None
     ) -> LevelState:
-        """Return the fitted state, from a start of its own or a given one."""
+        """Return the fitted state, from the default or a given start."""
         state = self._start(fold) if start is None else start
         for _ in range(_ROUNDS):
             after = self._update(state, self.posterior(state), bounds)
@@ -126,11 +126,11 @@ class LevelFit:
     def upper_limit(self, state: LevelState) -> Floats:
         """Posterior with the largest share per line that the counts do not exclude.
 
-        Batches share it out by what their own counts do not exclude.
+        It is distributed over batches by what their counts do not exclude.
         """
         data = self.data
-        told = np.expm1(np.clip(self.log_ratio(state), -50.0, 50.0)) * ~self.fixed()
-        gain = np.stack([self.per_batch(np.log1p(share * told)) for share in _SHARES])
+        excess = np.expm1(np.clip(self.log_ratio(state), -50.0, 50.0)) * ~self.fixed()
+        gain = np.stack([self.per_batch(np.log1p(share * excess)) for share in _SHARES])
         line = np.zeros(self.sizes[1], dtype=np.int64)
         line[data.batch] = data.line
         member = np.eye(self.sizes[0])[line]
@@ -141,34 +141,34 @@ class LevelFit:
         return self.posterior(replace(state, share=share))
 
     def log_likelihood_off(self, state: LevelState) -> float:
-        """Return the log likelihood if all cells were at the usual level."""
+        """Return the log likelihood if all cells were at the baseline level."""
         data, mean = self.data, state.mean(self.data)
         size = 1 / state.spread(data)
         off = special.gammaln(data.x + size) - special.gammaln(size) + size * np.log(size)
         return float((off + data.x * np.log(mean) - (data.x + size) * np.log(mean + size)).sum())
 
     def at_cap(self, state: LevelState) -> bool:
-        """Whether the other level is the more frequent one where the usual one is looked for."""
+        """Whether the other level is more frequent among the cells that should be at baseline."""
         posterior = self.posterior(state)[self._looked_at()]
         return bool(posterior.mean() > _RARE)
 
     def result(
-        self, posterior: Floats, state: LevelState, judged: Bools, *, found: bool
+        self, posterior: Floats, state: LevelState, comparable: Bools, *, found: bool
     ) -> TwoLevels:
-        """Return what callers need of a state."""
+        """Return the result for callers."""
         data, fold = self.data, state.fold if found else 1.0
-        # Lines that are not judged are at their own mean.
+        # The level of lines that are not comparable is their mean.
         own = self._per_line(data.x) / np.maximum(self._per_line(data.expected), 1e-12)
-        level = np.where(self._per_line(judged) > 0, state.level, np.maximum(own, 1e-9))
+        level = np.where(self._per_line(comparable) > 0, state.level, np.maximum(own, 1e-9))
         mean = replace(state, level=level).mean(data)
-        return TwoLevels(posterior, mean, state.dispersion, fold, level, found, judged)
+        return TwoLevels(posterior, mean, state.dispersion, fold, level, found, comparable)
 
     def fixed(self) -> Bools:
-        """Return which cells have the usual level by definition."""
-        return self.data.usual if self.induced else np.zeros(self.data.x.size, dtype=bool)
+        """Return which cells have the baseline level by definition."""
+        return self.data.baseline if self.induced else np.zeros(self.data.x.size, dtype=bool)
 
     def log_ratio(self, state: LevelState) -> Floats:
-        """Log likelihood of the other level less that of the usual one."""
+        """Log likelihood of the other level minus that of the baseline."""
         data, mean = self.data, state.mean(self.data)
         size = 1 / state.spread(data)
         change = np.log((mean + size) / (mean * state.fold + size))
@@ -182,48 +182,49 @@ class LevelFit:
         return np.asarray(np.bincount(self.data.line, values, self.sizes[0]))
 
     def _looked_at(self) -> Bools:
-        """Cells in which the usual level is looked for: all, in lines without usual cells."""
+        """Cells for estimating the baseline level: all cells in lines without baseline cells."""
         data = self.data
-        counted = self._per_line(data.usual)
+        counted = self._per_line(data.baseline)
         none: Bools = counted[data.line] == 0
-        return data.usual | none
+        return data.baseline | none
 
     def _start(self, fold: float) -> LevelState:
         data, use = self.data, self._looked_at()
         share = np.full(self.sizes[1], 0.0 if fold == 1.0 else _FIRST_SHARE)
         total = np.maximum(self._per_line(use * data.expected), 1e-12)
         level = np.maximum(self._per_line(use * data.x) / total, 1e-9)
-        # Unless they have the usual level by definition, the cells of the start are a mixture too.
+        # Unless they are at baseline by definition, the initial cells are a mixture, too.
         if not self.induced and fold != 1.0:
             level /= 1 + _FIRST_SHARE * (fold - 1)
         shift = np.ones(self.sizes[1])
         if self.rare and not self.induced:
-            # A change that all cells of a batch share is the batch's, before it is some cells'.
+            # A change in all cells of a batch is first attributed to the batch, then to some cells.
             mixed = 1 + share * (fold - 1)
-            told = self.per_batch(data.expected * level[data.line]) * mixed
-            shift = (self.per_batch(data.x) + _BATCH_PRIOR) / (told + _BATCH_PRIOR)
+            expected = self.per_batch(data.expected * level[data.line]) * mixed
+            shift = (self.per_batch(data.x) + _BATCH_PRIOR) / (expected + _BATCH_PRIOR)
         return LevelState(level, shift, share, fold, np.full(self.sizes[0], 0.02))
 
     def _update(self, state: LevelState, on: Floats, bounds: tuple[float, float]) -> LevelState:
         data, off = self.data, 1 - on
         mean = state.mean(data)
         spread = state.spread(data)
-        # Counts weigh as much as they tell about the level: little where cells differ anyway.
+        # Counts are weighted by their information on the level, which is small if cells vary
+        # anyway.
         weight = off / (1 + spread * mean)
         factor = state.shift[data.batch]
-        seen, told = weight * data.x, weight * data.expected
-        level = self._per_line(seen) / np.maximum(self._per_line(told * factor), 1e-12)
+        seen, expected = weight * data.x, weight * data.expected
+        level = self._per_line(seen) / np.maximum(self._per_line(expected * factor), 1e-12)
         level = np.maximum(level, 1e-9)
         shift = state.shift
         if not self.induced:
-            # A response must not pass for a batch of its own.
-            told_level = self.per_batch(told * level[data.line]) + _BATCH_PRIOR
-            shift = (self.per_batch(seen) + _BATCH_PRIOR) / told_level
+            # A response must not be mistaken for a batch effect.
+            expected_level = self.per_batch(expected * level[data.line]) + _BATCH_PRIOR
+            shift = (self.per_batch(seen) + _BATCH_PRIOR) / expected_level
         middle = replace(state, level=level, shift=shift)
         mean = middle.mean(data)
         informs = on / (1 + spread * mean * state.fold)
-        least = max(float(informs @ mean), 1e-9)
-        fold = float(informs @ data.x) / least if on.any() else state.fold
+        baseline_sum = max(float(informs @ mean), 1e-9)
+        fold = float(informs @ data.x) / baseline_sum if on.any() else state.fold
         fold = float(np.clip(fold, *bounds))
         dispersion = self._dispersion(mean, mean * fold, on, state)
         return replace(middle, share=self._share(on, state), fold=fold, dispersion=dispersion)
@@ -241,21 +242,21 @@ class LevelFit:
     def _dispersion(self, low: Floats, high: Floats, on: Floats, state: LevelState) -> Floats:
         """Moment estimate of the spread between cells of one level, per line.
 
-        Lines whose cells differ more than those of others have no second level for that.
+        A line with more variable cells does not have a second level for that reason.
         """
         data = self.data
-        # Cells of lines without usual ones are a mixture, which would pass for spread.
-        judged = data.usual if self.induced else np.ones(data.x.size, dtype=bool)
+        # Cells of lines without baseline cells are a mixture, which would look like spread.
+        comparable = data.baseline if self.induced else np.ones(data.x.size, dtype=bool)
         before = state.spread(data)
         excess, scale = np.zeros(self.sizes[0]), np.zeros(self.sizes[0])
         for mean, part in ((low, 1 - on), (high, on)):
-            weight = judged * part / (1 / mean + before) ** 2
+            weight = comparable * part / (1 / mean + before) ** 2
             relative = ((data.x - mean) ** 2 - mean) / mean**2 - data.noise
             excess += self._per_line(weight * relative)
             scale += self._per_line(weight)
         common = excess.sum() / max(scale.sum(), 1e-12)
-        counted = self._per_line(judged)
-        # Lines of few cells are told by the others what to expect.
+        counted = self._per_line(comparable)
+        # Lines with few cells get their expectation from the others.
         own = counted / (counted + _SPREAD_PRIOR)
         found = own * excess / np.maximum(scale, 1e-12) + (1 - own) * common
         return np.asarray(np.clip(found, 1e-3, 10.0))

@@ -1,6 +1,6 @@
-"""Counts of gene programs per cell, summed over genes by how much each gene tells.
+"""Counts of gene programs per cell, summed over genes with weights by their information.
 
-The matrix is read in blocks of rows; nothing of its size is made beside it.
+The matrix is read in blocks of rows, without making a copy of its size.
 """
 
 from __future__ import annotations
@@ -17,14 +17,14 @@ if TYPE_CHECKING:
     from nkscore._types import Bools, Floats, Ints, Matrix
 
 _BLOCK_VALUES: Final = 4_000_000
-#: Spread of a gene between cells of one kind, and the cells that this prior stands for.
+#: Prior spread of a gene between similar cells, and its weight in cells.
 _USUAL_SPREAD: Final = 0.2
 _PRIOR_CELLS: Final = 20.0
 
 
 @dataclass(frozen=True, slots=True, eq=False)
 class GeneLevels:
-    """What is usual for each line.
+    """Baseline rates of each line.
 
     Lines × genes: ``rate`` per reference count, ``spread`` between cells. ``depth``: mean reference
     count of the cells of a line.
@@ -43,7 +43,7 @@ def reference_counts(counts: Matrix, cells: Ints, reference: Bools) -> Floats:
 
 
 def gene_levels(counts: Matrix, cells: Ints, line: Ints, depth: Floats) -> GeneLevels:
-    """Return the usual rate of each gene in each line and how much cells differ in it."""
+    """Return the baseline rate of each gene in each line, and its spread between cells."""
     n_lines = int(line.max()) + 1
     sums = np.zeros((3, n_lines, counts.shape[1]))
     start = 0
@@ -71,11 +71,10 @@ def gene_levels(counts: Matrix, cells: Ints, line: Ints, depth: Floats) -> GeneL
 def program_counts(
     counts: Matrix, cells: Ints, line: Ints, levels: GeneLevels, sets: list[Ints]
 ) -> tuple[Floats, Floats]:
-    """Return cells × sets: summed counts, and what one reference count lets expect of them.
+    """Return cells × sets: summed counts, and the counts expected per reference count.
 
-    Each gene weighs ``1 / (1 + spread · mean count)``, as it does in the likelihood of a small
-    common change of all genes. Sums are scaled so that their variance from counting alone equals
-    their mean.
+    The weight of each gene is ``1 / (1 + spread · mean count)``, as in the likelihood of a small
+    common change of all genes. Sums are scaled so that their sampling variance equals their mean.
     """
     mean = levels.rate * levels.depth[:, None]
     weights = [1 / (1 + (levels.spread * mean)[:, genes]) for genes in sets]
@@ -113,7 +112,7 @@ def _blocks(counts: Matrix, cells: Ints) -> Iterator[sparse.csr_matrix]:
         counts = counts.tocsr()
     for start in range(0, cells.size, step):
         block = sparse.csr_matrix(counts[cells[start : start + step]], dtype=np.float64)
-        # One entry per count, in order: sums are then the same to the last bit however counts are
-        # stored, and a square is that of the whole count.
+        # One entry per count, in order: sums are then bit-identical for any storage of the counts,
+        # and squares refer to whole counts.
         block.sum_duplicates()
         yield block

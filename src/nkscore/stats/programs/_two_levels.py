@@ -1,7 +1,7 @@
-"""Two levels of a gene program: which cells have the other one, and what the data cannot tell.
+"""Two levels of a gene program: the cells at the other level, and what remains open.
 
-Depth enters through the expected count, so that a shallow cell gets a broad posterior rather than
-another call. Where no second level is found, the posterior says how sure that is: it is computed
+Depth enters through the expected count, so a shallow cell gets a broad posterior rather than
+another call. If no second level is found, the posterior shows how certain that is: it is computed
 with the largest share of such cells that the counts do not exclude.
 """
 
@@ -20,15 +20,15 @@ if TYPE_CHECKING:
     from nkscore._types import Floats
     from nkscore.stats.programs._level_fit import ProgramCounts, TwoLevels
 
-#: Shares of a batch, and common shares of all, over which the likelihood is averaged.
+#: Shares of a batch, and common shares of all batches, over which the likelihood is averaged.
 _SHARES: Final = np.concatenate([[0.0], np.geomspace(2e-3, 0.5, 20), [0.6, 0.7, 0.8, 0.9, 0.95]])
 _COMMON: Final = np.geomspace(3e-3, 0.5, 12)
-#: Cells from which parameters are learned; more would not change them visibly.
+#: Number of cells for estimating parameters; more would not change them visibly.
 _LEARN_FROM: Final = 20_000
 _UNDECIDED: Final = 0.5
-#: How sure a cell may be where one level is preferred to two.
+#: Maximum posterior of a cell if one level is preferred to two.
 _UNSUPPORTED: Final = 0.7
-#: Powers of the best ratio that are tried beside it, nearest first, until both are this unlikely.
+#: Powers of the best ratio that are also tried, nearest first, until both are this unlikely.
 _STEPS: Final = ((0.88, 1.14), (0.77, 1.3), (0.68, 1.48), (0.6, 1.7))
 _NEGLIGIBLE: Final = -6.0
 _STEP_WIDTH: Final = 0.13
@@ -47,42 +47,43 @@ def two_level_posterior(
     Parameters
     ----------
     data
-        Counts of the program and what is expected of each cell.
+        Counts of the program and the expectation for each cell.
     fold, bounds
-        Start and limits of the ratio of the two levels, all below or all above 1. The start is
-        also the ratio with which unsupported programs are judged.
+        Start and limits of the ratio of the two levels, all below or all above 1. The start is also
+        the ratio for unsupported programs.
     induced
-        Whether ``usual`` cells have the usual level by definition. Lines without such cells are
-        not judged: their posterior is one half.
+        Whether ``baseline`` cells are at the baseline level by definition. Lines without such cells
+        are not comparable: their posterior is one half.
     rare
-        Whether the usual level is the more frequent one by definition.
+        Whether the baseline level is the more frequent one by definition.
 
     Notes
     -----
-    Negative binomial counts, fitted by expectation maximization: usual level and spread between
+    Negative binomial counts, fitted by expectation maximization: baseline level and spread between
     cells per line, shift and share per batch, one fold. The likelihood is averaged over the shares
     (beta prior around a common share, which is averaged over, too) and over the folds near the best
-    one; so is the posterior. A second level is supported if that average exceeds the likelihood
-    of one level, at a fold inside its bounds. The posterior is averaged over two levels and one by
-    these likelihoods. Of one level it is that with the upper limit of the share's 95 % interval
-    (profile likelihood, at the fold halfway between ``fold`` and its weakest bound), so that cells
-    too shallow to tell keep an open posterior. Unsupported, no cell has a posterior above 0.7.
+    one; so is the posterior. A second level is supported if that average exceeds the likelihood of
+    one level, at a fold inside its bounds. The posterior is averaged over two levels and one by
+    these likelihoods. The posterior under one level uses the upper limit of the share's 95 %
+    interval (profile likelihood, at the fold halfway between ``fold`` and its weakest bound), so
+    that cells that are too shallow keep an open posterior. Without support, no cell has a posterior
+    above 0.7.
     """
-    known = np.bincount(data.line[data.usual], minlength=data.line.max() + 1) > 0
-    judged = known[data.line] if induced else np.ones(data.x.size, dtype=bool)
+    known = np.bincount(data.line[data.baseline], minlength=data.line.max() + 1) > 0
+    comparable = known[data.line] if induced else np.ones(data.x.size, dtype=bool)
     sizes = (int(data.line.max()) + 1, int(data.batch.max()) + 1)
     fit = LevelFit(data, sizes, induced, rare)
-    if not judged.any():
+    if not comparable.any():
         state = fit.run(1.0, (1.0, 1.0))
-        return fit.result(np.full(data.x.size, _UNDECIDED), state, judged, found=False)
-    learn = LevelFit(_sample(data.take(judged)), sizes, induced, rare)
+        return fit.result(np.full(data.x.size, _UNDECIDED), state, comparable, found=False)
+    learn = LevelFit(_sample(data.take(comparable)), sizes, induced, rare)
     one = learn.run(1.0, (1.0, 1.0))
     two = learn.run(fold, bounds)
-    # A ratio held up by its bound is that of a weaker difference than the program's.
-    least = min(bounds, key=lambda bound: abs(np.log(bound)))
-    possible = not np.isclose(two.fold, least, rtol=1e-6) and not (rare and learn.at_cap(two))
-    # Halfway between the program's change and the least that would count as one.
-    posterior = fit.upper_limit(replace(one, fold=float(np.sqrt(fold * least))))
+    # A ratio at its weakest bound belongs to a weaker difference than the program's.
+    weakest = min(bounds, key=lambda bound: abs(np.log(bound)))
+    possible = not np.isclose(two.fold, weakest, rtol=1e-6) and not (rare and learn.at_cap(two))
+    # Halfway between the program's change and the weakest one that counts.
+    posterior = fit.upper_limit(replace(one, fold=float(np.sqrt(fold * weakest))))
     supported = False
     if possible:
         evidence, other = _averaged(fit, learn, two, bounds)
@@ -91,16 +92,16 @@ def two_level_posterior(
         posterior = trust * other + (1 - trust) * posterior
     if not supported:
         posterior = np.minimum(posterior, _UNSUPPORTED)
-    posterior[~judged] = _UNDECIDED
-    return fit.result(posterior, two if supported else one, judged, found=supported)
+    posterior[~comparable] = _UNDECIDED
+    return fit.result(posterior, two if supported else one, comparable, found=supported)
 
 
 def _averaged(
     fit: LevelFit, learn: LevelFit, best: LevelState, bounds: tuple[float, float]
 ) -> tuple[float, Floats]:
-    """Log likelihood and posterior over the ratios that the counts leave possible.
+    """Log likelihood and posterior over the ratios compatible with the counts.
 
-    Shallow cells fix the share and the ratio badly: few far cells look like many near ones.
+    Shallow cells determine share and ratio poorly: a few distant cells look like many close ones.
     """
     likelihood, posterior = [], []
 
@@ -117,14 +118,14 @@ def _averaged(
         if max(likelihood[-2:]) < max(likelihood) + _NEGLIGIBLE:
             break
     weight = special.softmax(likelihood)
-    # All ratios inside the bounds were as likely before.
+    # All ratios inside the bounds are equally likely a priori.
     width = _STEP_WIDTH * abs(np.log(best.fold) / np.log(bounds[1] / bounds[0]))
     mean = sum(w * p for w, p in zip(weight, posterior, strict=True))
     return float(special.logsumexp(likelihood) + np.log(width)), np.asarray(mean)
 
 
 def _sample(data: ProgramCounts) -> ProgramCounts:
-    """Return at most so many cells, the same ones in any order of the cells."""
+    """Return at most this many cells, independent of the order of the cells."""
     if data.x.size <= _LEARN_FROM:
         return data
     order = np.lexsort((data.x, data.expected, data.batch))
@@ -134,8 +135,8 @@ def _sample(data: ProgramCounts) -> ProgramCounts:
 def level_evidence(fit: LevelFit, state: LevelState) -> tuple[float, Floats]:
     """Return the log likelihood averaged over the shares of batches, and their posterior means.
 
-    Shares of batches vary around a common one, which is not known either. Averaging pays for
-    every share that had to be learned, little where batches are alike.
+    Shares of batches vary around a common one, which is unknown as well. Averaging penalizes every
+    estimated share, but only slightly if batches are similar.
     """
     shares, prior = _share_prior(RARE_IN_BATCH if fit.rare else 1.0)
     ratio, fixed = np.minimum(fit.log_ratio(state), 500.0), fit.fixed()
@@ -154,7 +155,7 @@ def level_evidence(fit: LevelFit, state: LevelState) -> tuple[float, Floats]:
 
 @cache
 def _share_prior(most: float) -> tuple[Floats, Floats]:
-    """Return shares, and common shares × shares: log prior (beta, as heavy as some cells)."""
+    """Return shares, and the log prior: common shares × shares (beta, worth some cells)."""
     shares = _SHARES[most >= _SHARES]
     edges = np.concatenate([[0.0], (shares[1:] + shares[:-1]) / 2, [1.0]])
     first, second = SHARE_PRIOR * _COMMON[:, None], SHARE_PRIOR * (1 - _COMMON[:, None])

@@ -18,8 +18,8 @@ if TYPE_CHECKING:
 class GroupSums:
     """Running sums of counts and numbers of cells with a count, groups × genes.
 
-    ``squares`` are sums of squared counts over the cells of all groups, one per gene; they take
-    a third of the time, so that they are left out unless asked for.
+    ``squares`` are sums of squared counts over the cells of all groups, one per gene; they take a
+    third of the time, so they are computed only on request.
     """
 
     n_groups: int
@@ -30,7 +30,7 @@ class GroupSums:
     squares: Floats = field(init=False)
 
     def __post_init__(self) -> None:
-        """Begin with zeros."""
+        """Start with zeros."""
         self.sums = np.zeros((self.n_groups, self.n_genes))
         self.cells = np.zeros((self.n_groups, self.n_genes), dtype=np.int32)
         self.squares = np.zeros(self.n_genes if self.with_squares else 0)
@@ -38,7 +38,7 @@ class GroupSums:
     def overdispersion(self, n_cells: npt.ArrayLike) -> Floats:
         """Return the variance between cells of a group over their mean, one value per gene.
 
-        1 for counts that differ by chance alone between cells of equal depth; 0 without a count.
+        1 for counts with only sampling noise between cells of equal depth; 0 without a count.
         """
         expected = np.einsum("ig,ig,i->g", self.sums, self.sums, 1 / np.asarray(n_cells, float))
         return np.asarray((self.squares - expected) / np.maximum(self.sums.sum(axis=0), 1))
@@ -48,8 +48,8 @@ class GroupSums:
     ) -> int:
         """Add cells in CSR form, each entry stored once; ``codes`` is -1 for cells of no group.
 
-        Returns -1, or the number of the first cell that holds anything but whole numbers from
-        zero; what was added until then stays.
+        Returns -1, or the number of the first cell with values other than whole numbers from zero;
+        earlier additions stay.
         """
         from nkscore.stats.sums._sum_kernels import kernel_for
 
@@ -72,7 +72,7 @@ class GroupSums:
 
 
 def _indicator(codes: Ints, n_groups: int, dtype: type[np.number]) -> sparse.csr_matrix:
-    """Return groups × cells with a one where the cell belongs; code -1 belongs nowhere."""
+    """Return groups × cells with a one for members; code -1 is no group."""
     cells = np.flatnonzero(codes >= 0)
     ones = np.ones(cells.size, dtype=dtype)
     return sparse.csr_matrix((ones, (codes[cells], cells)), shape=(n_groups, codes.size))

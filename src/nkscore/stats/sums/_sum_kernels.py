@@ -41,7 +41,7 @@ def _add(  # noqa: PLR0917 (numba)
             # Written so that NaN fails, too.
             if not (value >= 0 and value < 9007199254740992.0 and value == np.floor(value)):
                 return int(r)
-            # Without a sign, numba need not look whether to count from the end.
+            # With an unsigned index, numba does not check for negative positions.
             gene = np.uint64(indices[e])
             group_sums[gene] += value
             group_cells[gene] += value > 0

@@ -1,4 +1,4 @@
-"""In which patients a score is higher: subtypes, mutations, and disease under treatment."""
+"""Differences of scores between patients: subtypes, mutations, and treatment."""
 
 from __future__ import annotations
 
@@ -68,54 +68,54 @@ def cohort_differences(
     Parameters
     ----------
     scores
-        Samples × features, for example of :func:`project_cohort`.
+        Samples × features, for example from :func:`project_cohort`.
     groups
         One or several groupings of the samples (subtype, a column per mutated gene, time point),
         matched by the index. Categories keep their order, other levels are sorted; samples where
-        a grouping is missing are left out of it.
+        a grouping is missing are excluded from it.
     reference
-        Level to compare the others with, for all groupings or by grouping. Default: two levels,
-        the first; more, each level with all other samples; with ``patient``, every pair of levels,
-        later with earlier.
+        Level to compare the others with, for all groupings or by grouping. Default: the first of
+        two levels; with more, each level against all other samples; with ``patient``, every pair of
+        levels, later against earlier.
     patient
         Patient of each sample: levels are compared within patients who have both (diagnosis with
-        residual disease or relapse). Patients who lack one of them are left out, with a log line.
+        residual disease or relapse). Patients who lack one of them are excluded, with a log line.
     test
-        ``"wilcoxon"``: rank sum, or signed rank within patients; exact where an arm has fewer than
-        9 samples, and for up to 50 patients, and no values are tied. ``"moderated_t"``: t-test
-        with a variance shared between the features (limma), for few patients and many features.
+        ``"wilcoxon"``: rank sum, or signed rank within patients; exact if an arm has fewer than 9
+        samples, or for up to 50 patients, and no values are tied. ``"moderated_t"``: t-test with a
+        variance shared between the features (limma), for few patients and many features.
     min_samples
-        Fewest samples of a level, or pairs.
+        Minimum number of samples of a level, or of pairs.
     confidence
         Coverage of the intervals, 0 to 1.
 
     Returns
     -------
     One row per grouping, comparison and feature, sorted by p-value within a comparison:
-    ``grouping``, ``level``, ``reference``, ``contrast``, ``feature``, ``test``, ``effect``
-    (level less reference, in units of the score: median of all differences for ``wilcoxon``, of
-    means for ``moderated_t``), ``ci_low``, ``ci_high`` (infinite where so few samples cannot bound
-    it), ``rank_biserial`` (-1 to 1; missing for ``moderated_t``), ``p_value``, ``q_value``
+    ``grouping``, ``level``, ``reference``, ``contrast``, ``feature``, ``test``, ``effect`` (level
+    minus reference, in units of the score: median of all differences for ``wilcoxon``, difference
+    of means for ``moderated_t``), ``ci_low``, ``ci_high`` (infinite if the samples are too few to
+    bound it), ``rank_biserial`` (-1 to 1; missing for ``moderated_t``), ``p_value``, ``q_value``
     (Benjamini-Hochberg within a comparison), ``n_level``, ``n_reference`` (samples with a score;
-    equal for pairs), ``p_overall``, ``q_overall`` (Kruskal and Wallis over all levels of more than
-    two, of independent samples).
+    equal for pairs), ``p_overall``, ``q_overall`` (Kruskal and Wallis over all levels, if there are
+    more than two and samples are independent).
 
     Raises
     ------
     DesignError
-        If a sample is repeated, tables share no sample, ``reference`` names no level or grouping
-        that is there, a feature is constant, a patient has two
-        samples at a level, or no comparison has ``min_samples`` on both sides.
+        If a sample is repeated, tables share no sample, ``reference`` names no existing level or
+        grouping, a feature is constant, a patient has two samples at a level, or no comparison has
+        ``min_samples`` on both sides.
     WrongScaleError
-        If a score is no number or infinite.
+        If a score is not a number or infinite.
     ValueError
         If ``test`` is unknown.
 
     Notes
     -----
     With n pairs the signed rank test cannot go below 2 / 2**n: 0.06 for five patients. Rare levels
-    are left out of comparisons with a log line and named in ``attrs["left_out"]``. Differences
-    between time points are those of the cells that were there: fewer tumor cells in remission
+    are excluded from comparisons with a log line and named in ``attrs["left_out"]``. Differences
+    between time points include differences in cell composition: fewer tumor cells in remission
     change bulk scores by themselves.
 
     Examples
@@ -154,8 +154,8 @@ def cohort_differences(
                 left_out.append(_too_few(contrast, str(name)))
                 continue
             made = _compared(table, contrast, test, confidence)
-            told = {"p_overall": overall, "q_overall": benjamini_hochberg(overall)}
-            parts.append(made.assign(grouping=str(name), **told))
+            overall_test = {"p_overall": overall, "q_overall": benjamini_hochberg(overall)}
+            parts.append(made.assign(grouping=str(name), **overall_test))
     return _joined(parts, left_out, min_samples=min_samples)
 
 
@@ -185,8 +185,8 @@ def _patients(patient: pd.Series | None, samples: pd.Index) -> Labels | None:
     owner = with_samples(patient, samples, "patient").reindex(samples)
     if owner.isna().any():
         msg = (
-            f"patient names nobody for {int(owner.isna().sum())} samples, first "
-            f"{owner.index[owner.isna()][0]!r}. Give each sample its patient, or leave it out."
+            f"patient is missing for {int(owner.isna().sum())} samples, the first is "
+            f"{owner.index[owner.isna()][0]!r}. Give each sample its patient, or remove it."
         )
         raise DesignError(msg)
     names: Labels = owner.astype(str).to_numpy(dtype=object)
@@ -198,7 +198,7 @@ def _check_groupings(reference: str | Mapping[str, str] | None, frame: pd.DataFr
     named = reference if isinstance(reference, Mapping) else {}
     unknown = [name for name in named if name not in known]
     if unknown:
-        msg = f"reference names the grouping {unknown[0]!r}; there are {', '.join(known)}."
+        msg = f"reference names the grouping {unknown[0]!r}; known: {', '.join(known)}."
         raise DesignError(msg)
 
 
@@ -218,7 +218,7 @@ def _too_few(contrast: Contrast, name: str) -> str:
     if not contrast.paired:
         found += f" and {len(contrast.other_rows)}"
     text = f"{name}: {contrast.level} vs {contrast.reference} ({found} {kind})"
-    _LOG.warning("Too few to compare, left out: %s", text)
+    _LOG.warning("Too few to compare, excluded: %s", text)
     return text
 
 
@@ -226,8 +226,8 @@ def _joined(parts: list[pd.DataFrame], left_out: list[str], *, min_samples: int)
     if not parts:
         found = "; ".join(left_out) or "no grouping has two levels"
         msg = (
-            f"No comparison has {min_samples} samples or pairs on both sides: {found}. Merge rare "
-            "levels, add samples, or check that time points and patients are written alike."
+            f"No comparison has {min_samples} samples or pairs on both sides: {found}. "
+            "Merge rare levels, add samples, or check the spelling of time points and patients."
         )
         raise DesignError(msg)
     made = pd.concat(parts, ignore_index=True)

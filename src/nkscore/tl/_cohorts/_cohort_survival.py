@@ -1,4 +1,4 @@
-"""Whether patients with a higher score live longer or shorter."""
+"""Association of scores with the survival of patients."""
 
 from __future__ import annotations
 
@@ -33,31 +33,31 @@ def cohort_survival(
     confidence: float = 0.95,
     small_sample: bool = True,
 ) -> pd.DataFrame:
-    """Fit a Cox model of survival for each score, alone and next to what is known of the patients.
+    """Fit a Cox model of survival for each score, alone and adjusted for covariates.
 
     Parameters
     ----------
     scores
-        Patients × features, for example of :func:`project_cohort`.
+        Patients × features, for example from :func:`project_cohort`.
     time
-        Time to death or to the end of follow-up, from zero, in a unit of yours; matched by index.
+        Time to death or to the end of follow-up, from zero, in any unit; matched by index.
     event
         Whether it ended in death: true and false, or 1 and 0.
     adjust_for
-        Covariates that each model also holds (age, stage, subtype); text becomes one yes or no per
-        level but the first. Patients that lack one are left out of the adjusted models.
+        Covariates of each model (age, stage, subtype); text becomes one indicator per level except
+        the first. Patients that lack one are excluded from the adjusted models.
     truncate
         End all follow-up at this time, in units of ``time``: later deaths count as alive. Dufva,
-        Gandolfi et al. 2023 took 1825 days.
+        Gandolfi et al. 2023 used 1825 days.
     min_events
-        Fewest deaths for a model, beyond one for each covariate.
+        Minimum number of deaths for a model, plus one for each covariate.
     confidence
         Coverage of the intervals, 0 to 1.
     small_sample
-        Whether ``se`` of adjusted models holds the price of the covariates: with d deaths and k
-        covariates it is that of the partial likelihood times the root of d / (d - k). ``False``
-        gives the numbers of R's ``coxph`` and of lifelines, whose p-values are too small where
-        deaths are few. Univariable models are the same either way.
+        Whether ``se`` of adjusted models accounts for the covariates: with d deaths and k
+        covariates it is that of the partial likelihood times the square root of d / (d - k).
+        ``False`` gives the numbers of R's ``coxph`` and of lifelines, whose p-values are too small
+        with few deaths. Univariable models do not depend on it.
 
     Returns
     -------
@@ -65,8 +65,8 @@ def cohort_survival(
     ``feature``, ``log_hr`` (natural logarithm of the ratio of hazards per standard deviation),
     ``se``, ``ci_low``, ``ci_high`` (of ``log_hr``), ``hazard_ratio``, ``hr_low``, ``hr_high``,
     ``z``, ``p_value`` (Wald), ``q_value`` (Benjamini-Hochberg within a model), ``ph_p_value``
-    (small where hazards are not proportional), ``n``, ``n_events``.
-    Features without an estimate are named in a warning and in ``attrs["left_out"]``.
+    (small if hazards are not proportional), ``n``, ``n_events``. Features without an estimate are
+    named in a warning and in ``attrs["left_out"]``.
 
     Raises
     ------
@@ -74,13 +74,13 @@ def cohort_survival(
         If a sample is repeated, tables share no sample, a feature is constant, fewer than
         ``min_events`` patients died, or covariates determine each other.
     WrongScaleError
-        If a time is negative or no number, or ``event`` is neither yes-or-no nor 0 and 1.
+        If a time is negative or not a number, or ``event`` is neither boolean nor 0 and 1.
 
     Notes
     -----
     Ties by Efron's method; proportional hazards by the correlation of scaled Schoenfeld residuals
-    with the rank of the time of death (Grambsch and Therneau 1994, doi 10.1093/biomet/81.3.515).
-    A score that differs between subtypes carries the subtypes' prognosis: compare with
+    with the rank of the time of death (Grambsch and Therneau 1994, doi 10.1093/biomet/81.3.515). A
+    score that differs between subtypes reflects the prognosis of the subtypes: compare with
     ``adjust_for``. Numbers equal statsmodels' ``PHReg`` and lifelines (adjusted models: with
     ``small_sample=False``). ``docs/cohorts.md`` has the calibration of both.
 
@@ -118,9 +118,10 @@ def cohort_survival(
     ]
     if left_out:
         warn(
-            f"{len(left_out)} of {len(made)} models have no estimate, for lack of deaths, because "
-            "covariates say the same or because the feature tells the dead from the living without "
-            f"error ({', '.join(left_out[:3])}{', ...' if len(left_out) > 3 else ''}); see "
+            f"{len(left_out)} of {len(made)} models have no estimate, because of too few "
+            "deaths, because covariates determine the feature, or because the feature "
+            "separates the dead from the living without error "
+            f"({', '.join(left_out[:3])}{', ...' if len(left_out) > 3 else ''}); see "
             "attrs['left_out']."
         )
     made = made[made["log_hr"].notna()].reset_index(drop=True)
@@ -148,11 +149,11 @@ def _covariates(adjust_for: pd.DataFrame | pd.Series, samples: pd.Index) -> pd.D
     known = given.notna().all(axis=1)
     if not known.any():
         msg = f"No patient has all of the covariates {', '.join(map(str, given.columns))}. Fill "
-        raise DesignError(f"{msg}them in, or leave out what is mostly missing.")
+        raise DesignError(f"{msg}them in, or remove covariates that are mostly missing.")
     lost = len(samples) - int(known.sum())
     if lost:
         _LOG.warning(
-            "%d of %d patients lack a covariate; adjusted models are without them",
+            "%d of %d patients lack a covariate; adjusted models exclude them",
             lost,
             len(samples),
         )
@@ -160,8 +161,8 @@ def _covariates(adjust_for: pd.DataFrame | pd.Series, samples: pd.Index) -> pd.D
     wide = _as_numbers(given)
     if given.nunique().min() < 2 or _dependent(wide.to_numpy()):
         msg = (
-            f"The covariates ({', '.join(map(str, given.columns))}) are constant or determine each "
-            f"other in the {len(wide)} patients at hand. Leave one of them out."
+            f"The covariates ({', '.join(map(str, given.columns))}) are constant or "
+            f"determine each other in these {len(wide)} patients. Remove one of them."
         )
         raise DesignError(msg)
     return wide
@@ -247,8 +248,8 @@ def _hazards(
         spread = part.std(axis=0, ddof=1)
         others = None if adjust is None else adjust[rows]
         fit = cox_regression(part, time[rows], event[rows], others)
-        # Fitted to the deaths at hand, covariates explain some of their order by chance, and the
-        # information that is left looks larger than it is.
+        # Covariates fitted to the same deaths explain some of their order by chance, so the
+        # remaining information looks larger than it is.
         price = np.sqrt(deaths / (deaths - n_covariates)) if small_sample else 1.0
         made[:3, columns] = fit.log_hazard * spread, price * fit.se * spread, fit.ph_p_value
     return made

@@ -1,4 +1,4 @@
-"""Which samples of a cohort are compared with which, and the tests of the comparison."""
+"""Comparisons between samples of a cohort, and their tests."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ if TYPE_CHECKING:
     from nkscore._types import Bools, Floats, Ints, Labels
 
 REST: Final = "rest"
-#: Smaller arms than this get exact p-values, where no values are tied.
+#: Arms smaller than this get exact p-values, if no values are tied.
 _SMALL_ARM: Final = 9
 
 
@@ -47,13 +47,13 @@ class Contrast:
 
 
 def level_names(groups: pd.Series) -> tuple[list[str], Labels]:
-    """Return the levels in order and the level of each sample (``None`` where missing)."""
+    """Return the levels in order and the level of each sample (``None`` if missing)."""
     known = groups.notna().to_numpy()
     text = np.where(known, groups.astype(object).astype(str), np.array(None, dtype=object))
     if isinstance(groups.dtype, pd.CategoricalDtype):
         order = [str(level) for level in groups.cat.categories]
     else:
-        # Numbers in their order; of several types, by how they are written.
+        # Numbers in numerical order; mixed types by their text.
         one_type = len({type(level) for level in groups[known].unique()}) < 2
         order = [str(v) for v in sorted(groups[known].unique(), key=None if one_type else str)]
     used = set(text[known])
@@ -63,7 +63,7 @@ def level_names(groups: pd.Series) -> tuple[list[str], Labels]:
 def contrasts(
     levels: list[str], labels: Labels, *, reference: str | None, patient: Labels | None
 ) -> Iterator[Contrast]:
-    """Yield the comparisons that the levels ask for."""
+    """Yield the comparisons between the levels."""
     if patient is not None:
         for first, level in _ordered_pairs(levels, reference):
             yield _pairs(labels, patient, level=level, reference=first)
@@ -95,8 +95,8 @@ def _pairs(labels: Labels, patient: Labels, *, level: str, reference: str) -> Co
         if owner.index.has_duplicates:
             twice = owner.index[owner.index.duplicated()][0]
             msg = (
-                f"Patient {twice!r} has {int((owner.index == twice).sum())} samples at {name!r}; "
-                "one is needed for pairs. Average them, or choose one."
+                f"Patient {twice!r} has {int((owner.index == twice).sum())} samples at "
+                f"{name!r}; pairs need one. Average them, or choose one."
             )
             raise DesignError(msg)
         found.append(owner)
@@ -106,7 +106,7 @@ def _pairs(labels: Labels, patient: Labels, *, level: str, reference: str) -> Co
 
 
 def wilcoxon_table(values: Floats, contrast: Contrast, confidence: float) -> pd.DataFrame:
-    """Test each column by ranks; effect and interval are those of Hodges and Lehmann."""
+    """Test each column by ranks, with effect and interval after Hodges and Lehmann."""
     made = pd.DataFrame(
         np.nan,
         index=range(values.shape[1]),
@@ -144,14 +144,14 @@ def _rank_sum(values: Floats, member: Bools, confidence: float) -> list[Floats]:
 def _signed_rank(differences: Floats, confidence: float) -> list[Floats]:
     shift = shift_within(differences, confidence=confidence)
     ranks = scipy_stats.rankdata(np.abs(differences), axis=0)
-    # Differences of zero say nothing about the direction and take no rank.
+    # Differences of zero have no direction and get no rank.
     ranks = np.where(differences != 0, ranks - (differences == 0).sum(axis=0), 0.0)
     total = ranks.sum(axis=0)
     moved = np.flatnonzero(total > 0)
     p, biserial = np.full((2, differences.shape[1]), np.nan)
     biserial[moved] = (np.sign(differences) * ranks).sum(axis=0)[moved] / total[moved]
     with warnings.catch_warnings():
-        # scipy warns of few pairs where it leaves the exact distribution for ties.
+        # scipy warns about few pairs when it cannot use the exact distribution because of ties.
         warnings.simplefilter("ignore")
         p[moved] = scipy_stats.wilcoxon(differences[:, moved], axis=0).pvalue
     return [shift.effect, shift.low, shift.high, biserial, p]

@@ -1,4 +1,4 @@
-"""Expression of a cohort as samples × genes, with its scale found out."""
+"""Expression of a cohort as samples × genes, with its detected scale."""
 
 from __future__ import annotations
 
@@ -25,13 +25,13 @@ if TYPE_CHECKING:
 
 _LOG = logging.getLogger("nkscore")
 SCALES = ("auto", "counts", "linear", "log")
-#: Logarithms of counts, TPM and intensities end below it.
+#: Logarithms of counts, TPM and intensities are smaller.
 _LARGEST_LOG = 50.0
 
 
 @dataclass(frozen=True, slots=True)
 class Expression:
-    """Finite values, samples × genes, and what they are: ``counts``, ``linear`` or ``log``."""
+    """Finite values, samples × genes, and their scale: ``counts``, ``linear`` or ``log``."""
 
     samples: pd.Index
     genes: pd.Index
@@ -39,7 +39,7 @@ class Expression:
     scale: str
 
     def logs(self) -> Floats:
-        """Return logarithms from zero: of counts per million, of linear values, or as they are."""
+        """Return logarithms from zero: of counts per million or of linear values, or unchanged."""
         if self.scale == "counts":
             total = self.values.sum(axis=1, keepdims=True)
             return np.asarray(np.log2(1 + 1e6 * self.values / np.where(total > 0, total, 1.0)))
@@ -56,7 +56,7 @@ def sample_expression(
     compartment: str | None,
     min_cells: int,
 ) -> Expression:
-    """Bring a table, or cells summed by patient, to samples × genes."""
+    """Convert a table, or cells summed by patient, to samples × genes."""
     if scale not in SCALES:
         msg = f"scale={scale!r}; one of {', '.join(SCALES)} is needed."
         raise ValueError(msg)
@@ -74,8 +74,8 @@ def sample_expression(
         if axis.has_duplicates:
             found = axis[axis.duplicated()][0]
             msg = (
-                f"The {what} {found!r} stands {int((axis == found).sum())} times in the "
-                f"expression; each {what} must stand once. Sum, average or rename the repeats."
+                f"The {what} {found!r} occurs {int((axis == found).sum())} times in the "
+                f"expression; each {what} must occur once. Sum, average or rename the repeats."
             )
             raise (DesignError if what == "sample" else GeneCoverageError)(msg)
     _check_values(values, samples, genes)
@@ -106,7 +106,7 @@ def _summed(
 ) -> tuple[pd.Index, Floats]:
     columns = names_of(by)
     if not columns:
-        msg = "by names no column. Name those that tell patients apart, or give by=None."
+        msg = "by names no column. Name the columns that identify patients, or give by=None."
         raise DesignError(msg)
     schema.require(adata, "obs", columns, "io.read_coculture")
     schema.require(adata, "layers", [schema.COUNTS], "io.read_coculture")
@@ -136,7 +136,7 @@ def _summed(
 def _log_small(left_out: Sequence[str] | Labels, n: int, min_cells: int) -> None:
     if len(left_out):
         _LOG.warning(
-            "%d of %d patients have fewer than %d cells and are left out: %s",
+            "%d of %d patients have fewer than %d cells and are excluded: %s",
             len(left_out),
             n,
             min_cells,
@@ -147,14 +147,15 @@ def _log_small(left_out: Sequence[str] | Labels, n: int, min_cells: int) -> None
 def _check_values(values: Floats, samples: pd.Index, genes: pd.Index) -> None:
     if 0 in values.shape:
         msg = f"The expression has {values.shape[0]} samples and {values.shape[1]} genes."
-        raise DesignError(f"{msg} At least one of each is needed: check the filters before.")
+        raise DesignError(f"{msg} At least one of each is needed: check the previous filters.")
     bad = ~np.isfinite(values)
     if bad.any():
         row, column = np.argwhere(bad)[0]
         msg = (
-            f"The expression holds {int(bad.sum())} values that are missing or infinite, first in "
-            f"sample {samples[row]!r}, gene {genes[column]!r}; ranks within a sample need all of "
-            "them. Drop such genes (.dropna(axis=1)) or fill them where they arose."
+            f"The expression holds {int(bad.sum())} values that are missing or infinite, "
+            f"first in sample {samples[row]!r}, gene {genes[column]!r}; ranks within a "
+            "sample need all values. Drop such genes (.dropna(axis=1)) or fill the "
+            "values at their source."
         )
         raise WrongScaleError(msg)
 
@@ -163,14 +164,14 @@ def _scale(values: Floats, asked: str, genes: pd.Index) -> str:
     low, high = float(values.min()), float(values.max())
     if asked in {"counts", "linear"} and low < 0:
         msg = (
-            f"The expression goes down to {low:g}, which scale={asked!r} cannot. Give "
+            f"The expression goes down to {low:g}, which is impossible with scale={asked!r}. Give "
             "scale='log' for logarithms."
         )
         raise WrongScaleError(msg)
     if asked == "log" and high > _LARGEST_LOG:
         msg = (
-            f"The expression goes up to {high:g}, which logarithms do not. Give scale='linear' or "
-            "scale='counts', or let it be found out (scale='auto')."
+            f"The expression goes up to {high:g}, which logarithms do not. Give "
+            "scale='linear' or scale='counts', or let it be detected (scale='auto')."
         )
         raise WrongScaleError(msg)
     if low < 0 and len(values) >= 3:
@@ -190,8 +191,8 @@ def _refuse_standardized(values: Floats, genes: pd.Index) -> None:
     centered = np.abs(values.mean(axis=0)[varying]) < 1e-3 * spread[varying]
     if centered.mean() > 0.9:
         msg = (
-            f"{int(centered.sum())} of {len(genes)} genes have a mean of 0 over the samples: the "
-            "expression was centered gene by gene, which takes away the order of the genes within "
-            "a sample that is needed here. Give counts, TPM or their logarithms."
+            f"{int(centered.sum())} of {len(genes)} genes have a mean of 0 over the "
+            "samples: the expression was centered gene by gene, which removes the order "
+            "of the genes within a sample. Give counts, TPM or their logarithms."
         )
         raise WrongScaleError(msg)

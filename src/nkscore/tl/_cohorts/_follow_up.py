@@ -25,7 +25,7 @@ def follow_up(
     known = follow.notna().all(axis=1)
     if len(samples) > int(known.sum()):
         _LOG.warning(
-            "%d of %d patients have no time or no event and are left out",
+            "%d of %d patients have no time or no event and are excluded",
             len(samples) - int(known.sum()),
             len(samples),
         )
@@ -47,7 +47,7 @@ def _numbers(times: pd.Series) -> pd.Series:
     if any(is_kind(times.dtype) for is_kind in refused):
         msg = (
             f"time holds {times.dtype} values; numbers are needed, from diagnosis or treatment to "
-            "the end of follow-up, such as (last_seen - diagnosed).dt.days."
+            "the end of follow-up, for example (last_seen - diagnosed).dt.days."
         )
         raise WrongScaleError(msg)
     numbers = pd.to_numeric(times, errors="coerce").astype("float64")
@@ -55,9 +55,9 @@ def _numbers(times: pd.Series) -> pd.Series:
     if bad.any():
         name = times.index[bad][0]
         msg = (
-            f"The time of {int(bad.sum())} patients is negative or no number, first {name!r} with "
-            f"{times.loc[name]!r}. Time from diagnosis or treatment on, of 0 or more, is needed: "
-            "correct the dates, or leave these patients out."
+            f"The time of {int(bad.sum())} patients is negative or not a number, first "
+            f"{name!r} with {times.loc[name]!r}. Time since diagnosis or treatment, of 0 "
+            "or more, is needed: correct the dates, or remove these patients."
         )
         raise WrongScaleError(msg)
     return numbers
@@ -70,7 +70,7 @@ def _yes_no(event: pd.Series) -> pd.Series:
         found = ", ".join(sorted({repr(v) for v in event[wrong].tolist()})[:4])
         msg = (
             f"event holds {found}; true and false, or 1 (died) and 0 (alive at the end of "
-            "follow-up), are needed. Translate the coding of the table, for example "
+            "follow-up), are needed. Convert the coding of the table, for example "
             ".map({'Dead': True, 'Alive': False})."
         )
         raise WrongScaleError(msg)

@@ -1,4 +1,4 @@
-"""Signatures of the co-cultures read in patients, bulk or single-cell."""
+"""Signatures of the co-cultures in patients, bulk or single-cell."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ if TYPE_CHECKING:
     from nkscore.tl._cohorts._expression import Expression
 
 #: Ligands of checkpoint receptors of NK cells: PD-1, TIGIT with CD96 and PVRIG, NKG2A, TIM-3,
-#: LAG-3. Each pair stands in signatures.ligand_receptor() with its resources.
+#: LAG-3. signatures.ligand_receptor() has each pair with its resources.
 _CHECKPOINT = ("CD274", "PDCD1LG2", "NECTIN2", "PVR", "HLA-E", "LGALS9", "FGL1")
 _NAMED = {
     "core_response": "DUFVA2023_CORE_NK_RESPONSE_NO_AMBIENT",
@@ -55,10 +55,10 @@ def project_cohort(
 ) -> pd.DataFrame:
     """Score the signatures of the co-cultures in the samples of patients.
 
-    Each sample is scored by itself, by the ranks of its genes, so that neither the other samples
-    of the cohort nor the scale of the values matter.
+    Each sample is scored separately, by the ranks of its genes, so the other samples of the cohort
+    and the scale of the values do not matter.
 
-    Reads, of an AnnData, ``layers["counts"]``, ``obs[by]`` and, where present, ``obs["qc_pass"]``.
+    From an AnnData, reads ``layers["counts"]``, ``obs[by]`` and, if present, ``obs["qc_pass"]``.
 
     Parameters
     ----------
@@ -66,42 +66,41 @@ def project_cohort(
         Bulk: samples × genes, counts, TPM or logarithms of either. Single cells: an AnnData, whose
         counts are summed for each patient.
     gene_signatures
-        As in :func:`nkscore.tl.score`. Default: what residual disease is compared by, see Notes;
-        sets of it that have too few genes in the data are left out with a warning.
+        As in :func:`nkscore.tl.score`. Default: the sets for residual disease, see Notes; of these,
+        sets with too few genes in the data are excluded with a warning.
     method
         ``rank_auc``, ``aucell``, ``weighted_mean``, ``zscore`` or ``ulm`` of
-        :func:`nkscore.tl.score`. The last three read logarithms, which are made from counts (per
+        :func:`nkscore.tl.score`. The last three use logarithms, which are computed from counts (per
         million) and linear values.
     scale
-        ``"counts"``, ``"linear"`` (TPM, FPKM), ``"log"``, or ``"auto"``: logarithms where values
-        are negative or none is above 50, counts where all are whole. Ranks do not depend on it.
+        ``"counts"``, ``"linear"`` (TPM, FPKM), ``"log"``, or ``"auto"``: logarithms if values are
+        negative or none is above 50, counts if all are whole. Ranks do not depend on it.
     by
         Columns of ``obs`` whose combinations are patients (or samples of patients); ``None`` if
         the rows of the AnnData are samples.
     compartment
-        Sum only cells of this ``obs["compartment"]``, usually ``"tumor"``.
+        Sum only cells of this ``obs["compartment"]``, for example ``"tumor"``.
     min_cells
-        Patients with fewer cells are left out, with a log line.
+        Patients with fewer cells are excluded, with a log line.
     min_coverage
         Smallest share of a set's genes that must be in the data, 0 to 1.
     **options
         Options of the method; ``max_rank`` of ``rank_auc`` is the number of genes by default,
-        because bulk RNA holds most genes.
+        because bulk RNA contains most genes.
 
     Returns
     -------
-    float64 table, samples × signatures; ``rank_auc`` from 0 to 1, of sets with both directions up
-    less down, from -1 to 1. ``attrs`` holds ``scale``, ``method``, ``coverage`` (set to share of
-    genes found) and ``left_out``.
+    float64 table, samples × signatures; ``rank_auc`` from 0 to 1, or from -1 to 1 (up minus down)
+    for sets with both directions. ``attrs`` holds ``scale``, ``method``, ``coverage`` (set to share
+    of genes found) and ``left_out``.
 
     Raises
     ------
     GeneCoverageError
-        If a set asked for has too few of its genes, none of the default ones has enough, or a gene
-        is repeated.
+        If a requested set has too few of its genes, no default set has enough, or a gene is
+        repeated.
     WrongScaleError
-        If values are missing, no numbers, not of the ``scale`` named, or were centered gene by
-        gene.
+        If values are missing, not numbers, not on the given ``scale``, or centered gene by gene.
     DesignError
         If a sample is repeated, or no patient has ``min_cells`` cells.
     MissingKeyError
@@ -111,12 +110,12 @@ def project_cohort(
     -----
     The default: the dormant-like program and its components
     (:func:`nkscore.signatures.dormancy_components`), the core response without NK transcripts,
-    ``mhc_i`` (the genes of the HLA I score) and its machinery, MHC-II, answers to interferons, TNF
-    and inflammation, the ligands of each class of NK receptors, and ligands of checkpoint
-    receptors together and one by one. Unlike in ``tl.score``, genes that are absent from the data
-    are left out of a set, and both directions of a set keep their weight. In bulk, NK and other
-    immune cells of the sample add to the scores: adjust for the share of tumor cells where it is
-    known. With ``max_rank`` of all genes the score is a linear function of that of singscore
+    ``mhc_i`` (the genes of the HLA I score) and its machinery, MHC-II, responses to interferons,
+    TNF and inflammation, the ligands of each class of NK receptors, and ligands of checkpoint
+    receptors together and separately. Unlike in ``tl.score``, genes that are absent from the data
+    are excluded from a set, and both directions of a set keep their weight. In bulk, NK and other
+    immune cells of the sample contribute to the scores: adjust for the share of tumor cells if it
+    is known. With ``max_rank`` of all genes the score is a linear function of that of singscore
     (Foroutan et al. 2018, doi 10.1186/s12859-018-2435-4).
 
     Examples
@@ -151,14 +150,14 @@ def project_cohort(
 
 
 def cohort_panel() -> dict[str, Signature]:
-    """Return the sets by which residual disease is compared."""
+    """Return the default sets for residual disease."""
     parts = signatures.dormancy_components()
     order = ["dormant_like", *(name for name in parts if name != "dormant_like")]
     sets = {name: parts[name] for name in order}
     sets |= {name: signatures.get(source) for name, source in _NAMED.items()}
     sets["mhc_i"] = Signature("mhc_i", ("HLA-A", "HLA-B", "HLA-C", "B2M"))
     ligands = signatures.panel("nk_ligands")
-    # That set of the catalogue also holds collagens and cadherins, which other cells make.
+    # That set of the catalog also contains collagens and cadherins, which other cells express.
     sets |= {
         name.removeprefix("NK_").lower(): found
         for name, found in ligands.items()
@@ -184,9 +183,9 @@ def _those_with_genes(
     if left_out and kept:
         warn(
             f"{len(left_out)} of {len(sets)} sets have too few of their genes in the data and are "
-            f"left out: {', '.join(left_out)}; see attrs['left_out']."
+            f"excluded: {', '.join(left_out)}; see attrs['left_out']."
         )
-    # Where none has its genes, matching all of them says what is wrong with the names.
+    # If no set has its genes, matching all of them shows what is wrong with the names.
     return kept or sets, left_out
 
 
@@ -195,8 +194,8 @@ def _refuse_transposed(data: Expression, sets: dict[str, Signature]) -> None:
     in_rows = sum(str(name) in genes for name in data.samples)
     if in_rows > sum(name in genes for name in data.genes):
         msg = (
-            f"{in_rows} genes of the signatures stand in the rows and hardly any in the columns: "
-            "samples are needed in rows and genes in columns. Give expression.T."
+            f"{in_rows} genes of the signatures are in the rows and hardly any in the "
+            "columns: samples are needed in rows and genes in columns. Give expression.T."
         )
         raise GeneCoverageError(msg)
 
@@ -205,7 +204,7 @@ def _scores(data: Expression, match: Match, method: str, given: dict[str, Option
     options: dict[str, Any] = given
     scorer = get_scorer(method)
     if method == "module_score":
-        msg = "method='module_score' depends on the other samples; 'rank_auc' is usual in bulk."
+        msg = "method='module_score' depends on the other samples; use 'rank_auc' for bulk."
         raise ValueError(msg)
     up, down = list(match.up.values()), list(match.down.values())
     n_genes, nothing = len(data.genes), np.zeros(0, dtype=np.int64)
@@ -215,7 +214,7 @@ def _scores(data: Expression, match: Match, method: str, given: dict[str, Option
         return run(scorer, data.logs(), sets, **options)
     if method == "rank_auc":
         options = {"max_rank": n_genes, **options}
-    # Ranks are exact for every scale; the least value of a sample counts as not expressed.
+    # Ranks are exact on every scale; the lowest value of a sample counts as not expressed.
     ranks = scipy_stats.rankdata(data.values, method="dense", axis=1) - 1.0
     parts = [*up, *down]
     sets = gene_sets(

@@ -1,4 +1,4 @@
-"""How many patients of each group are alive over time."""
+"""Survival of patients over time, by group."""
 
 from __future__ import annotations
 
@@ -34,16 +34,16 @@ def survival_curves(
     patients
         One row per patient, with the columns named below.
     time
-        Column of the time to death or to the end of follow-up, from zero, in a unit of yours.
+        Column of the time to death or to the end of follow-up, from zero, in any unit.
     event
         Column of whether it ended in death: true and false, or 1 and 0.
     group
         Column of the group (subtype, mutation, score above or below its median); patients without
-        one are left out. Categories keep their order. By default all patients are one group.
+        one are excluded. Categories keep their order. By default all patients are one group.
     truncate
         End all follow-up at this time: later deaths count as alive.
     min_samples
-        Fewest patients of a group.
+        Minimum number of patients of a group.
     confidence
         Coverage of the intervals, 0 to 1.
 
@@ -62,12 +62,12 @@ def survival_curves(
     DesignError
         If nobody died, a patient is repeated, or a group has fewer than ``min_samples`` patients.
     WrongScaleError
-        If a time is negative or no number, or ``event`` is neither yes-or-no nor 0 and 1.
+        If a time is negative or not a number, or ``event`` is neither boolean nor 0 and 1.
 
     Notes
     -----
-    A score cut where the curves differ most makes a p-value that is far too small: cut at the
-    median, or use :func:`cohort_survival` on the score itself. Kaplan and Meier 1958, doi
+    Cutting a score where the curves differ most gives a p-value that is much too small: cut at the
+    median, or use :func:`cohort_survival` on the score. Kaplan and Meier 1958, doi
     10.1080/01621459.1958.10501452; log-rank test by statsmodels.
 
     Examples
@@ -84,7 +84,7 @@ def survival_curves(
     advice = "Name its columns with time=, event= and group=."
     check_columns(patients, columns, advice, what="patients")
     if patients.empty:
-        msg = "patients has no rows; one per patient is needed. Check the filters before."
+        msg = "patients has no rows; one per patient is needed. Check the previous filters."
         raise DesignError(msg)
     follow = follow_up(patients.index, patients[time], patients[event], truncate)
     if not len(follow) or follow["event"].sum() < 1:
@@ -114,8 +114,8 @@ def _grouped(
     if len(small) or not names:
         shown = ", ".join(f"{name} ({sizes[name]})" for name in small[:3]) or "no group at all"
         msg = (
-            f"Too few patients to draw a curve: {shown}; {least} in each group are needed. Merge "
-            "or leave out small groups; cut a score at its median."
+            f"Too few patients to draw a curve: {shown}; {least} in each group are "
+            "needed. Merge or remove small groups; cut a score at its median."
         )
         raise DesignError(msg)
     return follow, names
@@ -133,7 +133,7 @@ def _curve(follow: pd.DataFrame, confidence: float) -> pd.DataFrame:
         log = np.log(survival)
         margin = standard_errors(np.inf, confidence) * np.sqrt(greenwood) / np.abs(log)
         low, high = (np.exp(log * np.exp(sign * margin)) for sign in (1, -1))
-    # Before the first death, and after the last patient died, Greenwood's variance says nothing.
+    # Before the first and after the last death, Greenwood's variance carries no information.
     inside = (survival > 0) & (survival < 1)
     bounds: dict[str, Any] = {
         "ci_low": np.where(inside, low, survival),

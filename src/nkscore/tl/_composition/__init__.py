@@ -1,3 +1,3 @@
-"""How many cells are in which state."""
+"""Composition of cell states."""
 
 from __future__ import annotations

@@ -45,14 +45,14 @@ def compare_states(found: StateCounts, *, by: str, replicate: str) -> pd.DataFra
     is_treated = found.table["treated"].to_numpy()
     design = response_design(is_treated, group, labels(found.table, replicate))
     if design.confounded:
-        _LOG.warning("Treatment cannot be told apart, left out: %s", ", ".join(design.confounded))
+        _LOG.warning("Treatment is confounded, excluded: %s", ", ".join(design.confounded))
     present = _present(found.counts)
     k = found.counts.to_numpy(dtype=float)[:, present]
     fraction = k / k.sum(axis=1)[:, None]
     fit = fit_composition(k, design.matrix).fit
     parts = []
     for name, column in design.effects.items():
-        test = moderated_test(fit, column, least_variance=1.0)
+        test = moderated_test(fit, column, min_variance=1.0)
         control_rows = ~is_treated & ((group == name) | (group == None))  # noqa: E711
         part = _one_line(test, fraction, is_treated & (group == name), control_rows)
         states = found.counts.columns[present].astype(str)

@@ -1,4 +1,4 @@
-"""Which states the cells of each sample are in, and how the interaction shifts them."""
+"""Cell states of each sample, and their shift by the interaction."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ _DESCRIBED = (
     schema.CONDITION,
     schema.TIME_H,
 )
-#: Tumor states that no monoculture cell has, because they are defined against the monoculture.
+#: Tumor states that are absent in monocultures, because they are defined relative to them.
 _BY_DEFINITION = ("ifn_gamma_response",)
 _REST = "baseline"
 
@@ -43,15 +43,15 @@ def state_fractions(
     adata
         Cells × genes.
     state
-        Column of ``obs`` with states, ``"nk_state"`` or ``"tumor_state"``, or a categorical column
-        of your own; of the latter the cells of all compartments are counted that have a value.
+        Column of ``obs`` with states, ``"nk_state"`` or ``"tumor_state"``, or your own categorical
+        column, for which all cells with a value are counted in all compartments.
     min_cells
-        Samples with fewer such cells are left out.
+        Samples with fewer such cells are excluded.
 
     Returns
     -------
     One row per sample × state (all states, also those with no cell), with columns ``sample``,
-    ``tumor``, ``lineage``, ``nk_donor``, ``condition``, ``time_h`` (as far as ``obs`` has them),
+    ``tumor``, ``lineage``, ``nk_donor``, ``condition``, ``time_h`` (if ``obs`` has them),
     ``state``, ``n_cells``, ``n_total`` (cells of all states in the sample) and ``fraction``.
 
     Raises
@@ -100,10 +100,10 @@ def state_shift(
 ) -> pd.DataFrame:
     """Test for each line whether a state is more or less frequent than in the control.
 
-    The logit of each sample's fraction enters one linear model over all lines. A sample weighs by
-    its binomial variance plus a variance between samples, so that large samples do not pass for
-    sure ones; residual variances are shared between states and never below that sum. Samples are
-    the replicates, and donors measured in both arms are matched.
+    The logit of each sample's fraction enters one linear model over all lines. A sample's weight is
+    the inverse of its binomial variance plus a variance between samples, so the weight of large
+    samples is limited. Residual variances are shared between states and never fall below that sum.
+    Samples are the replicates, and donors measured in both arms are matched.
 
     Parameters
     ----------
@@ -113,19 +113,18 @@ def state_shift(
         :func:`state_fractions` returns. States without a row have no cell.
     state
         Column of ``obs``: ``"nk_state"`` (control ``nk_mono`` by default), ``"tumor_state"``
-        (control ``tumor_mono``) or a categorical column of your own, of which the cells of all
-        compartments count that have a value. With a table, says only which default control is
-        meant.
+        (control ``tumor_mono``) or your own categorical column, for which all cells with a value
+        are counted. With a table, it only sets the default control.
     treated, control
         Levels of ``condition``. A list of treated levels gives a time or dose course: each is
         compared with the control, for example ``condition="time_h", treated=[6, 24], control=0``.
     by, replicate, condition
-        Columns that hold lines, replicates and conditions. ``by=None``: all samples are one line.
+        Columns of lines, replicates and conditions. ``by=None``: all samples are one line.
     include_unassigned
         Whether ``unassigned`` is one of the states, so that fractions are of all cells; by default
         they are of the cells with a called state, which depends less on sequencing depth.
     min_cells
-        Samples with fewer such cells are left out.
+        Samples with fewer such cells are excluded.
     confidence
         Coverage of the intervals, 0 to 1.
 
@@ -151,11 +150,11 @@ def state_shift(
 
     Notes
     -----
-    The idea of propeller (Phipson et al. 2022, doi 10.1093/bioinformatics/btac582), with half a
-    cell added to each side of the logit, and the spread between samples allowed to grow toward
-    rare states as far as the data ask (between a logistic normal and a Dirichlet-multinomial).
-    The tumor state ``ifn_gamma_response`` is defined as raised above the monoculture, so its
-    difference from the monoculture is no finding: those cells then count as ``baseline``.
+    The method follows propeller (Phipson et al. 2022, doi 10.1093/bioinformatics/btac582), with
+    half a cell added to each side of the logit. The spread between samples can grow toward rare
+    states, as estimated from the data (between a logistic normal and a Dirichlet-multinomial). The
+    tumor state ``ifn_gamma_response`` is defined as raised above the monoculture, so its difference
+    from the monoculture is not a result: those cells then count as ``baseline``.
 
     Examples
     --------
@@ -185,7 +184,7 @@ def state_shift(
     given: Any = treated
     levels: list[Level] = list(given) if pd.api.types.is_list_like(given) else [given]
     if not levels:
-        msg = "treated names no level; at least one is needed, such as 'coculture'."
+        msg = "treated names no level; at least one is needed, for example 'coculture'."
         raise DesignError(msg)
     parts = []
     for level in levels:
@@ -196,13 +195,13 @@ def state_shift(
 
 
 def _without_circular(found: StateCounts) -> StateCounts:
-    """Count cells of states that monocultures lack by definition as the state they would have."""
+    """Reassign cells of states that monocultures lack by definition."""
     circular = [name for name in _BY_DEFINITION if name in found.counts]
     if not circular or not found.counts[circular].to_numpy().any():
         return StateCounts(found.table, found.counts.drop(columns=circular))
     _LOG.warning(
         "State %s is defined against the monoculture, so comparing it with the monoculture would "
-        "be circular: its cells count as %r here. tl.interaction_response tests those genes.",
+        "be circular: its cells count as %r. Use tl.interaction_response to test those genes.",
         ", ".join(circular),
         _REST,
     )

@@ -1,4 +1,4 @@
-"""How strongly each line activates NK cells: one number per line, to order figures by."""
+"""NK activation by each line: one number per line, to order figures."""
 
 from __future__ import annotations
 
@@ -37,25 +37,25 @@ def nk_activation(
     min_cells: int = 20,
     confidence: float = 0.95,
 ) -> pd.DataFrame:
-    """Order lines by the share of NK cells that they bring into activated states.
+    """Order lines by the share of NK cells that they shift into activated states.
 
     The cells of ``states`` are counted together and compared with NK cells alone as in
-    :func:`nkscore.tl.state_shift`, donor by donor where donors are in both arms.
+    :func:`nkscore.tl.state_shift`, donor by donor if donors are in both arms.
 
     Parameters
     ----------
     adata
-        Cells × genes with called NK states; or a table of counts as ``tl.state_fractions`` returns.
+        Cells × genes with called NK states; or a table of counts from ``tl.state_fractions``.
     states
-        The states that count as activated; those that the data lack are passed over.
+        The states that count as activated; states that the data lack are ignored.
     state
         Column of ``obs`` with the states.
     treated, control
         Levels of ``condition``.
     by, replicate, condition
-        Columns that hold lines, replicates and conditions.
+        Columns of lines, replicates and conditions.
     min_cells
-        Samples with fewer called cells are left out.
+        Samples with fewer called cells are excluded.
     confidence
         Coverage of the intervals, 0 to 1.
 
@@ -96,7 +96,7 @@ def nk_activation(
     if not active or len(active) == found.counts.shape[1]:
         msg = (
             f"Of the states {', '.join(map(str, found.counts))}, {len(active)} are in "
-            f"states={wanted!r}; at least one, and not all, must be. Name states of the data."
+            f"states={wanted!r}; at least one, but not all, must be. Name states of the data."
         )
         raise DesignError(msg)
     together = found.counts[active].sum(axis=1)

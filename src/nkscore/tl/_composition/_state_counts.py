@@ -55,11 +55,11 @@ def state_counts(
     min_cells: int,
     called: bool = False,
 ) -> StateCounts:
-    """Count the states of each sample; with ``called``, of cells with a called state only.
+    """Count the states of each sample; with ``called``, only cells with a called state.
 
     ``source`` is an AnnData or a table with one row per sample and state that holds ``sample``,
-    ``state``, ``n_cells`` and ``columns``. Samples with fewer than ``min_cells`` cells are left
-    out with a log line; at least one is left, else :class:`DesignError`.
+    ``state``, ``n_cells`` and ``columns``. Samples with fewer than ``min_cells`` cells are
+    excluded with a log line; at least one must remain, else :class:`DesignError`.
     """
     if isinstance(source, pd.DataFrame):
         made = _from_table(source, columns)
@@ -73,12 +73,12 @@ def state_counts(
     if not enough.any():
         msg = (
             f"No sample has {min_cells} cells with a called state (min_cells); the largest has "
-            f"{n_cells.max(initial=0)}. Lower min_cells, or look at why so few states were called."
+            f"{n_cells.max(initial=0)}. Lower min_cells, or check why so few states were called."
         )
         raise DesignError(msg)
     if not enough.all():
         few = ", ".join(made.table.loc[~enough, schema.SAMPLE].astype(str).head(10))
-        _LOG.warning("Fewer than %d cells with a called state, left out: %s", min_cells, few)
+        _LOG.warning("Fewer than %d cells with a called state, excluded: %s", min_cells, few)
     table = made.table.assign(n_cells=n_cells)[enough].reset_index(drop=True)
     return StateCounts(table, made.counts[enough].reset_index(drop=True))
 
@@ -104,8 +104,8 @@ def _levels(values: pd.Series) -> list[Any]:
 def _from_table(source: pd.DataFrame, columns: Sequence[str]) -> StateCounts:
     needed = list(dict.fromkeys([schema.SAMPLE, "state", "n_cells", *columns]))
     advice = (
-        "One row per sample and state is needed, as tl.state_fractions returns. Rename yours, or "
-        "name your columns in the options."
+        "One row per sample and state is needed, as from tl.state_fractions. Rename your "
+        "columns, or name them in the options."
     )
     check_columns(source, needed, advice, what="The table of counts")
     schema.check_counts(source["n_cells"].to_numpy(), "Column 'n_cells'")
@@ -113,7 +113,7 @@ def _from_table(source: pd.DataFrame, columns: Sequence[str]) -> StateCounts:
         msg = "Rows of the table lack a sample or a state (NaN). Name both, or drop the rows."
         raise WrongScaleError(msg)
     plain = source.assign(sample=source[schema.SAMPLE].astype(str))
-    advice = "Sum them, or give each sample a name of its own."
+    advice = "Sum them, or give each sample a unique name."
     check_single_rows(plain, [schema.SAMPLE, "state"], advice)
     table = _described(plain, [c for c in needed if c not in ("state", "n_cells")])
     levels = _levels(source["state"])
@@ -124,7 +124,7 @@ def _from_table(source: pd.DataFrame, columns: Sequence[str]) -> StateCounts:
 
 
 def _described(plain: pd.DataFrame, columns: list[str]) -> pd.DataFrame:
-    """Return one row per sample, sorted by name; values that vary within one are an error."""
+    """Return one row per sample, sorted by name; raise if values vary within a sample."""
     table = plain[columns].astype(
         {c: object for c in columns if isinstance(plain[c].dtype, pd.CategoricalDtype)}
     )

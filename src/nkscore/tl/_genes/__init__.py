@@ -1,3 +1,3 @@
-"""Which genes decide: screens and perturbed cells."""
+"""Genes that matter: screens and perturbed cells."""
 
 from __future__ import annotations

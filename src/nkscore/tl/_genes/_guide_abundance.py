@@ -1,4 +1,4 @@
-"""Which knock-outs NK cells select for or against: change of the guides' share."""
+"""Selection of knock-outs by NK cells: change of the guides' share."""
 
 from __future__ import annotations
 
@@ -47,14 +47,14 @@ def guide_abundance(
     min_cells: int = 10,
     confidence: float = 0.95,
 ) -> pd.DataFrame:
-    """Test each knock-out for a change of its share of cells under NK cells.
+    """Test each knock-out for a change of its share of cells in the presence of NK cells.
 
-    The log ratio of a guide's cells with and without NK cells, less that of the non-targeting
-    guides: below zero, cells without the gene were killed more (sensitized); above, the
-    knock-out protects. Guides or replicates are the units, never cells: in a pool few clones can
-    found many cells.
+    The effect is the log ratio of a guide's cells with and without NK cells, minus that of the
+    non-targeting guides. Below zero, cells without the gene were killed more (sensitized); above
+    zero, the knock-out protects. Guides or replicates are the units, never cells, because a few
+    clones of a pool can give rise to many cells.
 
-    Reads the columns of ``obs`` named below and ``obs["qc_pass"]`` where present.
+    Reads the columns of ``obs`` named below and, if present, ``obs["qc_pass"]``.
 
     Parameters
     ----------
@@ -63,15 +63,15 @@ def guide_abundance(
     perturbation, guide, control, compartment, confidence
         As in ``tl.perturbation_response``.
     replicate
-        Column of donors or batches. Replicates that both arms have in common are compared with
-        themselves; where the arms share none (wells), they are summed within each arm.
+        Column of donors or batches. Replicates in both arms are compared with themselves; if the
+        arms share none (wells), they are summed within each arm.
     condition, treated, control_condition
         Column of the arms, and its levels with and without NK cells.
     unit
-        ``"guide"``: replicates are taken out, guides are the units. ``"replicate"`` (guides of a
-        target summed) and ``"guide_replicate"`` need replicates that both arms have.
+        ``"guide"``: adjusted for replicates, guides are the units. ``"replicate"`` (guides of a
+        target summed) and ``"guide_replicate"`` need replicates in both arms.
     min_cells
-        Guides with fewer cells in both arms together are left out; a guide that one arm has lost
+        Guides with fewer cells in both arms together are excluded; a guide that is lost in one arm
         counts.
 
     Returns
@@ -90,8 +90,8 @@ def guide_abundance(
 
     Notes
     -----
-    Half a cell is added to each number. Its variance is that of counting and one between units,
-    which brings the mean squared residual to 1.
+    Half a cell is added to each number. Its variance is the sampling variance plus a variance
+    between units that makes the mean squared residual 1.
 
     Examples
     --------
@@ -108,7 +108,7 @@ def guide_abundance(
     """
     arms, _ = arms_of(condition, treated, control_condition)
     if len(arms) < 2:
-        msg = "condition is None; the column that tells cells with NK cells from those without is "
+        msg = "condition is None; the column that separates cells with and without NK cells is "
         raise DesignError(f"{msg}needed. Name it.")
     columns = GuideColumns(perturbation, guide, control, replicate, condition)
     cells = guide_cells(
@@ -148,7 +148,7 @@ def _numbers(table: pd.DataFrame, arms: list[str], unit: str) -> pd.DataFrame:
         table = table.assign(replicate=ALL)
     else:
         msg = (
-            "The arms have no replicate in common, so that shares cannot be compared within "
+            "The arms have no replicate in common, so shares cannot be compared within "
             "replicates. Name a column of donors or batches with replicate=, or use unit='guide'."
         )
         raise DesignError(msg)
@@ -157,11 +157,11 @@ def _numbers(table: pd.DataFrame, arms: list[str], unit: str) -> pd.DataFrame:
         index=keys, columns="arm", values="n_cells", aggfunc="sum", fill_value=0
     )
     sizes = sizes.reindex(columns=arms, fill_value=0)
-    # A guide that is gone from a replicate in one arm is the strongest change of all.
+    # A guide that is lost from a replicate in one arm is the strongest change of all.
     sizes = sizes[sizes.sum(axis=1) > 0].reset_index().rename_axis(columns=None)
     return sizes.assign(arm="both", n_cells=sizes[arms].sum(axis=1))
 
 
 def _log_lost(names: list[str]) -> None:
     if names:
-        _LOG.warning("Replicates of one arm only, left out: %s", ", ".join(names))
+        _LOG.warning("Replicates of one arm only, excluded: %s", ", ".join(names))

@@ -1,4 +1,4 @@
-"""Several pooled CRISPR screens together, and beside them what NK cells change."""
+"""Several pooled CRISPR screens together with the response to NK cells."""
 
 from __future__ import annotations
 
@@ -27,21 +27,20 @@ def join_screens(
     communication: pd.DataFrame | None = None,
     screens: str | Sequence[str] | None = None,
 ) -> pd.DataFrame:
-    """Combine several screens gene by gene, and put the response to NK cells beside them.
+    """Combine several screens gene by gene, and add the response to NK cells.
 
     Parameters
     ----------
     hits
-        Table of :func:`screen_hits`. Effects are turned so that positive means that the gene
-        promotes killing, whether it was lost or gained.
+        Table of :func:`screen_hits`. Effects are oriented so that positive means that the gene
+        promotes killing, for both loss and gain.
     method
         ``"stouffer"``: normal deviates of the two-sided p-values, with their sign, are summed; a
-        p-value of 0 counts as half the smallest other one of its screen.
-        ``"rank"``: robust rank aggregation, for screens whose p-values are not on one scale; each
-        direction is ranked by signed p and fold change, the better one doubled.
-        ``"random_effects"``: weighted mean of ``log2_fc`` with a variance between screens (Paule
-        and Mandel, Hartung and Knapp), for tables with ``se`` (MAGeCK MLE) of three and more
-        screens.
+        p-value of 0 counts as half the smallest positive one of its screen. ``"rank"``: robust rank
+        aggregation, for screens whose p-values have no common scale; each direction is ranked by
+        signed p and fold change, and the better p-value is doubled. ``"random_effects"``: weighted
+        mean of ``log2_fc`` with a variance between screens (Paule and Mandel, Hartung and Knapp),
+        for tables with ``se`` (MAGeCK MLE) of three or more screens.
     min_screens
         A gene in fewer screens gets no p-value.
     response
@@ -49,8 +48,8 @@ def join_screens(
         ``q_value``): is a hit also induced by NK cells?
     communication
         Table of :func:`nkscore.tl.communication` (``level="line"``, ``engine="model"``): is the
-        axis between the gene and its receptors on NK cells active? Pairs that are not tested there
-        (one of the two is not expressed) or ambient suspects are no active axis.
+        axis between the gene and its receptors on NK cells active? Pairs that were not tested (one
+        gene is not expressed) and ambient suspects do not count as active.
     screens
         Screens to use; by default all.
 
@@ -66,8 +65,8 @@ def join_screens(
     (NK gene of its strongest pair), ``axis_score`` (mean over lines of that pair's score; missing
     without an active axis), ``axis_log2_fc`` (of that pair, median over lines), ``n_lines_axis``
     (lines with an active axis), ``n_lines_axis_up`` and ``n_lines_axis_down`` (lines in which a
-    pair of the gene rises or falls in co-culture, q < 0.05). Where NK states are split, a line
-    counts if any of its states does.
+    pair of the gene rises or falls in co-culture, q < 0.05). If NK states are split, a line counts
+    if any of its states does.
 
     Raises
     ------
@@ -80,8 +79,8 @@ def join_screens(
 
     Notes
     -----
-    Screens of one library and one NK donor are not independent: the p-values then say less than
-    they seem to. Robust rank aggregation: Kolde et al. 2012, doi 10.1093/bioinformatics/btr709.
+    Screens of one library and one NK donor are not independent: the p-values are then too small.
+    Robust rank aggregation: Kolde et al. 2012, doi 10.1093/bioinformatics/btr709.
 
     Examples
     --------
@@ -144,12 +143,12 @@ def _used(
     check_there(wanted, known, "screen")
     used = hits[~hits["is_control"].to_numpy(dtype=bool) & hits["screen"].isin(wanted)]
     # Two rows would count as two screens.
-    advice = "Give each screen a name of its own, or drop the repeats."
+    advice = "Give each screen a unique name, or drop the repeats."
     check_single_rows(used, ["screen", "gene"], advice)
     if used["screen"].nunique() < min_screens:
         msg = (
-            f"{used['screen'].nunique()} screens are at hand; min_screens={min_screens} are needed "
-            "to combine. Add screens, or use the table of tl.screen_hits as it is."
+            f"{used['screen'].nunique()} screens are given; min_screens={min_screens} are "
+            "needed to combine. Add screens, or use the table of tl.screen_hits directly."
         )
         raise DesignError(msg)
     return used[used["log2_fc"].notna() & used["p_value"].notna()]
@@ -162,8 +161,8 @@ def _require_shared(turned: pd.DataFrame, n: Array, least: int) -> None:
             f"{s}: {g}" for s, g in zip(names["screen"], names["gene"], strict=True)
         )
         msg = (
-            f"No gene is in {least} of the screens (first gene of each: {examples}). Genes must "
-            "be named alike: io.read_mageck(orthologs=) maps mouse symbols."
+            f"No gene is in {least} of the screens (first gene of each: {examples}). "
+            "Genes must have the same names: io.read_mageck(orthologs=) maps mouse symbols."
         )
         raise DesignError(msg)
 
@@ -179,7 +178,7 @@ def _wide(turned: pd.DataFrame, genes: Array, values: Array) -> Floats:
 
 def _stouffer(turned: pd.DataFrame, genes: Array) -> tuple[Floats, Floats]:
     sign = (turned["turn"] * turned["log2_fc"]).to_numpy()
-    # A p-value of 0 is one below the smallest that the screen's permutations could give.
+    # A p-value of 0 is below the smallest possible one of the screen's permutations.
     positive = turned["p_value"].where(turned["p_value"] > 0)
     least = positive.groupby(turned["screen"]).transform("min").fillna(1.0) / 2
     p = np.maximum(turned["p_value"].to_numpy(), least.to_numpy())
@@ -189,20 +188,20 @@ def _stouffer(turned: pd.DataFrame, genes: Array) -> tuple[Floats, Floats]:
 def _rank(turned: pd.DataFrame, genes: Array) -> tuple[Floats, Floats]:
     effect = turned["turn"] * turned["log2_fc"]
     strength = -np.log10(np.maximum(turned["p_value"], 1e-300)) * np.sign(effect)
-    # Ties in p, as of a floor of permutations, are broken by the size of the effect.
+    # Ties in p, for example at the minimum of permutations, are broken by effect size.
     order = turned.assign(s=strength, e=effect)
     ascending = order.groupby("screen")[["s", "e"]].rank(method="average")
     n = turned.groupby("screen")["gene"].transform("size")
     fine = (ascending["s"] + ascending["e"] / (n + 1) / 2).groupby(turned["screen"]).rank()
     down = robust_ranks(_wide(turned, genes, (fine / n).to_numpy()))
-    # Each screen from its own top: the best of few genes is less than the best of many.
+    # Each screen from its own top: the best of few genes is weaker evidence than the best of many.
     up = robust_ranks(_wide(turned, genes, ((n + 1 - fine) / n).to_numpy()))
     return np.full(len(genes), np.nan), np.minimum(2 * np.fmin(up, down), 1.0)
 
 
 def _random_effects(turned: pd.DataFrame, genes: Array) -> tuple[Floats, Floats]:
     if "se" not in turned or turned["se"].isna().all():
-        msg = "Random effects need the column 'se', as MAGeCK MLE gives it. Use method='stouffer'."
+        msg = "Random effects need the column 'se', as from MAGeCK MLE. Use method='stouffer'."
         raise MissingKeyError(msg)
     effect = _wide(turned, genes, (turned["turn"] * turned["log2_fc"]).to_numpy())
     error = _wide(turned, genes, turned["se"].to_numpy())
@@ -245,7 +244,7 @@ def _with_axis(made: pd.DataFrame, communication: pd.DataFrame) -> pd.DataFrame:
     usable = communication[~communication["ambient_suspect"].to_numpy(dtype=bool)]
     pairs = usable.groupby(["tumor_gene", "nk_gene"])
     strength = pairs.agg(axis_score=("score", "mean"), axis_log2_fc=("log2_fc", "median"))
-    # Of pairs equal in score the first by name, for the same answer in any order of rows.
+    # For pairs with equal scores the first by name, so that the order of rows does not matter.
     best = strength.sort_values("axis_score", ascending=False, kind="stable").reset_index()
     best = best.drop_duplicates("tumor_gene").set_index("tumor_gene").reindex(made["gene"])
     called = usable["q_value"] < 0.05

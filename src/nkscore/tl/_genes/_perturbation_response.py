@@ -1,4 +1,4 @@
-"""What a knock-out changes in expression, without and with NK cells: guides are the replicates."""
+"""Expression changes by knock-outs, without and with NK cells: guides are the replicates."""
 
 from __future__ import annotations
 
@@ -40,10 +40,10 @@ def perturbation_response(
 
     Counts are summed per guide and replicate; guides of a target are its replicates, never cells.
     All targets share their controls and, by empirical Bayes, their variances. With ``condition``
-    the effects are given in both arms and as their difference, the ``interaction``: whether the
+    the table has the effects in both arms and their difference, the ``interaction``: whether the
     knock-out changes what NK cells induce.
 
-    Reads ``layers["counts"]``, ``obs["qc_pass"]`` where present and the columns named below;
+    Reads ``layers["counts"]``, ``obs["qc_pass"]`` if present, and the columns named below;
     ``pp.assign_guides`` writes ``obs["perturbation"]`` and ``obs["guide"]``.
 
     Parameters
@@ -51,42 +51,42 @@ def perturbation_response(
     adata
         Cells × genes.
     perturbation, guide
-        Columns of ``obs``: the gene that is knocked out, and the guide. Cells without are left out.
+        Columns of ``obs``: the knocked-out gene, and the guide. Cells without a guide are excluded.
     control
         Level of ``obs[perturbation]`` that all targets are compared with.
     replicate
-        Column of wells, donors or batches; ``None`` if there is one. With ``unit="guide"`` and
-        ``condition`` each arm may have its own.
+        Column of wells, donors or batches; ``None`` if there is only one. With ``unit="guide"`` and
+        ``condition`` each arm can have its own.
     condition
-        Column that holds the arms, such as ``"condition"``; without it there is one arm.
+        Column that holds the arms, for example ``"condition"``; without it there is one arm.
     treated, control_condition
         Its levels with and without NK cells.
     unit
-        ``"guide"``: replicates are summed, each gene's differences between them taken out, and
-        guides are the units: a second guide must do what the first does. ``"replicate"``: guides
-        of a target are summed; for libraries of one guide per target. ``"guide_replicate"``: each
-        guide in each replicate counts as a unit. Its p-values are too small where guides differ.
+        ``"guide"``: replicates are summed after adjusting each gene for differences between them,
+        and guides are the units, so guides of a target must agree. ``"replicate"``: guides of a
+        target are summed; for libraries with one guide per target. ``"guide_replicate"``: each
+        guide in each replicate counts as a unit. Its p-values are too small if guides differ.
     compartment
         Only cells of this level of ``obs["compartment"]``.
     min_cells
-        Guides with fewer cells in an arm are left out.
+        Guides with fewer cells in an arm are excluded.
     min_count
-        A gene is tested if it has about this many counts in as many units as the target with
-        fewest has, see :func:`nkscore.stats.expressed_genes`.
+        A gene is tested if it has about this many counts in as many units as the smallest target
+        has; see :func:`nkscore.stats.expressed_genes`.
     min_log2_fc
-        Smallest change worth a call (``treat`` of limma).
+        Smallest relevant change (``treat`` of limma).
     robust
-        Whether genes that vary far more between guides than others keep their own variance.
+        Whether genes that vary much more between guides than others keep their own variance.
     confidence
         Coverage of the intervals, 0 to 1.
 
     Returns
     -------
-    One row per contrast × target × gene, sorted so, then by p-value, with columns ``target``,
-    ``gene``, ``contrast`` (``knockout``; with ``condition`` its two levels and ``interaction``),
-    ``log2_fc``, ``se``, ``ci_low``, ``ci_high``, ``t``, ``p_value``, ``q_value``
+    One row per contrast × target × gene, sorted by contrast, target and p-value, with columns
+    ``target``, ``gene``, ``contrast`` (``knockout``; with ``condition`` its two levels and
+    ``interaction``), ``log2_fc``, ``se``, ``ci_low``, ``ci_high``, ``t``, ``p_value``, ``q_value``
     (Benjamini-Hochberg within a contrast), ``mean_log2_cpm``, ``df_residual``, ``n_units`` and
-    ``n_units_control`` (guides, or what ``unit`` names), ``n_guides``, ``n_guides_control``,
+    ``n_units_control`` (guides, or the chosen ``unit``), ``n_guides``, ``n_guides_control``,
     ``n_replicates``, ``n_cells``, ``n_cells_control``.
 
     Raises
@@ -94,8 +94,8 @@ def perturbation_response(
     MissingKeyError
         If a column or the counts are absent.
     DesignError
-        If there are no controls, no arm, one guide per target (for ``unit="guide"``), one replicate
-        (for ``unit="replicate"``), or a guide has several targets.
+        If there are no controls, an arm is missing, there is one guide per target (for
+        ``unit="guide"``), one replicate (for ``unit="replicate"``), or a guide has several targets.
     ValueError
         If ``unit`` is unknown.
     WrongScaleError

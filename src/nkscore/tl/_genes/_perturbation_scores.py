@@ -1,4 +1,4 @@
-"""What a knock-out changes in scores and states, without and with NK cells."""
+"""Changes of scores and states by knock-outs, without and with NK cells."""
 
 from __future__ import annotations
 
@@ -47,11 +47,12 @@ def perturbation_scores(
 ) -> pd.DataFrame:
     """Test scores and fractions of states for a change by each knock-out.
 
-    For the core response score, NK states, MYC or dormancy: any number or category per cell.
-    Guides of a target are its replicates, as in ``tl.perturbation_response``. The variance of a
-    guide's mean is that of averaging its cells and one between guides, estimated for each score.
+    It works for any number or category per cell: the core response score, NK states, MYC or
+    dormancy. Guides of a target are its replicates, as in ``tl.perturbation_response``. The
+    variance of a guide's mean is the sampling variance of its cells plus a variance between guides,
+    estimated for each score.
 
-    Reads ``obsm[values]`` or columns of ``obs``, ``obs["qc_pass"]`` where present and the columns
+    Reads ``obsm[values]`` or columns of ``obs``, ``obs["qc_pass"]`` if present, and the columns
     named below.
 
     Parameters
@@ -60,7 +61,7 @@ def perturbation_scores(
         Cells × genes.
     values
         Key of ``obsm`` with a table of scores (``"scores"``, ``"dormancy"``), or names of columns
-        of ``obs``. Of a categorical column each level is tested: the fraction of cells.
+        of ``obs``. For a categorical column, the fraction of cells at each level is tested.
     perturbation, guide, control, replicate, condition, treated, control_condition, unit
         As in ``tl.perturbation_response``.
     compartment, min_cells, confidence
@@ -81,8 +82,8 @@ def perturbation_scores(
     WrongScaleError
         If a score or state is missing in some cells with a guide.
     DesignError
-        As in ``tl.perturbation_response``; if a score is given twice, or all have one value in all
-        cells (some such are left out with a warning).
+        As in ``tl.perturbation_response``; if a score is given twice, or all scores are constant
+        (single constant scores are excluded with a warning).
 
     Examples
     --------
@@ -126,7 +127,7 @@ def perturbation_scores(
 def _scores(adata: AnnData, values: str | Sequence[str], used: Bools) -> pd.DataFrame:
     if isinstance(values, str):
         if values not in adata.obsm and values in adata.obs:
-            msg = f"{values!r} is a column of obs, and no table in obsm. Give [{values!r}]."
+            msg = f"{values!r} is a column of obs, not a table in obsm. Give [{values!r}]."
             raise MissingKeyError(msg)
         schema.require(adata, "obsm", [values], "tl.score")
         table = check_frame(adata.obsm[values], f"obsm[{values!r}]", "Name the scores.")
@@ -138,7 +139,7 @@ def _scores(adata: AnnData, values: str | Sequence[str], used: Bools) -> pd.Data
     if table.columns.has_duplicates or table.shape[1] == 0:
         twice = table.columns[table.columns.duplicated()]
         found = f"The score {twice[0]!r} is given twice" if len(twice) else "No score is given"
-        msg = f"{found}; each must stand once, and at least one is needed."
+        msg = f"{found}; each must occur once, and at least one is needed."
         raise DesignError(msg)
     table = table.astype(np.float64)
     return _varying(_finite(table, used), used)
@@ -149,22 +150,22 @@ def _finite(table: pd.DataFrame, used: Bools) -> pd.DataFrame:
     if broken.any():
         name = table.columns[broken][0]
         msg = (
-            f"Score {name!r} is missing or infinite in some cells with a guide. Leave those cells "
-            "out (compartment=, obs['qc_pass']) or score them."
+            f"Score {name!r} is missing or infinite in some cells with a guide. Exclude "
+            "those cells (compartment=, obs['qc_pass']) or score them."
         )
         raise WrongScaleError(msg)
     return table
 
 
 def _varying(table: pd.DataFrame, used: Bools) -> pd.DataFrame:
-    """Return the scores on which something can be tested."""
+    """Return the scores that can be tested."""
     constant = np.ptp(table.to_numpy()[used], axis=0) == 0
     if constant.any():
         names = ", ".join(map(str, table.columns[constant]))
-        said = f"One value in all cells with a guide, so that nothing can be tested: {names}."
+        said = f"One value in all cells with a guide, so these cannot be tested: {names}."
         if constant.all():
             raise DesignError(f"{said} Give scores that vary.")
-        warn(f"{said} Left out.")
+        warn(f"{said} Skipped.")
     varying: pd.DataFrame = table.loc[:, ~constant]
     return varying
 
@@ -183,7 +184,7 @@ def _means(scores: pd.DataFrame, cells: GuideCells) -> tuple[Any, Any]:
     value = scores.to_numpy()
     size = np.bincount(cells.codes[cells.codes >= 0])[:, None]
     used = cells.codes >= 0
-    # About its mean, a score far from zero loses no digits when squared.
+    # Centered at its mean, a score far from zero loses no digits when squared.
     value = np.where(used[:, None], value - value[used].mean(axis=0), 0.0)
     means = group_sums(value, cells.codes, len(size)) / size
     squares = group_sums(value**2, cells.codes, len(size)).sum(axis=0)

@@ -1,4 +1,4 @@
-"""Which knock-outs change the same genes in the same direction."""
+"""Similarity of knock-outs: changes of the same genes in the same direction."""
 
 from __future__ import annotations
 
@@ -53,33 +53,33 @@ def perturbation_similarity(
     confidence: float = 0.95,
     rng: int | np.random.Generator | None = 0,
 ) -> pd.DataFrame:
-    """Correlate the effects of each two knock-outs over genes.
+    """Correlate the effects of each pair of knock-outs over genes.
 
-    Errors weaken a correlation, and controls that two targets share make one where there is none;
-    both are taken out.
+    Errors weaken a correlation, and controls that two targets share create a spurious one; the
+    result is corrected for both.
 
     Parameters
     ----------
     table
         From ``tl.perturbation_response``.
     contrast
-        Which of its contrasts, if it holds several.
+        Contrast to use, if the table has several.
     genes
-        Only these genes; by default all that are tested in both targets. Do not choose them by
-        their effect in one of the two.
+        Genes to use; by default all that are tested in both targets. Do not choose them by their
+        effect in one of the two.
     n_bootstrap
         Samples of genes, drawn with replacement, for the interval.
     confidence
-        Coverage of the interval, 0 to 1. Genes that are regulated together make it too narrow.
+        Coverage of the interval, 0 to 1. It is too narrow if genes are coregulated.
     rng
         Seed of the bootstrap.
 
     Returns
     -------
     One row per pair, with columns ``target``, ``other``, ``correlation`` (of the true effects, −1
-    to 1; NaN where the effects of a target are not larger than their errors), ``ci_low``,
-    ``ci_high``, ``correlation_observed`` (of the estimates), ``correlation_by_controls`` (what
-    shared controls alone lead to) and ``n_genes``.
+    to 1; NaN if the effects of a target are not larger than their errors), ``ci_low``, ``ci_high``,
+    ``correlation_observed`` (of the estimates), ``correlation_by_controls`` (expected from shared
+    controls alone) and ``n_genes``.
 
     Raises
     ------
@@ -89,13 +89,13 @@ def perturbation_similarity(
         If the table holds several contrasts, one target, a gene twice, or fewer than ten genes of
         two targets.
     ValueError
-        If ``confidence`` or ``n_bootstrap`` is out of its range.
+        If ``confidence`` or ``n_bootstrap`` is out of range.
 
     Notes
     -----
-    With effects a and b, errors s and the share ρ of the errors that is common (by numbers of
-    units: the controls' part of either variance), the correlation is that of the moments
-    Σ(ab − ρ s_a s_b) and Σ(a² − s_a²), Σ(b² − s_b²), about zero: no effect is the natural origin.
+    With effects a and b, errors s and the common share ρ of the errors (the controls' part of the
+    variances, from the numbers of units), the correlation uses the moments Σ(ab − ρ s_a s_b) and
+    Σ(a² − s_a²), Σ(b² − s_b²), about zero: no effect is the natural origin.
 
     Examples
     --------
@@ -154,7 +154,7 @@ def _one_contrast(table: pd.DataFrame, contrast: str | None) -> pd.DataFrame:
         )
         raise DesignError(msg)
     table = table[table["contrast"] == contrast]
-    check_single_rows(table, ["gene", "target"], "Compare the tables of several runs one by one.")
+    check_single_rows(table, ["gene", "target"], "Compare the tables of several runs separately.")
     return table
 
 
@@ -163,13 +163,13 @@ def _with_genes(table: pd.DataFrame, genes: Sequence[str] | None) -> pd.DataFram
         return table
     chosen = table["gene"].isin(names_of(genes))
     if not chosen.any():
-        msg = "None of the genes is in the table; name them as in its column 'gene'."
+        msg = "None of the genes is in the table; use the names in its column 'gene'."
         raise DesignError(msg)
     return table[chosen]
 
 
 def _moments(effect: pd.DataFrame, error: pd.DataFrame, shared: float) -> Floats:
-    """Return for each gene the products of the true effects, as far as they can be told."""
+    """Return for each gene the estimated products of the true effects."""
     (a, b), (s, r) = effect.to_numpy().T, error.to_numpy().T
     return np.column_stack([a * b - shared * s * r, a**2 - s**2, b**2 - r**2])
 
@@ -178,7 +178,7 @@ def _limits(moments: Floats, picks: Ints, confidence: float) -> tuple[float, flo
     """Return the interval of the correlation, from sums over the genes picked."""
     many = _correlation(moments[picks].sum(axis=1))
     tail = (1 - confidence) / 2
-    # An undefined one says that an effect may be nothing but error: anything is possible.
+    # An undefined correlation means that an effect may be only error, so any value is possible.
     low = np.nanquantile(np.where(np.isnan(many), -1.0, many), tail)
     high = np.nanquantile(np.where(np.isnan(many), 1.0, many), 1 - tail)
     return float(low), float(high)

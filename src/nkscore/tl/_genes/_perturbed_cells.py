@@ -21,9 +21,9 @@ if TYPE_CHECKING:
     from nkscore._types import Bools, Ints, Labels
 
 _LOG = logging.getLogger("nkscore")
-#: Name of the only arm, or the only replicate, where no column tells them apart.
+#: Name of the only arm, or the only replicate, if there is no column for it.
 ALL: Final = "all"
-#: What counts as one independent unit.
+#: Types of independent units.
 UNITS: Final = ("guide", "replicate", "guide_replicate")
 
 
@@ -42,7 +42,7 @@ class GuideCells:
 
 @dataclass(frozen=True, slots=True)
 class GuideColumns:
-    """Which columns of ``obs`` describe cells, and the level of the controls in the first."""
+    """Columns of ``obs`` that describe cells, and the level of the controls in the first."""
 
     perturbation: str
     guide: str
@@ -62,8 +62,9 @@ def guide_cells(
 ) -> GuideCells:
     """Group the cells that have a guide.
 
-    Cells that failed QC, of other arms or compartments are left out; so are guides with fewer than
-    ``min_cells`` cells in an arm (``together``: in all arms), over its replicates, with a log line.
+    Cells that failed QC or are in other arms or compartments are excluded; so are guides with fewer
+    than ``min_cells`` cells in an arm (``together``: in all arms), over its replicates, with a log
+    line.
     """
     control = as_text(columns.control)
     obs = _described(adata, columns)
@@ -95,23 +96,23 @@ def _of_the_arms(
         inside = inside & obs["arm"].isin(list(arms)).to_numpy()
     if not inside.any():
         msg = (
-            f"No cell has a guide: obs[{columns.perturbation!r}] is empty for all cells that were "
-            "asked for. Run pp.assign_guides, and check compartment= and obs['qc_pass']."
+            f"No cell has a guide: obs[{columns.perturbation!r}] is empty for all "
+            "requested cells. Run pp.assign_guides, and check compartment= and obs['qc_pass']."
         )
         raise DesignError(msg)
     return inside
 
 
 def _described(adata: AnnData, columns: GuideColumns) -> pd.DataFrame:
-    """Return target, guide, replicate and arm as text, missing where they are missing."""
+    """Return target, guide, replicate and arm as text, keeping missing values."""
     needed = [name for name in (columns.perturbation, columns.guide) if name]
     schema.require(adata, "obs", needed, "pp.assign_guides")
     for named_by, column in (("replicate", columns.replicate), ("condition", columns.condition)):
         if column is not None and column not in adata.obs:
             known = ", ".join(map(str, adata.obs.columns[:20]))
             msg = (
-                f"adata.obs has no {column!r} (it holds: {known}). Name the column that tells "
-                f"{named_by}s apart with {named_by}=, or give {named_by}=None."
+                f"adata.obs has no {column!r} (it holds: {known}). Name the column of "
+                f"{named_by}s with {named_by}=, or give {named_by}=None."
             )
             raise MissingKeyError(msg)
     return pd.DataFrame(
@@ -128,12 +129,12 @@ def _text_of(obs: pd.DataFrame, column: str | None) -> Labels:
     if column is None:
         return np.full(len(obs), ALL, dtype=object)
     code, levels = pd.factorize(obs[column])
-    # The last entry is for code -1, what is missing.
+    # The last entry is for code -1, missing values.
     return np.array([*map(as_text, levels), None], dtype=object)[code]
 
 
 def as_text(value: object) -> str:
-    """Return how a level is written: 24 and 24.0 hours are one."""
+    """Return the text of a level: 24 and 24.0 hours are the same."""
     if isinstance(value, (float, np.floating)) and float(value).is_integer():
         return str(int(value))
     return str(value)
@@ -153,22 +154,22 @@ def _require_level(values: pd.Series, column: str, level: str) -> None:
         shown = ", ".join(have[:10]) + (", ..." if len(have) > 10 else "")
         msg = (
             f"No cell with a guide has {level!r} in obs[{column!r}] (it holds: "
-            f"{shown or 'nothing'}). Name what to compare with as it is called there."
+            f"{shown or 'nothing'}). Use one of these names."
         )
         raise DesignError(msg)
 
 
 def _require_replicates(obs: pd.DataFrame, replicate: str | None) -> None:
-    """Refuse an arm whose cells all lack a replicate, as monocultures lack an NK donor."""
+    """Refuse an arm whose cells all lack a replicate, like monocultures without NK donor."""
     guided = obs[obs[["target", "guide", "arm"]].notna().all(axis=1).to_numpy()]
     known = guided["replicate"].notna().groupby(guided["arm"].to_numpy()).any()
     if len(known) and not known.all():
         arm = known.index[~known.to_numpy()][0]
         where = "" if arm == ALL else f" of {arm!r}"
         msg = (
-            f"obs[{replicate!r}] is missing for all cells{where} that have a guide, so that none "
-            "is left. Name a column that is filled in every arm with replicate= (as 'sample'), or "
-            "give replicate=None."
+            f"obs[{replicate!r}] is missing for all cells{where} that have a guide, so no "
+            "cell is left. Name a column that is filled in every arm with replicate= "
+            "(for example 'sample'), or give replicate=None."
         )
         raise DesignError(msg)
 
@@ -180,8 +181,8 @@ def _check_guides(obs: pd.DataFrame) -> None:
         name = pairs.loc[repeated, "guide"].iloc[0]
         targets = ", ".join(sorted(pairs.loc[pairs["guide"] == name, "target"]))
         msg = (
-            f"Guide {name!r} has several targets ({targets}); each guide belongs to one. Give "
-            "every guide a name of its own in the library and run pp.assign_guides again."
+            f"Guide {name!r} has several targets ({targets}); each guide belongs to one. "
+            "Give every guide a unique name in the library and run pp.assign_guides again."
         )
         raise DesignError(msg)
 
@@ -195,7 +196,7 @@ def _large_enough(obs: pd.DataFrame, inside: Bools, min_cells: int, *, together:
         names = sizes.index[small]
         shown = ", ".join(names[:10]) + (", ..." if len(names) > 10 else "")
         _LOG.warning(
-            "%d of %d guides have fewer than %d cells and are left out: %s",
+            "%d of %d guides have fewer than %d cells and are excluded: %s",
             len(names),
             len(sizes),
             min_cells,
@@ -209,14 +210,14 @@ def _require_targets(target: pd.Series, control: str, min_cells: int) -> None:
     if control not in left or len(left) < 2:
         lost = f"no guide of {control!r}" if control not in left else "no targeting guide"
         msg = (
-            f"After leaving out guides with fewer than {min_cells} cells, {lost} remains. Lower "
+            f"After excluding guides with fewer than {min_cells} cells, {lost} remains. Lower "
             "min_cells, or pool guides or replicates."
         )
         raise DesignError(msg)
 
 
 def check_unit(table: pd.DataFrame, unit: str, control: str) -> None:
-    """Raise :class:`DesignError` where no target has two units of the kind asked for."""
+    """Raise :class:`DesignError` if no target has two units of the requested type."""
     if unit not in UNITS:
         msg = f"Unknown unit {unit!r}. Known: {', '.join(UNITS)}."
         raise ValueError(msg)
@@ -224,21 +225,23 @@ def check_unit(table: pd.DataFrame, unit: str, control: str) -> None:
     n_replicates = table.groupby("arm")["replicate"].nunique()
     if unit == "guide" and n_guides.max() < 2:
         msg = (
-            f"Every target ({len(n_guides) - 1} and the controls) has one guide, so that nothing "
-            "says how much guides of a target differ. Use unit='replicate', whose result then "
-            "holds for these guides only, off-target effects included."
+            f"Every target ({len(n_guides) - 1} and the controls) has one guide, so the "
+            "variation between guides of a target is unknown. Use unit='replicate', "
+            "whose result holds only for these guides, including off-target effects."
         )
         raise DesignError(msg)
     if unit == "replicate" and n_replicates.min() < 2:
         msg = (
-            "There is one replicate, so that nothing says how much replicates differ. Name "
-            "their column with replicate=, or use unit='guide' (guides of a target as replicates)."
+            "There is one replicate, so the variation between replicates is unknown. "
+            "Name their column with replicate=, or use unit='guide' (guides of a target "
+            "as replicates)."
         )
         raise DesignError(msg)
     few = sorted(set(n_guides.index[n_guides < 2]) - {control})
     if unit == "guide" and few:
         _LOG.warning(
-            "One guide only: %s. How much guides differ is taken from the other targets, and an "
-            "off-target effect of that guide cannot be told from the target's.",
+            "Only one guide: %s. The variation between guides comes from the other "
+            "targets, and an off-target effect of that guide cannot be distinguished "
+            "from the target's.",
             ", ".join(few),
         )

@@ -35,8 +35,8 @@ class ArmUnits:
     """Rows of the table of guides in one arm, and the unit and replicate of each.
 
     ``table``: one row per unit with ``target``, ``name``, ``replicate`` (a block, or ``None``) and
-    ``n_cells``. Where units are guides, replicates are taken out beforehand: ``replicate`` holds
-    their numbers; it is 0 throughout where replicates are blocks.
+    ``n_cells``. If units are guides, values are adjusted for replicates beforehand and
+    ``replicate`` holds their numbers; it is 0 throughout if replicates are blocks.
     """
 
     rows: Ints
@@ -47,7 +47,7 @@ class ArmUnits:
 
 @dataclass(frozen=True, slots=True)
 class Contrast:
-    """``levels`` (units × variables, as the collapsing function returns them) and their model."""
+    """``levels`` (units × variables, from the collapsing function) and their model."""
 
     name: str
     table: pd.DataFrame
@@ -85,10 +85,10 @@ def contrasts(
     *,
     names: list[str],
 ) -> Iterator[Contrast]:
-    """Yield each arm's contrast with the controls and, of two arms, their interaction.
+    """Yield each arm's contrast with the controls and, for two arms, their interaction.
 
-    ``arms`` are the control arm and, where there is one, the treated arm. ``collapse`` turns rows
-    of the table of guides into values per unit.
+    ``arms`` are the control arm and, if present, the treated arm. ``collapse`` turns rows of the
+    table of guides into values per unit.
     """
     check_unit(cells.table, unit, cells.control)
     units = [arm_units(cells, arm, unit) for arm in arms]
@@ -107,9 +107,9 @@ def _interaction(units: list[ArmUnits], values: list[tuple[Floats, ...]], contro
     found = [set(one.table.loc[k, "target"]) for one, k in zip(units, kept, strict=True)]
     if control not in found[0] or len(found[0]) < 2:
         msg = (
-            "No replicate occurs in both arms (or none of the controls), so that units cannot be "
-            "compared with themselves. Name the column of donors or batches that the arms have "
-            "in common with replicate=, or use unit='guide'."
+            "No replicate occurs in both arms (or none of the controls), so units cannot "
+            "be compared with themselves. Name the column of donors or batches that the "
+            "arms share with replicate=, or use unit='guide'."
         )
         raise DesignError(msg)
     parts = [one.table[k] for one, k in zip(units, kept, strict=True)]
@@ -139,7 +139,7 @@ def arms_of(
 
 
 def counted_effects(contrast: Contrast) -> pd.DataFrame:
-    """Test each variable of a contrast whose ``levels`` are values and their counting variances."""
+    """Test each variable of a contrast whose ``levels`` are values and sampling variances."""
     level, counting = contrast.levels
     fit, _ = fit_with_counting(level, counting, contrast.design)
     parts = []
@@ -170,8 +170,8 @@ def finished(
 ) -> pd.DataFrame:
     """Add intervals, q-values (within each contrast), numbers of guides and cells.
 
-    ``table`` has the columns ``target``, ``contrast``, ``se``, ``df_total`` and ``p_value``
-    besides the ``effect``.
+    ``table`` has the columns ``target``, ``contrast``, ``se``, ``df_total`` and ``p_value`` in
+    addition to the ``effect``.
     """
     check_confidence(confidence)
     table = with_interval(table, effect, table.pop("df_total"), confidence)

@@ -1,4 +1,4 @@
-"""Which cells of each knock-out show its effect."""
+"""Cells of each knock-out that show its effect."""
 
 from __future__ import annotations
 
@@ -47,17 +47,17 @@ def responders(
     compartment: str | None = None,
     key_added: str = schema.RESPONDER,
 ) -> None:
-    """Call which cells of each knock-out respond, and which look like controls.
+    """Call cells of each knock-out that respond, and cells that look like controls.
 
-    Some guides do not cut, and some cuts do no harm: such cells dilute an effect. A cell is held
-    against control cells of its replicate (or its nearest controls), projected on the direction of
-    its target's effect, and told apart by a mixture (:func:`nkscore.stats.responder_mixture`). The
-    classes are those of mixscape (``KO``, ``NP`` and ``NT``) and ``unassigned`` where an effect is
-    too weak to tell one cell from another.
+    Some guides do not cut, and some cuts have no effect: such cells dilute an effect. A cell is
+    compared with control cells of its replicate (or its nearest controls), projected on the
+    direction of its target's effect, and classified by a mixture model
+    (:func:`nkscore.stats.responder_mixture`). The classes are those of mixscape (``KO``, ``NP`` and
+    ``NT``), and ``unassigned`` if an effect is too weak to classify single cells.
 
     Reads ``layers["counts"]``, ``X`` (log-normalized), the columns named below and
-    ``obsm[use_rep]``. To test a target use ``tl.perturbation_response`` on all its cells: chosen by
-    their effect, cells have one.
+    ``obsm[use_rep]``. To test a target use ``tl.perturbation_response`` on all its cells: cells
+    selected by their effect always have one.
 
     Parameters
     ----------
@@ -66,19 +66,19 @@ def responders(
     perturbation, guide, control, replicate, min_cells, compartment
         As in ``tl.perturbation_response``. Cells are compared within replicates.
     use_rep
-        Embedding such as ``"X_pca"`` in which each cell's ``n_neighbors`` nearest controls of its
-        replicate are found; takes out cell cycle and other states. By default each cell is compared
-        with all controls of its replicate.
+        Embedding, for example ``"X_pca"``, for finding each cell's ``n_neighbors`` nearest controls
+        of its replicate, which adjusts for cell cycle and other states. By default each cell is
+        compared with all controls of its replicate.
     n_neighbors
         Number of nearest controls.
     min_genes
         A target that changes fewer genes (Bonferroni 0.05 between cells) has no responders.
     min_log2_fc
-        Smallest change of such a gene.
+        Minimum change of such a gene.
     min_separation
         Distance of responders from controls along the effect, in standard deviations of controls,
-        below which the cells of a target are ``unassigned``. At 2 one cell in six is on the wrong
-        side of the middle.
+        below which the cells of a target are ``unassigned``. At 2, one cell in six is on the wrong
+        side of the midpoint.
     key_added
         Name of the columns.
 
@@ -88,8 +88,8 @@ def responders(
         Writes ``obs[key_added]`` (categorical: ``responder``, ``non-responder``, ``unassigned``,
         ``control``; missing without a guide), ``obs[key_added + "_probability"]`` (float64; missing
         for controls and cells without a guide) and ``uns["nkscore"][key_added]`` with a table of
-        targets: ``n_genes``, ``n_cells``, ``share`` (of the mixture, 0 where none was fitted) and
-        ``separation`` (missing where none was).
+        targets: ``n_genes``, ``n_cells``, ``share`` (of the mixture, 0 if none was fitted) and
+        ``separation`` (missing if none was fitted).
 
     Raises
     ------
@@ -100,7 +100,7 @@ def responders(
     WrongScaleError
         If ``X`` is not log-normalized, or the embedding not finite.
     ValueError
-        If ``key_added`` is a column that is read, or ``n_neighbors`` below 1.
+        If ``key_added`` is an input column, or ``n_neighbors`` is below 1.
 
     Examples
     --------
@@ -148,17 +148,17 @@ def responders(
 
 def _refuse_overwriting(key: str, read: list[str | None]) -> None:
     if key in read:
-        msg = f"key_added={key!r} would write over the column that is read. Choose another."
+        msg = f"key_added={key!r} would overwrite an input column. Choose another."
         raise ValueError(msg)
 
 
 def _controls_of(
     adata: AnnData, rows: Ints, batch: Labels, pool: Bools, *, use_rep: str | None, n_neighbors: int
 ) -> Like:
-    """Return cells × controls: the weight of each control in what a cell is compared with.
+    """Return cells × controls: the weight of each control in the comparison with a cell.
 
-    Without an embedding, replicates × controls and each cell's replicate, which is the same for
-    fewer numbers.
+    Without an embedding, replicates × controls and each cell's replicate, which is equivalent but
+    smaller.
     """
     check_whole(1, n_neighbors=n_neighbors)
     code, names = pd.factorize(batch)
@@ -166,8 +166,8 @@ def _controls_of(
     if n_controls.min() < 2:
         few = int(n_controls.argmin())
         msg = (
-            f"Replicate {names[few]!r} has {n_controls[few]} control cells; cells are compared "
-            "with controls of their replicate. Leave it out, or give replicate=None."
+            f"Replicate {names[few]!r} has {n_controls[few]} control cells; cells are "
+            "compared with controls of their replicate. Remove it, or give replicate=None."
         )
         raise DesignError(msg)
     if use_rep is None:
@@ -177,7 +177,8 @@ def _controls_of(
     space = np.asarray(adata.obsm[use_rep])[rows]
     if not np.isfinite(space).all():
         msg = (
-            f"obsm[{use_rep!r}] is missing or infinite in some cells with a guide. Compute it anew."
+            f"obsm[{use_rep!r}] is missing or infinite in some cells with a guide. "
+            "Compute it again."
         )
         raise WrongScaleError(msg)
     return _nearest_controls(space, code, pool, n_neighbors), None
@@ -192,7 +193,7 @@ def _nearest_controls(space: Floats, code: Ints, pool: Bools, n_neighbors: int) 
         own = here[pool[here]]
         near = own[_nearest(space[own], space[here], n_neighbors)]
         weight = np.where(near == here[:, None], 0.0, 1.0)
-        # One more is asked for, as a control is its own nearest; for other cells it is too many.
+        # One extra neighbor, because a control is its own nearest; other cells do not need it.
         weight[weight.all(axis=1) & (near.shape[1] > n_neighbors), -1] = 0.0
         weight /= weight.sum(axis=1, keepdims=True)
         index = np.repeat(here, near.shape[1]), place[near].ravel()
@@ -234,7 +235,7 @@ def _fitted(
     *,
     min_genes: int,
 ) -> tuple[Floats, pd.DataFrame]:
-    """Return each cell's probability to respond, and what was fitted for each target."""
+    """Return each cell's probability to respond, and the fit of each target."""
     probability = np.full(target.size, np.nan)
     found = []
     for name, genes in changed.items():
@@ -250,14 +251,14 @@ def _fitted(
 
 
 def _apart(expression: CSR, like: Like, own: Bools, pool: Bools) -> tuple[Floats, Floats]:
-    """Return what sets the cells of a target, and the controls, apart from their like."""
+    """Return the differences of a target's cells, and of controls, from matched controls."""
     weights, code = like
     controls = expression[pool].toarray().astype(np.float64)
     knockout = expression[own].toarray()
     if code is None:
         return knockout - weights[own] @ controls, controls - weights[pool] @ controls
     mean = weights @ controls
-    # A control is part of the mean that it is held against.
+    # A control is part of the mean with which it is compared.
     n = (weights > 0).sum(axis=1)[code[pool], None]
     return knockout - mean[code[own]], (controls - mean[code[pool]]) * (n / (n - 1))
 
@@ -265,7 +266,7 @@ def _apart(expression: CSR, like: Like, own: Bools, pool: Bools) -> tuple[Floats
 def _log_unclear(names: list[str], least: float) -> None:
     if names:
         _LOG.warning(
-            "Effects too weak to tell one cell from another (less than %g standard deviations of "
+            "Effects too weak to classify cells (less than %g standard deviations of "
             "controls), left unassigned: %s",
             least,
             ", ".join(names),

@@ -1,4 +1,4 @@
-"""Genes that decide over killing by NK cells, from one or several pooled CRISPR screens."""
+"""Genes that affect killing by NK cells, from one or several pooled CRISPR screens."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     from nkscore._types import Floats
 
 _PERTURBATIONS = ("loss", "gain")
-#: Control guides and what MAGeCK's libraries hold besides human genes.
+#: Control guides and other entries of MAGeCK's libraries that are not human genes.
 CONTROLS = r"(?i)^(?:control|non-?targeting|nontarget|negctrl|intergenic|orgenes|safe)|hsa-mir"
 
 
@@ -30,19 +30,19 @@ def screen_hits(
     sided: str = "two",
     controls: str | None = CONTROLS,
 ) -> pd.DataFrame:
-    """Say for each gene of each screen what it does for killing, and whether it is a hit.
+    """Return the role of each gene in killing, for each screen, and whether it is a hit.
 
-    The fold change must compare cells **with** NK cells to cells without. Where a gene is lost and
-    the guide is enriched, its loss protects, so the gene promotes killing (``activating``, as a
-    ligand of an activating receptor does); depleted, its loss sensitizes (``inhibitory``, as
-    HLA-E). In screens of gain of function it is the other way round.
+    The fold change must compare cells **with** NK cells to cells without. If the guide of a lost
+    gene is enriched, the loss protects, so the gene promotes killing (``activating``, like a ligand
+    of an activating receptor). If it is depleted, the loss sensitizes (``inhibitory``, like HLA-E).
+    In gain-of-function screens it is the opposite.
 
     Parameters
     ----------
     screens
         Gene table of :func:`nkscore.io.read_mageck` (columns ``gene``, ``log2_fc``, ``p_value``,
-        ``q_value``; several screens told apart by ``screen`` and ``comparison``), or a mapping from
-        screen to such a table.
+        ``q_value``; several screens are identified by ``screen`` and ``comparison``), or a mapping
+        from screen to such a table.
     perturbation
         ``"loss"`` (knock-out, CRISPRi) or ``"gain"`` (CRISPRa), for all screens or by screen.
     max_q, max_p
@@ -50,21 +50,21 @@ def screen_hits(
     min_log2_fc
         A hit changes by at least this, log2, in either direction.
     sided
-        ``"two"``: two-sided p-values. ``"one"``: those of the side on which the gene lies, as in
-        Dufva, Gandolfi et al. 2023, whose hits are ``max_q=None, max_p=1e-4, min_log2_fc=0.75,
-        sided="one"``; they are half as large, which their tables cannot show, as the side was
-        chosen after the look.
+        ``"two"``: two-sided p-values. ``"one"``: those in the direction of the effect, as in Dufva,
+        Gandolfi et al. 2023, whose hits are ``max_q=None, max_p=1e-4, min_log2_fc=0.75,
+        sided="one"``. These are half as large, which is anticonservative because the side was
+        chosen after inspecting the data.
     controls
-        Regular expression of names that are no genes; they are kept and never hits.
+        Regular expression of names that are not genes; they are kept but never hits.
 
     Returns
     -------
     One row per screen and gene, sorted by screen and p-value: ``screen``, ``perturbation``,
     ``gene``, ``category`` (of genes named in :func:`nkscore.signatures.crispr_hits`, else empty),
-    ``log2_fc``, ``se`` (missing where the screen has none), ``log2_fc_z`` (over the genes of the
+    ``log2_fc``, ``se`` (missing if the screen has none), ``log2_fc_z`` (over the genes of the
     screen), ``p_value``, ``q_value``, ``effect`` of the perturbation on the tumor cell
     (``protects`` or ``sensitizes``), ``role`` of the gene (``activating`` or ``inhibitory``; both
-    empty where the fold change is 0 or missing), ``is_control``, ``hit``.
+    empty if the fold change is 0 or missing), ``is_control``, ``hit``.
 
     Raises
     ------
@@ -80,9 +80,9 @@ def screen_hits(
 
     Notes
     -----
-    T cells and NK cells read MHC class I with opposite signs: loss of B2M protects from T cells and
-    sensitizes to NK cells. The roles here are those of the screen at hand. Dufva, Gandolfi et al.
-    2023, doi 10.1016/j.immuni.2023.11.008.
+    MHC class I has opposite effects on T cells and NK cells: loss of B2M protects from T cells and
+    sensitizes to NK cells. The roles refer to the given screen. Dufva, Gandolfi et al. 2023, doi
+    10.1016/j.immuni.2023.11.008.
 
     Examples
     --------
@@ -138,7 +138,7 @@ def _screens(
             raise DesignError(msg)
         made.append((name, table, kind))
     if not made:
-        msg = "There is no screen. Give at least one table."
+        msg = "No screen is given. Give at least one table."
         raise DesignError(msg)
     return made
 
@@ -161,7 +161,7 @@ def _check_screen(name: str, table: pd.DataFrame) -> None:
     check_columns(
         table,
         ["gene", "log2_fc", "p_value", "q_value"],
-        "Read it with io.read_mageck, or rename yours.",
+        "Read it with io.read_mageck, or rename the columns.",
         what=f"Screen {name!r}",
     )
     repeated = table["gene"].duplicated() | table["gene"].isna()
@@ -181,7 +181,7 @@ def _one_screen(name: str, table: pd.DataFrame, kind: str, *, sided: str) -> pd.
     spread = np.nanstd(effect, ddof=1) if len(effect) > 1 else np.nan
     protects = effect > 0
     activating = protects if kind == "loss" else ~protects
-    # Neither zero nor a missing fold change lies on a side.
+    # Neither zero nor a missing fold change has a direction.
     zero = ~(effect != 0) | np.isnan(effect)
     return pd.DataFrame(
         {
@@ -219,8 +219,8 @@ def _significance(table: pd.DataFrame, effect: Floats, *, sided: str) -> tuple[F
     sides = {"p_depleted", "p_enriched", "q_depleted", "q_enriched"}
     if not sides <= set(table.columns):
         msg = (
-            f"One-sided p-values need the columns {', '.join(sorted(sides))}, as MAGeCK RRA writes "
-            "them. Use sided='two'."
+            f"One-sided p-values need the columns {', '.join(sorted(sides))} of MAGeCK "
+            "RRA. Use sided='two'."
         )
         raise MissingKeyError(msg)
     up = effect > 0

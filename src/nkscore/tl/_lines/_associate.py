@@ -1,4 +1,4 @@
-"""Which features of lines or patients go along with sensitivity to NK cells."""
+"""Features of lines or patients associated with sensitivity to NK cells."""
 
 from __future__ import annotations
 
@@ -43,51 +43,51 @@ def associate(
 
     Numbers with numbers: Spearman's rank correlation. A number with a yes or no (boolean columns,
     or 0 and 1 only): Wilcoxon's rank sum test. Two of the latter: Fisher's exact test. Columns of
-    text become one yes-or-no feature per level. Samples in which either is missing are left out of
-    that pair.
+    text become one yes-or-no feature per level. Samples that lack either value are excluded from
+    the pair.
 
     Parameters
     ----------
     targets
-        Samples (lines, patients) × targets, for example the area of
+        Samples (lines, patients) × targets, for example the area from
         :func:`nkscore.tl.sensitivity_auc` per line.
     features
         Samples × features, or a mapping from family (``"expression"``, ``"mutation"``,
         ``"methylation"``) to such a table. Samples are matched by their index.
     adjust_for
         Group of each sample (cancer type): tests then compare samples within groups, by a partial
-        rank correlation with the groups' means taken out of the ranks (yes and no as 1 and 0).
+        rank correlation with ranks centered within groups (yes and no as 1 and 0).
     min_count
-        A yes-or-no feature needs as many samples with yes, and as many with no; a number as many
-        values other than zero.
+        A yes-or-no feature needs this many samples with yes and with no; a number needs this many
+        nonzero values.
     min_samples
-        Fewest complete samples of a pair. With ``adjust_for`` that many beyond the groups.
+        Minimum number of complete samples of a pair. With ``adjust_for``, plus the number of
+        groups.
 
     Returns
     -------
     One row per target and tested feature, sorted by target, family and p-value: ``target``,
     ``feature``, ``family``, ``test`` (``spearman``, ``wilcoxon``, ``fisher``,
     ``partial_spearman``), ``effect`` (correlation, -1 to 1; rank-biserial for ``wilcoxon``,
-    positive where yes goes with the higher numbers; log2 odds ratio for ``fisher``), ``p_value``,
+    positive if yes is associated with higher numbers; log2 odds ratio for ``fisher``), ``p_value``,
     ``q_value`` (Benjamini-Hochberg within target and family), ``n`` (complete samples),
-    ``n_positive`` (yes).
-    Features left out by ``min_count`` are counted in a warning and named in
+    ``n_positive`` (yes). Features excluded by ``min_count`` are counted in a warning and named in
     ``attrs["left_out"]``.
 
     Raises
     ------
     DesignError
         If tables share fewer than ``min_samples`` samples, a sample is repeated, a target is
-        constant, no feature can be tested, or ``adjust_for`` is no column of distinct samples.
+        constant, no feature can be tested, or ``adjust_for`` is not one column of distinct samples.
     WrongScaleError
-        If a feature or target holds infinite values, or a target text.
+        If a feature or target has infinite values, or a target is text.
     MissingKeyError
         If ``adjust_for`` lacks samples.
 
     Notes
     -----
-    Without ``adjust_for`` any feature that differs between cancer types is associated with a
-    target that does. p-values of few samples are those of the approximations named.
+    Without ``adjust_for`` any feature that differs between cancer types is associated with a target
+    that also does. p-values use the approximations above, even with few samples.
 
     Examples
     --------
@@ -134,8 +134,9 @@ def associate(
         raise DesignError(msg)
     if left_out:
         warn(
-            f"{len(left_out)} of {len(left_out) + len(result)} pairs were not tested, for lack of "
-            f"samples or variation ({', '.join(left_out[:3])}, ...); see attrs['left_out']."
+            f"{len(left_out)} of {len(left_out) + len(result)} pairs were not tested, "
+            f"because of too few samples or no variation ({', '.join(left_out[:3])}, "
+            "...); see attrs['left_out']."
         )
     result = result[_COLUMNS].sort_values(["target", "family", "p_value", "feature"])
     result = result.reset_index(drop=True)
@@ -151,7 +152,7 @@ def _unique(table: pd.DataFrame, name: str) -> pd.DataFrame:
     for axis, what in ((table.index, "sample"), (table.columns, "column")):
         if axis.has_duplicates:
             found = axis[axis.duplicated()][0]
-            msg = f"{name} holds the {what} {found!r} twice; each must stand once. Merge or rename."
+            msg = f"{name} holds the {what} {found!r} twice; each must occur once. Merge or rename."
             raise DesignError(msg)
     return table
 
@@ -178,8 +179,8 @@ def _groups(adjust_for: object, shared: pd.Index) -> Labels | None:
     groups = adjust_for.reindex(shared)
     if groups.isna().any():
         msg = (
-            f"adjust_for names no group for {int(groups.isna().sum())} samples, first "
-            f"{groups.index[groups.isna()][0]!r}. Give each sample one, or leave it out."
+            f"adjust_for has no group for {int(groups.isna().sum())} samples, the first "
+            f"is {groups.index[groups.isna()][0]!r}. Give each sample one, or remove it."
         )
         raise MissingKeyError(msg)
     return groups.astype(str).to_numpy()
@@ -187,7 +188,7 @@ def _groups(adjust_for: object, shared: pd.Index) -> Labels | None:
 
 def _columns(table: pd.DataFrame, family: str) -> tuple[Labels, Bools, Floats]:
     """Return names, whether yes-or-no, and values (NaN where missing) of all features."""
-    # True, False and missing in one column make it one of objects.
+    # True, False and missing in one column give an object column.
     objects = table.columns[[kind.kind == "O" for kind in table.dtypes]]
     mixed = [c for c in objects if _is_yes_or_no(table[c])]
     if mixed:
@@ -202,7 +203,7 @@ def _columns(table: pd.DataFrame, family: str) -> tuple[Labels, Bools, Floats]:
     values = wide.to_numpy(dtype=float)
     if np.isinf(values).any():
         column = wide.columns[np.isinf(values).any(axis=0)][0]
-        msg = f"{family}, {column!r} holds infinite values. Set them to missing or cut them off."
+        msg = f"{family}, {column!r} holds infinite values. Set them to missing or clip them."
         raise WrongScaleError(msg)
     binary = np.all(np.isnan(values) | (values == 0) | (values == 1), axis=0)
     return wide.columns.astype(str).to_numpy(dtype=object), np.asarray(binary), values
@@ -219,12 +220,13 @@ def _target(values: pd.Series, name: str) -> Floats:
     if bad.any():
         msg = (
             f"Target {name!r} holds '{values[bad].iloc[0]}'; numbers, or true and false, are "
-            "needed. Turn groups into columns of true and false: pd.get_dummies."
+            "needed. Convert groups to columns of true and false: pd.get_dummies."
         )
         raise WrongScaleError(msg)
     known = goal[np.isfinite(goal)]
     if known.size == 0 or np.ptp(known) == 0:
-        msg = f"Target {name!r} is constant over the samples at hand; nothing can go along with it."
+        msg = f"Target {name!r} is constant over these samples, so nothing can be associated "
+        "with it. Remove it."
         raise DesignError(msg)
     return np.asarray(goal)
 
@@ -249,7 +251,7 @@ def _tests(
         if not chosen.size:
             continue
         block = masked[:, chosen]
-        # Families lack whole samples; without them most columns are complete, which is faster.
+        # Families can lack whole samples; without these most columns are complete, which is faster.
         rows = np.isfinite(block).any(axis=1)
         test, run = _test(
             None if groups is None else groups[rows], binary=binary, binary_goal=binary_goal

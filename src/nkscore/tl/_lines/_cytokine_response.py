@@ -1,4 +1,4 @@
-"""What the co-culture releases: cytokine concentrations with and without NK cells."""
+"""Cytokine release of the co-culture: concentrations with and without NK cells."""
 
 from __future__ import annotations
 
@@ -38,7 +38,7 @@ def cytokine_response(
     Parameters
     ----------
     panel
-        Long table of :func:`nkscore.io.read_bioplex` (``analyte``, ``concentration`` in pg/ml,
+        Long table from :func:`nkscore.io.read_bioplex` (``analyte``, ``concentration`` in pg/ml,
         ``flag``), with the columns ``by`` and ``column`` joined to its wells; one row per well and
         analyte.
     treated, control
@@ -49,10 +49,10 @@ def cytokine_response(
         Column with the arms.
     nk_only
         Level of ``column`` of the wells with NK cells alone: their median is added to each control
-        well, so that the response is what the co-culture makes beyond its parts.
+        well, so the response is the release of the co-culture beyond the sum of its parts.
     max_at_limit
         Analytes of a line with a larger share of wells at a limit of the assay, in both arms
-        together, get no p-value: their test would compare bounds. 1 keeps all.
+        together, get no p-value, because their test would compare bounds. 1 keeps all.
     confidence
         Coverage of the intervals, 0 to 1.
 
@@ -69,7 +69,7 @@ def cytokine_response(
     Raises
     ------
     MissingKeyError
-        If a column is absent, or an arm is none of its levels.
+        If a column is absent, or lacks the level of an arm.
     DesignError
         If no line has both arms, a line has one well of an arm, or a well and analyte is repeated.
     WrongScaleError
@@ -77,10 +77,10 @@ def cytokine_response(
 
     Notes
     -----
-    Dufva, Gandolfi et al. 2023 (doi 10.1016/j.immuni.2023.11.008) tested concentrations as they
-    are; their scatter grows with the mean, so logarithms are tested here, while ``log2_fc`` is
-    their ratio. They added the NK cells' median to the untreated wells (``nk_only``). Wells of one
-    culture are no replicates of the biology: average them first.
+    Dufva, Gandolfi et al. 2023 (doi 10.1016/j.immuni.2023.11.008) tested concentrations directly.
+    The scatter of concentrations grows with the mean, so this function tests logarithms, while
+    ``log2_fc`` is the published ratio. The study added the NK cells' median to the untreated wells
+    (``nk_only``). Wells of one culture are not biological replicates: average them first.
 
     Examples
     --------
@@ -124,13 +124,13 @@ def _warn_of_untested(made: pd.DataFrame, max_at_limit: float) -> None:
         warn(
             f"{untested} of {len(made)} pairs of line and analyte have no p-value: more than "
             f"{max_at_limit:.0%} of their wells are at a limit of the assay, all values of both "
-            "arms are equal, or fewer than two wells were read; see share_at_limit."
+            "arms are equal, or fewer than two wells have a value; see share_at_limit."
         )
 
 
 def _checked(panel: pd.DataFrame, by: str, column: str) -> pd.DataFrame:
     advice = (
-        "Join what is known of the wells to the table of io.read_bioplex: "
+        "Join the annotations of the wells to the table of io.read_bioplex: "
         "panel.merge(wells, on='sample')."
     )
     check_columns(panel, ["analyte", "concentration", by, column], advice, what="The panel")
@@ -140,8 +140,8 @@ def _checked(panel: pd.DataFrame, by: str, column: str) -> pd.DataFrame:
         if repeated.any():
             first = panel.loc[repeated.index[repeated][0]]
             msg = (
-                f"Well {first['well']!r} holds {first['analyte']} more than once. Where plates "
-                "were joined, name them in a column 'plate'; else remove the repeats."
+                f"Well {first['well']!r} holds {first['analyte']} more than once. If "
+                "plates were joined, name them in a column 'plate'; otherwise remove the repeats."
             )
             raise DesignError(msg)
     arms = panel[column].astype(object).map(str, na_action="ignore")
@@ -154,8 +154,9 @@ def _checked(panel: pd.DataFrame, by: str, column: str) -> pd.DataFrame:
         row = int(np.argmax(bad.to_numpy()))
         msg = (
             f"Row {row} ({table['analyte'].iloc[row]}) has the concentration "
-            f"{table['concentration'].iloc[row]}; a number above 0 is needed, as logarithms are "
-            "compared. Set values below the curve to its limit (io.read_bioplex, below='limit')."
+            f"{table['concentration'].iloc[row]}; a number above 0 is needed, because "
+            "logarithms are compared. Set values below the curve to its limit "
+            "(io.read_bioplex, below='limit')."
         )
         raise WrongScaleError(msg)
     return table.assign(concentration=values)
@@ -170,11 +171,11 @@ def _check_arms(table: pd.DataFrame, column: str, names: tuple[str, ...]) -> Non
             if missing
             else f"The arms {', '.join(map(repr, names))} are not distinct"
         )
-        raise MissingKeyError(f"{msg}; it has: {', '.join(have)}. Name levels that are there.")
+        raise MissingKeyError(f"{msg}; it has: {', '.join(have)}. Name existing levels.")
 
 
 def _nk_medians(table: pd.DataFrame, column: str, nk_only: str | None) -> dict[Hashable, float]:
-    """Return by analyte what NK cells release alone; an empty mapping means nothing is added."""
+    """Return the release of NK cells alone by analyte; an empty mapping adds nothing."""
     if nk_only is None:
         return dict.fromkeys(table["analyte"].unique(), 0.0)
     alone = table[(table[column] == nk_only) & table["concentration"].notna()]
@@ -182,8 +183,8 @@ def _nk_medians(table: pd.DataFrame, column: str, nk_only: str | None) -> dict[H
     lost = sorted(set(table["analyte"]) - set(medians.index))
     if lost:
         msg = (
-            f"{', '.join(lost[:5])} was not read in any well of {nk_only!r}, so that NK cells' own "
-            "share is not known. Leave such analytes out, or compare without nk_only."
+            f"{', '.join(lost[:5])} has no value in any well of {nk_only!r}, so the "
+            "release of NK cells is unknown. Remove such analytes, or compare without nk_only."
         )
         raise DesignError(msg)
     return medians.to_dict()
@@ -198,18 +199,18 @@ def _lines_with_both(table: pd.DataFrame, by: str, *, treated: str, control: str
     both = (wells > 0).all(axis=1)
     if not both.any():
         msg = (
-            f"No level of {by!r} has wells of both {treated!r} and {control!r}. Each line needs "
-            "both: check how lines are written."
+            f"No level of {by!r} has wells of both {treated!r} and {control!r}. Each line "
+            "needs both: check the spelling of lines."
         )
         raise DesignError(msg)
     if not both.all():
-        _LOG.warning("No wells of both arms, left out: %s", ", ".join(wells.index[~both]))
+        _LOG.warning("No wells in both arms, excluded: %s", ", ".join(wells.index[~both]))
     single = wells[both & (wells.min(axis=1) < 2)]
     if len(single):
         line, arm = single.index[0], treated if single[True].iloc[0] < 2 else control
         msg = (
             f"{line} has one well of {arm!r} ({len(single)} of {int(both.sum())} lines are so); "
-            "two are needed to know the scatter. Add replicates, or leave these lines out."
+            "two are needed to estimate the scatter. Add replicates, or remove these lines."
         )
         raise DesignError(msg)
     return table[table["line"].isin(wells.index[both])]

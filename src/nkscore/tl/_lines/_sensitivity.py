@@ -1,4 +1,4 @@
-"""How sensitive each line is to killing, from viability over effector-to-target ratios."""
+"""Sensitivity of lines to killing, from viability over effector-to-target ratios."""
 
 from __future__ import annotations
 
@@ -13,9 +13,9 @@ from nkscore.errors import DesignError, MissingKeyError, WrongScaleError
 from nkscore.stats import interval
 
 _LOG = logging.getLogger("nkscore")
-#: Ratios nearer than this share of the end of the range have reached it.
+#: Ratios within this share of the end of the range count as reaching it.
 _AT_END = 1e-9
-#: Logarithms to base 2 of TPM, RPKM and CPM end below it.
+#: Logarithms to base 2 of TPM, RPKM and CPM are smaller.
 _LARGEST_LOG = 50.0
 _HLA_I = ("B2M", "HLA-A", "HLA-B", "HLA-C")
 
@@ -29,18 +29,18 @@ def sensitivity_auc(
 ) -> pd.DataFrame:
     """Return the area under the viability curve of each line, 1 where NK cells kill nothing.
 
-    Trapezoids over the ratio of effector to target cells, divided by the width of its range. Where
-    no ratio 0 was measured, viability there is taken to be complete.
+    Trapezoidal rule over the ratio of effector to target cells, divided by the width of its range.
+    If ratio 0 was not measured, its viability is assumed to be complete.
 
     Parameters
     ----------
     viability
         One row per line, ratio and replicate: ``tumor``, ``et_ratio`` (effector cells per target
-        cell), ``viability`` (of the untreated, in ``unit``) and, where there are several,
+        cell), ``viability`` (relative to untreated cells, in ``unit``) and, if there are several,
         ``replicate``. Rows of one line, ratio and replicate are averaged, with a log line.
     max_ratio
         Upper end of the range; by default the largest ratio that every line has. Lines that were
-        not measured up to there have a missing area.
+        not measured up to this ratio have a missing area.
     unit
         ``"percent"`` (untreated = 100) or ``"fraction"`` (untreated = 1).
     confidence
@@ -48,24 +48,24 @@ def sensitivity_auc(
 
     Returns
     -------
-    One row per line, sorted from sensitive to resistant: ``tumor``, ``auc`` (mean of the
-    replicates'), ``se``, ``ci_low``, ``ci_high`` (t-interval over replicates; missing for one
-    replicate), ``n_replicates``, ``n_ratios``, ``max_ratio``.
+    One row per line, sorted from sensitive to resistant: ``tumor``, ``auc`` (mean over replicates),
+    ``se``, ``ci_low``, ``ci_high`` (t-interval over replicates; missing for one replicate),
+    ``n_replicates``, ``n_ratios``, ``max_ratio``.
 
     Raises
     ------
     MissingKeyError
         If a column is absent, or a row has no line or replicate.
     WrongScaleError
-        If a viability is negative or no number, a ratio is negative, or the values look like
-        fractions where ``unit="percent"``, or the reverse.
+        If a viability is negative or not a number, a ratio is negative, or the values look like
+        fractions with ``unit="percent"``, or the reverse.
     DesignError
         If no line has two ratios.
 
     Notes
     -----
     As in Dufva, Gandolfi et al. 2023 (doi 10.1016/j.immuni.2023.11.008), whose ``auc_norm`` is this
-    area for ratios 0, 0.625, 1.25, 2.5 and 5. Viability above 100 % is kept as it is.
+    area for ratios 0, 0.625, 1.25, 2.5 and 5. Viability above 100 % is kept.
 
     Examples
     --------
@@ -116,33 +116,33 @@ def _means(areas: pd.DataFrame, confidence: float) -> pd.DataFrame:
 
 
 def hla_score(expression: pd.DataFrame, *, offset: float = 0.01) -> pd.DataFrame:
-    """Return the HLA class I score of each sample: how much B2M, HLA-A, HLA-B and HLA-C it makes.
+    """Return the HLA class I score of each sample: expression of B2M, HLA-A, HLA-B and HLA-C.
 
     Parameters
     ----------
     expression
         Samples × genes, log2 values (of TPM, RPKM or CPM).
     offset
-        Added to the values after ``2 ** x``, so that a gene without expression has a logarithm.
+        Added to the values after ``2 ** x``, so that genes without expression have a logarithm.
 
     Returns
     -------
-    Samples × one column, ``hla_i_score`` (float64): log2 of the geometric mean. It fits
-    :func:`associate` as a feature.
+    Samples × one column, ``hla_i_score`` (float64): log2 of the geometric mean. Use it as a feature
+    in :func:`associate`.
 
     Raises
     ------
     MissingKeyError
         If one of the four genes is absent.
     DesignError
-        If one of them stands twice.
+        If one of them occurs twice.
     WrongScaleError
-        If they are no logarithms (above 50), or no numbers.
+        If they are not logarithms (above 50), or not numbers.
 
     Notes
     -----
     The HLA I score of Dufva, Gandolfi et al. 2023, doi 10.1016/j.immuni.2023.11.008. HLA class I
-    inhibits NK cells and is at the same time a response to their interferon gamma.
+    inhibits NK cells and is also a response to their interferon gamma.
 
     Examples
     --------
@@ -158,14 +158,14 @@ def hla_score(expression: pd.DataFrame, *, offset: float = 0.01) -> pd.DataFrame
     chosen = expression[list(_HLA_I)]
     if chosen.shape[1] > len(_HLA_I):
         twice = chosen.columns[chosen.columns.duplicated()][0]
-        msg = f"expression holds {twice} twice; each gene must stand once. Average or drop one."
+        msg = f"expression holds {twice} twice; each gene must occur once. Average or drop one."
         raise DesignError(msg)
     values = chosen.apply(pd.to_numeric, errors="coerce").to_numpy(dtype=float)
     unread = np.isnan(values) & chosen.notna().to_numpy()
     if unread.any() or (values > _LARGEST_LOG).any():
         found = chosen.to_numpy()[unread | (values > _LARGEST_LOG)][0]
         msg = (
-            f"expression holds '{found}', which is no log2 value (of TPM, RPKM or CPM). Give "
+            f"expression holds '{found}', which is not a log2 value (of TPM, RPKM or CPM). Give "
             "np.log2(expression + 0.01) of linear values, for example."
         )
         raise WrongScaleError(msg)
@@ -177,7 +177,7 @@ def _checked(viability: pd.DataFrame, unit: str) -> pd.DataFrame:
     if unit not in {"percent", "fraction"}:
         msg = f"unit={unit!r}; 'percent' or 'fraction' is needed."
         raise ValueError(msg)
-    advice = "One row per line, ratio and replicate is needed; pandas' melt makes it of a wide one."
+    advice = "One row per line, ratio and replicate is needed; pandas.melt converts a wide table."
     check_columns(viability, ["tumor", "et_ratio", "viability"], advice)
     table = _named_rows(viability)
     table = _numbers(table.assign(tumor=table["tumor"].astype(str)))
@@ -190,8 +190,8 @@ def _checked(viability: pd.DataFrame, unit: str) -> pd.DataFrame:
     together = int(table.duplicated(keys).sum())
     if together:
         _LOG.warning(
-            "%d wells have the line, ratio and replicate of another and are averaged with it; name "
-            "independent ones in a column 'replicate' to get intervals",
+            "%d wells have the line, ratio and replicate of another and are averaged "
+            "with it; name independent wells in a column 'replicate' to get intervals",
             together,
         )
     return table.groupby(keys, sort=True)["viability"].mean().reset_index()
@@ -218,8 +218,7 @@ def _numbers(table: pd.DataFrame) -> pd.DataFrame:
             row = int(np.argmax(bad))
             msg = (
                 f"Row {row} ({table['tumor'].iloc[row]}) has {column} = "
-                f"{table[column].iloc[row]}; a number of 0 or more is needed. Remove wells that "
-                "failed."
+                f"{table[column].iloc[row]}; a number of 0 or more is needed. Remove failed wells."
             )
             raise WrongScaleError(msg)
         table = table.assign(**{column: values})
@@ -232,7 +231,7 @@ def _check_unit(highest: float, unit: str) -> None:
         untreated = 100 if unit == "percent" else 1
         msg = (
             f"The highest viability is {highest:g}, which looks like {looks_like}, while "
-            f"unit={unit!r} says that untreated cells have {untreated}. Give the other unit."
+            f"unit={unit!r} says that untreated cells have {untreated}. Use the other unit."
         )
         raise WrongScaleError(msg)
 

@@ -1,4 +1,4 @@
-"""Counts of samples beside the ambient counts that are expected in them."""
+"""Counts of samples together with their expected ambient counts."""
 
 from __future__ import annotations
 
@@ -23,9 +23,9 @@ _LOG: Final = logging.getLogger("nkscore")
 _MOST_GENES: Final = 200
 _FEWEST_GENES: Final = 10
 _FOLD: Final = 10.0
-#: A soup made of the lane's cells is off by about so much, however well its genes agree.
+#: Minimum error of a soup made of the lane's cells, however well its genes agree.
 _LEAST_ERROR: Final = 0.05
-#: Share of tumor RNA below which a lane is one of NK cells alone.
+#: Share of tumor RNA below which a lane counts as NK cells alone.
 _HARDLY_ANY: Final = 0.05
 
 
@@ -46,10 +46,10 @@ def ambient_counts(
 ) -> AmbientCounts:
     """Return the counts of samples of one compartment and the ambient counts expected in each.
 
-    Co-cultures of tumor cells take the share that ``pp.ambient`` measured; those of NK cells are
-    measured here, by genes that NK cells alone (the samples that are not ``treated``) lack. For
-    samples of one kind of cells that share their lane with others, the share is measured by genes
-    of those others that the co-cultures show to be silent in it.
+    Co-cultures of tumor cells use the share from ``pp.ambient``. For NK cells it is estimated here,
+    from genes that NK cells alone (the samples that are not ``treated``) do not express. For
+    monocultures that share their lane with other cells, the share is estimated from genes of those
+    cells that the co-cultures show to be silent in the line.
     """
     record = schema.recorded(adata, "pp.ambient", "pp.ambient")["samples"]
     counts = group_sums(adata.layers[schema.COUNTS], samples.codes, len(samples.table))
@@ -57,7 +57,7 @@ def ambient_counts(
     soups = _soups(adata, sorted({str(lane) for lane in lanes}))
     soup = np.array([soups[str(lane)] for lane in lanes])
     if compartment == schema.NK:
-        # NK cells are one kind of cells, whichever line they met.
+        # NK cells are one cell type, regardless of the line they were cultured with.
         lines = np.full(len(samples.table), compartment, dtype=object)
         treated = samples.table["treated"].to_numpy(dtype=bool)
         share = _shares_of_nk(counts, soup, treated, clean=_without_tumor(adata, lanes))
@@ -80,12 +80,13 @@ def ambient_counts(
 
 
 def _shares_of_nk(counts: Floats, soup: Floats, treated: Bools, *, clean: Bools) -> Floats:
-    """Return the ambient share of the co-cultures, NaN for NK cells alone (0: not to be told)."""
+    """Return the ambient share of the co-cultures, NaN for NK cells alone (0: unknown)."""
     reference = clean & ~treated
     if not reference.any():
         _LOG.warning(
-            "Ambient tumor RNA in NK cells cannot be told, as all NK cells alone share their lanes "
-            "with tumor cells. What floats in those lanes floats in both arms; nothing is taken out"
+            "Ambient tumor RNA in NK cells cannot be estimated, because all NK cells "
+            "alone share their lanes with tumor cells. It is then present in both arms; "
+            "nothing is subtracted"
         )
         return np.zeros(len(counts))
     alone = counts[reference].sum(axis=0)
@@ -97,7 +98,7 @@ def _shares_of_nk(counts: Floats, soup: Floats, treated: Bools, *, clean: Bools)
 
 
 def _without_tumor(adata: AnnData, lanes: Labels) -> Bools:
-    """Return for each sample whether its lane holds next to no RNA of tumor cells."""
+    """Return for each sample whether its lane has almost no tumor RNA."""
     number = {lane: i for i, lane in enumerate(sorted({str(lane) for lane in lanes}))}
     codes = np.array([number.get(str(name), -1) for name in adata.obs[schema.LANE]])
     is_tumor = (adata.obs[schema.COMPARTMENT] == schema.TUMOR_CELLS).to_numpy()
@@ -125,28 +126,28 @@ def _soups(adata: AnnData, lanes: list[str]) -> dict[str, Floats]:
 
 
 def _error(counts: Floats, expected: Floats, *, measured: Bools, lines: Labels) -> float:
-    """Return how far genes that a line alone lacks stray from what is expected of them."""
+    """Return the relative error of genes that a line alone lacks around their expectation."""
     seen, awaited = [], []
     for line in sorted({str(x) for x in lines[measured]}):
         here = np.array([str(x) == line for x in lines])
         alone = counts[here & ~measured].sum(axis=0)
         y, a = counts[here & measured], expected[here & measured]
-        # One count more than seen is the most that the line's own share may be.
+        # One count more than observed is the upper limit of the line's share.
         ceiling = (alone + 1) / max(alone.sum(), 1.0) * y.sum(axis=1)[:, None]
         use = (a >= 10) & (ceiling < a / _FOLD)
         seen.append(y[use])
         awaited.append(a[use])
     if not seen:
         return _LEAST_ERROR
-    return relative_error(np.concatenate(seen), np.concatenate(awaited), least=_LEAST_ERROR)
+    return relative_error(np.concatenate(seen), np.concatenate(awaited), minimum=_LEAST_ERROR)
 
 
 def _share_beside(
     sample: tuple[Floats, Floats], counts: Floats, expected: Floats, *, error: float
 ) -> float:
-    """Return the ambient share of a sample by genes of its soup that its cells lack.
+    """Return the ambient share of a sample from genes of its soup that its cells lack.
 
-    ``counts``, less those ``expected`` to be ambient, are of the same kind of cells elsewhere.
+    ``counts``, minus those ``expected`` to be ambient, are of the same cell type elsewhere.
     """
     y, soup = sample
     own_total = float((counts - expected).sum())
@@ -168,7 +169,7 @@ def _share_beside(
 def ambient_share_of_genes(adata: AnnData, lines: pd.Series, genes: pd.Series) -> Floats:
     """Return the ambient share of each gene's counts in its line's co-cultures, row by row.
 
-    NaN where ``pp.ambient`` was not run, or nothing was counted.
+    NaN if ``pp.ambient`` was not run, or without counts.
     """
     share = np.full(len(genes), np.nan)
     if "pp.ambient" not in adata.uns.get(schema.RECORD, {}):

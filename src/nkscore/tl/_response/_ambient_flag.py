@@ -1,4 +1,4 @@
-"""Which apparently induced genes may be RNA floating in the lane."""
+"""Apparently induced genes that may be ambient RNA of the lane."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ import numpy as np
 from scipy.stats import norm
 
 from nkscore import schema, signatures
-from nkscore._checks import check_shares, names_of
+from nkscore._checks import check_shares, names_of, no_longer
 from nkscore._samples._samples import Samples, arms, compartment_samples, labels
 from nkscore.errors import DesignError, MissingKeyError
 from nkscore.stats import adjusted_p, remaining_effect
@@ -27,6 +27,7 @@ _LN2 = float(np.log(2))
 _MEASURED = ("ambient_share", "log2_fc_adjusted", "p_value_adjusted")
 
 
+@no_longer(least_lost="Use min_lost.")
 def flag_ambient(
     responses: pd.DataFrame,
     *,
@@ -37,17 +38,16 @@ def flag_ambient(
     control: str | None = None,
     min_cells: int = 10,
     alpha: float = 0.01,
-    least_lost: float = 0.25,
+    min_lost: float = 0.25,
 ) -> pd.DataFrame:
-    """Mark genes of a response that ambient RNA may explain.
+    """Mark genes of a response that may be explained by ambient RNA.
 
-    Tumor cells in co-culture carry floating transcripts of all cells in their lane, so genes of NK
+    Tumor cells in co-culture contain ambient transcripts of all cells in their lane, so genes of NK
     cells look induced in every line. With ``adata`` the expected ambient counts (from
-    :func:`nkscore.pp.ambient`) are taken out of the sums of each sample, in both arms, and the
-    effect is tested again with the error of that expectation: a gene is suspect when its effect
-    does not stand without them. NK cells in turn carry RNA of the tumor cells around them. Without
-    counts, as for published tables of tumor cells, raised genes that NK cells alone express are
-    marked.
+    :func:`nkscore.pp.ambient`) are subtracted from the sums of each sample, in both arms, and the
+    effect is tested again with the error of that expectation: a gene is suspect if its effect
+    disappears. NK cells in turn contain ambient RNA of tumor cells. Without counts, as for
+    published tables of tumor cells, upregulated genes that only NK cells express are marked.
 
     Reads ``layers["counts"]``, ``varm["ambient_soup"]``, ``uns["nkscore"]["pp.ambient"]`` and the
     columns ``sample``, ``lane``, ``tumor``, ``condition``, ``compartment`` and ``qc_pass`` of
@@ -57,33 +57,33 @@ def flag_ambient(
     ----------
     responses
         Table with columns ``gene`` and ``log2_fc`` (or Seurat's ``avg_log2FC``); with ``adata``
-        also ``tumor``, ``se`` and ``p_value``, as :func:`nkscore.tl.interaction_response` returns.
+        also ``tumor``, ``se`` and ``p_value``, as from :func:`nkscore.tl.interaction_response`.
     adata
         Cells × genes, from which the responses were computed, after ``pp.ambient``.
     compartment
-        Of the table: ``"tumor"``, or ``"nk"`` (with ``adata`` only).
+        Compartment of the table: ``"tumor"``, or ``"nk"`` (only with ``adata``).
     nk_genes
         NK-exclusive genes to mark without counts; by default ``NK_EXCLUSIVE`` and ``NK_SHARED`` of
-        the catalogue (the latter are genes that some tumors express too).
+        the catalog (some tumors also express genes of the latter).
     treated, control
         Conditions that the table compares; ``control`` is by default the monoculture of the
         compartment.
     min_cells
-        Samples with fewer cells of the compartment are left out, as in the response.
+        Samples with fewer cells of the compartment are excluded, as in the response.
     alpha
-        An effect still stands if ``p_value_adjusted`` is below this, 0 to 1.
-    least_lost
-        A gene is suspect only if this share of its evidence (the p-value as a normal deviate) is
-        gone, 0 to 1, so that weak effects are not marked for being weak.
+        An effect remains if ``p_value_adjusted`` is below this, 0 to 1.
+    min_lost
+        A gene is suspect only if it loses this share of its evidence (the p-value as a normal
+        deviate), 0 to 1, so that weak effects are not marked just because they are weak.
 
     Returns
     -------
     A copy of the table with the boolean column ``ambient_suspect`` and, with ``adata``,
     ``ambient_share`` (expected ambient counts over counts in the treated samples of the line, 0 to
-    1, NaN where none was counted), ``log2_fc_adjusted`` (what remains of the effect) and
-    ``p_value_adjusted`` (two-sided, for what remains; never below ``p_value``). Suspect are genes
-    with a ``p_value`` below 0.05 whose remaining effect does not stand, or turns round. A flag is
-    a reason to look, not proof; a gene that is not tested (NaN) is not marked.
+    1, NaN without counts), ``log2_fc_adjusted`` (the remaining effect) and ``p_value_adjusted``
+    (two-sided, for the remaining effect; never below ``p_value``). Genes with a ``p_value`` below
+    0.05 are suspect if their remaining effect is not significant or changes sign. A flag is a
+    warning, not proof; a gene that is not tested (NaN) is not marked.
 
     Raises
     ------
@@ -94,18 +94,18 @@ def flag_ambient(
     GeneCoverageError
         If gene names of ``adata`` are repeated.
     ValueError
-        If ``compartment`` is neither, or ``"nk"`` without ``adata``; if a number is out of its
+        If ``compartment`` is unknown, or ``"nk"`` without ``adata``; if a number is out of its
         range.
 
     Notes
     -----
-    The ambient share of monocultures is measured too where they share a lane with other lines: by
-    genes of those lines that the line's own co-cultures show to be silent in it. The deviation of
-    the soup from the profile of ``pp.ambient`` is estimated from genes that the line alone lacks
-    (5 % at least). Published tables get a flag only: nothing in them says how much is ambient.
-    In NK cells the share is measured by genes of the soup that NK cells of lanes without tumor
-    cells lack. Where all NK cells alone share their lanes with tumor cells, ambient tumor RNA is in
-    both arms, and nothing is taken out.
+    If monocultures share a lane with other lines, their ambient share is estimated, too, from genes
+    of those lines that the line's own co-cultures do not express. The deviation of the soup from
+    the profile of ``pp.ambient`` is estimated from genes that the line alone lacks (at least 5 %).
+    Published tables get only a flag, because they do not show how much is ambient. In NK cells the
+    share is estimated from genes of the soup that NK cells of lanes without tumor cells lack. If
+    all NK monocultures share their lanes with tumor cells, ambient tumor RNA is in both arms, and
+    nothing is subtracted.
 
     Examples
     --------
@@ -115,13 +115,14 @@ def flag_ambient(
     >>> nk.tl.flag_ambient(table)["ambient_suspect"].tolist()
     [True, False]
     """
-    check_shares(alpha=alpha, least_lost=least_lost)
+    check_shares(alpha=alpha, min_lost=min_lost)
     if compartment not in (schema.NK, schema.TUMOR_CELLS) or (
         compartment == schema.NK and adata is None
     ):
         msg = (
             f"compartment is {compartment!r}{'' if adata is not None else ' without adata'}; "
-            "'tumor', or 'nk' with adata, is needed: no list tells ambient tumor RNA in NK cells."
+            "'tumor', or 'nk' with adata, is needed: no gene list identifies ambient "
+            "tumor RNA in NK cells."
         )
         raise ValueError(msg)
     effect = next((c for c in ("log2_fc", "avg_log2FC") if c in responses), None)
@@ -129,8 +130,8 @@ def flag_ambient(
     if effect is None or not needed <= set(responses.columns):
         msg = (
             f"The table has columns {', '.join(map(str, responses.columns))}; "
-            f"{', '.join(sorted(needed))} and 'log2_fc' (or Seurat's 'avg_log2FC') are needed. "
-            "Rename yours."
+            f"{', '.join(sorted(needed))} and 'log2_fc' (or Seurat's 'avg_log2FC') are "
+            "needed. Rename the columns."
         )
         raise MissingKeyError(msg)
     if adata is None:
@@ -152,7 +153,7 @@ def flag_ambient(
     raw = responses["p_value"].to_numpy(dtype=float)
     with np.errstate(invalid="ignore"):
         falls = (p >= alpha) | (np.sign(after) == -np.sign(before))
-        lost = norm.isf(p / 2) <= (1 - least_lost) * norm.isf(np.maximum(raw, 1e-300) / 2)
+        lost = norm.isf(p / 2) <= (1 - min_lost) * norm.isf(np.maximum(raw, 1e-300) / 2)
         suspect = (raw < _CALLED) & falls & lost
     return responses.assign(**measured, ambient_suspect=suspect)
 

@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 
 
 def cell_values(adata: AnnData, name: str, key: str) -> Floats:
-    """Return the column ``name`` of ``obsm[key]``, else of ``obs``, else that gene of ``X``."""
+    """Return the column ``name`` of ``obsm[key]`` or ``obs``, or that gene of ``X``."""
     scores = adata.obsm.get(key)
     if isinstance(scores, pd.DataFrame) and name in scores:
         return _numbers(scores[name], f"obsm[{key!r}][{name!r}]")
@@ -43,7 +43,7 @@ def require_finite(values: Floats) -> None:
     if not finite.all():
         msg = (
             f"The score is NaN or infinite in {int((~finite).sum())} of {values.size} cells; "
-            "one finite number per cell is needed. Score these cells, or leave them out first."
+            "one finite number per cell is needed. Score these cells, or remove them first."
         )
         raise WrongScaleError(msg)
 

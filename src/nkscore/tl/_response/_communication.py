@@ -1,4 +1,4 @@
-"""Which receptors and ligands NK and tumor cells show each other, and what co-culture changes."""
+"""Receptors and ligands of NK and tumor cells, and their change in co-culture."""
 
 from __future__ import annotations
 
@@ -56,7 +56,7 @@ def communication(
     confidence: float = 0.95,
     rng: int | np.random.Generator | None = 0,
 ) -> pd.DataFrame:
-    """Score receptor-ligand pairs between NK and tumor cells and test what co-culture changes.
+    """Score receptor-ligand pairs between NK and tumor cells and test their change in co-culture.
 
     The score of a pair in a sample is the log2 of the product of both genes' counts per million:
     the NK gene (its rarest subunit) in the sample's NK cells, the tumor gene in its tumor cells.
@@ -64,71 +64,71 @@ def communication(
     joint model of :func:`nkscore.tl.interaction_response` with samples as replicates.
 
     Reads ``layers["counts"]``, ``obs["compartment"]``, ``obs["condition"]``, the columns named by
-    the options and, where ``pp.ambient`` was run, what it wrote.
+    the options and the results of ``pp.ambient``, if it was run.
 
     Parameters
     ----------
     adata
         Cells × genes.
     pairs
-        Columns ``nk_gene``, ``tumor_gene`` and, as far as known, ``nk_partners``, ``class``,
-        ``sender``; by default :func:`nkscore.signatures.ligand_receptor` without doubtful pairs.
+        Columns ``nk_gene``, ``tumor_gene`` and, if known, ``nk_partners``, ``class``, ``sender``;
+        by default :func:`nkscore.signatures.ligand_receptor` without doubtful pairs.
     state
-        Column of ``obs`` with NK states, each of which is scored on its own; ``None``: all NK cells
+        Column of ``obs`` with NK states, which are scored separately; ``None``: all NK cells
         together.
     engine
         ``"model"``, or ``"liana"``: CellPhoneDB's permutation test as in LIANA+, per sample of the
-        treated condition, which takes cells for replicates.
+        treated condition, which uses cells as replicates.
     level
         ``"line"`` or ``"sample"`` (scores of each sample, no tests).
     treated
-        Condition in which both kinds of cells are together.
+        Condition in which both cell types are together.
     by, replicate
         Columns of lines and of replicates (donors).
     min_cells
-        Samples with fewer NK or tumor cells are left out on that side.
+        Samples with fewer NK or tumor cells are excluded on that side.
     min_count
-        As in :func:`nkscore.tl.interaction_response`: genes below are not tested.
+        As in :func:`nkscore.tl.interaction_response`: genes with fewer counts are not tested.
     n_permutations, rng
-        Number of LIANA's permutations and their seed, which is the same in all samples.
+        Number of LIANA's permutations, and their seed, which is the same in all samples.
     confidence
         Coverage of the intervals, 0 to 1.
 
     Returns
     -------
-    With ``level="line"`` one row per line × NK state × pair of which both genes were tested:
-    ``tumor``, ``nk_state`` (``all`` if not split), ``nk_gene``, ``nk_partners``, ``tumor_gene``,
-    ``class``, ``sender``, ``limiting_gene`` (rarest NK subunit), ``score`` (mean over samples),
-    ``log2_fc`` (change of the product), ``se``, ``ci_low``, ``ci_high``, ``t``, ``p_value``,
-    ``q_value`` (Benjamini-Hochberg over the table), ``log2_fc_nk``, ``log2_fc_tumor`` (its
-    two parts), ``line_difference`` (score minus the mean of the other lines) with
-    ``p_value_line`` and ``q_value_line`` (within line and state; NaN for one line),
-    ``ambient_share`` of the tumor gene (NaN without ``pp.ambient``), ``ambient_suspect`` and
-    ``n_samples``. With ``level="sample"`` one row per sample × NK state × pair: ``sample``,
-    ``tumor``, ``nk_donor``, the pair, ``nk_log2_cpm``, ``tumor_log2_cpm``, ``score``. With LIANA:
-    ``sample``, ``tumor``, ``nk_state``, the pair, ``score`` (``lr_means``), ``p_value`` =
-    (b + 1) / (m + 1), never 0, ``q_value`` within the sample.
+    With ``level="line"`` one row per line × NK state × pair, if both genes were tested: ``tumor``,
+    ``nk_state`` (``all`` if not split), ``nk_gene``, ``nk_partners``, ``tumor_gene``, ``class``,
+    ``sender``, ``limiting_gene`` (rarest NK subunit), ``score`` (mean over samples), ``log2_fc``
+    (change of the product), ``se``, ``ci_low``, ``ci_high``, ``t``, ``p_value``, ``q_value``
+    (Benjamini-Hochberg over the table), ``log2_fc_nk``, ``log2_fc_tumor`` (its two parts),
+    ``line_difference`` (score minus the mean of the other lines) with ``p_value_line`` and
+    ``q_value_line`` (within line and state; NaN for one line), ``ambient_share`` of the tumor gene
+    (NaN without ``pp.ambient``), ``ambient_suspect`` and ``n_samples``. With ``level="sample"`` one
+    row per sample × NK state × pair: ``sample``, ``tumor``, ``nk_donor``, the pair,
+    ``nk_log2_cpm``, ``tumor_log2_cpm``, ``score``. With LIANA: ``sample``, ``tumor``, ``nk_state``,
+    the pair, ``score`` (``lr_means``), ``p_value`` = (b + 1) / (m + 1), never 0, ``q_value`` within
+    the sample.
 
     Raises
     ------
     DesignError
         If a compartment or an arm is empty, no replicate exists, no state has enough cells, or no
-        sample has enough of both kinds.
+        sample has enough cells of both types.
     MissingKeyError
         If a column is absent.
     GeneCoverageError
         If no pair has all its genes in the data.
     ValueError
-        If ``engine`` or ``level`` is unknown, or a number out of its range.
+        If ``engine`` or ``level`` is unknown, or a number is out of range.
     ImportError
-        If LIANA is asked for and not installed.
+        If LIANA is requested but not installed.
 
     Notes
     -----
-    NK and tumor cells are fitted in separate models, taken for independent. A tumor gene that is
-    mostly ambient (half of its counts), or that NK cells alone express where ``pp.ambient`` was not
-    run, makes the pair suspect: NK cells may be talking to themselves. Expression of RNA is not
-    binding: surface protein, shedding and peptide loading are not seen.
+    NK and tumor cells are fitted in separate models, which are assumed to be independent. A pair is
+    suspect if its tumor gene is mostly ambient (half of its counts) or, without ``pp.ambient``, if
+    only NK cells express it: NK cells may be interacting with themselves. RNA expression does not
+    show binding: surface protein, shedding and peptide loading are not measured.
 
     Examples
     --------
@@ -225,11 +225,11 @@ def _by_state(
         try:
             found[name] = response_inputs(adata[cells], schema.NK, **options)
         except DesignError as error:
-            _LOG.warning("NK state %s is left out: %s", name, error)
+            _LOG.warning("NK state %s is excluded: %s", name, error)
     if not found:
         msg = (
             f"None of the NK states {', '.join(names) or '(no state is called)'} has enough cells "
-            "in both conditions. Lower min_cells, or leave state out."
+            "in both conditions. Lower min_cells, or omit state."
         )
         raise DesignError(msg)
     return found
@@ -248,7 +248,7 @@ def _wells_of_states(
     for name, nk in by_state.items():
         wells = _wells(described, table, levels(nk), tumor, genes=genes)
         if wells.empty:
-            _LOG.warning("NK state %s: no sample has enough of both kinds of cells", name)
+            _LOG.warning("NK state %s: no sample has enough cells of both types", name)
         else:
             found[name] = wells
     return found
@@ -262,7 +262,7 @@ def _wells(
     *,
     genes: pd.Index,
 ) -> pd.DataFrame:
-    """Return one row per well with both kinds of cells × pair, from levels on either side."""
+    """Return one row per pair and well with both cell types, from levels on both sides."""
     shared = [well for well in own.index if well in other.index]
     if not shared:
         return pd.DataFrame()
@@ -305,7 +305,7 @@ def _lines(
         )
         variance = a[:, 1] ** 2, b[:, 1] ** 2
         part["log2_fc"], part["se"] = a[:, 0] + b[:, 0], np.sqrt(variance[0] + variance[1])
-        # Welch and Satterthwaite: the error has two sources, each with its own certainty.
+        # Welch and Satterthwaite: the error has two sources with different degrees of freedom.
         part["df"] = part["se"] ** 4 / (variance[0] ** 2 / a[:, 2] + variance[1] ** 2 / b[:, 2])
         part["log2_fc_nk"], part["log2_fc_tumor"] = a[:, 0], b[:, 0]
         test = tests.get(name)
@@ -319,7 +319,7 @@ def _lines(
 
 
 def _fitted(inputs: ResponseInputs, least: int) -> pd.DataFrame:
-    """Fit as :func:`nkscore.tl.interaction_response` does."""
+    """Fit like :func:`nkscore.tl.interaction_response`."""
     return in_log2(
         fit_response(
             inputs.sums.sums,

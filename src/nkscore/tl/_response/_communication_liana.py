@@ -35,7 +35,7 @@ def liana_pairs(
     n_permutations: int,
     seed: int,
 ) -> pd.DataFrame:
-    """Return CellPhoneDB scores of each sample; p-values count the observed one too."""
+    """Return CellPhoneDB scores of each sample; p-values include the observed value."""
     needed = [schema.SAMPLE, schema.CONDITION, schema.COMPARTMENT, by]
     schema.require(adata, "obs", [*needed, *([state] if state else [])], "pp.compartments")
     obs = adata.obs
@@ -48,7 +48,7 @@ def liana_pairs(
             adata[cells], table, state=state, min_cells=min_cells, m=n_permutations, seed=seed
         )
         if part is None:
-            _LOG.warning("%s: fewer than %d NK or tumor cells, left out", sample, min_cells)
+            _LOG.warning("%s: fewer than %d NK or tumor cells, excluded", sample, min_cells)
             continue
         parts.append(part.assign(sample=sample, tumor=str(obs.loc[cells, by].iloc[0])))
     if not parts:
@@ -73,7 +73,7 @@ def _one_sample(
     if "tumor" not in usable or len(usable) < 2:
         return None
     keep = np.isin(group.astype(str), usable)
-    # Sorted, so that the permutations do not depend on the order in which cells are stored.
+    # Sorted, so that the permutations do not depend on the order of the cells.
     order = np.argsort(cells.obs_names[keep].to_numpy(dtype=str), kind="stable")
     found = _cellphonedb(cells[keep][order], group[keep][order], table, m=m, seed=seed)
     found = found[found["source"].str.startswith("nk|") & (found["target"] == "tumor")]
@@ -116,7 +116,7 @@ def _cellphonedb(
             "pip install 'nkscore[communication]'."
         )
         raise ImportError(msg) from error
-    # LIANA takes the sender for the ligand; a pair counts the same either way.
+    # LIANA treats the sender as the ligand; a pair counts the same in both directions.
     resource = pd.DataFrame(
         {"ligand": _ligands(table), "receptor": table["tumor_gene"].to_numpy()}
     ).drop_duplicates()
@@ -145,7 +145,7 @@ def _shell(cells: AnnData, group: Labels, table: pd.DataFrame) -> AnnData:
     counts = cells.layers[schema.COUNTS].astype(np.float32)
     total = np.asarray(counts.sum(axis=1)).ravel()
     scaled = sparse.csr_matrix(sparse.diags(1e4 / np.maximum(total, 1.0)) @ counts)
-    # LIANA's time grows with the genes; those of no pair change nothing.
+    # LIANA's time grows with the number of genes; genes outside all pairs are not needed.
     units = {unit for units in subunits_of(table) for unit in units}
     used = np.flatnonzero(cells.var_names.isin(list(units | set(table["tumor_gene"]))))
     return anndata.AnnData(

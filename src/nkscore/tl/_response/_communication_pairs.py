@@ -1,4 +1,4 @@
-"""Receptor-ligand pairs of NK and tumor cells: who expresses them, and how much per sample."""
+"""Receptor-ligand pairs of NK and tumor cells, with their expression per sample."""
 
 from __future__ import annotations
 
@@ -24,17 +24,17 @@ KEPT = ("nk_gene", "nk_partners", "tumor_gene", "class", "sender")
 
 
 def chosen_pairs(pairs: pd.DataFrame | None, genes: Sequence[str]) -> pd.DataFrame:
-    """Return the pairs whose genes, subunits included, are all in the data."""
+    """Return the pairs whose genes, including subunits, are all in the data."""
     if pairs is None:
         known = signatures.ligand_receptor()
         pairs = known[~known["doubtful"].to_numpy(dtype=bool)]
-    advice = "Rename yours as in signatures.ligand_receptor()."
+    advice = "Rename the columns as in signatures.ligand_receptor()."
     check_columns(pairs, ["nk_gene", "tumor_gene"], advice, what="pairs")
     table = pairs.assign(**{c: "" for c in KEPT if c not in pairs})[list(KEPT)]
     table = table.fillna("")
     needed, tumor = subunits_of(table), table["tumor_gene"]
     complexes = [(*sorted(units), gene) for units, gene in zip(needed, tumor, strict=True)]
-    # One complex may be listed once for each of its subunits.
+    # A complex can be listed once per subunit.
     table = table[~pd.Series(complexes, index=table.index).duplicated()]
     present = set(genes)
     needed, tumor = subunits_of(table), table["tumor_gene"]
@@ -82,8 +82,8 @@ def line_differences(
 ) -> dict[str, Any]:
     """Test for each line whether its scores differ from the mean of the other lines.
 
-    Samples × pairs. Donors are matched where they connect all lines; where each line has donors of
-    its own, donors are plain replicates. Lines without a residual degree of freedom give nothing.
+    Samples × pairs. Donors are matched if they connect all lines; if each line has its own donors,
+    donors are plain replicates. Lines without a residual degree of freedom give no result.
     """
     line, donor = labels(samples, by), labels(samples, replicate)
     names = sorted({str(x) for x in line})
@@ -114,7 +114,7 @@ def _donor_columns(donor: Labels, line: Labels, names: list[str]) -> list[Floats
 
 
 def ambient_genes() -> set[str]:
-    """Return genes whose RNA in tumor cells is that of NK cells, as far as lists can tell."""
+    """Return genes whose RNA in tumor cells probably comes from NK cells, from lists."""
     return {*signatures.get("NK_EXCLUSIVE").up, *signatures.get("NK_SHARED").up}
 
 

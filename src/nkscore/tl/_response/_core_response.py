@@ -1,4 +1,4 @@
-"""Genes that respond in lines in general."""
+"""Genes that respond in most lines."""
 
 from __future__ import annotations
 
@@ -38,49 +38,49 @@ def core_response(
     correlation: float | str = "estimate",
     confidence: float = 0.95,
 ) -> pd.DataFrame:
-    """Combine the responses of lines into one per gene, and tell which genes are core.
+    """Combine the responses of lines into one per gene, and call core genes.
 
     Parameters
     ----------
     responses
         One row per line × gene, with columns ``tumor``, ``gene``, ``log2_fc``, ``se`` and
-        ``q_value_line`` (else ``q_value``), as :func:`nkscore.tl.interaction_response` returns.
-        Seurat's and limma's names are understood too; their fold changes are not on one scale (see
+        ``q_value_line`` (or ``q_value``), as from :func:`nkscore.tl.interaction_response`. Column
+        names of Seurat and limma are also accepted; their fold changes are on different scales (see
         Notes).
     method
-        ``"random_effects"``: the lines at hand are a sample of all lines, and a core gene is one
-        whose mean over all lines exceeds zero. ``"counting"``: a gene is core if it passes in many
-        lines; needs no standard errors.
+        ``"random_effects"``: the lines are a sample of all lines, and the mean of a core gene over
+        all lines exceeds zero. ``"counting"``: a gene is core if it passes in many lines; this
+        needs no standard errors.
     min_lines
-        Genes tested in fewer lines are listed but not judged. A row counts as tested if it has an
+        Genes tested in fewer lines are listed but not called. A row counts as tested if it has an
         effect and, for ``random_effects``, a standard error above 0.
     min_up
         For ``counting``: lines in which a core gene must pass; by default more than 12 of 26, as
         in the reference study, scaled to the number of lines of the table.
     q_threshold, log2_fc_threshold
         A gene passes in a line (``n_up``) with q (within the line) below and log2 fold change above
-        these; a pooled effect is held to the same.
+        these; the same limits apply to the pooled effect.
     between
-        Where the variance between lines comes from: ``"shared"``, from the gene's own spread and
-        from how often which variance occurs among all genes (below 100 genes as ``"own"``), or
-        ``"own"``, from the gene alone with Hartung and Knapp's interval, which finds hardly
-        anything with fewer than about ten lines.
+        Source of the variance between lines: ``"shared"``, from the spread of the gene and the
+        distribution of variances over all genes (below 100 genes like ``"own"``), or ``"own"``,
+        from the gene alone with Hartung and Knapp's interval, which has little power with fewer
+        than about ten lines.
     correlation
-        Of the errors of two lines, 0 to 1, as arises where lines share monoculture NK cells or
-        donors; ``"estimate"`` finds it from the genes that hardly changed.
+        Correlation of the errors of two lines, 0 to 1, for example from shared monoculture NK cells
+        or donors; ``"estimate"`` estimates it from genes that hardly changed.
     confidence
         Coverage of the intervals, 0 to 1.
 
     Returns
     -------
-    One row per gene, core genes first, with columns ``gene``, ``core`` (bool; raised genes only),
-    ``log2_fc`` (mean over lines), ``se``, ``ci_low``, ``ci_high``, ``p_value``,
-    ``q_value`` (Benjamini-Hochberg over judged genes), ``tau2`` (variance of the effect between
-    lines, of the gene alone), ``i2`` (share of the spread that is not error), ``heterogeneity_p``,
-    ``prediction_low``, ``prediction_high`` (where the effect in a further line is to be expected;
-    needs three lines), ``n_lines`` (tested), ``n_up``, ``n_down``, ``error_correlation``. With
-    ``counting``: ``gene``, ``core``, ``log2_fc`` (mean), ``n_lines``, ``n_up``, ``n_down``,
-    ``min_up``.
+    One row per gene, core genes first, with columns ``gene``, ``core`` (bool; only upregulated
+    genes), ``log2_fc`` (mean over lines), ``se``, ``ci_low``, ``ci_high``, ``p_value``, ``q_value``
+    (Benjamini-Hochberg over genes in at least ``min_lines`` lines), ``tau2`` (variance of the
+    effect between lines, of the gene alone), ``i2`` (share of the spread that is not error),
+    ``heterogeneity_p``, ``prediction_low``, ``prediction_high`` (prediction interval of the effect
+    in a further line; needs three lines), ``n_lines`` (tested), ``n_up``, ``n_down``,
+    ``error_correlation``. With ``counting``: ``gene``, ``core``, ``log2_fc`` (mean), ``n_lines``,
+    ``n_up``, ``n_down``, ``min_up``.
 
     Raises
     ------
@@ -89,15 +89,16 @@ def core_response(
     MissingKeyError
         If a column is absent.
     WrongScaleError
-        If a column that should hold numbers holds other text.
+        If a numeric column contains text.
     ValueError
-        If ``method``, ``between`` or ``correlation`` is unknown, or a number out of its range.
+        If ``method``, ``between`` or ``correlation`` is unknown, or a number is out of range.
 
     Notes
     -----
-    Formulas and sources in ``docs/core_response.md``. The counting rule is that of Dufva et
-    al. 2023, doi 10.1016/j.immuni.2023.11.008, whose fold changes are differences of log2(mean + 1)
-    of normalized counts per cell: 0.25 there is more than 0.25 here for weakly expressed genes.
+    Formulas and sources in ``docs/core_response.md``. The counting rule is that of Dufva et al.
+    2023, doi 10.1016/j.immuni.2023.11.008, whose fold changes are differences of log2(mean + 1) of
+    normalized counts per cell: 0.25 on that scale is more than 0.25 on this one for weakly
+    expressed genes.
 
     Examples
     --------
@@ -123,8 +124,8 @@ def core_response(
     if len(table.lines) < min_lines:
         msg = (
             f"The table holds {len(table.lines)} line(s), {', '.join(map(repr, table.lines))}; "
-            f"at least {min_lines} are needed, since a core response is what lines share. Add "
-            "lines, or read one line's response from its own table."
+            f"at least {min_lines} are needed, because a core response is shared by "
+            "lines. Add lines, or use the table of the single line."
         )
         raise DesignError(msg)
     passes = {"q_threshold": q_threshold, "log2_fc_threshold": log2_fc_threshold}
@@ -151,7 +152,7 @@ def core_response(
 def _passing(
     table: ResponseTable, *, q_threshold: float, log2_fc_threshold: float
 ) -> dict[str, Ints | float]:
-    """Return in how many lines each gene is raised or lowered."""
+    """Return the number of lines in which each gene goes up or down."""
     if "q_value_line" not in table.matrices:
         _LOG.warning("The table has no q-value: n_up and n_down are not counted")
         return {"n_up": np.nan, "n_down": np.nan}
@@ -204,7 +205,10 @@ def _pool(
     known = np.isfinite(measured[0])
     few = known.sum(axis=1) < max(min_lines, 2)
     if between == "shared" and (~few).sum() < FEWEST_GENES:
-        _LOG.warning("%d genes: each one's variance between lines is its own", (~few).sum())
+        _LOG.warning(
+            "%d genes are too few: the variance between lines is estimated for each gene alone",
+            (~few).sum(),
+        )
         between = "own"
     if between == "own":
         pooled = random_effects(*measured, correlation=correlation, confidence=confidence)

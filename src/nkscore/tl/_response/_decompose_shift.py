@@ -1,4 +1,4 @@
-"""Did cells change, or did other cells survive: the two parts of a change of any score."""
+"""Selection or induction: the two parts of a change of any score."""
 
 from __future__ import annotations
 
@@ -75,7 +75,7 @@ def decompose_shift(
     confidence: float = 0.95,
     rng: int | np.random.Generator | None = 0,
 ) -> pd.DataFrame:
-    """Split the change of a mean score into change within strata and change of their shares.
+    """Split the change of a mean score into changes within strata and of their shares.
 
     Reads ``obs["sample"]``, ``obs["compartment"]``, ``obs["qc_pass"]``, the score and the columns
     named by the options. Samples are the replicates, never cells.
@@ -85,30 +85,30 @@ def decompose_shift(
     adata
         Cells × genes.
     score
-        Column of ``obsm[key]``, else a numeric column of ``obs``, else a gene of ``X``.
+        Column of ``obsm[key]``, numeric column of ``obs``, or gene of ``X``.
     strata
         Column of ``obs`` (or several, crossed): states (``"tumor_state"``), clusters, clones,
-        genotypes. Cells where it is missing are left out.
+        genotypes. Cells without a stratum are excluded.
     stable
         Whether a cell cannot leave its stratum within the experiment (clone, genotype, barcode).
-        Then the change of shares is called ``selection``, else ``composition``, since cells may
-        also have changed state.
+        The change of shares is then called ``selection``; otherwise it is called ``composition``,
+        because cells may also have changed state.
     compartment
         ``"tumor"``, ``"nk"``, another level of ``obs["compartment"]``, or ``None`` for all cells.
     treated, control
         Levels of ``obs[condition]``; ``control`` is by default the monoculture of the compartment,
         and must be named for another ``condition``.
     by
-        Column whose levels are looked at one by one (lines), or ``None`` for all samples at once.
+        Column whose levels are analyzed separately (lines), or ``None`` for all samples together.
     replicate
-        Column of the replicates. Lines with at least two replicates in both arms are compared pair
-        by pair; wells of one replicate and arm are averaged first.
+        Column of the replicates. Lines with at least two replicates in both arms are compared in
+        pairs; wells of one replicate and arm are averaged first.
     condition
-        Column that holds the arms.
+        Column of the arms.
     key
-        Where in ``obsm`` the scores are.
+        Key of ``obsm`` with the scores.
     min_cells
-        Samples with fewer cells are left out.
+        Samples with fewer cells are excluded.
     interval
         ``"t"`` (first-order expansion, spread between samples), ``"bootstrap"`` (percentiles over
         resampled samples; too narrow below about ten per arm) or ``"none"``.
@@ -138,12 +138,12 @@ def decompose_shift(
     WrongScaleError
         If the score is NaN or infinite in a cell.
     ValueError
-        If ``interval`` is unknown, or a number out of its range.
+        If ``interval`` is unknown, or a number is out of range.
 
     Notes
     -----
-    Kitagawa 1955, doi 10.1080/01621459.1955.10501299. What such a split cannot tell is in
-    ``docs/selection_induction.md``.
+    Kitagawa 1955, doi 10.1080/01621459.1955.10501299. ``docs/selection_induction.md`` has the
+    limits of the split.
 
     Examples
     --------
@@ -206,7 +206,7 @@ def _decomposed(
         se, df = unit_spread((moves[0], moves[1]), paired=paired, noise=(noise[0], noise[1]))
     else:
         se = df = np.full(change.size, np.nan)
-    # Rounding leaves specks where nothing varies.
+    # Rounding leaves small residues if nothing varies.
     size = max(float(np.nanmax(np.abs(split.mean))), 1e-300)
     se, change = (np.where(np.abs(x) < 1e-12 * size, 0.0, x) for x in (se, change))
     names = _COMPONENTS[stable]
@@ -277,7 +277,7 @@ def _ordered(table: pd.DataFrame) -> pd.DataFrame:
     with np.errstate(divide="ignore", invalid="ignore"):
         t = np.where(se > 0, change / se, np.nan)
     p = 2 * scipy_stats.t.sf(np.abs(t), table["df"])
-    # No change and no spread is no evidence of a change.
+    # No change without spread is not evidence of a change.
     table["t"], table["p_value"] = t, np.where((se == 0) & (change == 0), 1.0, p)
     total = (
         table["tumor"]

@@ -40,10 +40,11 @@ class Arm:
 
 
 def strata_of(adata: AnnData, names: list[str]) -> tuple[Ints, list[str]]:
-    """Return the stratum of each cell as a number, -1 where it is missing, and the names."""
+    """Return the stratum of each cell as a number, -1 if missing, and the names."""
     schema.require(adata, "obs", names, "the function that calls these strata")
     if not names:
-        msg = "No strata are named; at least one column of obs is needed, such as 'tumor_state'."
+        msg = "No strata are named; at least one column of obs is needed (for example "
+        "'tumor_state')."
         raise DesignError(msg)
     text = pd.Series("", index=np.arange(adata.n_obs), dtype=object)
     missing = np.zeros(adata.n_obs, dtype=bool)
@@ -57,11 +58,11 @@ def strata_of(adata: AnnData, names: list[str]) -> tuple[Ints, list[str]]:
 
 
 def with_stratum(samples: Samples, stratum: Ints, min_cells: int) -> Samples:
-    """Leave out cells without a stratum, and samples that then have too few."""
+    """Exclude cells without a stratum, and samples that then have too few cells."""
     lost = int(((samples.codes >= 0) & (stratum < 0)).sum())
     if not lost:
         return samples
-    _LOG.warning("%d cells have no stratum and are left out", lost)
+    _LOG.warning("%d cells have no stratum and are excluded", lost)
     codes = np.where(stratum >= 0, samples.codes, -1)
     n_cells = np.bincount(codes[codes >= 0], minlength=len(samples.table))
     enough = n_cells >= max(1, min_cells)
@@ -73,7 +74,7 @@ def with_stratum(samples: Samples, stratum: Ints, min_cells: int) -> Samples:
         raise DesignError(msg)
     if not enough.all():
         names = ", ".join(samples.table.loc[~enough, schema.SAMPLE].head(10))
-        _LOG.warning("Fewer than %d cells with a stratum, left out: %s", min_cells, names)
+        _LOG.warning("Fewer than %d cells with a stratum, excluded: %s", min_cells, names)
     return Samples(samples.table.assign(n_cells=n_cells), codes).keep(enough)
 
 
@@ -95,7 +96,7 @@ def moments_of(values: Floats, samples: Samples, stratum: Ints, n_strata: int) -
     second[:, k, k], second[:, k + n_strata, k + n_strata] = p, u
     second[:, k, k + n_strata] = second[:, k + n_strata, k] = t
     mean = np.concatenate([p, t], axis=1)
-    # Unbiased, so that what samples differ by beyond it is not overstated.
+    # Unbiased, so that the variance between samples is not overestimated.
     covariance = (second - mean[:, :, None] * mean[:, None, :]) / np.maximum(n - 1, 1)[:, :, None]
     return Arm(p, t, covariance, [])
 
@@ -103,7 +104,7 @@ def moments_of(values: Floats, samples: Samples, stratum: Ints, n_strata: int) -
 def matched_lines(
     samples: Samples, moments: Arm, by: str, replicate: str
 ) -> dict[str, tuple[Arm, Arm, bool]]:
-    """Return the units of either arm of each line, matched where replicates are."""
+    """Return the units of both arms of each line, matched if replicates are."""
     group = labels(samples.table, by)
     is_treated = samples.table["treated"].to_numpy()
     donor = labels(samples.table, replicate)
@@ -124,7 +125,7 @@ def matched_lines(
             units.append(_averaged(moments.rows(rows), ids))
             if len(rows) < member.sum():
                 left = ", ".join(str(name[r]) for r in np.flatnonzero(member) if r not in rows)
-                _LOG.warning("%s: replicates of one arm only, left out: %s", line, left)
+                _LOG.warning("%s: replicates of one arm only, excluded: %s", line, left)
         lines[line] = (units[0], units[1], paired)
     return lines
 
@@ -144,10 +145,10 @@ def require_replicates(lines: dict[str, tuple[Arm, Arm, bool]]) -> None:
         return
     if len(alone) == len(lines):
         msg = (
-            f"Every line ({', '.join(alone[:5])}) has one sample per arm: nothing says how much "
-            "samples differ, so no interval is possible. Add NK donors or wells (two in one arm "
-            "are the least, three in both are better), or call with interval='none' for the "
-            "numbers alone."
+            f"Every line ({', '.join(alone[:5])}) has one sample per arm, so the "
+            "variation between samples is unknown and no interval is possible. Add NK "
+            "donors or wells (at least two in one arm, better three in both), or call "
+            "with interval='none' for the values alone."
         )
         raise DesignError(msg)
     _LOG.warning("One sample per arm, no interval: %s", ", ".join(alone))

@@ -1,4 +1,4 @@
-"""How much of a tumor response hangs on the few cells with most NK RNA."""
+"""Dependence of a tumor response on the few cells with most NK RNA."""
 
 from __future__ import annotations
 
@@ -29,11 +29,11 @@ def doublet_sensitivity(
     threshold: float = 0.5,
     min_cells: int = 10,
 ) -> pd.DataFrame:
-    """Measure each effect again without the tumor cells that look most like NK-tumor doublets.
+    """Estimate each effect again without the tumor cells that look most like NK-tumor doublets.
 
-    A doublet of an NK and a tumor cell that passed as a tumor cell brings whole NK profiles into
-    few cells. From each treated sample the cells with the highest ``nk_rna_share`` are left out;
-    an effect that rests on them falls, one that the tumor cells share stays.
+    An NK-tumor doublet called as a tumor cell adds a whole NK profile to few cells. From each
+    treated sample the cells with the highest ``nk_rna_share`` are excluded. An effect that depends
+    on these cells falls; an effect that the tumor cells share stays.
 
     Reads ``layers["counts"]``, ``obs["nk_rna_share"]`` and the columns ``sample``, ``tumor``,
     ``condition``, ``compartment`` and ``qc_pass`` of ``obs``.
@@ -41,24 +41,24 @@ def doublet_sensitivity(
     Parameters
     ----------
     responses
-        Table with columns ``tumor``, ``gene`` and ``log2_fc``, as
-        :func:`nkscore.tl.interaction_response` returns for tumor cells.
+        Table with columns ``tumor``, ``gene`` and ``log2_fc``, as from
+        :func:`nkscore.tl.interaction_response` for tumor cells.
     adata
         Cells × genes, from which the responses were computed, after ``pp.compartments``.
     treated, control
         Conditions that the table compares.
     left_out
-        Share of a treated sample's tumor cells left out, 0 to 0.5; choose at least the share of
-        doublets that may have been missed.
+        Share of a treated sample's tumor cells to exclude, 0 to 0.5; choose at least the possible
+        share of missed doublets.
     threshold
         A gene is suspect if this share of its effect is lost, 0 to 1.
     min_cells
-        Samples with fewer tumor cells are left out, as in the response.
+        Samples with fewer tumor cells are excluded, as in the response.
 
     Returns
     -------
-    A copy of the table with ``log2_fc_without_doublets``, ``doublet_share`` (share of the effect
-    that is lost, 0 to 1; NaN for lines and genes that the data lack) and the boolean column
+    A copy of the table with ``log2_fc_without_doublets``, ``doublet_share`` (lost share of the
+    effect, 0 to 1; NaN for lines and genes that the data lack) and the boolean column
     ``doublet_suspect``.
 
     Raises
@@ -76,8 +76,8 @@ def doublet_sensitivity(
 
     Notes
     -----
-    Leaving out the cells with most NK RNA also removes some ambient NK RNA by chance: genes of NK
-    cells fall a little without any doublet. :func:`nkscore.tl.flag_ambient` judges those.
+    Excluding the cells with most NK RNA also removes some ambient NK RNA by chance: genes of NK
+    cells fall slightly even without doublets. Use :func:`nkscore.tl.flag_ambient` for ambient RNA.
 
     Examples
     --------
@@ -92,7 +92,8 @@ def doublet_sensitivity(
     """
     check_columns(responses, [schema.TUMOR, "gene", "log2_fc"], "Rename yours.")
     if not 0 < left_out <= 0.5:
-        msg = f"left_out is {left_out!r}; a share above 0 and up to 0.5 is needed, such as 0.05."
+        msg = f"left_out is {left_out!r}; a share above 0 and up to 0.5 is needed (for example "
+        "0.05)."
         raise WrongScaleError(msg)
     check_shares(threshold=threshold)
     schema.check_var_names(adata)
@@ -119,15 +120,16 @@ def _without_top(adata: AnnData, samples: Samples, left_out: float) -> Ints:
     codes = samples.codes.copy()
     if not np.isfinite(share[codes >= 0]).any():
         msg = (
-            "obs['nk_rna_share'] is missing (NaN) in all tumor cells, so the likely doublets among "
-            "them cannot be told. Run pp.compartments on all lanes, monocultures included."
+            "obs['nk_rna_share'] is missing (NaN) in all tumor cells, so the likely "
+            "doublets among them are unknown. Run pp.compartments on all lanes, "
+            "including monocultures."
         )
         raise WrongScaleError(msg)
     share = np.nan_to_num(share, nan=0.0)
     for i in np.flatnonzero(samples.table["treated"].to_numpy()):
         cells = np.flatnonzero(samples.codes == i)
         ranked = np.sort(share[cells])
-        # Ties stay in together, so that the order of cells does not matter.
+        # Ties are kept together, so that the order of cells does not matter.
         limit = ranked[cells.size - 1 - int(np.ceil(left_out * cells.size))]
         codes[cells[share[cells] > limit]] = -1
     return codes

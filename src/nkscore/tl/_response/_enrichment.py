@@ -1,4 +1,4 @@
-"""Which gene sets a response moves as a whole."""
+"""Gene sets that change as a whole in a response."""
 
 from __future__ import annotations
 
@@ -33,35 +33,37 @@ def enrichment(
     min_genes: int = 10,
     gene_correlation: float = 0.05,
 ) -> pd.DataFrame:
-    """Test for each line whether the genes of a set move further than the other genes.
+    """Test for each line whether the genes of a set change more than the other genes.
 
     Parameters
     ----------
     response
-        One row per line × gene with columns ``gene``, ``statistic`` and ``by``, as
-        :func:`nkscore.tl.interaction_response` returns.
+        One row per line × gene with columns ``gene``, ``statistic`` and ``by``, as from
+        :func:`nkscore.tl.interaction_response`.
     sets
-        ``"hallmark"`` (50 sets of MSigDB, packaged), another panel, names of sets, or own sets, as
-        in :func:`nkscore.signatures.as_signatures`. Genes of a set that go down count negatively.
+        ``"hallmark"`` (50 sets of MSigDB, packaged), another panel, names of sets, or your own
+        sets, as in :func:`nkscore.signatures.as_signatures`. Genes of a set that go down count
+        negatively.
     statistic
         Column that ranks the genes, signed: ``"t"``, or ``"log2_fc"`` for tables without.
     by
         Column whose levels are tested separately; ``None``: the table is one response.
     min_genes
-        Sets with fewer genes in a line's table (at least 1) are left out there, with a log line.
+        Sets with fewer genes in a line's table (at least 1) are skipped for that line, with a log
+        line.
     gene_correlation
-        Mean correlation of the genes of a set over replicates, 0 to 1, by which the variance of
-        their mean is raised. 0 takes genes for independent, which real ones are not; how the
-        default was measured is in ``docs/communication.md``.
+        Mean correlation of the genes of a set over replicates, 0 to 1, which increases the variance
+        of their mean. 0 assumes independent genes, which is not realistic;
+        ``docs/communication.md`` shows how the default was measured.
 
     Returns
     -------
-    One row per line × set, sorted by line and p-value, with columns ``tumor`` (the level of
-    ``by``; ``all`` without), ``set``, ``n_genes`` (of the set), ``n_tested`` (of them in the line's
-    table), ``coverage`` (their ratio), ``mean`` (mean statistic of the set's genes, down genes
-    reversed), ``mean_other`` (of all other genes), ``t``, ``p_value`` (two-sided), ``q_value``
+    One row per line × set, sorted by line and p-value, with columns ``tumor`` (the level of ``by``;
+    ``all`` without), ``set``, ``n_genes`` (of the set), ``n_tested`` (of them in the line's table),
+    ``coverage`` (their ratio), ``mean`` (mean statistic of the set's genes, down genes reversed),
+    ``mean_other`` (of all other genes), ``t``, ``p_value`` (two-sided), ``q_value``
     (Benjamini-Hochberg within the line), ``direction`` (``up`` or ``down``), ``leading_genes`` (up
-    to ten tested genes that lead in this direction, separated by commas).
+    to ten tested genes with the strongest change in this direction, separated by commas).
 
     Raises
     ------
@@ -69,7 +71,7 @@ def enrichment(
         If a column is absent.
     WrongScaleError
         If a gene occurs twice in a line, a row has no gene or no line, no statistic is a finite
-        number, or those of a line are all alike.
+        number, or those of a line are all equal.
     ValueError
         If ``min_genes`` is below 1 or ``gene_correlation`` not from 0 to 1.
     GeneCoverageError
@@ -83,9 +85,8 @@ def enrichment(
     al. 2022, doi 10.1093/bioadv/vbac016) over all genes of the line, divided by the square root of
     ``1 + (n - 1) · gene_correlation`` (Wu and Smyth 2012, doi 10.1093/nar/gks461; limma's preset of
     0.01 was too small for permuted donors of real cells). decoupler itself returns adjusted
-    p-values and drops absent genes without a word: p-values here are made from t, and absent genes
-    show in ``coverage``. Genes that were tested and rows without a finite statistic are never
-    filled in.
+    p-values and silently drops absent genes. Here p-values are computed from t, and ``coverage``
+    shows absent genes. Missing statistics are never imputed.
 
     Examples
     --------
@@ -97,7 +98,7 @@ def enrichment(
     True
     """
     needed = ["gene", statistic, *([] if by is None else [by])]
-    check_columns(response, needed, "Rename yours, or name them in the options.")
+    check_columns(response, needed, "Rename the columns, or name them in the options.")
     check_whole(1, min_genes=min_genes)
     if not 0 <= gene_correlation <= 1:
         msg = f"gene_correlation is {gene_correlation!r}; a number from 0 to 1 is needed."
@@ -112,7 +113,7 @@ def enrichment(
         tested = (here != 0).sum(axis=0)
         few = tested[tested < min_genes].index
         if len(few):
-            _LOG.info("%s: fewer than %d genes, left out: %s", line, min_genes, ", ".join(few))
+            _LOG.info("%s: fewer than %d genes, excluded: %s", line, min_genes, ", ".join(few))
         here = here.drop(columns=few)
         if here.shape[1]:
             parts.append(_test(str(line), values, here, gene_correlation))
@@ -154,7 +155,7 @@ def _checked(response: pd.DataFrame, statistic: str, by: str | None) -> pd.DataF
         msg = f"Column {statistic!r} holds no finite number, so genes cannot be ranked."
         raise WrongScaleError(msg)
     if not finite.all():
-        _LOG.warning("%d rows without a finite %s are left out", int((~finite).sum()), statistic)
+        _LOG.warning("%d rows without a finite %s are excluded", int((~finite).sum()), statistic)
     table = table[finite]
     doubled = table.duplicated(["line", "gene"])
     if doubled.any():
@@ -172,7 +173,7 @@ def _weights(genes: list[str], sets: SignaturesLike) -> tuple[pd.DataFrame, dict
     columns, size = {}, {}
     for name, signature in signatures.as_signatures(sets).items():
         with warnings.catch_warnings():
-            # Incomplete sets are the rule in a table of expressed genes; ``coverage`` tells.
+            # Incomplete sets are the rule in a table of expressed genes; see ``coverage``.
             warnings.simplefilter("ignore", NkscoreWarning)
             try:
                 found = signatures.match(genes, {name: signature}, min_coverage=0.0)
@@ -189,7 +190,7 @@ def _test(line: str, values: pd.Series, weights: pd.DataFrame, correlation: floa
     if values.min() == values.max():
         msg = (
             f"The statistic is {values.iloc[0]:g} for all genes of {line!r}, so they cannot be "
-            "ranked. Name the statistic of the response, or leave this line out."
+            "ranked. Name the statistic of the response, or remove this line."
         )
         raise WrongScaleError(msg)
     tested = (weights != 0).sum(axis=0).to_numpy()
@@ -240,7 +241,7 @@ def _ulm(values: pd.Series, weights: pd.DataFrame) -> Floats:
             "weight": weights.to_numpy()[row, column],
         }
     )
-    # tmin=1: sets that are too small were left out, and named, before.
-    # A gene of zero would be dropped as empty.
+    # tmin=1: sets that are too small were already skipped and named. A gene with value
+    # zero would be dropped as empty.
     scores, _ = decoupler.mt.ulm(values.to_frame("line").T, net, tmin=1, empty=False)
     return np.asarray(scores.loc["line", list(weights.columns)], dtype=float)

@@ -30,7 +30,7 @@ def marker_table(
     *,
     by: str = schema.NK_STATE,
 ) -> pd.DataFrame:
-    """Measure the expression of genes in each group of cells, on scanpy's and on Seurat's scale.
+    """Compute the expression of genes in each group of cells, on the scales of scanpy and Seurat.
 
     Reads ``X`` (log1p of counts per 10,000), ``obs[by]`` and, where present, ``obs["qc_pass"]``.
 
@@ -42,16 +42,16 @@ def marker_table(
         Genes, or a mapping from the name of a block (a state) to its marker genes.
     by
         Column of ``obs`` with the groups. Cells without a group, ``unassigned`` ones and those
-        that failed QC are left out.
+        that failed QC are excluded.
 
     Returns
     -------
     One row per group × gene, in the order of the groups and of ``genes``, with columns ``group``,
-    ``gene``, ``block`` (empty without a mapping), ``mean`` (of ``X``, what scanpy's dot plot
-    colors), ``mean_expm1`` (of counts per 10,000), ``z_score`` (``mean_expm1`` of the gene,
-    centered, over its standard deviation over groups: what Seurat's dot plot colors; missing for
-    one group or a gene that does not vary), ``fraction`` (of cells with the gene, 0 to 1) and
-    ``n_cells``. Genes that the data lack are named in ``attrs["left_out"]`` and in the log.
+    ``gene``, ``block`` (empty without a mapping), ``mean`` (of ``X``, the color of scanpy's dot
+    plot), ``mean_expm1`` (of counts per 10,000), ``z_score`` (``mean_expm1`` of the gene, centered,
+    over its standard deviation over groups: the color of Seurat's dot plot; missing for one group
+    or a gene that does not vary), ``fraction`` (of cells with the gene, 0 to 1) and ``n_cells``.
+    Genes that the data lack are named in ``attrs["left_out"]`` and in the log.
 
     Raises
     ------
@@ -103,7 +103,7 @@ def _present(
     listed = pd.DataFrame(pairs, columns=["gene", "block"])
     if listed["gene"].duplicated().any():
         twice = listed.loc[listed["gene"].duplicated(), "gene"].iloc[0]
-        msg = f"Gene {twice!r} is listed twice, where one row per gene is needed. List it once."
+        msg = f"Gene {twice!r} is listed twice; one row per gene is needed. List it once."
         raise GeneCoverageError(msg)
     known = listed["gene"].isin(adata.var_names)
     left_out = listed.loc[~known, "gene"].tolist()
@@ -115,7 +115,7 @@ def _present(
         )
         raise GeneCoverageError(msg)
     if left_out:
-        _LOG.warning("Genes that the data lack, left out: %s", ", ".join(left_out))
+        _LOG.warning("Genes that the data lack, excluded: %s", ", ".join(left_out))
     return listed[known], left_out
 
 
@@ -133,7 +133,7 @@ def _groups(adata: AnnData, by: str) -> tuple[Array, list[str]]:
     if isinstance(column.dtype, pd.CategoricalDtype):
         levels = column.cat.categories
     else:
-        # Numbers by size: 10 comes after 9.
+        # Numbers in numerical order: 10 comes after 9.
         levels = sorted(column[usable].unique())
     groups = [str(level) for level in levels if str(level) in present]
     ranks = {name: i for i, name in enumerate(groups)}
@@ -161,7 +161,7 @@ def _summaries(values: sparse.csr_matrix, codes: Array, n_groups: int) -> dict[s
 
 
 def _z_scores(means: Array) -> Array:
-    """Center and scale each gene over groups as R's ``scale`` does."""
+    """Center and scale each gene over groups like R's ``scale``."""
     if len(means) < 2:
         return np.full(means.shape, np.nan)
     spread = means.std(axis=0, ddof=1)

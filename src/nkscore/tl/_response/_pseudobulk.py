@@ -1,4 +1,4 @@
-"""Sums of counts over groups of cells, with what is needed to judge them."""
+"""Sums of counts over groups of cells, with numbers of cells and counts."""
 
 from __future__ import annotations
 
@@ -36,8 +36,8 @@ def pseudobulk(
     """Sum the counts of each group of cells.
 
     Works on matrices in memory, of a backed or lazily read AnnData, and on dask arrays. Reads the
-    columns ``by`` and, where present, ``obs["qc_pass"]``: cells that failed are left out, as are
-    cells without a value of one of the columns.
+    columns ``by`` and, where present, ``obs["qc_pass"]``: cells that failed are excluded, and so
+    are cells without a value in one of the columns.
 
     Parameters
     ----------
@@ -48,16 +48,16 @@ def pseudobulk(
     layer
         Layer with raw counts; ``None`` for ``X``, which a backed AnnData keeps on disk.
     min_cells, min_counts
-        Groups with fewer cells, or fewer counts in all, are left out of the result; they stay in
+        Groups with fewer cells, or a lower sum of counts, are excluded from the result but stay in
         its table of groups.
 
     Returns
     -------
     AnnData of groups × genes: ``X`` float64 sums, exact up to 2**53; ``layers["n_cells"]`` int32
-    number of cells with a count; ``var`` as given. ``obs``, sorted by ``by``, holds these columns
-    (numbers as numbers, else text), ``n_cells``, ``n_counts``, ``n_genes``, ``counts_per_cell``
-    (mean) and every other column of ``obs`` that is constant within all groups. ``uns["groups"]``
-    is the same table for all groups, with the column ``kept``.
+    number of cells with a count; ``var`` unchanged. ``obs``, sorted by ``by``, has these columns
+    (numbers as numbers, otherwise text), ``n_cells``, ``n_counts``, ``n_genes``,
+    ``counts_per_cell`` (mean) and every other column of ``obs`` that is constant within all groups.
+    ``uns["groups"]`` is the same table for all groups, with the column ``kept``.
 
     Raises
     ------
@@ -66,7 +66,7 @@ def pseudobulk(
     GeneCoverageError
         If gene names are repeated.
     WrongScaleError
-        If the layer holds anything but whole numbers from zero.
+        If the layer has values other than whole numbers from zero.
     DesignError
         If no group is left, or ``by`` is empty.
 
@@ -81,7 +81,7 @@ def pseudobulk(
     """
     columns = list(dict.fromkeys(names_of(by)))
     if not columns:
-        msg = "by names no column; at least one column of obs is needed, such as 'sample'."
+        msg = "by names no column; at least one column of obs is needed, for example 'sample'."
         raise DesignError(msg)
     schema.require(adata, "obs", columns, "io.read_coculture")
     if layer is not None:
@@ -112,7 +112,7 @@ def _large_enough(groups: pd.DataFrame, min_cells: int, min_counts: int) -> Bool
         raise DesignError(msg)
     if not kept.all():
         _LOG.warning(
-            "%d of %d groups have fewer than %d cells or %d counts and are left out: %s",
+            "%d of %d groups have fewer than %d cells or %d counts and are excluded: %s",
             int((~kept).sum()),
             len(groups),
             min_cells,
@@ -123,7 +123,7 @@ def _large_enough(groups: pd.DataFrame, min_cells: int, min_counts: int) -> Bool
 
 
 def _groups(obs: pd.DataFrame, columns: list[str], passed: Bools) -> tuple[Ints, pd.DataFrame]:
-    """Return the group of each cell and a row per group, with what is constant in all groups."""
+    """Return the group of each cell and a row per group, with columns constant in all groups."""
     inside = obs[columns].notna().to_numpy().all(axis=1) & passed
     keys = pd.DataFrame({c: _key(obs[c]) for c in columns})
     codes = np.full(len(obs), -1, dtype=np.int64)
@@ -142,7 +142,7 @@ def _groups(obs: pd.DataFrame, columns: list[str], passed: Bools) -> tuple[Ints,
 
 
 def _key(column: pd.Series) -> Array | pd.api.extensions.ExtensionArray:
-    """Return numbers as they are, so that hours sort and compare as hours, else text."""
+    """Return numbers unchanged, so that hours sort as numbers, and other values as text."""
     if pd.api.types.is_numeric_dtype(column):
         values: pd.api.extensions.ExtensionArray = column.array
         return values
@@ -152,7 +152,7 @@ def _key(column: pd.Series) -> Array | pd.api.extensions.ExtensionArray:
 def _assembled(adata: AnnData, groups: pd.DataFrame, kept: Bools, sums: GroupSums) -> AnnData:
     import anndata
 
-    # Of one copy only: the sums may be as large as all that may be used.
+    # Only one copy: the sums can be as large as the available memory.
     whole = bool(kept.all())
     result = anndata.AnnData(
         X=sums.sums if whole else sums.sums[kept],

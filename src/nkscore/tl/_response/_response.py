@@ -1,4 +1,4 @@
-"""What the interaction changed in expression: samples as replicates, variance shared by lines."""
+"""Expression changes by the interaction: samples as replicates, variance shared by lines."""
 
 from __future__ import annotations
 
@@ -58,8 +58,8 @@ def interaction_response(
 ) -> pd.DataFrame:
     """Test each gene of each line for a change between two conditions.
 
-    Counts are summed per sample; all lines enter one linear model on log2 counts per million with
-    voom weights, so that lines with a single monoculture share the variance of the others. Samples
+    Counts are summed per sample; all lines enter one linear model of log2 counts per million with
+    voom weights, so lines with a single monoculture share the variance of the others. Samples
     (donors, wells) are the replicates, never cells. Any column of ``obs`` can hold the arms: times,
     media, knock-outs.
 
@@ -76,47 +76,47 @@ def interaction_response(
         Levels of ``obs[condition]``; ``control`` is by default the monoculture of the compartment.
         Numbers are compared as numbers (24 is 24.0 hours).
     by
-        Column whose levels get an effect of their own (lines). Controls without a level, as
-        monoculture NK cells, are shared by all. Where it varies within samples (cell types), each
-        sample is divided.
+        Column whose levels get separate effects (lines). Controls without a level, like monoculture
+        NK cells, are shared by all. If it varies within samples (cell types), each sample is
+        divided.
     replicate
-        Column of the replicates. Where they occur in both arms of a line they are matched.
+        Column of the replicates. Replicates in both arms of a line are matched.
     condition
-        Column that holds the arms. Where it varies within samples (guides of pooled knock-outs),
-        each sample is divided; ``replicate="sample"`` then compares cells of the same well.
+        Column of the arms. If it varies within samples (guides of pooled knock-outs), each sample
+        is divided; ``replicate="sample"`` then compares cells of the same well.
     covariates
-        Further columns of ``obs``, constant within samples, for example ``["lane"]`` of samples
-        that were each measured in one lane.
+        Further columns of ``obs``, constant within samples, for example ``["lane"]`` if each sample
+        was measured in one lane.
     method
         ``"voom"``; ``"pydeseq2"`` fits the same sums by negative binomial regression; ``"welch_t"``
-        is the test of the reference study between cells, exactly as Seurat 4 does it: it takes the
-        cells of one donor for independent, so that its p-values are far too small, and is there to
-        compare with published tables.
+        is the test between cells of the reference study, exactly as in Seurat 4: it treats cells of
+        one donor as independent, so its p-values are much too small. Use it only for comparison
+        with published tables.
     min_log2_fc
-        Smallest change worth a call: tests whether the change is larger (``treat`` of limma), not
+        Smallest relevant change: tests whether the change is larger (``treat`` of limma), not
         whether there is any; for example ``np.log2(1.2)``. Not for ``"welch_t"``.
     min_cells
-        Samples with fewer cells are left out.
+        Samples with fewer cells are excluded.
     min_count
         A gene is tested in a line if it has about this many counts (relative to the median sample)
         in as many samples as the line's smaller arm has, and 1.5 × as many in all its samples. A
-        gene without a count in a line is never tested there.
+        gene without a count in a line is never tested in that line.
     variance_trend
-        Whether the shared variance may depend on mean expression (limma's ``eBayes(trend=TRUE)``);
-        without it, voom's weights alone carry the trend, and highly expressed genes get p-values
-        that are too small where samples differ biologically.
+        Whether the shared variance can depend on mean expression (limma's ``eBayes(trend=TRUE)``).
+        Without it only voom's weights model the trend, and highly expressed genes get p-values that
+        are too small if samples differ biologically.
     robust
-        Whether genes that vary far more between samples than others of their expression keep
-        their own variance (limma's ``eBayes(robust=TRUE)``).
+        Whether genes that vary much more between samples than others at their expression keep their
+        own variance (limma's ``eBayes(robust=TRUE)``).
     line_variance
-        Whether a gene may vary more between samples of one line than of others. The variance in a
-        line is then shrunken toward the one that the other lines and genes make one expect, by as
-        much as lines agree in the data; without it, all lines have that of limma's model. Lines
-        that share their controls (NK cells) have one variance in either case.
+        Whether a gene can vary more between samples of one line than of others. The variance in a
+        line is then shrunken toward the one expected from the other lines and genes, by as much as
+        lines agree in the data; without it, all lines have the variance of limma's model. Lines
+        that share their controls (NK cells) always have one variance.
     overdispersion
-        Whether genes whose counts vary more between cells of a sample than those of other genes of
-        their expression are expected to vary more between samples, too, by as much as the data
-        show. Genes of rare cell states sum up from few cells, and would otherwise be called by
+        Whether genes whose counts vary more between cells of a sample than those of other genes at
+        their expression are expected to vary more between samples, too, as estimated from the data.
+        The sums of genes of rare cell states come from few cells, and would otherwise be called by
         chance. For ``"voom"``.
     confidence
         Coverage of the intervals, 0 to 1.
@@ -125,21 +125,21 @@ def interaction_response(
     -------
     One row per tested line × gene, sorted by line and p-value, with columns ``tumor`` (the level of
     ``by``), ``gene``, ``log2_fc``, ``se``, ``ci_low``, ``ci_high``, ``t``, ``p_value``, ``q_value``
-    (Benjamini-Hochberg over the whole table: what is called at 0.05 is false in 5 % on average over
-    all lines), ``q_value_line`` (within the line), ``mean_log2_cpm``, ``pct_treated``,
-    ``pct_control`` (percent of cells with a count), ``n_cells_treated``, ``n_cells_control``,
+    (Benjamini-Hochberg over the whole table: on average 5 % of the calls at 0.05 over all lines are
+    false), ``q_value_line`` (within the line), ``mean_log2_cpm``, ``pct_treated``, ``pct_control``
+    (percent of cells with a count), ``n_cells_treated``, ``n_cells_control``,
     ``n_samples_treated``, ``n_samples_control``, ``df_residual`` (of the gene), ``donor_aware``
-    (false for ``"welch_t"``), ``lineage`` where ``obs`` has it, and ``p_value_bonferroni`` for
+    (false for ``"welch_t"``), ``lineage`` if ``obs`` has it, and ``p_value_bonferroni`` for
     ``"welch_t"`` (Seurat's ``p_val_adj``: p-value × all genes). ``attrs["design"]`` says in words
-    what the samples can answer.
+    which questions the samples can answer.
 
     Raises
     ------
     DesignError
-        If the samples cannot answer: an arm is empty, no replicate anywhere, donors that coincide
-        with the treatment, a constant covariate.
+        If the samples allow no answer: an arm is empty, there is no replicate, donors are
+        confounded with the treatment, or a covariate is constant.
     ValueError
-        If ``method`` is unknown or a number is out of its range.
+        If ``method`` is unknown or a number is out of range.
     MissingKeyError
         If a column or the counts are absent.
     WrongScaleError
@@ -147,9 +147,10 @@ def interaction_response(
 
     Notes
     -----
-    Law et al. 2014, doi 10.1186/gb-2014-15-2-r29; Smyth 2004, doi 10.2202/1544-6115.1027. A line
-    in which a gene is not tested does not lend its zeros to the shared variance; nor does an arm or
-    replicate without a count, whose zeros agree by construction (edgeR's ``voomLmFit``).
+    Law et al. 2014, doi 10.1186/gb-2014-15-2-r29; Smyth 2004, doi 10.2202/1544-6115.1027. If a gene
+    is not tested in a line, its zeros in that line do not enter the shared variance; the same holds
+    for an arm or replicate without a count, whose zeros agree by construction (edgeR's
+    ``voomLmFit``).
 
     Warns with :class:`nkscore.errors.NkscoreWarning` for ``"welch_t"``.
 
@@ -208,12 +209,12 @@ def _check_numbers(*, confidence: float, min_log2_fc: float, min_count: float) -
     check_confidence(confidence)
     for name, value in (("min_log2_fc", min_log2_fc), ("min_count", min_count)):
         if not 0 <= value < np.inf:
-            msg = f"{name} is {value!r}; a number from 0 up is needed."
+            msg = f"{name} is {value!r}; a number of at least 0 is needed."
             raise ValueError(msg)
 
 
 class _Arms:
-    """Cells of each arm of each line, together."""
+    """Cells of each arm of each line, pooled."""
 
     def __init__(self, inputs: ResponseInputs, by: str) -> None:
         treated, group = inputs.design.treated, labels(inputs.samples.table, by)
@@ -226,7 +227,7 @@ class _Arms:
         self.codes = np.where(inputs.samples.codes >= 0, self.of_sample[inputs.samples.codes], -1)
 
     def number(self, name: str, *, treated: bool) -> int:
-        """Return the arm of a line; controls of no line belong to all."""
+        """Return the arm of a line; controls without a line belong to all."""
         key = (treated, name)
         return self.keys.index(key if key in self.keys else (treated, None))
 
@@ -244,8 +245,8 @@ def _between_cells(
     adata: AnnData, inputs: ResponseInputs, arms: _Arms, *, tested: dict[str, Bools]
 ) -> pd.DataFrame:
     warn(
-        "method='welch_t' takes cells for replicates: its p-values do not hold for other donors "
-        "or wells. Use it to compare with published tables only."
+        "method='welch_t' uses cells as replicates: its p-values do not hold for other "
+        "donors or wells. Use it only to compare with published tables."
     )
     design, counts = inputs.design, inputs.sums.sums
     moments = log_moment_sums(adata.layers[schema.COUNTS], arms.codes, len(arms.keys))

@@ -33,9 +33,9 @@ _LOG = logging.getLogger("nkscore")
 
 @dataclass(frozen=True, slots=True)
 class ResponseInputs:
-    """What a response is computed from; ``sums`` and ``design`` have a row per sample.
+    """Inputs of a response; ``sums`` and ``design`` have one row per sample.
 
-    ``remarks`` say in words what the samples can and cannot answer.
+    ``remarks`` say in words which questions the samples can and cannot answer.
     """
 
     samples: Samples
@@ -78,7 +78,7 @@ def response_inputs(
     if unmatched:
         _LOG.warning(unmatched)
     if design.confounded:
-        _LOG.warning("Treatment cannot be told apart, left out: %s", ", ".join(design.confounded))
+        _LOG.warning("Confounded with other terms, excluded: %s", ", ".join(design.confounded))
     matrix = adata.layers[schema.COUNTS]
     sums = count_sums(
         matrix, samples.codes, len(samples.table), where=f"layers[{schema.COUNTS!r}]", squares=True
@@ -92,7 +92,7 @@ def _name_samples_without(condition: str, samples: Samples) -> None:
     names = labels(samples.table, schema.SAMPLE)[np.logical_not(known)]
     if names.size:
         _LOG.warning(
-            "%d samples without obs[%r], left out: %s",
+            "%d samples without obs[%r], excluded: %s",
             names.size,
             condition,
             ", ".join(map(str, names[:10])),
@@ -100,7 +100,7 @@ def _name_samples_without(condition: str, samples: Samples) -> None:
 
 
 def _replicates_apart(samples: Samples, replicate: str) -> str:
-    """Return what to say where both arms name their replicates and have none in common."""
+    """Return a remark if both arms have replicates but none in common."""
     if replicate == schema.SAMPLE:
         return ""
     treated = samples.table["treated"].to_numpy()
@@ -110,16 +110,15 @@ def _replicates_apart(samples: Samples, replicate: str) -> str:
         return ""
     fewest = min(map(len, arms_of))
     known = (
-        "one arm has a single one, so that what is particular to it cannot be told from the "
-        "treatment"
+        "one arm has a single one, so its peculiarities cannot be distinguished from the treatment"
         if fewest == 1
-        else "what differs between them adds to the error"
+        else "differences between them add to the error"
     )
     return f"No level of {replicate!r} is in both arms: {known}."
 
 
 def _remarks(adata: AnnData, samples: Samples, design: Design) -> tuple[str, ...]:
-    """Say what the samples can answer."""
+    """Describe which questions the samples can answer."""
     treated = design.treated
     arms = (
         f"{len(design.effects)} effects from {int(treated.sum())} treated and "
@@ -131,15 +130,15 @@ def _remarks(adata: AnnData, samples: Samples, design: Design) -> tuple[str, ...
     single = [n for n, rows in design.members.items() if _smaller_arm(treated[rows]) < 2]
     if single:
         said.append(
-            f"One sample in an arm: {', '.join(single)}. How much such samples vary is taken from "
-            "the other samples of the model."
+            f"One sample in an arm: {', '.join(single)}. The variation of such samples is "
+            "estimated from the other samples of the model."
         )
     if design.confounded:
         said.append(f"Not estimable: {', '.join(design.confounded)}.")
     if _lanes_apart(adata, samples):
         said.append(
-            "No lane holds samples of both arms: what differs between lanes cannot be told from "
-            "the treatment."
+            "No lane holds samples of both arms: differences between lanes cannot be "
+            "distinguished from the treatment."
         )
         _LOG.info(said[-1])
     return tuple(said)

@@ -1,4 +1,4 @@
-"""Groups of genes that respond alike across lines, named by what they are enriched for."""
+"""Groups of genes with similar responses across lines, named by enriched gene sets."""
 
 from __future__ import annotations
 
@@ -49,27 +49,27 @@ def response_modules(
 ) -> pd.DataFrame:
     """Group the genes whose response varies most between lines.
 
-    Ward's clustering of the responding genes of largest variance, cut into ``k`` modules, each
-    named by the gene set that it overlaps beyond chance.
+    Ward's clustering of the responding genes with the largest variance, cut into ``k`` modules,
+    each named by a significantly overlapping gene set.
 
     Parameters
     ----------
     responses
         One row per line × gene, with columns ``tumor``, ``gene``, ``log2_fc`` and ``q_value_line``
-        (else ``q_value``).
+        (or ``q_value``).
     n_top
-        Number of genes, at least two, taken by the variance of their ``log2_fc`` over lines.
+        Number of genes, at least two, with the largest variance of ``log2_fc`` over lines.
     k
         Number of modules, at most one per gene.
     gene_sets
-        Sets that name modules; whatever :func:`nkscore.signatures.as_signatures` takes.
+        Sets that name modules; any form of :func:`nkscore.signatures.as_signatures`.
     q_threshold
         A gene must have a smaller q in at least one line.
     raised_only
-        Whether it must be raised there.
+        Whether it must be upregulated in that line.
     label_q
         A module is named by its best set if that has a smaller q (Benjamini-Hochberg over all
-        modules and sets), else its label is ``"unnamed"``.
+        modules and sets); otherwise its label is ``"unnamed"``.
 
     Returns
     -------
@@ -82,19 +82,19 @@ def response_modules(
     Raises
     ------
     DesignError
-        If there are no rows or one line only, or fewer than two genes respond anywhere.
+        If there are no rows or only one line, or fewer than two genes respond.
     MissingKeyError
         If a column or the gene sets are absent.
     WrongScaleError
-        If a column that should hold numbers holds other text.
+        If a numeric column contains text.
     ValueError
-        If a number is out of its range.
+        If a number is out of range.
 
     Notes
     -----
-    The recipe of Dufva et al. 2023, doi 10.1016/j.immuni.2023.11.008 (200 genes, ``ward.D2`` on
-    Euclidean distances, eight modules, untested genes counted as unchanged); names were given by
-    hand there.
+    The method of Dufva et al. 2023, doi 10.1016/j.immuni.2023.11.008 (200 genes, ``ward.D2`` on
+    Euclidean distances, eight modules, untested genes counted as unchanged), who named modules by
+    hand.
 
     Examples
     --------
@@ -111,13 +111,13 @@ def response_modules(
     table = response_matrices(responses, ["log2_fc", "q_value_line"])
     if len(table.lines) < 2:
         msg = (
-            f"The table holds one line only ({table.lines[0]}); modules are genes that vary alike "
-            "between lines. Add the responses of other lines."
+            f"The table holds only one line ({table.lines[0]}); modules are genes with "
+            "similar variation between lines. Add the responses of other lines."
         )
         raise DesignError(msg)
     measured = table.matrices["log2_fc"]
     known = np.isfinite(measured)
-    # As in the recipe, a gene that a line did not test is taken not to change there.
+    # As in the published method, a gene that was not tested in a line counts as unchanged.
     effect = np.where(known, measured, 0.0)
     chosen = _variable_genes(table, effect, n_top, q_threshold, raised_only=raised_only)
     module, leaves = _ward(effect[chosen], min(k, len(chosen)))
@@ -147,12 +147,12 @@ def _variable_genes(
     responding = np.flatnonzero(called.any(axis=1))
     if responding.size < 2:
         msg = (
-            f"{responding.size} gene(s) respond with q < {q_threshold:g} in any line; two are "
-            "needed to form modules. Raise q_threshold, or look at more cells."
+            f"{responding.size} gene(s) respond with q < {q_threshold:g} in any line; two "
+            "are needed to form modules. Raise q_threshold, or use more cells."
         )
         raise DesignError(msg)
     variance = effect[responding].var(axis=1, ddof=1)
-    # Sorted by gene before, so that ties do not depend on the order of rows.
+    # Sorted by gene first, so that ties do not depend on the order of rows.
     top = np.argsort(-variance, kind="stable")[:n_top]
     return np.sort(responding[top])
 

@@ -1,4 +1,4 @@
-"""How strongly samples, lines and lineages respond, by one score."""
+"""Response of samples, lines and lineages by one score."""
 
 from __future__ import annotations
 
@@ -59,8 +59,8 @@ def response_score(
     adata
         Cells × genes.
     score
-        Column of ``obsm[key]`` (as :func:`nkscore.tl.score` writes for a core response), else a
-        numeric column of ``obs``, else a gene of ``X``.
+        Column of ``obsm[key]`` (for example a core response from :func:`nkscore.tl.score`), numeric
+        column of ``obs``, or gene of ``X``.
     level
         ``"sample"``, ``"tumor"`` (the levels of ``by``) or ``"lineage"``.
     compartment
@@ -73,19 +73,19 @@ def response_score(
     replicate
         Column of the replicates; those in both arms of a line are matched.
     condition
-        Column that holds the arms.
+        Column of the arms.
     key
-        Where in ``obsm`` the scores are.
+        Key of ``obsm`` with the scores.
     min_cells
-        Samples with fewer cells are left out.
+        Samples with fewer cells are excluded.
     confidence
         Coverage of the intervals, 0 to 1.
 
     Returns
     -------
     For ``"sample"`` one row per sample: ``sample``, ``tumor``, ``lineage``, ``nk_donor``,
-    ``condition`` (as far as ``obs`` has them), ``mean`` (unit of the score), ``sd`` (of cells),
-    ``se``, ``ci_low``, ``ci_high`` (of the mean, for cells of this very sample), ``n_cells``.
+    ``condition`` (if ``obs`` has them), ``mean`` (unit of the score), ``sd`` (of cells), ``se``,
+    ``ci_low``, ``ci_high`` (of the mean, over cells of the sample), ``n_cells``.
 
     For ``"tumor"`` one row per line: ``tumor``, ``lineage`` (if known), ``change``, ``se``,
     ``ci_low``, ``ci_high``, ``t``, ``df``, ``p_value``, ``q_value`` (Benjamini-Hochberg over
@@ -106,14 +106,14 @@ def response_score(
     WrongScaleError
         If the score is NaN in a cell.
     ValueError
-        If ``level`` is unknown, or ``confidence`` not between 0 and 1.
+        If ``level`` is unknown, or ``confidence`` is not between 0 and 1.
 
     Notes
     -----
-    Lines: one linear model of the sample means over all lines, each weighted by the variance that
-    its cells give plus one between samples that all share. Lineages: differences of mean changes
-    with the spread between lines of a lineage, common to all, which holds whatever the sampling
-    error of lines is.
+    Lines: one linear model of the sample means over all lines, with weights from the sampling
+    variance of the cells plus a common variance between samples. Lineages: differences of mean
+    changes with a common spread between lines of a lineage, which is valid for any sampling error
+    of the lines.
 
     Examples
     --------
@@ -148,7 +148,7 @@ def response_score(
 
 
 def _lineages(obs: pd.DataFrame, by: str) -> dict[str, str]:
-    """Return the lineage of each line for which it is known."""
+    """Return the lineage of each line, if known."""
     pairs = obs[[by, schema.LINEAGE]].dropna().astype(str).drop_duplicates()
     repeated = pairs[by].duplicated()
     if repeated.any():
@@ -193,12 +193,12 @@ def _per_line(
     group, treated = labels(samples.table, by), samples.table["treated"].to_numpy()
     design = response_design(treated, group, labels(samples.table, replicate))
     mean, variance, n = _means(samples, values)
-    usual = np.nanmean(variance) if np.isfinite(variance).any() else 0.0
-    # Without any spread nothing was seen to change: no evidence rather than endless one.
+    typical = np.nanmean(variance) if np.isfinite(variance).any() else 0.0
+    # Without any spread there is no evidence, rather than infinite evidence.
     flat = np.ptp(mean) <= 1e-12 * np.abs(mean).max()
     weights = np.ones_like(mean)
     if not flat:
-        weights = _precision(mean, np.where(n > 1, variance, usual) / n, design.matrix)
+        weights = _precision(mean, np.where(n > 1, variance, typical) / n, design.matrix)
     fit = fit_linear(mean[None], design.matrix, weights[None])
     table = _line_effects(fit, design, mean, group=group, treated=treated)
     if flat:
@@ -211,7 +211,7 @@ def _line_effects(
 ) -> pd.DataFrame:
     rows = []
     for name, column in design.effects.items():
-        test = moderated_test(fit, column, least_variance=1.0)
+        test = moderated_test(fit, column, min_variance=1.0)
         low = ~treated & np.array([g == name or g is None for g in group])
         high = treated & np.array([g == name for g in group])
         rows.append(
@@ -231,7 +231,7 @@ def _line_effects(
 
 
 def _precision(mean: Floats, sampling: Floats, design: Floats) -> Floats:
-    """Return weights: sampling variance plus the variance between samples that residuals show."""
+    """Return weights from the sampling variance plus the residual variance between samples."""
     scale = max(float(np.var(mean)), 1e-300)
     sampling = np.maximum(sampling, 1e-9 * scale)
 
@@ -260,8 +260,9 @@ def _of_lineages(table: pd.DataFrame) -> dict[str, Any]:
     if len(groups) < 2 or len(known) == len(groups):
         sizes = ", ".join(f"{name} {len(v)}" for name, v in groups.items())
         msg = (
-            f"Lines per lineage: {sizes}. Two lineages are needed, of which one has at least two "
-            "lines, since lines are the replicates of a lineage. Add lines, or use level='tumor'."
+            f"Lines per lineage: {sizes}. Two lineages are needed, one of them with at "
+            "least two lines, because lines are the replicates of a lineage. Add lines, "
+            "or use level='tumor'."
         )
         raise DesignError(msg)
     return groups

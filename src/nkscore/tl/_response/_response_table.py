@@ -38,7 +38,7 @@ _HINTS = {
 
 @dataclass(frozen=True, slots=True)
 class ResponseTable:
-    """``matrices[name]`` is genes × lines, NaN where the table has no row; both are sorted."""
+    """``matrices[name]`` is genes × lines, NaN if the table has no row; both are sorted."""
 
     genes: list[str]
     lines: list[str]
@@ -49,12 +49,12 @@ class ResponseTable:
 def response_matrices(
     table: pd.DataFrame, needed: Sequence[str], optional: Sequence[str] = ()
 ) -> ResponseTable:
-    """Check a table of responses, which has rows, and lay it out as matrices."""
+    """Check a table of responses, and convert it to matrices."""
     columns = _columns(table, ["tumor", "gene", *needed], optional)
     if table.empty:
         msg = (
-            "The table has no rows; one row per line and gene is needed. Look at what selected its "
-            "rows."
+            "The table has no rows; one row per line and gene is needed. Check the "
+            "selection of its rows."
         )
         raise DesignError(msg)
     text = {
@@ -90,8 +90,8 @@ def _numbers(column: pd.Series) -> Floats:
         return pd.to_numeric(column).to_numpy(dtype=float, na_value=np.nan)
     except (TypeError, ValueError) as error:
         msg = (
-            f"Column {column.name!r} of the table holds what is no number ({error}). Convert it, "
-            "with pandas.to_numeric(errors='coerce') where other text means missing."
+            f"Column {column.name!r} of the table holds a value that is not a number ({error}). "
+            "Convert it, with pandas.to_numeric(errors='coerce') if other text means missing."
         )
         raise WrongScaleError(msg) from error
 
@@ -107,8 +107,8 @@ def _columns(table: pd.DataFrame, needed: Sequence[str], optional: Sequence[str]
             others = "".join(f" or {c!r}" for c in _ALSO.get(name, ()))
             have = ", ".join(map(str, table.columns[:20]))
             msg = (
-                f"The table has no column {name!r}{others} (it has: {have}). It needs the columns "
-                f"of tl.interaction_response; rename yours.{_HINTS.get(name, '')}"
+                f"The table has no column {name!r}{others} (it has: {have}). It needs the "
+                f"columns of tl.interaction_response; rename them.{_HINTS.get(name, '')}"
             )
             raise MissingKeyError(msg)
     return columns
@@ -130,22 +130,22 @@ def _lineage(table: pd.DataFrame, lines: Array, line_code: Ints) -> list[str] | 
 
 
 def with_errors(table: ResponseTable) -> tuple[Floats, Floats]:
-    """Return effects and standard errors, NaN where either cannot be used."""
+    """Return effects and standard errors, NaN if either cannot be used."""
     effect, se = table.matrices["log2_fc"], table.matrices["se"]
     given = np.isfinite(effect)
     usable = given & np.isfinite(se) & (se > 0)
     lost = int((given & ~usable).sum())
     if lost:
         _LOG.warning(
-            "%d of %d effects have a standard error of 0 or NaN and are left out", lost, given.sum()
+            "%d of %d effects have a standard error of 0 or NaN and are excluded", lost, given.sum()
         )
     return np.where(usable, effect, np.nan), np.where(usable, se, np.nan)
 
 
 def error_df(table: ResponseTable) -> Floats:
-    """Return for each line the degrees of freedom by which its p-values follow from its t.
+    """Return for each line the degrees of freedom that relate its p-values to its t.
 
-    Infinite without p-values. A grid is fine enough, since large numbers hardly differ.
+    Infinite without p-values. A grid is precise enough, because large numbers hardly differ.
     """
     from scipy import stats
 

@@ -1,4 +1,4 @@
-"""Genes that respond otherwise in one line, or in one lineage, than in the others."""
+"""Genes that respond differently in one line or lineage than in the others."""
 
 from __future__ import annotations
 
@@ -46,20 +46,19 @@ def specific_response(
     lfsr_threshold: float = 0.05,
     null_weight: float = 10.0,
 ) -> pd.DataFrame:
-    """Find genes whose response in one line, or lineage, departs from that of the others.
+    """Find genes whose response in one line or lineage differs from that of the others.
 
-    Each gene's departure from the mean of the other lines is shrunk toward zero as far as all
-    departures of that line ask for.
+    Each gene's departure from the mean of the other lines is shrunken toward zero, by as much as
+    all departures of that line imply.
 
     Parameters
     ----------
     responses
-        One row per line × gene, with columns ``tumor``, ``gene``, ``log2_fc``, ``se`` and, if
-        there, ``p_value`` (from which the degrees of freedom of the errors follow) and
-        ``lineage``.
+        One row per line × gene, with columns ``tumor``, ``gene``, ``log2_fc``, ``se`` and,
+        optionally, ``p_value`` (which gives the degrees of freedom of the errors) and ``lineage``.
     by
-        ``"tumor"``: each line against the other lines. ``"lineage"``: the mean of a lineage's
-        lines against the other lineages, lines being the replicates.
+        ``"tumor"``: each line against the other lines. ``"lineage"``: the mean of a lineage's lines
+        against the other lineages, with lines as the replicates.
     lfsr_threshold
         Genes below it are ``specific``.
     null_weight
@@ -67,31 +66,31 @@ def specific_response(
 
     Returns
     -------
-    One row per line (or lineage) × gene tested there and in at least one other, sorted by line and
+    One row per line (or lineage) × gene tested in it and in at least one other, sorted by line and
     ``lfsr``, with columns ``tumor`` or ``lineage``, ``gene``, ``log2_fc`` (in the line),
-    ``log2_fc_others`` (mean of the others), ``difference``, ``se``, ``df``, ``shrunken``
-    (posterior mean of the difference), ``shrunken_sd``, ``lfsr`` (local false sign rate: the
-    probability that the difference is zero or of the other sign), ``s_value`` (expected share of
-    wrong signs among genes of this or a smaller ``lfsr`` in the line), ``specific`` (bool),
-    ``n_lines`` (in the group), ``n_others`` (other lines or lineages).
+    ``log2_fc_others`` (mean of the others), ``difference``, ``se``, ``df``, ``shrunken`` (posterior
+    mean of the difference), ``shrunken_sd``, ``lfsr`` (local false sign rate: the probability that
+    the difference is zero or of the other sign), ``s_value`` (expected share of wrong signs among
+    genes of this or a smaller ``lfsr`` in the line), ``specific`` (bool), ``n_lines`` (in the
+    group), ``n_others`` (other lines or lineages).
 
     Raises
     ------
     DesignError
-        If the table has no rows, there is one line only, or no lineage has two lines (or, of any
-        gene, two tested lines).
+        If the table has no rows or only one line, or no lineage has two lines (or two tested lines
+        of any gene).
     MissingKeyError
         If a column is absent.
     WrongScaleError
-        If a column that should hold numbers holds other text.
+        If a numeric column contains text.
     ValueError
-        If ``by`` is unknown, or a number out of its range.
+        If ``by`` is unknown, or a number is out of range.
 
     Notes
     -----
-    The others are pooled with a variance between them, so that a gene that is specific to another
-    line widens the comparison instead of shifting it. Errors that lines share make the result
-    cautious, never bold. Stephens 2017, doi 10.1093/biostatistics/kxw041.
+    The others are pooled with a variance between them, so a gene that is specific to another line
+    widens the comparison instead of shifting it. Shared errors of lines make the result
+    conservative, never anticonservative. Stephens 2017, doi 10.1093/biostatistics/kxw041.
 
     Examples
     --------
@@ -107,7 +106,7 @@ def specific_response(
         raise ValueError(msg)
     check_shares(lfsr_threshold=lfsr_threshold)
     if not 1 <= null_weight < np.inf:
-        msg = f"null_weight is {null_weight!r}; a number of at least 1 is needed, as 10."
+        msg = f"null_weight is {null_weight!r}; a number of at least 1 is needed, for example 10."
         raise ValueError(msg)
     table = response_matrices(responses, ["log2_fc", "se"], ["p_value"])
     effect, se = with_errors(table)
@@ -117,7 +116,7 @@ def specific_response(
         effect, variance, df, names, n_lines = _lineages(table, effect, variance)
     if len(names) < 2:
         msg = (
-            f"The table holds one {by} only ({names[0]}); specific is what others do not share. "
+            f"The table holds only one {by} ({names[0]}); a specific response differs from others. "
             f"Add the responses of at least one other {by}."
         )
         raise DesignError(msg)
@@ -142,8 +141,8 @@ def _of_lineages(lineage: list[str] | None) -> tuple[list[str], list[int], Any]:
     names = sorted({lineage[i] for i in keep})
     if len(names) == len(keep):
         msg = (
-            f"Each of the {len(names)} lineages has one line, so nothing says how much lines of a "
-            "lineage differ. Add a second line to a lineage, or compare lines (by='tumor')."
+            f"Each of the {len(names)} lineages has one line, so the variation within a "
+            "lineage is unknown. Add a second line to a lineage, or compare lines (by='tumor')."
         )
         raise DesignError(msg)
     return names, keep, np.array([names.index(lineage[i]) for i in keep])
@@ -154,8 +153,8 @@ def _lineages(
 ) -> tuple[Floats, Floats, Floats, list[str], Ints]:
     """Return each lineage's mean effect, its variance and degrees of freedom.
 
-    Lines vary around the mean of their lineage by one variance per gene, whose estimate is shared
-    between genes as residual variances are in limma.
+    Lines of a lineage have one variance per gene. Its estimate is shared between genes like
+    residual variances in limma.
     """
     names, keep, group = _of_lineages(table.lineage)
     effect, variance = effect[:, keep], variance[:, keep]
@@ -165,13 +164,13 @@ def _lineages(
     tau2 = between_variance(effect, variance, group)
     if not np.isfinite(tau2).any():
         msg = (
-            "No gene was tested, with its error, in two lines of a lineage, so nothing says how "
-            "much lines of a lineage differ. Compare lines (by='tumor')."
+            "No gene was tested, with its error, in two lines of a lineage, so the "
+            "variation within a lineage is unknown. Compare lines (by='tumor')."
         )
         raise DesignError(msg)
     weight = known / (np.where(known, variance, 1.0) + np.nanmedian(tau2))
     fit = fit_linear(np.where(known, effect, 0.0), member, weight)
-    # A gene alone says little about how much its lines differ, and all genes together more.
+    # A single gene carries little information on the variance of its lines; all genes carry more.
     spread, _, df_prior = squeeze_variances(fit.variance, fit.df_residual)
     spread = np.where(np.isfinite(spread), spread, np.nanmean(spread))
     freedom = np.minimum(fit.df_residual + df_prior, fit.df_residual.sum())
@@ -201,7 +200,7 @@ def _against_others(
     sampling = (weight**2 * v).sum(axis=1) / total**2
     spread = (weight * (y - mean[:, None]) ** 2).sum(axis=1) / np.maximum(n - 1, 1)
     between = np.where(n > 1, np.maximum(spread, 1.0), 1.0) / total - sampling
-    # Rounding leaves specks where the others agree.
+    # Rounding leaves small residues if the others agree.
     between = np.where(between > 1e-9 * sampling, between, 0.0)
     own_df = np.broadcast_to(df, effect.shape)[:, j]
     variance_j = variance[:, j]
@@ -238,12 +237,12 @@ def _shrink(part: pd.DataFrame, null_weight: float) -> pd.DataFrame:
 
 
 def _normal_error(difference: Floats, se: Floats, df: Floats) -> Floats:
-    """Return the errors by which normal tests give the p-values that t-tests give."""
+    """Return errors for which normal tests give the p-values of t-tests."""
     t = np.abs(difference) / se
     with np.errstate(divide="ignore", invalid="ignore"):
         log_p = np.where(np.isinf(df), scipy_stats.norm.logsf(t), scipy_stats.t.logsf(t, df))
         z = -scipy_stats.norm.ppf(np.exp(log_p))
-        # Close to zero both are; far out the tail probability underflows.
+        # Near zero both agree; far out the tail probability underflows.
         ratio = np.where((t > 1e-3) & (log_p > -600) & (z > 0), t / z, 1.0)
         ratio = np.where(log_p <= -600, t / np.sqrt(-2 * log_p), ratio)
     return se * np.maximum(ratio, 1.0)

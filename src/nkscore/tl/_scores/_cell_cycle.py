@@ -29,7 +29,7 @@ def cell_cycle(
     layer: str | None = None,
     min_coverage: float = 0.5,
 ) -> None:
-    """Score S and G2/M genes and name the phase of each cell.
+    """Score S and G2/M genes and call the phase of each cell.
 
     Reads ``X`` after ``pp.normalize``, or ``layers[layer]``.
 
@@ -38,11 +38,12 @@ def cell_cycle(
     adata
         Cells × genes.
     gene_signatures
-        Two signatures named ``s`` and ``g2m``, as :func:`nkscore.signatures.as_signatures` takes
-        them; the default is the catalogue's panel (Tirosh et al. 2016).
+        Two signatures named ``s`` and ``g2m``, in any form of
+        :func:`nkscore.signatures.as_signatures`; the default is the catalog's panel (Tirosh et al.
+        2016).
     n_controls
-        Control genes drawn per gene. Seurat and scanpy take the length of the shorter list as
-        published, 43.
+        Control genes drawn per gene. Seurat and scanpy use the length of the shorter published
+        list, 43.
     rng
         Seed of the control genes.
     layer
@@ -54,9 +55,8 @@ def cell_cycle(
     -------
     None
         Writes ``obs["S_score"]``, ``obs["G2M_score"]`` (float64, ``module_score``),
-        ``obs["phase"]`` (categorical: ``G1`` where both scores are below zero, else the higher of
-        ``S`` and ``G2M``; equal scores leave it missing) and
-        ``uns["nkscore"]["tl.cell_cycle"]``.
+        ``obs["phase"]`` (categorical: ``G1`` if both scores are below zero, otherwise the higher of
+        ``S`` and ``G2M``; equal scores leave it missing) and ``uns["nkscore"]["tl.cell_cycle"]``.
 
     Raises
     ------
@@ -67,9 +67,9 @@ def cell_cycle(
 
     Notes
     -----
-    The scores are relative to the cells at hand: in a culture where all cells cycle, too, many
-    score below zero. Compare phases within one experiment. Source: Tirosh et al. 2016, doi
-    10.1126/science.aad0501; rule of phases as in Seurat's CellCycleScoring.
+    The scores are relative to the cells of the object: many cells score below zero even if all
+    cells cycle. Compare phases within one experiment. Source: Tirosh et al. 2016, doi
+    10.1126/science.aad0501; phases are called as in Seurat's CellCycleScoring.
 
     Examples
     --------
@@ -106,7 +106,7 @@ def cell_cycle(
 
 
 def _phase(s: Floats, g2m: Floats) -> Labels:
-    """Seurat's rule; equal scores are no phase, unless both are negative."""
+    """Call phases by Seurat's rule; equal scores give no phase, unless both are negative."""
     phase = np.where(s > g2m, "S", "G2M").astype(object)
     phase[s == g2m] = None
     phase[(s < 0) & (g2m < 0)] = "G1"

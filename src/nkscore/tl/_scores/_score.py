@@ -29,22 +29,21 @@ def score(
 
     Reads ``layers["counts"]`` (``rank_auc``, ``aucell``) or ``X`` after ``pp.normalize``
     (``weighted_mean``, ``zscore``, ``ulm``, ``module_score``), or ``layers[layer]``. Backed, zarr
-    and dask matrices are read block by block and give the same scores to the last bit.
+    and dask matrices are read block by block and give bit-identical scores.
 
     Parameters
     ----------
     adata
         Cells × genes.
     gene_signatures
-        Whatever :func:`nkscore.signatures.as_signatures` takes: the name of a set or panel of the
-        catalogue, a :class:`~nkscore.signatures.Signature`, a list of them, or a mapping from name
-        to genes, where a trailing ``-`` marks a gene that counts against the set.
+        Any form of :func:`nkscore.signatures.as_signatures`: the name of a set or panel of the
+        catalog, a :class:`~nkscore.signatures.Signature`, a list of them, or a mapping from name to
+        genes, where a trailing ``-`` marks a gene that counts against the set.
     method
         ``rank_auc`` (UCell's statistic, equal to R UCell), ``aucell``, ``weighted_mean``,
-        ``zscore``, ``ulm`` or ``module_score``. All but the last depend on nothing but the cell
-        itself.
+        ``zscore``, ``ulm`` or ``module_score``. All except the last depend only on the cell itself.
     key_added
-        Where in ``obsm`` the scores go.
+        Key of ``obsm`` for the scores.
     layer
         Score this layer instead of the method's own slot; ``"X"`` names ``adata.X``.
     min_coverage
@@ -65,7 +64,7 @@ def score(
     GeneCoverageError
         If a set has too few of its genes in the data or gene names are repeated.
     WrongScaleError
-        If values are negative, NaN, or not on the scale the method reads.
+        If values are negative, NaN, or not on the scale that the method needs.
     MissingKeyError
         If the slot to score is absent.
     ValueError
@@ -73,13 +72,13 @@ def score(
 
     Notes
     -----
-    A gene of the set that is absent from the data takes the last rank in ``rank_auc``, as in
-    UCell, and is left out by the other methods. A gene listed twice counts once (R UCell counts a
-    repeated down gene twice). Sources: Andreatta and Carmona 2021, doi
-    10.1016/j.csbj.2021.06.043 (``rank_auc``); Aibar et al. 2017, doi 10.1038/nmeth.4463
-    (``aucell``); Hernandez-Armenta et al. 2017, doi 10.1093/bioinformatics/btx082 (``zscore``);
-    Badia-i-Mompel et al. 2022, doi 10.1093/bioadv/vbac016 (``ulm``); Tirosh et al. 2016, doi
-    10.1126/science.aad0501 (``module_score``).
+    A gene of the set that is absent from the data gets the last rank in ``rank_auc``, as in UCell,
+    and is excluded by the other methods. A gene listed twice counts once (R UCell counts a repeated
+    down gene twice). Sources: Andreatta and Carmona 2021, doi 10.1016/j.csbj.2021.06.043
+    (``rank_auc``); Aibar et al. 2017, doi 10.1038/nmeth.4463 (``aucell``); Hernandez-Armenta et al.
+    2017, doi 10.1093/bioinformatics/btx082 (``zscore``); Badia-i-Mompel et al. 2022, doi
+    10.1093/bioadv/vbac016 (``ulm``); Tirosh et al. 2016, doi 10.1126/science.aad0501
+    (``module_score``).
 
     Examples
     --------

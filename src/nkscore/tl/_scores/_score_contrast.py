@@ -36,32 +36,32 @@ def score_contrast(
     Parameters
     ----------
     table
-        One row per gene (and contrast), as from :func:`nkscore.tl.interaction_response`, DESeq2
-        or limma. Genes without a value or an abundance are left out; of repeated genes the most
-        abundant stays, or the first.
+        One row per gene (and contrast), for example from :func:`nkscore.tl.interaction_response`,
+        DESeq2 or limma. Genes without a value or an abundance are excluded; for repeated genes the
+        most abundant is used, or the first.
     gene_signatures
-        As :func:`nkscore.signatures.as_signatures` takes them; the default is
+        Any form of :func:`nkscore.signatures.as_signatures`; the default is
         :func:`nkscore.signatures.dormancy_components`, with ``dormant_like`` as their sum.
     by
-        Column that tells contrasts apart (``"tumor"``); ``None``: one contrast.
+        Column of the contrasts (``"tumor"``); ``None``: one contrast.
     gene, value
         Columns with gene symbols and with log2 fold changes or another signed statistic.
     abundance
-        Column with the mean expression; random sets are then drawn from genes of like abundance
-        (tenths). Abundant genes often move together, for reasons of normalization.
+        Column with the mean expression; random sets are then drawn from genes of similar abundance
+        (deciles). Abundant genes often change together because of normalization.
     min_genes
         Sets with fewer genes in the table (at least 1) get missing scores.
     n_permutations
         Random sets per set and contrast.
     rng
-        Seed or generator of the random sets, which depend on no other set, contrast or order of
-        rows.
+        Seed or generator of the random sets, which do not depend on other sets, contrasts or the
+        order of rows.
 
     Returns
     -------
     DataFrame with one row per contrast and set: the column ``by`` (if any), ``signature``,
-    ``score`` (mean rank of its genes against others of like abundance, signed, -1 to 1; positive
-    where genes that go up in the set went up), ``p_up``, ``p_down`` (one-sided, (b + 1)/(m + 1)),
+    ``score`` (mean rank of its genes against others of similar abundance, signed, -1 to 1; positive
+    if the up genes of the set increased), ``p_up``, ``p_down`` (one-sided, (b + 1)/(m + 1)),
     ``p_value`` (two-sided), ``n_genes``, ``n_genes_in_set``.
 
     Raises
@@ -75,7 +75,7 @@ def score_contrast(
 
     Notes
     -----
-    The test is competitive: it asks whether a set moves more than other genes of the same table.
+    The test is competitive: it tests whether a set changes more than other genes of the same table.
 
     Examples
     --------
@@ -116,12 +116,12 @@ def score_contrast(
 
 def _check_values(values: pd.Series, name: str) -> None:
     if not pd.api.types.is_numeric_dtype(values):
-        msg = f"Column {name!r} holds {values.dtype}, numbers are needed. Convert it first."
+        msg = f"Column {name!r} holds {values.dtype}; numbers are needed. Convert it first."
         raise WrongScaleError(msg)
     if not ((values > 0).any() and (values < 0).any()):
         msg = (
-            f"Column {name!r} ranges from {values.min():g} to {values.max():g}; signed values "
-            "such as log2 fold changes are needed. Name another column with value."
+            f"Column {name!r} ranges from {values.min():g} to {values.max():g}; signed "
+            "values (log2 fold changes) are needed. Name another column with value."
         )
         raise WrongScaleError(msg)
 

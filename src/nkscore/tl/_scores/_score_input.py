@@ -1,4 +1,4 @@
-"""What the functions that score cells read, and what they check first."""
+"""Input of the functions that score cells, and its checks."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ if TYPE_CHECKING:
     from nkscore.scoring._registry import Option
     from nkscore.signatures._convert import SignaturesLike
 
-#: The largest possible value of log1p of counts per 10,000, and room for float32.
+#: The largest possible value of log1p of counts per 10,000, with tolerance for float32.
 _LARGEST_LOG = float(np.log1p(1e4)) + 1e-3
 
 
@@ -33,7 +33,7 @@ class ScoreInput:
     scorer: Scorer
     matrix: Any
     layer: str
-    #: Values above it are on another scale; ``None`` where any value may stand.
+    #: Values above it are on another scale; ``None`` if any value is allowed.
     largest: float | None
     sets: GeneSets
     names: list[str]
@@ -93,7 +93,7 @@ def slot(adata: AnnData, name: str) -> Any:
 
 
 def refuse_foreign(adata: AnnData, keys: Sequence[str], *, recorded_as: str, function: str) -> None:
-    """Raise ``ValueError`` where a slot of ``obsm`` holds what ``function`` did not write."""
+    """Raise ``ValueError`` if a slot of ``obsm`` was not written by ``function``."""
     made_by = adata.uns.get(schema.RECORD, {}).get(recorded_as, {}).get("function")
     for key in keys:
         if key in adata.obsm and made_by != function:
@@ -105,7 +105,7 @@ def refuse_foreign(adata: AnnData, keys: Sequence[str], *, recorded_as: str, fun
 
 
 def storable_options(options: dict[str, Option]) -> dict[str, float | str | None]:
-    """Return options as they can be written to a file: a generator by its name."""
+    """Return options in a form that can be written to a file: a generator by its name."""
     return {
         key: "Generator" if isinstance(value, np.random.Generator) else value
         for key, value in options.items()
@@ -121,7 +121,7 @@ def write_scores(
     recorded_as: str,
     options: dict[str, Option],
 ) -> None:
-    """Write tables of cells × signatures to ``obsm``, and how they were made."""
+    """Write tables of cells × signatures to ``obsm``, with a record of their options."""
     for key, values in tables.items():
         adata.obsm[key] = pd.DataFrame(values, index=adata.obs_names, columns=found.names)
     used = storable_options({**found.scorer.options, **options})

@@ -1,4 +1,4 @@
-"""How far a score stands out from those of random sets in the same cell."""
+"""Scores compared with those of random sets in the same cell."""
 
 from __future__ import annotations
 
@@ -31,10 +31,10 @@ def score_null(
 ) -> None:
     """Compare each score with scores of random sets in the same cell.
 
-    A random set takes, for each gene of the signature, another gene of like mean expression over
-    all cells, so that a cell of high depth or a set of abundant genes does not stand out by that
-    alone. Reads the slots that :func:`nkscore.tl.score` reads, which need not have run, from
-    memory, an open file or dask, with the same results.
+    A random set replaces each gene of the signature by another gene of similar mean expression over
+    all cells, so a cell of high depth or a set of abundant genes does not stand out for that reason
+    alone. Reads the same slots as :func:`nkscore.tl.score`, which need not have run, from memory,
+    an open file or dask, with the same results.
 
     Parameters
     ----------
@@ -43,8 +43,8 @@ def score_null(
     gene_signatures
         As in :func:`nkscore.tl.score`.
     method
-        A method of :func:`nkscore.tl.score` other than ``module_score``, which compares with
-        genes of like expression already.
+        A method of :func:`nkscore.tl.score` other than ``module_score``, which already compares
+        with genes of similar expression.
     n_sets
         Random sets per signature. The smallest possible p is 1 / (``n_sets`` + 1).
     rng
@@ -61,25 +61,24 @@ def score_null(
     Returns
     -------
     None
-        Writes two float64 DataFrames, cells × signatures: ``obsm[f"{key_added}_z"]`` (distance
-        from the mean of the random sets in their standard deviations; 0 at their mean, NaN where
-        they are all alike and the score differs) and ``obsm[f"{key_added}_p"]``
-        ((b + 1) / (``n_sets`` + 1) with b random sets scoring as high or higher), and
-        ``uns["nkscore"][f"{key_added}_null"]``.
+        Writes two float64 DataFrames, cells × signatures: ``obsm[f"{key_added}_z"]`` (distance from
+        the mean of the random sets in their standard deviations; 0 at their mean, NaN if they are
+        all equal and the score differs) and ``obsm[f"{key_added}_p"]`` ((b + 1) / (``n_sets`` + 1)
+        with b random sets scoring as high or higher), and ``uns["nkscore"][f"{key_added}_null"]``.
 
     Raises
     ------
     ValueError
-        If ``n_sets`` is below 2, the method has controls of its own, a set leaves too few genes
-        to draw from, or a slot holds something that ``tl.score_null`` did not write.
+        If ``n_sets`` is below 2, the method has its own controls, a set leaves too few genes to
+        draw from, or a slot holds something that ``tl.score_null`` did not write.
     GeneCoverageError, WrongScaleError, MissingKeyError
         As in :func:`nkscore.tl.score`.
 
     Notes
     -----
-    p-values of one cell are for that cell alone. Genes of a signature that are co-regulated vary
-    together, which random sets do not: many small p-values say that the set is a program, not
-    that a condition changed it. Compare conditions by samples, with
+    A p-value refers to one cell. Coregulated genes of a signature vary together, unlike random
+    sets: many small p-values mean that the set is a program, not that a condition changed it.
+    Compare conditions by samples, with
     :func:`nkscore.tl.interaction_response` or sample means of scores.
 
     Examples
@@ -99,9 +98,10 @@ def score_null(
     )
     if found.scorer.prepare is not None:
         msg = (
-            f"{method} compares each set with control genes of like expression already, which is "
-            "what random sets are drawn for, and would need controls for each of them. Choose a "
-            "method without: rank_auc, aucell, weighted_mean, zscore or ulm."
+            f"{method} already compares each set with control genes of similar "
+            "expression, which is the purpose of random sets, and would need controls "
+            "for each of them. Choose a method without controls: rank_auc, aucell, "
+            "weighted_mean, zscore or ulm."
         )
         raise ValueError(msg)
     results = null_scores(

@@ -1,4 +1,4 @@
-"""Whether confidences are right as often as they say."""
+"""Calibration of the confidence of calls."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ def calibration(
     n_bins: int = 10,
     level: float = 0.95,
 ) -> pd.DataFrame:
-    """Compare the confidence of calls with how often they are right.
+    """Compare the confidence of calls with their observed accuracy.
 
     Reads ``obs[truth]``, ``obs[called]`` and ``obs[confidence]``.
 
@@ -35,10 +35,10 @@ def calibration(
     truth
         Column of ``obs`` with the true level of each cell.
     called
-        Column of ``obs`` with the call. Cells that are ``unassigned``, or miss one of the three
-        values, are left out.
+        Column of ``obs`` with the call. Cells that are ``unassigned`` or lack one of the three
+        values are excluded.
     confidence
-        Column of ``obs`` with the probability that the call is right; by default the name of
+        Column of ``obs`` with the probability that the call is correct; by default the name of
         ``called`` with ``_confidence``.
     n_bins
         Number of equally wide bins of confidence between 0 and 1.
@@ -47,9 +47,9 @@ def calibration(
 
     Returns
     -------
-    One row per bin that holds cells, with columns ``bin_low``, ``bin_high``, ``confidence`` (mean),
-    ``observed`` (share of right calls), ``ci_low``, ``ci_high`` (Wilson's interval of ``observed``,
-    cells taken for independent) and ``n_cells``.
+    One row per non-empty bin, with columns ``bin_low``, ``bin_high``, ``confidence`` (mean),
+    ``observed`` (share of correct calls), ``ci_low``, ``ci_high`` (Wilson's interval of
+    ``observed``, with independent cells) and ``n_cells``.
 
     Raises
     ------
@@ -60,7 +60,7 @@ def calibration(
     DesignError
         If no cell has all three values.
     ValueError
-        If ``n_bins`` is below 1 or ``level`` not from 0 to 1.
+        If ``n_bins`` is below 1 or ``level`` is not from 0 to 1.
 
     Examples
     --------
@@ -77,7 +77,7 @@ def calibration(
     schema.require(adata, "obs", [truth, called, confidence], "the function that makes the call")
     cells = _judged(adata.obs, truth, called, confidence)
     stated = cells[confidence].to_numpy(dtype=float)
-    # Sums of posteriors exceed 1 by rounding.
+    # Sums of posteriors can exceed 1 by rounding.
     if stated.min() < -1e-6 or stated.max() > 1 + 1e-6:
         msg = (
             f"obs[{confidence!r}] ranges from {stated.min():g} to {stated.max():g}; probabilities "

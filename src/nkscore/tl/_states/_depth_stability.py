@@ -1,4 +1,4 @@
-"""Whether calls of cells follow their sequencing depth."""
+"""Dependence of calls on sequencing depth."""
 
 from __future__ import annotations
 
@@ -36,37 +36,36 @@ def depth_stability(
     """Thin the counts, call the cells again, and compare with the calls at full depth.
 
     Each count is kept with a given probability, as if the same libraries had been sequenced less.
-    Calls that stand for biology stay; fractions of states that drift with the share kept are
-    artifacts of depth, and so may differ between samples of unequal depth.
+    Biological calls do not change. If the fraction of a state drifts with the share kept, it is an
+    artifact of depth, which may also differ between samples of unequal depth.
 
-    Reads ``layers["counts"]`` and what ``call`` reads.
+    Reads ``layers["counts"]`` and the slots that ``call`` reads.
 
     Parameters
     ----------
     adata
         Cells × genes with counts in memory.
     call
-        A function that writes ``obs[column]``, such as ``nk.tl.nk_states`` or
-        ``lambda cells: nk.tl.tumor_states(cells, by="lineage")``. It gets a copy without ``X``
-        (run ``nk.pp.normalize`` within it where it is needed).
+        A function that writes ``obs[column]``, for example ``nk.tl.nk_states`` or ``lambda cells:
+        nk.tl.tumor_states(cells, by="lineage")``. It gets a copy without ``X`` (run
+        ``nk.pp.normalize`` within it if needed).
     column
         Column of ``obs`` with the calls.
     shares
         Shares of the counts to keep, each above 0 and below 1.
     repeats
-        How often to thin to each share.
+        Number of repetitions for each share.
     rng
         Seed or generator of the thinning.
 
     Returns
     -------
-    DataFrame with one row per share, repetition and state, deepest last, for
-    ``pl.depth(table, value="agreement", by="state")``: ``share`` (1 is full depth), ``repeat``,
-    ``depth`` (median counts of the cells that have a call or are ``unassigned``, times the share),
-    ``state`` (also
-    ``all``, every called cell), ``n_cells`` (called so at full depth), ``agreement`` (share of
-    them with the same call), ``unassigned`` (share of them left without one), ``fraction`` (cells
-    called so at this depth, of all that have a call or are ``unassigned``).
+    DataFrame with one row per share, repetition and state, deepest last, for ``pl.depth(table,
+    value="agreement", by="state")``: ``share`` (1 is full depth), ``repeat``, ``depth`` (median
+    counts of the cells that have a call or are ``unassigned``, times the share), ``state`` (also
+    ``all``, every called cell), ``n_cells`` (in the state at full depth), ``agreement`` (share of
+    them with the same call), ``unassigned`` (share of them without a call), ``fraction`` (cells in
+    the state at this depth, of all that have a call or are ``unassigned``).
 
     Raises
     ------
@@ -83,8 +82,8 @@ def depth_stability(
 
     Notes
     -----
-    Agreement with the calls at full depth says how steady calls are, not whether they are right:
-    for that compare with a truth (``tl.calibration``).
+    Agreement with the calls at full depth shows the stability of calls, not their accuracy: for
+    that compare with a truth (``tl.calibration``).
 
     Examples
     --------
@@ -128,7 +127,7 @@ def _check(adata: AnnData, shares: Sequence[float], repeats: int) -> None:
     if not (sparse.issparse(counts) or isinstance(counts, np.ndarray)):
         msg = (
             f"layers[{schema.COUNTS!r}] is a {type(counts).__name__}; counts in memory are needed. "
-            "Take a part of the cells and call adata.to_memory()."
+            "Select some cells and call adata.to_memory()."
         )
         raise TypeError(msg)
 
@@ -136,7 +135,7 @@ def _check(adata: AnnData, shares: Sequence[float], repeats: int) -> None:
 def _called(
     adata: AnnData, counts: Matrix, call: Callable[[AnnData], object], column: str
 ) -> pd.Series:
-    """Return the calls made on a copy with these counts, as text; cells not judged are missing."""
+    """Return the calls on a copy with these counts, as text; other cells are missing."""
     from anndata import AnnData
 
     obs = adata.obs.drop(columns=[name for name in (column,) if name in adata.obs])
@@ -163,20 +162,20 @@ def _thinned(counts: Matrix, share: float, generator: np.random.Generator) -> Ma
 
 
 def _compared(full: pd.Series, found: pd.Series) -> pd.DataFrame:
-    judged = full.notna() | found.notna()
+    counted = full.notna() | found.notna()
     called = full.notna() & (full != schema.UNASSIGNED)
     same, open_ = found == full, found.isna() | (found == schema.UNASSIGNED)
     rows = []
     for state in [ALL, *sorted(set(full[called]) | set(found.dropna()) - {schema.UNASSIGNED})]:
         chosen = called if state == ALL else called & (full == state)
-        now = judged & ~open_ if state == ALL else found == state
+        now = counted & ~open_ if state == ALL else found == state
         rows.append(
             {
                 "state": state,
                 "n_cells": int(chosen.sum()),
                 "agreement": float(same[chosen].mean()),
                 "unassigned": float(open_[chosen].mean()),
-                "fraction": float(now.sum() / judged.sum()),
+                "fraction": float(now.sum() / counted.sum()),
             }
         )
     return pd.DataFrame(rows)

@@ -24,9 +24,9 @@ def embed(
 ) -> None:
     """Compute principal components, a neighbor graph and a UMAP with scanpy's defaults.
 
-    Reads ``X`` after ``pp.normalize``. The map is for looking; no nkscore result is computed
+    Reads ``X`` after ``pp.normalize``. The map is for viewing only; no nkscore result is computed
     from it. Neighbors are exact up to 50,000 cells. Above, nearest neighbor descent finds 99 % of
-    them (200,000 points in 30 dimensions). The number of threads changes nothing.
+    them (200,000 points in 30 dimensions). The result does not depend on the number of threads.
 
     Parameters
     ----------
@@ -60,7 +60,7 @@ def embed(
     DesignError
         If there are fewer than 20 cells.
     ValueError
-        If a number is out of its range.
+        If a number is out of range.
     """
     import scanpy as sc
     from threadpoolctl import threadpool_limits
@@ -82,7 +82,7 @@ def embed(
     table.index = adata.var_names
     adata.var[schema.HIGHLY_VARIABLE] = table[schema.HIGHLY_VARIABLE]
     n_comps = min(n_comps, adata.n_obs - 1, int(table[schema.HIGHLY_VARIABLE].sum()) - 1)
-    # The map would move with the number of threads that share the sums.
+    # The map would change with the number of threads that share the sums.
     with threadpool_limits(limits=1, user_api="blas"):
         sc.pp.pca(adata, n_comps=n_comps, random_state=seed, mask_var=schema.HIGHLY_VARIABLE)
         search = NearestNeighbors(min(n_neighbors, adata.n_obs), seed=seed)

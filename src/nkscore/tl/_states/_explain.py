@@ -1,4 +1,4 @@
-"""Why cells were called as they were."""
+"""Evidence of genes for the calls of cells."""
 
 from __future__ import annotations
 
@@ -37,10 +37,10 @@ def explain_state(
     compartment: str = "nk",
     states: str | Sequence[str] | None = None,
 ) -> pd.DataFrame:
-    """Return which genes spoke for and against each state in a cell or a group of cells.
+    """Return the evidence of genes for and against each state in a cell or a group of cells.
 
-    Reads ``layers["counts"]``, ``uns["nkscore"]["tl.nk_states"]`` (or ``tl.tumor_states``) and
-    the column of ``obs`` by which those fitted usual levels.
+    Reads ``layers["counts"]``, ``uns["nkscore"]["tl.nk_states"]`` (or ``tl.tumor_states``) and the
+    column of ``obs`` that those used to fit baseline levels.
 
     Parameters
     ----------
@@ -48,35 +48,35 @@ def explain_state(
         Cells × genes with called states.
     cells
         The name of a cell, several names, or a boolean mask. Cells outside the compartment are
-        left out.
+        excluded.
     compartment
         ``"nk"`` or ``"tumor"``.
     states
-        States to explain; all that were found in the data by default.
+        States to explain; by default all that were found in the data.
 
     Returns
     -------
-    DataFrame with one row per state and gene, most telling genes first: ``state``, ``gene``,
-    ``n_cells``, ``count`` (mean per cell), ``expected`` (mean count of such cells without the
-    state, from their depth and donor), ``expected_in_state``, ``log_odds`` (mean natural-log
-    ratio of the probability of the count with and without the state; positive speaks for it).
+    DataFrame with one row per state and gene, most informative genes first: ``state``, ``gene``,
+    ``n_cells``, ``count`` (mean per cell), ``expected`` (expected mean count without the state,
+    from depth and donor), ``expected_in_state``, ``log_odds`` (mean natural-log ratio of the
+    probability of the count with and without the state; positive values support it).
 
     Raises
     ------
     MissingKeyError
-        If states were not called, or a cell, a gene or a state is not there.
+        If states were not called, or a cell, a gene or a state is missing.
     DesignError
-        If none of the cells lies in the compartment.
+        If none of the cells is in the compartment.
     ValueError
         If ``compartment`` is neither ``nk`` nor ``tumor``.
 
     Notes
     -----
-    The sum of ``log_odds`` over the genes of a state is the evidence of the cell itself; the call
-    also weighs how common the state is (in the donor, the batch), and that cells show a state more
-    or less. Tumor programs are called on the weighted sum of their genes' counts: each gene gets
-    the part of that evidence that its own count and its own expected count make up (``expected``
-    is that of the line, without the small differences between batches).
+    The sum of ``log_odds`` over the genes of a state is the evidence of the cell itself. The call
+    also uses the frequency of the state (in the donor, the batch), and allows cells to show a state
+    weakly or strongly. Tumor programs are called from the weighted sum of their genes' counts: each
+    gene gets the part of that evidence that corresponds to its count and its expected count
+    (``expected`` is that of the line, without the small differences between batches).
 
     Examples
     --------
@@ -108,8 +108,8 @@ def _positions(adata: AnnData, cells: str | Sequence[str] | Labels | Bools, labe
     rows = rows[adata.obs[label].notna().to_numpy()[rows]]
     if not rows.size:
         msg = (
-            f"None of these cells has a value in obs[{label!r}]: they lie in another compartment "
-            "or failed QC. Name cells of the compartment that is to be explained."
+            f"None of these cells has a value in obs[{label!r}]: they are in another "
+            "compartment or failed QC. Name cells of the compartment to explain."
         )
         raise DesignError(msg)
     return np.asarray(rows)
@@ -135,17 +135,17 @@ def _named(adata: AnnData, cells: Array) -> Ints:
 
 def _chosen(states: str | Iterable[str] | None, found: pd.Series) -> list[str]:
     """Return the states to explain, which must be among those found in the data."""
-    there = list(dict.fromkeys(str(name) for name in found))
+    available = list(dict.fromkeys(str(name) for name in found))
     if states is None:
-        return there
+        return available
     wanted = [states] if isinstance(states, str) else list(map(str, states))
-    check_there(wanted, there, "state")
+    check_there(wanted, available, "state")
     return wanted
 
 
 def _needed(book: Mapping[str, Any], key: str, step: str) -> pd.DataFrame:
     if key not in book:
-        msg = f"What {step} recorded does not say how it called. Run {step} of this version again."
+        msg = f"The record of {step} does not contain its fit. Run {step} of this version again."
         raise MissingKeyError(msg)
     return pd.DataFrame(book[key])
 
@@ -156,8 +156,9 @@ def _counts(adata: AnnData, rows: Ints, genes: pd.Index, step: str) -> Floats:
     if (columns < 0).any():
         lost = np.asarray(genes)[columns < 0]
         msg = (
-            f"{len(lost)} genes of the called states are not in the data any more, for example "
-            f"{lost[0]}. Explain calls on the genes they were made from, or run {step} again."
+            f"{len(lost)} genes of the called states are no longer in the data, for "
+            f"example {lost[0]}. Explain calls on the genes from which they were made, or "
+            f"run {step} again."
         )
         raise MissingKeyError(msg)
     counts = adata.layers[schema.COUNTS][:, columns][rows]
@@ -191,14 +192,14 @@ def _explain_nk(
             continue
         log_fold, dispersion = row["log_fold"], row["dispersion"]
         x = dense[inside, place[row["gene"]]]
-        usual = np.maximum(depth[inside] * row["rate"], 1e-9)
-        raised = usual * np.exp(log_fold)
+        baseline = np.maximum(depth[inside] * row["rate"], 1e-9)
+        raised = baseline * np.exp(log_fold)
         odds = x * log_fold - (x + 1 / dispersion) * (
-            np.log1p(raised * dispersion) - np.log1p(usual * dispersion)
+            np.log1p(raised * dispersion) - np.log1p(baseline * dispersion)
         )
         sums = parts.setdefault((row["state"], row["gene"]), np.zeros(5))
         weight = row.get("weight", 1.0)
-        sums += [x.size, x.sum(), usual.sum(), raised.sum(), weight * odds.sum()]
+        sums += [x.size, x.sum(), baseline.sum(), raised.sum(), weight * odds.sum()]
     return [
         (state, gene, int(n), *(np.array(rest) / n)) for (state, gene), (n, *rest) in parts.items()
     ]
@@ -217,7 +218,7 @@ def _explain_tumor(
     rows = rows[called]
     cells = tumor_cells(adata, by, None, min_cells=1)
     all_depths = _reference_depth(adata, cells.rows, book, rates.index)
-    usual_cells = gene_levels(adata.layers[schema.COUNTS], cells.rows, cells.line, all_depths)
+    baseline_rates = gene_levels(adata.layers[schema.COUNTS], cells.rows, cells.line, all_depths)
     here = np.searchsorted(cells.rows, rows)
     line, depth = cells.line[here], all_depths[here]
     found = levels.loc[levels["supported"].astype(bool), "program"].astype(str)
@@ -225,38 +226,40 @@ def _explain_tumor(
     for name in _chosen(states, found):
         members = genes.loc[genes["program"].astype(str) == name, "gene"].astype(str).to_numpy()
         x = _counts(adata, rows, pd.Index(members), step)
-        weight = _weights(usual_cells, adata.var_names.get_indexer(members))[line]
+        weight = _weights(baseline_rates, adata.var_names.get_indexer(members))[line]
         of_lines = rates[[cells.names[i].replace("/", "|") for i in line]]
         rate = of_lines.loc[members.tolist()].to_numpy().T
         fit = levels[levels["program"].astype(str) == name].set_index("line")
         fit = fit.loc[[cells.names[i] for i in line]]
-        usual = rate * (depth / 1e4 * fit["usual_level"].to_numpy())[:, None]
+        baseline = rate * (depth / 1e4 * fit["baseline_level"].to_numpy())[:, None]
         fold, dispersion = float(fit["fold"].iloc[0]), fit["dispersion"].to_numpy() + 1 / depth
-        odds = _parts_of_sum(weight * x, weight * usual, fold, dispersion[:, None])
-        means = zip(*(part.mean(axis=0) for part in (x, usual, fold * usual, odds)), strict=True)
+        odds = _parts_of_sum(weight * x, weight * baseline, fold, dispersion[:, None])
+        means = zip(
+            *(part.mean(axis=0) for part in (x, baseline, fold * baseline, odds)), strict=True
+        )
         records += [(name, gene, rows.size, *m) for gene, m in zip(members, means, strict=True)]
     return records
 
 
 def _weights(levels: GeneLevels, columns: Ints) -> Floats:
-    """Return how much each gene counts in the sum of its program: lines × genes."""
+    """Return the weight of each gene in the sum of its program: lines × genes."""
     rate = levels.rate[:, columns]
     weight = 1 / (1 + levels.spread[:, columns] * rate * levels.depth[:, None])
     once, twice = (weight * rate).sum(axis=1), (weight**2 * rate).sum(axis=1)
     return np.asarray(weight * (once / np.maximum(twice, 1e-300))[:, None])
 
 
-def _parts_of_sum(x: Floats, usual: Floats, fold: float, dispersion: Floats) -> Floats:
-    """Split the log odds of each cell's summed count, for ``fold`` times the usual, over genes."""
-    total = np.maximum(usual.sum(axis=1, keepdims=True), 1e-9)
+def _parts_of_sum(x: Floats, baseline: Floats, fold: float, dispersion: Floats) -> Floats:
+    """Split the log odds of each cell's summed count, for ``fold`` times baseline, over genes."""
+    total = np.maximum(baseline.sum(axis=1, keepdims=True), 1e-9)
     spread = np.log1p(fold * total * dispersion) - np.log1p(total * dispersion)
-    return np.asarray(x * (np.log(fold) - spread) - usual / total * spread / dispersion)
+    return np.asarray(x * (np.log(fold) - spread) - baseline / total * spread / dispersion)
 
 
 def _reference_depth(
     adata: AnnData, rows: Ints, book: Mapping[str, Any], called: pd.Index
 ) -> Floats:
-    """Return counts in the genes of no program, by which depth was measured for the calls."""
+    """Return counts in genes outside all programs, the depth used for the calls."""
     packaged = packaged_programs()
     chosen = {n: packaged[n] for n in map(str, book["options"]["programs"]) if n in packaged}
     used = set(map(str, called))

@@ -1,4 +1,4 @@
-"""States carried over from a labelled reference."""
+"""States transferred from a labeled reference."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ import pandas as pd
 from nkscore import schema
 from nkscore._checks import check_shares
 from nkscore._samples._cells import cells_of, spread
-from nkscore.tl._states import _reference_distances as where
+from nkscore.tl._states import _reference_distances as distances
 from nkscore.tl._states import _reference_genes as mapping
 from nkscore.tl._states import _reference_models as models
 from nkscore.tl._states._write import (
@@ -29,7 +29,7 @@ if TYPE_CHECKING:
 
 _LOG = logging.getLogger("nkscore")
 _BLOCK = 4000
-#: Compartment → what differs between its batches.
+#: Compartment → default column of its batches.
 _BATCH = {schema.NK: schema.NK_DONOR, schema.TUMOR_CELLS: schema.TUMOR}
 
 
@@ -44,10 +44,10 @@ def map_reference(
     reject: float | None = 0.01,
     min_cells: int = 20,
 ) -> None:
-    """Give each cell the state of those cells of a labelled reference that it resembles.
+    """Give each cell the state of similar cells of a labeled reference.
 
-    Reads ``layers["counts"]`` of the cells of the compartment (and ``obs["qc_pass"]`` where
-    present); of the reference ``layers["counts"]``, ``obs[labels]``, and where present
+    Reads ``layers["counts"]`` of the cells of the compartment (and ``obs["qc_pass"]`` if present).
+    From the reference, reads ``layers["counts"]``, ``obs[labels]``, and if present
     ``obs["compartment"]``, ``obs["qc_pass"]``, ``obs[batch]``, ``obsm["X_umap"]``.
 
     Parameters
@@ -56,25 +56,25 @@ def map_reference(
         Cells × genes.
     reference
         Cells × genes with labels. Cells without a label, or with ``unassigned``, are not used, nor
-        those of other compartments, if the reference has the column; of each label, 1,000 cells
-        drawn with a fixed seed.
+        those of other compartments, if the reference has the column. At most 1,000 cells per label
+        are used, drawn with a fixed seed.
     labels
         Column of the reference's ``obs`` with the states; ``nk_state`` or ``tumor_state`` by
         default.
     compartment
         ``"nk"`` or ``"tumor"``.
     batch
-        Column of the reference's ``obs`` that is left out level by level to learn how sure a call
-        in another batch can be. By default ``nk_donor`` for NK cells and ``tumor`` for tumor
-        cells; at random where the column is absent or a label is in one level only.
+        Column of the reference's ``obs`` whose levels are held out in turn, to estimate the
+        confidence of calls in another batch. By default ``nk_donor`` for NK cells and ``tumor`` for
+        tumor cells; random folds if the column is absent or a label is in only one level.
     min_confidence
         Cells whose best label has a lower probability are ``unassigned``.
     reject
-        Share of the reference's own cells that would be taken for unlike their label: cells
-        beyond this distance are ``unassigned``. 0 rejects only what is beyond all of them, ``None``
-        nothing, as may be needed where a reference comes from another laboratory.
+        Share of held-out reference cells beyond the distance limit of their label: cells beyond
+        this limit are ``unassigned``. 0 rejects only cells beyond all of them, ``None`` rejects
+        nothing, which may be needed for a reference from another laboratory.
     min_cells
-        Fewest cells of the compartment.
+        Minimum number of cells of the compartment.
 
     Returns
     -------
@@ -82,41 +82,39 @@ def map_reference(
         Writes, with ``nk_state`` or ``tumor_state`` for STATE, ``obs[STATE]`` (categorical with all
         labels and ``unassigned``; missing outside the compartment), ``obs[STATE_confidence]``
         (float64, highest probability), ``obs[STATE_margin]`` (float64, distance to the second
-        highest), ``obs[STATE_distance]`` (float64: 0 as the median cell of the label, above 1
-        unlike it), ``obsm[STATE_posterior]`` (float64 DataFrame, cells × labels, with ``|`` for
-        ``/``, NaN outside), ``obsm["X_umap_reference"]`` (float64, cells × 2, NaN outside; only if
-        the reference has ``obsm["X_umap"]``), ``uns[STATE_colors]`` and
-        ``uns["nkscore"]["tl.map_reference"]`` with ``levels``: of each depth, how many cells have
-        it and how often the label of left-out cells of the reference was found. Removes the record
-        of the states called before; places and record are those of the last mapping, of whichever
-        compartment.
+        highest), ``obs[STATE_distance]`` (float64: 0 for the median cell of the label, above 1 for
+        dissimilar cells), ``obsm[STATE_posterior]`` (float64 DataFrame, cells × labels, with ``|``
+        for ``/``, NaN outside), ``obsm["X_umap_reference"]`` (float64, cells × 2, NaN outside; only
+        if the reference has ``obsm["X_umap"]``), ``uns[STATE_colors]`` and
+        ``uns["nkscore"]["tl.map_reference"]`` with ``levels``: for each depth, the number of cells
+        and the accuracy in held-out cells of the reference. Removes the record of states called
+        earlier; positions and record are those of the last mapping of any compartment.
 
     Raises
     ------
     MissingKeyError
         If compartments were not called, or the reference lacks counts, ``labels`` or ``batch``.
     WrongScaleError
-        If the counts of data or reference are no counts.
+        If the counts of data or reference are not counts.
     GeneCoverageError
         If data and reference share too few genes, or gene names are repeated.
     DesignError
         If fewer than ``min_cells`` cells of the compartment passed QC, or the reference has fewer
         than 20 cells or fewer than two labels of 10 cells.
     TypeError
-        If the reference is no AnnData.
+        If the reference is not an AnnData.
     ValueError
         If an option is not one of the above.
 
     Notes
     -----
-    A logistic regression (scikit-learn) on genes that tell the labels apart, with the penalty that
-    predicts left-out batches best, after the idea of CellTypist (doi 10.1126/science.abl5197). The
-    reference is thinned to doublings of depth; each cell is judged by the model of its own depth,
-    and by nothing else of the data, so that other cells do not matter. Probabilities take
-    the shares of labels in the reference for granted. A state that the reference lacks is
-    recognized only where it differs in much of the profile, and not always then; not where it
-    differs in some markers: ``docs/reference_mapping.md`` has the numbers, also of
-    other libraries.
+    A logistic regression (scikit-learn) on genes that separate the labels, with the penalty that
+    predicts held-out batches best, following the idea of CellTypist (doi 10.1126/science.abl5197).
+    The reference is thinned to doublings of depth. Each cell is classified by the model of its own
+    depth, independent of all other cells of the data. Probabilities assume the label shares of the
+    reference. A state that the reference lacks is recognized only if it differs in much of the
+    profile, and not always then; it is not recognized if it differs in some markers:
+    ``docs/reference_mapping.md`` has the numbers, also for other libraries.
 
     Examples
     --------
@@ -132,12 +130,12 @@ def map_reference(
     from threadpoolctl import threadpool_limits
 
     _check_options(compartment, min_confidence, reject)
-    slot, usual_batch = SLOTS[compartment][0], _BATCH[compartment]
+    slot, default_batch = SLOTS[compartment][0], _BATCH[compartment]
     labels = slot if labels is None else labels
     cells = cells_of(adata, compartment, min_cells=min_cells, purpose="to be mapped")
     mapping.require_columns(reference, labels=labels, batch=batch)
-    if batch is None and usual_batch in reference.obs:
-        batch = usual_batch
+    if batch is None and default_batch in reference.obs:
+        batch = default_batch
     ref = mapping.read_reference(
         adata,
         reference,
@@ -145,15 +143,15 @@ def map_reference(
         compartment=compartment,
         batch=batch,
     )
-    # Threads of small matrices wait for each other longer than they work.
+    # For small matrices, threads would wait for each other longer than they compute.
     with threadpool_limits(limits=1, user_api="blas"):
-        share, far, umap, levels = _map(adata, cells, ref, reject=reject or 0.0)
+        share, distance, umap, levels = _map(adata, cells, ref, reject=reject or 0.0)
     farthest = np.inf if reject is None else 1.0
-    sure = (share.max(axis=1) >= min_confidence) & (far <= farthest)
-    _write(adata, compartment, cells, ref, share=share, far=far, sure=sure)
+    confident = (share.max(axis=1) >= min_confidence) & (distance <= farthest)
+    _write(adata, compartment, cells, ref, share=share, distance=distance, confident=confident)
     adata.obsm.pop(schema.UMAP_REFERENCE, None)
     if umap is None:
-        _LOG.info("The reference has no obsm['X_umap'], so no places on its map are written.")
+        _LOG.info("The reference has no obsm['X_umap'], so no positions on its map are written.")
     else:
         adata.obsm[schema.UMAP_REFERENCE] = spread(umap, cells, adata.n_obs)
     options = {
@@ -187,34 +185,34 @@ def _check_options(compartment: str, min_confidence: float, reject: float | None
 def _map(
     adata: AnnData, cells: Ints, ref: mapping.Reference, *, reject: float
 ) -> tuple[Floats, Floats, Floats | None, pd.DataFrame]:
-    """Return probabilities, distances, places and what is known of each level of depth."""
+    """Return probabilities, distances, positions and a record of each level of depth."""
     level_of = models.levels_of(_depths(adata, cells, ref), ref)
     markers = models.markers_of_folds(ref)
-    of_map = None if ref.umap is None else where.reference_map(ref)
+    of_map = None if ref.umap is None else distances.reference_map(ref)
     n_labels = len(ref.labels)
-    share, far = np.zeros((cells.size, n_labels)), np.zeros(cells.size)
+    share, distance = np.zeros((cells.size, n_labels)), np.zeros(cells.size)
     umap = None if of_map is None else np.zeros((cells.size, 2))
     table = []
     for number in np.unique(level_of):
         level = models.learn_level(ref, int(number), markers)
-        usual = where.usual_distances(ref, level, reject=reject)
+        held_out = distances.held_out_distances(ref, level, reject=reject)
         here = np.flatnonzero(level_of == number)
         for rows in _blocks(here):
             counts = mapping.shared_counts(adata, cells[rows], ref.genes)
             share[rows] = models.predict(level, counts, n_labels)
-            far[rows] = where.distance(usual, counts, share[rows].argmax(axis=1))
+            distance[rows] = distances.distance(held_out, counts, share[rows].argmax(axis=1))
             if umap is not None and of_map is not None:
-                umap[rows] = where.places(ref, level, of_map, counts)
+                umap[rows] = distances.places(ref, level, of_map, counts)
         table.append(
             {
                 "depth": 2.0**level.depth,
                 "n_cells": int(here.size),
                 "penalty": level.penalty,
-                "accuracy_left_out": level.accuracy,
-                "confidence_left_out": level.confidence,
+                "accuracy_held_out": level.accuracy,
+                "confidence_held_out": level.confidence,
             }
         )
-    return share, far, umap, pd.DataFrame(table)
+    return share, distance, umap, pd.DataFrame(table)
 
 
 def _depths(adata: AnnData, cells: Ints, ref: mapping.Reference) -> Floats:
@@ -236,12 +234,12 @@ def _write(
     ref: mapping.Reference,
     *,
     share: Floats,
-    far: Floats,
-    sure: Bools,
+    distance: Floats,
+    confident: Bools,
 ) -> None:
     slot, _ = SLOTS[compartment]
     ranked = np.sort(share, axis=1)
-    call = np.where(sure, share.argmax(axis=1), len(ref.labels))
+    call = np.where(confident, share.argmax(axis=1), len(ref.labels))
     write_states(
         adata,
         compartment,
@@ -251,6 +249,10 @@ def _write(
         confidence=ranked[:, -1],
         margin=ranked[:, -1] - ranked[:, -2],
     )
-    adata.obs[f"{slot}_distance"] = spread(far, cells, adata.n_obs)
+    adata.obs[f"{slot}_distance"] = spread(distance, cells, adata.n_obs)
     write_table(adata, f"{slot}_posterior", share, cells, ref.labels)
-    _LOG.info("Unlike all cells of the reference: %d of %d cells", (far > 1).sum(), cells.size)
+    _LOG.info(
+        "Beyond the distance limit of the reference: %d of %d cells",
+        (distance > 1).sum(),
+        cells.size,
+    )

@@ -29,12 +29,12 @@ if TYPE_CHECKING:
     from nkscore._types import Bools, Floats, Ints, Labels
     from nkscore.signatures._vocabularies import VocabularyLike
 
-#: Genes whose share of a cell follows its health and growth; they would pass for depth.
+#: Genes whose share of a cell depends on its health and growth, and would distort depth.
 _NO_EXPOSURE = r"^MT-|^RP[SL]\d"
 _LEAST_MARKERS = 2
 _ROWS = 10_000
 NO_DONOR = ""
-#: Natural-log folds below this say nothing.
+#: Natural-log folds below this carry no information.
 _LEAST_FOLD = 1e-3
 _LOG = logging.getLogger("nkscore")
 
@@ -52,7 +52,7 @@ class Markers:
 
 @dataclass(frozen=True)
 class StateFit:
-    """What was learned from NK cells; ``posterior`` has a last column for no state."""
+    """Fit of the NK cells; ``posterior`` has a last column for no state."""
 
     markers: Markers
     model: MarkerModel
@@ -62,7 +62,7 @@ class StateFit:
 
 
 def find_markers(adata: AnnData, vocabulary: VocabularyLike) -> Markers:
-    """Place the markers of a vocabulary among the genes of the data."""
+    """Find the markers of a vocabulary among the genes of the data."""
     states = signatures.vocabulary(vocabulary)
     wanted = {name: state.marks for name, state in states.items()}
     controls = _controls(states)
@@ -71,8 +71,8 @@ def find_markers(adata: AnnData, vocabulary: VocabularyLike) -> Markers:
     few = [n for n in names if len(match.up[n]) + len(match.down[n]) < _LEAST_MARKERS]
     if few:
         msg = (
-            f"{', '.join(few)}: fewer than {_LEAST_MARKERS} markers are in the data. A state is "
-            "called from markers that are raised together: give it more of them."
+            f"{', '.join(few)}: fewer than {_LEAST_MARKERS} markers are in the data. A "
+            "state is called from coexpressed markers: give it more of them."
         )
         raise GeneCoverageError(msg)
     genes = np.unique(np.concatenate([np.r_[match.up[n], match.down[n]] for n in names]))
@@ -94,8 +94,8 @@ def _controls(states: Mapping[str, signatures.State]) -> dict[str, signatures.Si
     clash = [name for name in controls if name in states]
     if clash:
         msg = (
-            f"{', '.join(clash)} is both a state and what excludes one. States exclude each other "
-            "anyway: give what excludes them another name, or leave it out."
+            f"{', '.join(clash)} is both a state and the exclusion of one. States exclude "
+            "each other anyway: rename the exclusion, or remove it."
         )
         raise ValueError(msg)
     return controls
@@ -110,7 +110,7 @@ def exposure(adata: AnnData) -> Floats:
     """Return the total count of each cell without mitochondrial and ribosomal genes."""
     keep = _of_exposure(adata).astype(np.float64)
     counts, total = adata.layers[schema.COUNTS], np.empty(adata.n_obs)
-    # A product of all whole numbers at once would copy them as floats.
+    # A single product of all integers would copy them as floats.
     for start in range(0, adata.n_obs, _ROWS):
         total[start : start + _ROWS] = np.asarray(counts[start : start + _ROWS] @ keep).ravel()
     return np.asarray(np.maximum(total, 1.0))
@@ -132,15 +132,15 @@ def fit_states(
     posterior = marker_posterior(model, sorted_cells)
     found = None
     if others and model.present.any():
-        there = np.append(model.present, True)
+        present = np.append(model.present, True)
         candidates = np.setdiff1d(np.flatnonzero(_of_exposure(adata)), markers.genes)
         found = other_genes(
-            adata, cells, candidates, posterior=posterior[:, there], depth=depth, donor=codes
+            adata, cells, candidates, posterior=posterior[:, present], depth=depth, donor=codes
         )
     if found is not None:
-        # No genes are known to follow a state that was not found: as of no state.
-        evidence = np.repeat(found.evidence[:, -1:], there.size, axis=1)
-        evidence[:, there] = found.evidence
+        # No genes are known to follow a state that was not found: treat it like no state.
+        evidence = np.repeat(found.evidence[:, -1:], present.size, axis=1)
+        evidence[:, present] = found.evidence
         sorted_cells = sorted_cells.informed(evidence)
         model = fit_informed(model, sorted_cells)
     doubted = marker_posterior(with_doubt(model), sorted_cells)
@@ -159,15 +159,15 @@ def donor_codes(adata: AnnData, cells: Ints, donor: str | None) -> tuple[list[st
 
 
 def explain_table(adata: AnnData, fit: StateFit) -> pd.DataFrame:
-    """Return what ``tl.explain_state`` needs: one row per state, gene and donor."""
+    """Return the fit for ``tl.explain_state``: one row per state, gene and donor."""
     genes = adata.var_names[fit.markers.genes].astype(str).to_numpy(dtype=object)
     model = fit.model
-    there = np.flatnonzero(model.present)
+    present = np.flatnonzero(model.present)
     parts = [
         _explain_rows(
             fit,
             genes,
-            log_fold=model.log_fold[there],
+            log_fold=model.log_fold[present],
             rate=model.base * model.offset,
             dispersion=model.dispersion,
             weight=1.0,
@@ -234,7 +234,7 @@ def _present_states(fit: StateFit) -> Labels:
 
 
 def evidence_table(fit: StateFit) -> pd.DataFrame:
-    """Return for each state whether it is there, and why."""
+    """Return for each state whether it is present, and its evidence."""
     model = fit.model
     return pd.DataFrame(
         {
@@ -248,7 +248,7 @@ def evidence_table(fit: StateFit) -> pd.DataFrame:
 
 
 def marker_table(adata: AnnData, fit: StateFit) -> pd.DataFrame:
-    """Return markers with what the fit says of each: direction, fold, agreement with the others."""
+    """Return markers with their fit: direction, fold, agreement with the others."""
     state, gene = np.nonzero(fit.model.marks)
     names = np.array([*fit.markers.states, *fit.markers.controls], dtype=object)
     present = fit.model.present[state]

@@ -1,4 +1,4 @@
-"""What genes beyond the markers say of the state of each cell."""
+"""Evidence of genes beyond the markers for the state of each cell."""
 
 from __future__ import annotations
 
@@ -22,19 +22,19 @@ if TYPE_CHECKING:
 
     from nkscore._types import Floats, Ints
 
-#: Cells that are learned from; more would only find weaker genes.
+#: Number of cells for finding genes; more would only find weaker ones.
 _MOST_CELLS = 10_000
-#: Cells that are read at once.
+#: Number of cells read at once.
 _ROWS = 5_000
 _LOG = logging.getLogger("nkscore")
 
 
 @dataclass(frozen=True)
 class OtherGenes:
-    """Genes that follow the states: columns of the data, folds of each class, what they say.
+    """Genes that follow the states: columns of the data, folds of each class, evidence.
 
-    ``log_fold`` (classes × genes) is relative to no state; ``rate`` is donors × genes.
-    ``evidence`` is cells × classes; classes are the states that are there, and none.
+    ``log_fold`` (classes × genes) is relative to no state; ``rate`` is donors × genes. ``evidence``
+    is cells × classes; classes are the states that are present, and none.
     """
 
     genes: Ints
@@ -48,7 +48,7 @@ class OtherGenes:
 def other_genes(
     adata: AnnData, cells: Ints, candidates: Ints, *, posterior: Floats, depth: Floats, donor: Ints
 ) -> OtherGenes | None:
-    """Learn which of the candidate genes follow the posterior, and what they say of each cell."""
+    """Find candidate genes that follow the posterior, and their evidence for each cell."""
     group = _samples(adata, cells, donor)
     ranked = np.argsort(depth, kind="stable")
     rows = np.sort(ranked[:: -(-ranked.size // _MOST_CELLS)])
@@ -96,7 +96,7 @@ def other_genes(
 
 
 def _samples(adata: AnnData, cells: Ints, donor: Ints) -> Ints:
-    """Return the number of each cell's sample: what wells differ in is no sign of a state."""
+    """Return the number of each cell's sample: well differences are not evidence of a state."""
     if schema.SAMPLE not in adata.obs:
         return donor
     sample = pd.factorize(adata.obs[schema.SAMPLE].iloc[cells].astype(str), sort=True)[0]

@@ -29,7 +29,7 @@ def smoothed(adata: AnnData, cells: Ints, posterior: Floats, *, weight: float) -
     graph = sparse.csr_matrix(adata.obsp[schema.CONNECTIVITIES])[cells][:, cells]
     total = np.asarray(graph.sum(axis=1)).ravel()
     around = np.asarray(graph @ posterior) / np.maximum(total, 1e-12)[:, None]
-    # A cell without neighbors in the compartment speaks for itself.
+    # A cell without neighbors in the compartment keeps its posterior.
     share = np.where(total > 0, weight, 0.0)[:, None]
     return (1 - share) * posterior + share * around
 

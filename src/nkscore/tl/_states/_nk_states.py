@@ -45,52 +45,52 @@ def nk_states(
     max_error: float = 0.17,
     min_cells: int = 20,
 ) -> None:
-    """Call the state of each NK cell from the markers that are raised together in it.
+    """Call the state of each NK cell from coexpressed markers.
 
     Reads ``layers["counts"]`` of the cells with ``obs["compartment"] == "nk"`` (and
-    ``obs["qc_pass"]`` where present), ``obs[donor]`` and, where present, ``obs["sample"]``.
+    ``obs["qc_pass"]`` if present), ``obs[donor]`` and, if present, ``obs["sample"]``.
 
     Parameters
     ----------
     adata
         Cells × genes.
     vocabulary
-        Which states there may be: ``"expanded"`` (resting, adaptive, activated, type_i_ifn,
-        cytokine), another of :func:`nkscore.signatures.vocabularies`, a mapping of states to
-        genes, or the path of a file; see :func:`nkscore.signatures.vocabulary`.
+        Possible states: ``"expanded"`` (resting, adaptive, activated, type_i_ifn, cytokine),
+        another of :func:`nkscore.signatures.vocabularies`, a mapping of states to genes, or the
+        path of a file; see :func:`nkscore.signatures.vocabulary`.
     level
-        ``"cell"``, or ``"cluster"``: all cells of a Leiden cluster get the state that their mean
-        posterior names.
+        ``"cell"``, or ``"cluster"``: all cells of a Leiden cluster get the state of their mean
+        posterior.
     smooth
         Weight of a cell's neighbors in its posterior, 0 (off) to 1; neighbors are those of
         ``obsp["connectivities"]`` (:func:`nkscore.tl.embed`) within the NK compartment.
     donor
-        Column of ``obs`` with the donor of the NK cells: markers may have another usual level in
-        each. ``None``, or no column ``nk_donor``: one level for all.
+        Column of ``obs`` with the donor of the NK cells: baseline levels of markers can differ
+        between donors. ``None``, or no column ``nk_donor``: one level for all.
     other_genes
-        Learn from the cells at hand which genes beyond the markers follow a state (within samples,
-        where ``obs["sample"]`` is there), and let them speak too. They count as much as they
-        foretell the markers in cells that they were not learned from, which can be nothing.
+        Whether to use further genes that follow a state in the data (within samples, if
+        ``obs["sample"]`` is present). Their weight depends on how well they predict the markers in
+        held-out cells, and can be zero.
     min_confidence
         Cells whose most probable state has a lower posterior probability are ``unassigned``.
     max_error
-        Largest share of calls that may be expected to be wrong, where every cell is sure: the
-        least sure cells become ``unassigned`` until the mean of ``1 - confidence`` of the calls
-        is within ``max_error`` times the squared mean confidence of all cells.
+        Largest expected share of wrong calls, if all cells are certain: the least certain cells
+        become ``unassigned`` until the mean of ``1 - confidence`` of the calls is within
+        ``max_error`` times the squared mean confidence of all cells.
     min_cells
-        Fewest NK cells from which states can be learned.
+        Minimum number of NK cells for a fit.
 
     Returns
     -------
     None
         Writes ``obs["nk_state"]`` (categorical with all states and ``unassigned``; missing outside
-        the NK compartment), ``obs["nk_state_confidence"]`` (float64, highest posterior
-        probability, of no state too), ``obs["nk_state_margin"]`` (float64, distance to the second
+        the NK compartment), ``obs["nk_state_confidence"]`` (float64, highest posterior probability,
+        including that of no state), ``obs["nk_state_margin"]`` (float64, distance to the second
         highest), ``obsm["nk_state_posterior"]`` (float64 DataFrame, cells × states, NaN outside;
-        states that could not be shown to be there, and so are not called, have one too),
+        states without enough evidence, which are not called, also have one),
         ``uns["nk_state_colors"]`` and ``uns["nkscore"]["tl.nk_states"]`` with markers, coverage,
-        ``evidence`` for each state, ``other_genes`` with their folds, ``other_genes_weight``
-        (0 to 1), and what :func:`explain_state` needs.
+        ``evidence`` for each state, ``other_genes`` with their folds, ``other_genes_weight`` (0 to
+        1), and what :func:`explain_state` needs.
 
     Raises
     ------
@@ -107,14 +107,14 @@ def nk_states(
     Notes
     -----
     A negative binomial mixture with the cell's total count (without mitochondrial and ribosomal
-    genes) as offset and a usual level of each marker in each donor, so that a shallow cell gets a
-    lower confidence rather than another state. A state is called only if it is there: each of its
-    markers must be raised, within donors, in the cells that the other markers point to, judged in
-    the half of the cells that the state was not learned from. A state that fails is not called, but
-    keeps the share that its evidence leaves it, so that confidence is low where cells are too few
-    or too shallow to tell. After the idea of CellAssign (Zhang
-    et al. 2019, doi 10.1038/s41592-019-0529-1); the test, the levels of activity within a state and
-    the other genes are nkscore's. The panels were read in the code of Dufva, Gandolfi et al., doi
+    genes) as offset and a baseline level of each marker in each donor, so a shallow cell gets a
+    lower confidence rather than another state. A state is called only if the data support it: each
+    of its markers must be raised, within donors, in the cells indicated by the other markers,
+    tested in the half of the cells in which the state was not fitted. A state that fails is not
+    called, but keeps a share that depends on its evidence, so confidence is low if cells are too
+    few or too shallow for a decision. The model follows the idea of CellAssign (Zhang et al. 2019,
+    doi 10.1038/s41592-019-0529-1); the test, the levels of activity within a state and the other
+    genes are nkscore's. The panels come from the code of Dufva, Gandolfi et al., doi
     10.1016/j.immuni.2023.11.008, and other authors.
 
     Examples
@@ -132,8 +132,8 @@ def nk_states(
     schema.check_input(adata)
     schema.require(adata, "obs", [schema.COMPARTMENT], "pp.compartments")
     markers = find_markers(adata, vocabulary)
-    cells = cells_of(adata, schema.NK, min_cells=min_cells, purpose="to learn states")
-    # Thousands of small products: threads would wait for each other longer than they compute.
+    cells = cells_of(adata, schema.NK, min_cells=min_cells, purpose="to fit states")
+    # For thousands of small products, threads would wait for each other longer than they compute.
     with threadpool_limits(limits=1, user_api="blas"):
         fit = fit_states(adata, cells, markers, donor=donor, others=other_genes)
     posterior = fit.posterior
@@ -141,7 +141,7 @@ def nk_states(
         posterior = smoothed(adata, cells, posterior, weight=smooth)
     if level == "cluster":
         posterior = by_cluster(adata, cells, posterior)
-    # A control is no state: its cells are in none of the states that it excludes.
+    # A control is not a state: its cells are in none of the states that it excludes.
     n_states = len(markers.states)
     posterior = np.column_stack([posterior[:, :n_states], posterior[:, n_states:].sum(axis=1)])
     best, confidence, margin = decide(
@@ -185,7 +185,7 @@ def _record(adata: AnnData, fit: StateFit, options: dict[str, Any], *, donor: st
     evidence = evidence_table(fit)
     absent = evidence.loc[~evidence["present"], "state"].tolist()
     if absent:
-        _LOG.info("No sign that these NK states are there: %s", ", ".join(absent))
+        _LOG.info("No evidence of these NK states: %s", ", ".join(absent))
     grouped = donor is not None and donor in adata.obs
     schema.record(
         adata,
@@ -208,21 +208,21 @@ def decide(
 ) -> tuple[Ints, Floats, Floats]:
     """Return the call of each cell (last column: none), its confidence and its margin.
 
-    States that are not ``present`` are not called, however probable they are in a cell.
-    Calls are kept from the surest down as long as the mean of their error probabilities stays
-    within ``max_error`` times the squared mean confidence of all cells. The square is there
-    because cells that say little also leave the folds, and so the confidence itself, uncertain.
+    States that are not ``present`` are not called, however probable they are in a cell. Calls are
+    accepted in order of confidence as long as the mean of their error probabilities stays within
+    ``max_error`` times the squared mean confidence of all cells. It is squared because cells with
+    little information also make the folds, and thus the confidence, uncertain.
     """
     last = posterior.shape[1] - 1
     best = posterior.argmax(axis=1)
     ranked = np.sort(posterior, axis=1)
     confidence, margin = ranked[:, -1], ranked[:, -1] - ranked[:, -2]
-    there = np.append(present, False)[best]
-    candidate = np.flatnonzero(there & (confidence >= min_confidence))
-    sure = np.sort(1 - confidence[candidate])
-    mean_error = np.cumsum(sure) / np.arange(1, sure.size + 1)
+    is_present = np.append(present, False)[best]
+    candidate = np.flatnonzero(is_present & (confidence >= min_confidence))
+    errors = np.sort(1 - confidence[candidate])
+    mean_error = np.cumsum(errors) / np.arange(1, errors.size + 1)
     within = np.flatnonzero(mean_error <= max_error * confidence.mean() ** 2)
-    limit = sure[within[-1]] if within.size else -1.0
+    limit = errors[within[-1]] if within.size else -1.0
     called = np.zeros(best.size, dtype=bool)
     called[candidate[(1 - confidence[candidate]) <= limit]] = True
     return np.where(called, best, last), confidence, margin

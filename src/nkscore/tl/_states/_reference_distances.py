@@ -1,4 +1,4 @@
-"""How far a cell is from the reference's cells of its label, and where on the reference's map."""
+"""Distance of cells from the reference cells of their label, and position on its map."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     from nkscore.tl._states._reference_genes import Reference
     from nkscore.tl._states._reference_models import Level
 
-#: Counts by which a label's profile is drawn to that of all cells.
+#: Prior counts that shrink a label's profile toward that of all cells.
 _PRIOR_COUNTS = 1e4
 _LEAST_OF_LABEL = 20
 _N_VARIABLE, _N_COMPONENTS, _N_NEIGHBORS = 2000, 30, 15
@@ -25,7 +25,7 @@ _N_VARIABLE, _N_COMPONENTS, _N_NEIGHBORS = 2000, 30, 15
 
 @dataclass(frozen=True)
 class Distances:
-    """The usual distances of a label's own cells at one depth."""
+    """Distances of held-out cells of each label at one depth."""
 
     profiles: Floats
     #: Distance = intercept + slope × depth.
@@ -37,7 +37,7 @@ class Distances:
 
 @dataclass(frozen=True)
 class Map:
-    """Principal components of the reference, in which neighbors are looked up."""
+    """Principal components of the reference, for finding neighbors."""
 
     genes: Ints
     loadings: Floats
@@ -60,8 +60,8 @@ def _deviance(counts: sparse.csr_matrix, code: Ints, profiles: Floats) -> Floats
     return 2 * summed / total
 
 
-def usual_distances(ref: Reference, level: Level, *, reject: float) -> Distances:
-    """Learn how far left-out cells of the reference are from the profile of their own label."""
+def held_out_distances(ref: Reference, level: Level, *, reject: float) -> Distances:
+    """Estimate the distances of held-out reference cells from the profile of their label."""
     own = np.zeros(ref.code.size)
     n_labels = len(ref.labels)
     for fold in np.unique(ref.fold):
@@ -79,12 +79,12 @@ def usual_distances(ref: Reference, level: Level, *, reject: float) -> Distances
     return Distances(profiles, line, float(depth.max()), middle, np.maximum(limit, middle + 1e-9))
 
 
-def distance(usual: Distances, counts: sparse.csr_matrix, code: Ints) -> Floats:
-    """Return how far each cell is from its label: 0 for the usual cell, 1 at the limit."""
-    # Beyond the depth of the reference the line is not known; cells are taken for closer then.
-    depth = np.minimum(depth_of(counts), usual.deepest)
-    rest = _deviance(counts, code, usual.profiles) - np.polyval(usual.line, depth)
-    return (rest - usual.middle[code]) / (usual.limit[code] - usual.middle[code])
+def distance(held_out: Distances, counts: sparse.csr_matrix, code: Ints) -> Floats:
+    """Return the distance of each cell from its label: 0 for the median cell, 1 at the limit."""
+    # Beyond the depth of the reference the trend is unknown; distances are then smaller.
+    depth = np.minimum(depth_of(counts), held_out.deepest)
+    rest = _deviance(counts, code, held_out.profiles) - np.polyval(held_out.line, depth)
+    return (rest - held_out.middle[code]) / (held_out.limit[code] - held_out.middle[code])
 
 
 def reference_map(ref: Reference) -> Map:
@@ -101,7 +101,7 @@ def reference_map(ref: Reference) -> Map:
 
 
 def places(ref: Reference, level: Level, of_map: Map, counts: sparse.csr_matrix) -> Floats:
-    """Return the median place, on the reference's map, of the nearest cells of the reference."""
+    """Return the median position of the nearest reference cells on the reference's map."""
     from sklearn.neighbors import NearestNeighbors
 
     theirs, mine = (

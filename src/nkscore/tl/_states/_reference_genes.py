@@ -1,4 +1,4 @@
-"""A labelled reference made comparable with other cells, and its labels learned for each depth."""
+"""A labeled reference made comparable with other cells."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ if TYPE_CHECKING:
 
     from nkscore._types import Floats, Ints
 
-#: Genes that follow a cell's health and growth; they would pass for depth.
+#: Genes that depend on a cell's health and growth, and would distort depth.
 _NO_EXPOSURE = r"^MT-|^RP[SL]\d"
 _LEAST_GENES, _LEAST_CELLS, _LEAST_OF_LABEL, _MOST_OF_LABEL = 500, 20, 10, 1000
 _FOLDS = 5
@@ -32,13 +32,13 @@ _FOLDS = 5
 
 @dataclass(frozen=True)
 class Reference:
-    """Labelled cells of a reference on the genes that it shares with the data."""
+    """Labeled cells of a reference on the genes that it shares with the data."""
 
     genes: list[str]
     counts: sparse.csr_matrix
     labels: list[str]
     code: Ints
-    #: Which cells are left out together when the rest predicts them.
+    #: Cells that are held out together.
     fold: Ints
     umap: Floats | None
 
@@ -51,7 +51,7 @@ def read_reference(
     compartment: str,
     batch: str | None,
 ) -> Reference:
-    """Return the labelled cells of the compartment, or say why the reference does not fit."""
+    """Return the labeled cells of the compartment, or raise if the reference is unsuitable."""
     _check_counts(reference)
     genes = shared_genes(adata, reference)
     rows = _labelled(reference, labels, compartment)
@@ -77,8 +77,8 @@ def require_columns(reference: AnnData, *, labels: str, batch: str | None) -> No
 
     if not isinstance(reference, AnnData):
         msg = (
-            f"reference is of type {type(reference).__name__}; an AnnData with labelled cells is "
-            "needed. Read a file first, for example with anndata.read_h5ad."
+            f"reference is of type {type(reference).__name__}; an AnnData with labeled "
+            "cells is needed. Read a file first, for example with anndata.read_h5ad."
         )
         raise TypeError(msg)
     for option, column in (("labels", labels), ("batch", batch)):
@@ -116,7 +116,7 @@ def shared_genes(adata: AnnData, reference: AnnData) -> list[str]:
             )
             if found
         ]
-        remedy = " ".join(reasons) or "Give both the same kind of gene names, and all genes."
+        remedy = " ".join(reasons) or "Use the same type of gene names in both, and all genes."
         msg = (
             f"Data and reference share {shared.size:,} genes (they hold {adata.n_vars:,} and "
             f"{reference.n_vars:,}; mitochondrial and ribosomal ones do not count), for example "
@@ -147,15 +147,15 @@ def _labelled(reference: AnnData, labels: str, compartment: str) -> Ints:
         raise DesignError(msg)
     if few:
         msg = (
-            f"Labels with fewer than {_LEAST_OF_LABEL} cells in the reference cannot be learned "
-            f"and are left out: {', '.join(few)}. Merge them with others to keep their cells."
+            f"Labels with fewer than {_LEAST_OF_LABEL} cells in the reference are too "
+            f"small and are excluded: {', '.join(few)}. Merge them with others to keep their cells."
         )
         warn(msg)
     return np.flatnonzero(usable)
 
 
 def _at_most(rows: Ints, code: Ints) -> tuple[Ints, Ints]:
-    """Keep at most so many cells of each label, drawn with a fixed seed."""
+    """Keep at most this many cells of each label, drawn with a fixed seed."""
     order = np.random.default_rng(0).permutation(rows.size)
     rank = pd.Series(code[order]).groupby(code[order]).cumcount().to_numpy()
     kept = np.sort(order[rank < _MOST_OF_LABEL])
@@ -170,7 +170,7 @@ def _folds(reference: AnnData, rows: Ints, code: Ints, batch: str | None) -> Int
         levels, number = np.unique(groups, return_inverse=True)
         fold = number % _FOLDS
         n_folds = pd.Series(fold).groupby(code).nunique()
-        # Labels that one fold holds alone could never be predicted there.
+        # A label in only one fold could never be predicted there.
         if levels.size > 1 and (n_folds > 1).all():
             return fold.astype(np.int64)
     order = np.random.default_rng(1).permutation(rows.size)

@@ -1,4 +1,4 @@
-"""Labels of a reference learned at each depth that the cells to be labelled have."""
+"""Models of a reference's labels at each depth of the cells to be labeled."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ _LEAST_SPREAD, _LARGEST_Z = 0.05, 10.0
 
 @dataclass(frozen=True)
 class Level:
-    """What was learned from the reference at one depth, which is in ``log2``."""
+    """Model of the reference at one depth, in ``log2``."""
 
     depth: float
     counts: sparse.csr_matrix
@@ -34,7 +34,7 @@ class Level:
     spread: Floats
     model: LogisticRegression
     penalty: float
-    #: Of left-out cells: share whose label was found, and mean confidence.
+    #: In held-out cells: share of correct labels, and mean confidence.
     accuracy: float
     confidence: float
 
@@ -46,7 +46,7 @@ def levels_of(depth: Floats, ref: Reference) -> Ints:
 
 
 def thinned(counts: sparse.csr_matrix, level: int) -> sparse.csr_matrix:
-    """Draw counts so that no cell is deeper than cells of the level, half a doubling about it."""
+    """Thin counts so that no cell is deeper than the level, spread by half a doubling."""
     rng = np.random.default_rng([0, level])
     target = level + rng.uniform(-0.5, 0.5, counts.shape[0])
     kept = np.minimum(2.0 ** (target - depth_of(counts)), 1.0)
@@ -86,13 +86,13 @@ def choose_markers(values: sparse.csr_matrix, code: Ints, n_labels: int, n_each:
 def markers_of_folds(ref: Reference) -> dict[int, Ints]:
     """Return the genes chosen without each fold, and by all cells (-1).
 
-    States that differ in few genes want few markers, those that differ in programs many: the
-    number is the one that predicts left-out folds better at the reference's own depth.
+    States that differ in few genes need few markers, those that differ in programs many: the number
+    that predicts held-out folds better at the reference's own depth is used.
     """
     values = log_normalized(ref.counts)
     many = max(_FEW_MARKERS, min(_MANY_MARKERS, _MOST_MARKERS // len(ref.labels)))
     tables = [_markers(ref, values, n_each) for n_each in (_FEW_MARKERS, many)]
-    gains = [_gain(_left_out(ref, values, t, _TRIAL_PENALTIES), ref).max() for t in tables]
+    gains = [_gain(_held_out(ref, values, t, _TRIAL_PENALTIES), ref).max() for t in tables]
     return tables[int(np.argmax(gains))]
 
 
@@ -104,7 +104,7 @@ def _markers(ref: Reference, values: sparse.csr_matrix, n_each: int) -> dict[int
     return table
 
 
-def _left_out(
+def _held_out(
     ref: Reference,
     values: sparse.csr_matrix,
     markers: dict[int, Ints],
@@ -153,18 +153,18 @@ def _probability(model: LogisticRegression, x: Floats, n_labels: int) -> Floats:
 def learn_level(ref: Reference, level: int, markers: dict[int, Ints]) -> Level:
     """Fit a logistic regression to the reference thinned to a depth.
 
-    Its penalty is the one that predicts left-out folds best (log loss), so that probabilities
-    are as sharp as other donors at this depth allow.
+    Its penalty is the one that predicts held-out folds best (log loss), so probabilities are as
+    sharp as other donors at this depth allow.
     """
     counts = thinned(ref.counts, level)
     values = log_normalized(counts)
-    left_out = _left_out(ref, values, markers, _PENALTIES)
-    best = int(_gain(left_out, ref).argmax())
-    right = left_out[best].argmax(axis=1) == ref.code
+    held_out = _held_out(ref, values, markers, _PENALTIES)
+    best = int(_gain(held_out, ref).argmax())
+    right = held_out[best].argmax(axis=1) == ref.code
     genes = markers[-1]
     center, spread = _moments(values, genes)
     model = _fitted(_scaled(values, genes, center, spread), ref.code, _PENALTIES[best])
-    confidence = float(left_out[best].max(axis=1).mean())
+    confidence = float(held_out[best].max(axis=1).mean())
     return Level(
         float(level),
         counts,

@@ -29,16 +29,16 @@ if TYPE_CHECKING:
     from nkscore.signatures import TumorProgram
 
 _LOG = logging.getLogger("nkscore")
-#: Programs that decide the primary label, first come first served.
+#: Programs that decide the primary label, in order of priority.
 ORDER = ("low_myc_dormant_like", "cycling", "ifn_gamma_response")
 DORMANT = "low_myc_dormant_like"
 _DEFAULT_GROUPS = ("core", "response", "stress")
 _MIN_COVERAGE = 0.5
-#: Median reference count of a cell below which its depth is not known.
+#: Minimum median reference count of a cell for a reliable depth.
 _FEWEST_REFERENCE_COUNTS = 20
-#: Share of a program's counts in the co-cultures of a line that may be ambient RNA of NK cells.
+#: Maximum share of ambient NK RNA in a program's counts in the co-cultures of a line.
 _MOST_AMBIENT = 0.1
-#: Marks the sets of the dormancy index among those of the programs.
+#: Prefix of the sets of the dormancy index among those of the programs.
 _PART = "dormancy: "
 
 
@@ -50,12 +50,12 @@ class TumorCells:
     line: Ints
     names: list[str]
     batch: Ints
-    usual: Bools
+    baseline: Bools
 
 
 @dataclass(frozen=True, slots=True, eq=False)
 class ProgramGenes:
-    """Columns of the genes of each program and, if they are there, of each dormancy component."""
+    """Columns of the genes of each program and, if present, of each dormancy component."""
 
     columns: dict[str, Ints]
     has_components: bool
@@ -63,7 +63,7 @@ class ProgramGenes:
 
 @dataclass(frozen=True, slots=True, eq=False)
 class TumorCounts:
-    """Summed counts of each set of genes and what the reference counts let expect."""
+    """Summed counts of each set of genes, and the counts expected from the reference counts."""
 
     genes: ProgramGenes
     levels: stats.GeneLevels
@@ -78,12 +78,12 @@ class TumorCounts:
         return self.cells.line
 
     @property
-    def usual(self) -> Bools:
-        """Whether each cell grew alone."""
-        return self.cells.usual
+    def baseline(self) -> Bools:
+        """Whether each cell is from a monoculture."""
+        return self.cells.baseline
 
     def of(self, name: str, kind: Bools | None = None) -> stats.ProgramCounts:
-        """Return the counts of one set; cells of one ``kind`` are compared with each other."""
+        """Return the counts of one set; cells are compared within one ``kind``."""
         which = list(self.genes.columns).index(name)
         batch = self.cells.batch
         if kind is not None:
@@ -94,7 +94,7 @@ class TumorCounts:
             1 / self.reference,
             self.cells.line,
             batch,
-            self.cells.usual,
+            self.cells.baseline,
         )
 
     def parts(self) -> Iterator[tuple[str, stats.ProgramCounts]]:
@@ -120,8 +120,8 @@ def choose_programs(
     else:
         names = [n for entry in programs for n in groups.get(entry, (entry,))]
         chosen = {name: get_program(name) for name in names}
-    usual = [name for name in ORDER if name in chosen]
-    labels = list(order) if order is not None else list(chosen) if own or not usual else usual
+    default = [name for name in ORDER if name in chosen]
+    labels = list(order) if order is not None else list(chosen) if own or not default else default
     unknown = [name for name in labels if name not in chosen]
     if unknown or not chosen:
         msg = (
@@ -133,7 +133,7 @@ def choose_programs(
 
 
 def other_programs(chosen: Mapping[str, TumorProgram]) -> dict[str, TumorProgram]:
-    """Return the programs that chosen ones are compared within or ruled out by, unless chosen."""
+    """Return further programs that chosen ones are compared within or excluded by."""
     others = [n for p in chosen.values() for n in (*p.excluded_by, p.within) if n]
     return {name: get_program(name) for name in others if name not in chosen}
 
@@ -141,7 +141,7 @@ def other_programs(chosen: Mapping[str, TumorProgram]) -> dict[str, TumorProgram
 def match_programs(
     var_names: pd.Index[str], chosen: Mapping[str, TumorProgram], *, needed: set[str]
 ) -> ProgramGenes:
-    """Find the genes of the programs; those not ``needed`` are left out if too few are found."""
+    """Find the genes of the programs; those not ``needed`` are excluded if too few are found."""
     sets = {
         name: Signature(name, program.members())
         for name, program in {**other_programs(chosen), **chosen}.items()
@@ -154,7 +154,7 @@ def match_programs(
         if len(there) < _MIN_COVERAGE * len(entry):
             poor.append(name)
         else:
-            # Absent genes are worth a warning where they were asked for, else the coverage tells.
+            # Warn about absent genes of requested programs; for others see the coverage.
             kept[name] = Signature(name, there)
     named = [name for name in poor if name in chosen]
     if named:
@@ -198,22 +198,22 @@ def tumor_cells(adata: AnnData, by: str, batch: str | None, *, min_cells: int) -
     if batch is not None and batch in adata.obs:
         group = group + "\t" + adata.obs[batch].astype(str).to_numpy()[rows]
     code = np.unique(group, return_inverse=True)[1]
-    usual = np.zeros(rows.size, dtype=bool)
+    baseline = np.zeros(rows.size, dtype=bool)
     if schema.CONDITION in adata.obs:
-        usual = (adata.obs[schema.CONDITION] == schema.TUMOR_MONO).to_numpy(dtype=bool)[rows]
+        baseline = (adata.obs[schema.CONDITION] == schema.TUMOR_MONO).to_numpy(dtype=bool)[rows]
     return TumorCells(
-        rows, line.astype(np.int64), [str(n) for n in names], code.astype(np.int64), usual
+        rows, line.astype(np.int64), [str(n) for n in names], code.astype(np.int64), baseline
     )
 
 
 def leave_out_ambient(
     adata: AnnData, cells: TumorCells, genes: ProgramGenes, programs: Mapping[str, TumorProgram]
 ) -> ProgramGenes:
-    """Take genes that ambient NK RNA brings into co-cultures out of programs that contact induces.
+    """Remove genes with ambient NK RNA in co-cultures from programs that contact induces.
 
-    They are more frequent in co-cultures than in monocultures though no cell answered. The worst
-    genes go first, until what is left is little; at least half of a program's genes stay. Without
-    ``pp.ambient`` nothing is taken out.
+    Their counts are higher in co-cultures than in monocultures even if no cell responded. The worst
+    genes are removed first, until little ambient RNA is left; at least half of a program's genes
+    stay. Without ``pp.ambient`` nothing is removed.
     """
     if "pp.ambient" not in adata.uns.get(schema.RECORD, {}) or schema.AMBIENT_NK not in adata.varm:
         return genes
@@ -227,13 +227,13 @@ def leave_out_ambient(
         excess = (np.cumsum(ambient[:, found], axis=1) - _MOST_AMBIENT * total).max(axis=0)
         n_kept = max(int(np.flatnonzero(excess <= 0).max(initial=-1)) + 1, (found.size + 1) // 2)
         if n_kept < found.size:
-            _LOG.info("%s: %d genes left out, ambient NK RNA", name, found.size - n_kept)
+            _LOG.info("%s: %d genes excluded, ambient NK RNA", name, found.size - n_kept)
         columns[name] = np.sort(found[:n_kept])
     return replace(genes, columns=columns)
 
 
 def _ambient_nk_counts(adata: AnnData, cells: TumorCells) -> tuple[Floats, Floats]:
-    """Return lines × genes: expected ambient counts from NK cells in co-cultures, all counts."""
+    """Return lines × genes: ambient counts expected from NK cells, and all counts."""
     table = schema.recorded(adata, "pp.ambient", "pp.ambient")["samples"]
     number = {str(name): i for i, name in enumerate(table["sample"])}
     codes = np.full(adata.n_obs, -1)
@@ -257,8 +257,8 @@ def count_programs(adata: AnnData, cells: TumorCells, genes: ProgramGenes) -> Tu
     if np.median(reference) < _FEWEST_REFERENCE_COUNTS:
         msg = (
             f"The median tumor cell has {np.median(reference):g} counts in the {int(steady.sum())} "
-            "genes that belong to no program, by which depth is measured; "
-            f"{_FEWEST_REFERENCE_COUNTS} are needed. Use all genes, not a panel or the highly "
+            f"genes outside all programs, which measure depth; {_FEWEST_REFERENCE_COUNTS} "
+            "are needed. Use all genes, not a panel or the highly "
             "variable ones."
         )
         raise GeneCoverageError(msg)

@@ -53,12 +53,13 @@ def tumor_states(
 ) -> None:
     """Call programs and a primary state of each tumor cell.
 
-    Programs may coexist. Each is judged by the sum of its genes' counts against what the cell's
-    depth predicts, within its line: a shallow cell is uncertain, not low.
+    Several programs can be on in one cell. Each is called from the sum of its genes' counts,
+    compared with the expectation for the cell's depth in its line: a shallow cell is uncertain, not
+    low.
 
-    Reads ``layers["counts"]``, ``obs[by]``, and where present ``obs["condition"]``, ``obs[batch]``,
-    of the cells with ``obs["compartment"] == "tumor"`` (and ``obs["qc_pass"]`` where present), and
-    what :func:`nkscore.pp.ambient` wrote, where it was run.
+    Reads ``layers["counts"]``, ``obs[by]``, and if present ``obs["condition"]`` and ``obs[batch]``
+    of the cells with ``obs["compartment"] == "tumor"`` (and ``obs["qc_pass"]`` if present), and the
+    results of :func:`nkscore.pp.ambient`, if it was run.
 
     Parameters
     ----------
@@ -66,17 +67,18 @@ def tumor_states(
         Cells × genes.
     programs
         Names of packaged programs or of their groups (:func:`nkscore.signatures.tumor_programs`:
-        ``core``, ``response``, ``stress``, ``ligands``, ``aml``, ``mm``), or a mapping from name
-        to :class:`TumorProgram`. Default: ``core``, ``response`` and ``stress``; those of them
-        that have too few genes in the data are left out, with a log line.
+        ``core``, ``response``, ``stress``, ``ligands``, ``aml``, ``mm``), or a mapping from name to
+        :class:`TumorProgram`. Default: ``core``, ``response`` and ``stress``; of these, programs
+        with too few genes in the data are skipped, with a log line.
     order
-        Programs that decide the primary label, the first that is on wins. Default
-        ``low_myc_dormant_like``, ``cycling``, ``ifn_gamma_response``; all, for own programs.
+        Programs that decide the primary label; the first that is on wins. Default
+        ``low_myc_dormant_like``, ``cycling``, ``ifn_gamma_response``; for custom programs, all of
+        them.
     by
-        Column of ``obs`` whose levels have usual levels of their own (lines).
+        Column of ``obs`` whose levels (lines) have separate baseline levels.
     batch
-        Column of ``obs`` with batches, which may differ a little in the usual level; ``None`` or
-        an absent column: one batch.
+        Column of ``obs`` with batches, whose baseline levels can differ slightly; ``None`` or an
+        absent column: one batch.
     min_confidence
         A program is on at this posterior probability and off at one minus it; a cell between the
         two for a program that would decide its label is ``unassigned``.
@@ -88,7 +90,7 @@ def tumor_states(
     None
         Writes ``obsm["tumor_programs"]`` (float64 DataFrame, cells × programs: posterior
         probability, NaN outside the tumor compartment), ``obsm["tumor_program_scores"]`` (same
-        shape: observed less expected count in standard deviations, positive towards the program),
+        shape: observed minus expected count in standard deviations, positive toward the program),
         ``obsm["dormancy"]`` (float64 DataFrame: ``myc``, ``biosynthesis``, ``diapause``, ``g0``,
         ``senescence``, ``apoptosis``: relative change against the line's monoculture; ``index``;
         only with ``low_myc_dormant_like`` and its genes), ``obs["tumor_state"]`` (categorical: the
@@ -109,14 +111,14 @@ def tumor_states(
     Notes
     -----
     Negative binomial counts with two levels per program (:func:`nkscore.stats.two_level_posterior`)
-    over the depth in genes of no program. A probability is open (0.2 to 0.8), not low, where the
-    data could not have shown the program: in shallow cells, and for programs that cells in contact
-    with NK cells induce, in lines without a monoculture. After ``pp.ambient`` such programs lose
-    the genes that ambient NK RNA dominates, until at most a tenth of their counts is ambient.
-    ``low_myc_dormant_like`` are cells with lowered MYC targets that neither cycle nor are senescent
-    or dying; after Dhimolea et al. 2021 (doi 10.1016/j.ccell.2020.12.002) and Rehman et al. 2021
-    (doi 10.1016/j.cell.2020.11.018). No list of persister genes of blood cancers could be had.
-    ``docs/dormancy.md`` has the formulas.
+    with the depth in genes outside all programs as offset. A probability is open (0.2 to 0.8), not
+    low, if the data could not have shown the program: in shallow cells and, for programs that
+    contact with NK cells induces, in lines without a monoculture. After ``pp.ambient`` such
+    programs lose the genes that ambient NK RNA dominates, until at most a tenth of their counts is
+    ambient. ``low_myc_dormant_like`` are cells with lowered MYC targets that neither cycle nor are
+    senescent or dying; after Dhimolea et al. 2021 (doi 10.1016/j.ccell.2020.12.002) and Rehman et
+    al. 2021 (doi 10.1016/j.cell.2020.11.018). No list of persister genes of blood cancers was
+    available. ``docs/dormancy.md`` has the formulas.
 
     Examples
     --------
@@ -171,7 +173,7 @@ def tumor_states(
 
 
 def _fits(counts: TumorCounts, programs: Mapping[str, TumorProgram]) -> dict[str, TwoLevels]:
-    """Fit each program that has its genes, those that others are compared within first."""
+    """Fit each program with enough genes; programs that others are compared within come first."""
     fits: dict[str, TwoLevels] = {}
     for name, program in sorted(programs.items(), key=lambda item: bool(item[1].within)):
         if name in counts.genes.columns:
@@ -187,7 +189,7 @@ def _fits(counts: TumorCounts, programs: Mapping[str, TumorProgram]) -> dict[str
 
 
 def _called_on(fits: Mapping[str, TwoLevels], name: str) -> Bools | None:
-    """Return which cells have a program, or ``None`` where it was not found."""
+    """Return the cells that have a program, or ``None`` if it was not found."""
     found = name in fits and fits[name].supported
     return fits[name].posterior > _EVEN if found else None
 
@@ -195,12 +197,12 @@ def _called_on(fits: Mapping[str, TwoLevels], name: str) -> Bools | None:
 def _label_table(
     fits: Mapping[str, TwoLevels], shown: Mapping[str, TumorProgram], labels: list[str]
 ) -> pd.DataFrame:
-    """Probability of each label: of its program, and of none that rules it out."""
+    """Probability of each label: of its program, and of none that excludes it."""
     table = {}
     for name in labels:
         table[name] = fits[name].posterior
         for other in shown[name].excluded_by:
-            # A program that was not found rules nothing out.
+            # A program that was not found excludes nothing.
             if other in fits and fits[other].supported:
                 table[name] = table[name] * (1 - fits[other].posterior)
     return pd.DataFrame(table)
@@ -208,12 +210,12 @@ def _label_table(
 
 def _log_not_judged(fits: Mapping[str, TwoLevels], labels: list[str]) -> None:
     for name in labels:
-        left = int((~fits[name].judged).sum())
+        left = int((~fits[name].comparable).sum())
         if left:
             _LOG.warning(
-                "%s: %d cells are of lines without cells of condition %r to compare with, so it "
-                "stays open in them and they are unassigned unless a program before it is on. "
-                "Leave it out of order to label them by the other programs.",
+                "%s: %d cells are of lines without reference cells of condition %r, so "
+                "it stays open and they are unassigned unless an earlier program is on. "
+                "Remove it from order to label them by the other programs.",
                 name,
                 left,
                 schema.TUMOR_MONO,
@@ -221,21 +223,23 @@ def _log_not_judged(fits: Mapping[str, TwoLevels], labels: list[str]) -> None:
 
 
 def _score(fit: TwoLevels, data: ProgramCounts, program: TumorProgram) -> Floats:
-    """Observed less expected count in standard deviations, positive towards the program."""
+    """Observed minus expected count in standard deviations, positive toward the program."""
     variance = fit.mean + (fit.dispersion[data.line] + data.noise) * fit.mean**2
     score: Floats = np.sign(np.log(program.fold)) * (data.x - fit.mean) / np.sqrt(variance)
     return score
 
 
 def _dormancy(counts: TumorCounts, fits: Mapping[str, TwoLevels]) -> pd.DataFrame:
-    line, usual = counts.line, counts.usual
-    change = {key: stats.relative_change(p.x, p.expected, line, usual) for key, p in counts.parts()}
+    line, baseline = counts.line, counts.baseline
+    change = {
+        key: stats.relative_change(p.x, p.expected, line, baseline) for key, p in counts.parts()
+    }
     parts = {name: change[name] for name in ("myc", "biosynthesis")}
     for name in ("diapause", "g0"):
         signed = [(change[f"{name}_up"], 1), (change[f"{name}_down"], -1)]
-        parts[name] = stats.signed_mean(signed, line, usual)
+        parts[name] = stats.signed_mean(signed, line, baseline)
     parts |= {name: change[name] for name in ("senescence", "apoptosis")}
-    index = stats.dormancy_index(parts, line, usual)
+    index = stats.dormancy_index(parts, line, baseline)
     for other in ("senescence_like", "apoptosis"):
         if other in fits and fits[other].supported:
             index = index * (1 - fits[other].posterior)
@@ -273,10 +277,10 @@ def _level_table(
             "program": name,
             "line": line,
             "fold": fits[name].fold,
-            "usual_level": float(fits[name].level[code]),
+            "baseline_level": float(fits[name].level[code]),
             "dispersion": float(fits[name].dispersion[code]),
             "supported": bool(fits[name].supported),
-            "judged": bool(fits[name].judged[cells.line == code].all()),
+            "comparable": bool(fits[name].comparable[cells.line == code].all()),
             "mean_probability": float(fits[name].posterior[cells.line == code].mean()),
         }
         for name in shown
@@ -298,7 +302,7 @@ def _rate_table(
 ) -> pd.DataFrame:
     """Genes × lines: counts per 10,000 reference counts."""
     used = np.unique(np.concatenate([counts.genes.columns[name] for name in shown]))
-    # h5ad takes no slash in names of columns.
+    # h5ad does not allow slashes in column names.
     columns = [name.replace("/", "|") for name in cells.names]
     index = adata.var_names[used].astype(str)
     return pd.DataFrame(1e4 * counts.levels.rate[:, used].T, index=index, columns=columns)

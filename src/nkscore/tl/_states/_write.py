@@ -1,4 +1,4 @@
-"""Write state calls, and drop what earlier calls of the same compartment left behind."""
+"""Write state calls, and drop results of earlier calls of the same compartment."""
 
 from __future__ import annotations
 
@@ -26,12 +26,12 @@ SLOTS = {
     schema.NK: (schema.NK_STATE, "tl.nk_states"),
     schema.TUMOR_CELLS: (schema.TUMOR_STATE, "tl.tumor_states"),
 }
-#: Options that calls had when they could also map.
+#: Earlier options of calls, now in ``tl.map_reference``.
 BY_MAPPING = {
-    "reference": "Use tl.map_reference(adata, reference), which takes states from labelled cells.",
+    "reference": "Use tl.map_reference(adata, reference), which takes states from labeled cells.",
     "labels": "Use tl.map_reference(adata, reference, labels=...).",
 }
-#: Compartment → what only a mapping writes beside the state.
+#: Compartment → additional slots that only a mapping writes.
 _OF_MAPPING = {schema.NK: ("distance",), schema.TUMOR_CELLS: ("distance", "margin")}
 
 
@@ -49,7 +49,7 @@ def write_states(
     """Write label, confidence, margin and colors of the cells' states.
 
     ``call`` holds positions in ``states``, and their number for ``unassigned``. The other cells of
-    the compartment are ``unassigned`` where ``everywhere``, and missing otherwise.
+    the compartment are ``unassigned`` if ``everywhere``, and missing otherwise.
     """
     slot, _ = SLOTS[compartment]
     names = [*states, schema.UNASSIGNED]
@@ -73,13 +73,13 @@ def write_table(
 ) -> None:
     """Write one row per cell to ``obsm``, NaN outside ``cells``."""
     frame = spread(np.asarray(values, dtype=float), cells, adata.n_obs)
-    # h5ad takes no slash in names of columns.
+    # h5ad does not allow slashes in column names.
     names = [name.replace("/", "|") for name in columns]
     adata.obsm[key] = pd.DataFrame(frame, index=adata.obs_names, columns=names)
 
 
 def forget_mapping(adata: AnnData, compartment: str) -> None:
-    """Drop what a mapping wrote and a call does not write anew."""
+    """Drop slots of a mapping that a call does not overwrite."""
     slot, _ = SLOTS[compartment]
     for column in (f"{slot}_{name}" for name in _OF_MAPPING[compartment]):
         if column in adata.obs:
@@ -94,7 +94,7 @@ def forget_mapping(adata: AnnData, compartment: str) -> None:
 
 
 def forget_calls(adata: AnnData, compartment: str) -> None:
-    """Drop the record of calls that a mapping replaces, which would explain the wrong ones."""
+    """Drop the record of calls that a mapping replaces, which no longer applies."""
     _, step = SLOTS[compartment]
     book = dict(adata.uns.get(schema.RECORD, {}))
     if book.pop(step, None) is not None:
