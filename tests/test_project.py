@@ -85,6 +85,10 @@ RULES = {
         "test_layering.py::test_imports_point_down",
         "test_layering.py::test_kernels_know_arrays_only",
     ),
+    "Steps read matrices through": (
+        "test_layering.py::test_counts_are_read_through_one_door",
+        "test_from_disk.py::test_steps_on_counts_elsewhere",
+    ),
     "`import nkscore` loads no": (
         "test_import.py::test_import_loads_nothing_heavy",
         "test_import.py::test_import_takes_little_more_than_the_interpreter",
@@ -125,6 +129,11 @@ RULES = {
         "test_layering.py::test_length_of_functions",
         "test_project.py::test_ruff_limits_functions",
         "test_layering.py::test_the_formatter_decides",
+    ),
+    "Docs, docstrings, messages": (
+        "test_words.py::test_pages",
+        "test_words.py::test_notebooks",
+        "test_words.py::test_docstrings_messages_and_comments",
     ),
     "Python blocks in README": (
         "test_docs.py::test_blocks_run",

@@ -29,6 +29,11 @@ CSC: TypeAlias = "sparse.csc_matrix | sparse.csc_array"
 #: Cells × genes in memory.
 Matrix: TypeAlias = "Array | CSR | CSC"
 
+#: Which cells of a matrix: positions in any order, or a mask.
+Cells: TypeAlias = "Ints | Bools"
+#: One number or bool per gene, or genes × sets.
+Weights: TypeAlias = "Floats | Bools | CSR"
+
 #: What tells conditions apart: a level of a column of ``obs``, or several.
 Level: TypeAlias = "str | float"
 Levels: TypeAlias = "str | float | Sequence[str] | Sequence[float]"

@@ -6,16 +6,18 @@ An AnnData passes through stages; :func:`validate` checks that one has reached a
 
 from __future__ import annotations
 
+from functools import partial
 from typing import TYPE_CHECKING, Any, Final
 
 import numpy as np
 import pandas as pd
 
+from nkscore._counts import _scales
 from nkscore._slots import SLOTS
-from nkscore.errors import GeneCoverageError, MissingKeyError, WrongScaleError
+from nkscore.errors import GeneCoverageError, MissingKeyError
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Mapping
+    from collections.abc import Callable, Iterable, Mapping
 
     from anndata import AnnData
 
@@ -247,56 +249,9 @@ def check_var_names(adata: AnnData) -> None:
         raise GeneCoverageError(msg)
 
 
-def _stored_values(matrix: object) -> Array:
-    data = getattr(matrix, "data", None)
-    if isinstance(data, np.ndarray) and hasattr(matrix, "nnz"):
-        return data
-    return np.asarray(matrix)
-
-
 def check_counts(matrix: object, where: str) -> None:
     """Raise :class:`WrongScaleError` unless all values are whole, finite and not negative."""
-    values = _stored_values(matrix)
-    if values.size == 0:
-        return
-    if values.dtype.kind not in "biuf":
-        msg = f"{where} holds values of type {values.dtype}, not numbers."
-        raise WrongScaleError(msg)
-    low = values.min()
-    if np.isnan(low):
-        msg = f"{where} holds NaN. UMI counts are never missing: replace NaN in the step that "
-        "made it."
-        raise WrongScaleError(msg)
-    if low < 0:
-        msg = (
-            f"{where} holds negative values (minimum {low:g}); UMI counts are needed. "
-            "Scaled or corrected values cannot be used: load the raw counts."
-        )
-        raise WrongScaleError(msg)
-    if values.dtype.kind == "f":
-        _check_whole(values, where)
-
-
-def _check_whole(values: Array, where: str) -> None:
-    flat = values.reshape(-1)
-    for start in range(0, flat.size, 1 << 20):
-        block = flat[start : start + (1 << 20)]
-        if not np.isfinite(block).all():
-            msg = f"{where} holds infinite values or NaN; UMI counts are needed."
-            raise WrongScaleError(msg)
-        broken = block != np.rint(block)
-        if broken.any():
-            example = float(block[broken][0])
-            hint = (
-                "They look like log-normalized values"
-                if values.max() < 20
-                else "They look corrected"
-            )
-            msg = (
-                f"{where} holds fractions (for example {example:g}); UMI counts are needed. "
-                f"{hint}: load the raw counts, for example from adata.raw or the 10x output."
-            )
-            raise WrongScaleError(msg)
+    _check(matrix, partial(_scales.check_counts, where=where), where)
 
 
 def check_log_scale(matrix: object) -> None:
@@ -304,16 +259,19 @@ def check_log_scale(matrix: object) -> None:
     if matrix is None:
         msg = "adata.X is empty. Run pp.normalize first, which makes it from layers['counts']."
         raise MissingKeyError(msg)
-    values = _stored_values(matrix)
-    if values.size == 0:
-        return
-    high, low = values.max(), values.min()
-    if not np.isfinite(high) or low < 0 or high > np.log1p(1e4) + 1e-3:
-        msg = (
-            f"adata.X ranges from {low:g} to {high:g}, which log1p of counts per 10,000 cannot "
-            f"(0 to {np.log1p(1e4):.3g}). Run pp.normalize, which makes X from layers['counts']."
-        )
-        raise WrongScaleError(msg)
+    _check(matrix, _scales.check_log_scale, "adata.X")
+
+
+def _check(matrix: object, check: Callable[[Array], None], where: str) -> None:
+    data = getattr(matrix, "data", None)
+    if isinstance(data, np.ndarray) and hasattr(matrix, "nnz"):
+        check(data)
+    elif isinstance(matrix, np.ndarray):
+        check(matrix)
+    else:
+        from nkscore._counts._open import open_counts
+
+        open_counts(matrix, where, check=check).check()
 
 
 def record(

@@ -9,7 +9,7 @@ import pytest
 from scipy import sparse
 
 from nkscore.errors import WrongScaleError
-from nkscore.scoring import as_rows, gene_sets, get_scorer, register, row_blocks, run, scorers
+from nkscore.scoring import gene_sets, get_scorer, register, row_blocks, run, scorers
 
 METHODS = sorted(scorers())
 pytestmark = pytest.mark.parametrize("method", METHODS)
@@ -54,7 +54,7 @@ def test_blocks_of_any_size_give_the_same_bytes(cells, index, method, block_byte
 def test_any_number_of_threads_gives_the_same_bytes(cells, index, method, monkeypatch):
     found = []
     for n_threads in (1, 2, 7):
-        monkeypatch.setattr("nkscore.scoring._run.numba.get_num_threads", lambda n=n_threads: n)
+        monkeypatch.setattr("numba.get_num_threads", lambda n=n_threads: n)
         found.append(run(get_scorer(method), cells, index, block_bytes=2000).tobytes())
     assert found[1:] == found[:1] * 2
 
@@ -208,19 +208,9 @@ def test_unknown_name(method):
 
 def test_blocks_cover_all_rows_once(cells, method):
     for matrix in (cells, cells.toarray()):
-        blocks = list(row_blocks(as_rows(matrix), 3000))
+        blocks = list(row_blocks(matrix, 3000))
         assert len(blocks) > 5
         assert [b.start for b in blocks] == list(np.cumsum([0] + [b.n_cells for b in blocks[:-1]]))
         assert sum(b.n_cells for b in blocks) == 120
         assert np.concatenate([b.values for b in blocks]).tolist() == cells.data.tolist()
         assert np.concatenate([b.indices for b in blocks]).tolist() == cells.indices.tolist()
-
-
-def test_rows_of_a_messy_matrix_are_a_tidy_copy(cells, method):
-    messy = _scrambled(cells, np.random.default_rng(3))
-    before = [part.tobytes() for part in (messy.data, messy.indices, messy.indptr)]
-    rows = as_rows(messy)
-    assert rows.has_canonical_format
-    assert (rows.data == cells.data).all()
-    assert [part.tobytes() for part in (messy.data, messy.indices, messy.indptr)] == before
-    assert as_rows(cells) is cells

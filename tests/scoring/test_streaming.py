@@ -22,6 +22,7 @@ from scipy import sparse
 
 import nkscore as nk
 from nkscore._counts._hdf5 import unlocked
+from nkscore._counts._open import open_counts
 from nkscore._counts._whole_chunks import WholeChunks
 from nkscore._run._job import Rows, parts_of
 from nkscore.cli import _score as _score_cli
@@ -160,6 +161,12 @@ def test_workers_of_a_cluster(adata):
         for method in ("rank_auc", "module_score"):
             nk.tl.score(lazy, SETS, method=method)
             _same(lazy.obsm["scores"], _expected(adata, method))
+        # All else that is asked of counts goes the same way.
+        there, here = (open_counts(each.layers["counts"]) for each in (lazy, adata))
+        codes = np.arange(adata.n_obs) % 3 - 1
+        assert (there.group_sums(codes, 2).sums == here.group_sums(codes, 2).sums).all()
+        assert (there.totals() == here.totals()).all()
+        assert (there.columns([5, 3]) != here.columns([5, 3])).nnz == 0
 
 
 def test_wrong_scale_in_a_file(folder):
@@ -407,7 +414,7 @@ def test_genes_first_says_what_memory_it_takes(folder, caplog):
 
 
 def test_bar_on_dask(adata, monkeypatch, capsys):
-    monkeypatch.setattr("nkscore.scoring._dask.QUIET_SECONDS", 0)
+    monkeypatch.setattr("nkscore._counts._dask.QUIET_SECONDS", 0)
     lazy = adata.copy()
     lazy.layers["counts"] = _chunked(adata.layers["counts"], 80)
     nk.tl.score(lazy, SETS)

@@ -5,7 +5,8 @@ import pandas as pd
 import pytest
 from scipy import sparse
 
-from nkscore.stats import GroupSums, detected_fraction, group_sums
+from nkscore._counts._group_sums import GroupSums
+from nkscore.stats import group_sums
 
 FORMATS = [sparse.csr_matrix, sparse.csc_matrix, sparse.csr_array, sparse.coo_matrix, np.asarray]
 DTYPES = [np.uint8, np.int32, np.int64, np.float32, np.float64]
@@ -32,18 +33,6 @@ def test_sums_equal_pandas(cells, codes, as_type, dtype):
     np.testing.assert_array_equal(found, table)
 
 
-@pytest.mark.parametrize("as_type", FORMATS)
-@pytest.mark.parametrize("dtype", DTYPES)
-def test_fractions_equal_pandas(cells, codes, as_type, dtype):
-    matrix = as_type(cells.astype(dtype))
-    found = detected_fraction(matrix, codes, 5)
-    table = pd.DataFrame(cells > 0).groupby(codes).mean().reindex(range(5))
-    assert np.isnan(found[3]).all()
-    np.testing.assert_allclose(found, table, rtol=1e-14)
-    kept = matrix.toarray() if sparse.issparse(matrix) else matrix
-    np.testing.assert_array_equal(kept, cells)
-
-
 def test_sums_are_exact_where_float32_is_not():
     counts = np.full((3, 1), 2**24 + 1, dtype=np.int32)
     assert group_sums(sparse.csr_matrix(counts), np.zeros(3, int), 1)[0, 0] == 3 * (2**24 + 1)
@@ -52,7 +41,6 @@ def test_sums_are_exact_where_float32_is_not():
 def test_no_cells():
     nobody = np.full(4, -1)
     assert (group_sums(np.ones((4, 2)), nobody, 3) == 0).all()
-    assert np.isnan(detected_fraction(sparse.csr_matrix(np.ones((4, 2))), nobody, 3)).all()
     assert group_sums(sparse.csr_matrix((0, 2)), np.zeros(0, int), 1).tolist() == [[0, 0]]
 
 
@@ -61,7 +49,6 @@ def test_entries_that_are_stored_twice_or_as_zero():
     messy = sparse.csr_matrix((np.array([1, 2, 0]), np.array([0, 0, 1]), np.array([0, 3, 3])))
     codes = np.zeros(2, dtype=int)
     assert group_sums(messy, codes, 1).tolist() == [[3, 0]]
-    assert detected_fraction(messy, codes, 1).tolist() == [[0.5, 0]]
     assert messy.nnz == 3
 
 

@@ -4,6 +4,7 @@ import numpy as np
 import pytest
 
 import nkscore as nk
+from nkscore._samples._matrices import counts_of
 from nkscore.errors import DesignError, MissingKeyError
 from nkscore.tl._states._explain import _parts_of_sum, _weights
 from nkscore.tl._states._tumor_programs import (
@@ -39,7 +40,7 @@ def test_expected_counts_are_those_of_the_call(stated):
     chosen, _ = choose_programs(None, None)
     cells = tumor_cells(stated, "tumor", "lane", min_cells=20)
     genes = match_programs(stated.var_names, chosen, needed=set())
-    counts = count_programs(stated, cells, genes)
+    counts = count_programs(stated, counts_of(stated), cells, genes)
     data = counts.of("cycling")
     book = stated.uns["nkscore"][STEP]["levels"]
     level = book[book["program"] == "cycling"]["baseline_level"].to_numpy()

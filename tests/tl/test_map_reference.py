@@ -7,6 +7,7 @@ import pytest
 from scipy import sparse
 
 import nkscore as nk
+from nkscore._samples._matrices import counts_of
 from nkscore.errors import (
     DesignError,
     GeneCoverageError,
@@ -365,7 +366,9 @@ def test_worked_distances():
 
 def test_thinned_reference_has_the_depth_of_its_level(reference):
     genes = mapping.shared_genes(reference, reference)
-    counts = mapping.shared_counts(reference, np.arange(200), genes)
+    counts = mapping.shared_counts(
+        counts_of(reference), reference.var_names.get_indexer(genes), np.arange(200)
+    )
     thin = models.thinned(counts, 10)
     depth = mapping.depth_of(thin)
     assert depth.max() < 10.7

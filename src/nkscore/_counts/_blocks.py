@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from nkscore._compile import kernel
-from nkscore._counts._sources import BLOCK_BYTES, is_sparse, open_rows
+from nkscore._counts._sources import BLOCK_BYTES, open_rows, tidy
 from nkscore.errors import WrongScaleError
 
 if TYPE_CHECKING:
@@ -17,8 +17,6 @@ if TYPE_CHECKING:
     from nkscore._counts._sources import Pieces, Rows
     from nkscore._types import Array, Floats, Ints, Ints32
 
-#: Progress is shown for work that takes longer than this many seconds.
-QUIET_SECONDS = 10.0
 #: Gene totals are sums of multiples of 2^-24: exact, and therefore independent of cell order.
 _STEPS = float(1 << 24)
 #: Whole numbers up to here are exact in float32.
@@ -58,31 +56,14 @@ class RowBlock:
         return self.stored.view(np.uint32 if self.stored.itemsize == 4 else np.uint64)
 
 
-def as_rows(matrix: Any) -> Any:
-    """Return ``matrix`` in a form whose rows are cheap to slice; never changes the input."""
-    if is_sparse(matrix):
-        rows = matrix.tocsr()
-        if not rows.has_canonical_format:
-            rows = rows.copy() if rows is matrix else rows
-            rows.sum_duplicates()
-        return rows
-    if isinstance(matrix, np.ndarray):
-        return matrix
-    msg = (
-        f"The matrix is a {type(matrix).__module__}.{type(matrix).__name__}; a scipy CSR or CSC "
-        "matrix or a numpy array is needed. Load it into memory first (adata.to_memory())."
-    )
-    raise TypeError(msg)
-
-
-def row_blocks(rows: Any, n_bytes: int = BLOCK_BYTES) -> Iterator[RowBlock]:
+def row_blocks(matrix: object, n_bytes: int = BLOCK_BYTES) -> Iterator[RowBlock]:
     """Yield all rows in order, in blocks of about ``n_bytes`` of float64 values."""
-    source = open_rows(rows)
+    source = open_rows(matrix)
     for start, stop in source.ranges(n_bytes):
         yield make_block(source, start, source.read(start, stop))
 
 
-def whole_block(matrix: Any, start: int = 0) -> RowBlock:
+def whole_block(matrix: object, start: int = 0) -> RowBlock:
     """Return all rows of a matrix (or a chunk of a larger one) as the block from ``start``."""
     rows = open_rows(matrix)
     return make_block(rows, start, rows.read(0, rows.shape[0]))
@@ -90,16 +71,8 @@ def whole_block(matrix: Any, start: int = 0) -> RowBlock:
 
 def make_block(rows: Rows, start: int, pieces: Pieces) -> RowBlock:
     """Check the values and convert them to the form that kernels take."""
-    indptr, indices, data = pieces
     n_genes = rows.shape[1]
-    indptr = np.asarray(indptr, dtype=np.int64) - int(indptr[0])
-    _check_positions(indptr, indices, n_genes, start)
-    if not _ascending(indptr, indices):
-        from scipy import sparse
-
-        tidy = sparse.csr_matrix((data, indices, indptr), shape=(indptr.size - 1, n_genes)).copy()
-        tidy.sum_duplicates()
-        indptr, indices, data = tidy.indptr.astype(np.int64), tidy.indices, tidy.data
+    indptr, indices, data = tidy(pieces, n_genes, start)
     return RowBlock(
         start,
         np.ascontiguousarray(indptr),
@@ -108,25 +81,6 @@ def make_block(rows: Rows, start: int, pieces: Pieces) -> RowBlock:
         np.require(_checked(data, start), None, ["C", "W"]),
         n_genes,
     )
-
-
-def _check_positions(indptr: Array, indices: Array, n_genes: int, start: int) -> None:
-    fits = indptr[-1] == indices.size and (np.diff(indptr) >= 0).all()
-    if fits and (indices.size == 0 or (indices.min() >= 0 and indices.max() < n_genes)):
-        return
-    msg = (
-        f"The sparse matrix is broken from cell {start} on: its positions do not match "
-        f"its {n_genes} genes or its number of values. Read the file again, or write it again."
-    )
-    raise ValueError(msg)
-
-
-def _ascending(indptr: Array, indices: Array) -> bool:
-    falls = indices[1:] <= indices[:-1]
-    between = indptr[1:-1]
-    # From the last gene of a cell to the first of the next, positions may decrease.
-    falls[between[(between > 0) & (between < indices.size)] - 1] = False
-    return not falls.any()
 
 
 def _checked(data: Array, start: int) -> Array:

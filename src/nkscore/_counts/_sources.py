@@ -6,7 +6,7 @@ import itertools
 import logging
 import sys
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, Protocol
+from typing import TYPE_CHECKING, Any, Protocol, TypeGuard
 
 import numpy as np
 
@@ -15,12 +15,12 @@ from nkscore._counts._hdf5 import unlocked
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-    from nkscore._types import Array
+    from nkscore._types import CSC, CSR, Array
 
     # indptr (not starting at 0), indices and data of some rows.
     Pieces = tuple[Array, Array, Array]
 
-#: Bytes of float64 values in one block; small enough to stay in the cache from reading to scoring,
+#: Bytes of float64 values in one block; small enough to stay in the cache from reading to use,
 #: large enough to make the cost of a call per block negligible.
 BLOCK_BYTES = 4 << 20
 
@@ -33,6 +33,10 @@ class Rows(Protocol):
     @property
     def shape(self) -> tuple[int, int]:
         """Numbers of cells and genes."""
+
+    @property
+    def dtype(self) -> np.dtype[Any]:
+        """Type of the values."""
 
     def ranges(self, n_bytes: int, first: int = 0) -> Iterator[tuple[int, int]]:
         """Cut the rows from ``first`` on into ranges of about ``n_bytes`` of float64 values."""
@@ -49,6 +53,12 @@ class SparseRows:
     indptr: Array
     indices: Any
     data: Any
+
+    @property
+    def dtype(self) -> np.dtype[Any]:
+        """Type of the values."""
+        found: np.dtype[Any] = self.data.dtype
+        return found
 
     def ranges(self, n_bytes: int, first: int = 0) -> Iterator[tuple[int, int]]:
         """Cut where the running number of stored values passes the next multiple of a block."""
@@ -87,6 +97,12 @@ class DenseRows:
     shape: tuple[int, int]
     array: Any
 
+    @property
+    def dtype(self) -> np.dtype[Any]:
+        """Type of the values."""
+        found: np.dtype[Any] = self.array.dtype
+        return found
+
     def ranges(self, n_bytes: int, first: int = 0) -> Iterator[tuple[int, int]]:
         """Cut into ranges of equal numbers of rows."""
         per_block = max(1, n_bytes // (8 * max(1, self.shape[1])))
@@ -105,7 +121,7 @@ def _pairs(cuts: Array, first: int, last: int) -> Iterator[tuple[int, int]]:
     return itertools.pairwise(edges)
 
 
-def open_rows(matrix: Any) -> Rows:
+def open_rows(matrix: object) -> Rows:
     """Return ``matrix`` as rows; never changes it.
 
     Raises
@@ -118,7 +134,7 @@ def open_rows(matrix: Any) -> Rows:
         return SparseRows(rows.shape, rows.indptr, rows.indices, rows.data)
     if isinstance(matrix, np.ndarray) and matrix.ndim == 2:
         return DenseRows(matrix.shape, matrix)
-    if hasattr(matrix, "group") and getattr(matrix, "format", None) in {"csr", "csc"}:
+    if _is_sparse_on_disk(matrix):
         return _backed_sparse(matrix)
     if _is_array_on_disk(matrix):
         return DenseRows(tuple(matrix.shape), matrix)
@@ -130,7 +146,11 @@ def open_rows(matrix: Any) -> Rows:
     raise TypeError(msg)
 
 
-def _backed_sparse(matrix: Any) -> Rows:
+def _is_sparse_on_disk(matrix: object) -> TypeGuard[StoredSparse]:
+    return hasattr(matrix, "group") and getattr(matrix, "format", None) in {"csr", "csc"}
+
+
+def _backed_sparse(matrix: StoredSparse) -> Rows:
     """Sparse datasets in h5ad or zarr, of anndata or :class:`StoredSparse`."""
     group = matrix.group
     if matrix.format == "csc":
@@ -139,31 +159,69 @@ def _backed_sparse(matrix: Any) -> Rows:
         n_values = group["indices"].shape[0]
         stored = group["indices"].dtype.itemsize + group["data"].dtype.itemsize
         _log.warning(
-            "The matrix is stored gene by gene (CSC), so all of it is loaded and "
-            "converted to score cells, which takes about %.1f GB of memory. Write it as "
-            "CSR to score it in blocks.",
+            "The matrix is stored gene by gene (CSC), so all of it is loaded and converted to "
+            "rows, which takes about %.1f GB of memory. Write it as CSR to read it in blocks.",
             2 * n_values * stored / 1e9,
         )
         data, indices, indptr = (
             np.asarray(group[name][...]) for name in ("data", "indices", "indptr")
         )
-        return open_rows(sparse.csc_matrix((data, indices, indptr), shape=tuple(matrix.shape)))
+        return open_rows(sparse.csc_matrix((data, indices, indptr), shape=_shape(matrix)))
     indptr = np.asarray(group["indptr"][...])
     indices, data = unlocked(group["indices"]), unlocked(group["data"])
-    return SparseRows(tuple(matrix.shape), indptr, indices, data)
+    return SparseRows(_shape(matrix), indptr, indices, data)
 
 
-def _is_array_on_disk(matrix: Any) -> bool:
+def _shape(matrix: StoredSparse) -> tuple[int, int]:
+    n_cells, n_genes = matrix.shape
+    return int(n_cells), int(n_genes)
+
+
+def _is_array_on_disk(matrix: object) -> TypeGuard[Array]:
     library = type(matrix).__module__.partition(".")[0]
     return library in {"h5py", "zarr"} and len(getattr(matrix, "shape", ())) == 2
 
 
-def is_sparse(matrix: Any) -> bool:
+def is_sparse(matrix: object) -> TypeGuard[CSR | CSC]:
     """Whether ``matrix`` is a scipy matrix (views of AnnData are); scipy is not imported for it."""
     sparse = sys.modules.get("scipy.sparse")
     return sparse is not None and bool(sparse.issparse(matrix))
 
 
-def is_dask(matrix: Any) -> bool:
-    """Whether ``matrix`` is a dask array."""
-    return type(matrix).__module__.partition(".")[0] == "dask"
+def tidy(pieces: Pieces, n_genes: int, start: int) -> Pieces:
+    """Return rows from cell ``start`` on with each entry stored once and in order.
+
+    Raises
+    ------
+    ValueError
+        If positions do not match the numbers of values and genes.
+    """
+    indptr, indices, data = pieces
+    indptr = np.asarray(indptr, dtype=np.int64) - int(indptr[0])
+    _check_positions(indptr, indices, n_genes, start)
+    if _ascending(indptr, indices):
+        return indptr, indices, data
+    from scipy import sparse
+
+    whole = sparse.csr_matrix((data, indices, indptr), shape=(indptr.size - 1, n_genes)).copy()
+    whole.sum_duplicates()
+    return whole.indptr.astype(np.int64), whole.indices, whole.data
+
+
+def _check_positions(indptr: Array, indices: Array, n_genes: int, start: int) -> None:
+    fits = indptr[-1] == indices.size and (np.diff(indptr) >= 0).all()
+    if fits and (indices.size == 0 or (indices.min() >= 0 and indices.max() < n_genes)):
+        return
+    msg = (
+        f"The sparse matrix is broken from cell {start} on: its positions do not match "
+        f"its {n_genes} genes or its number of values. Read the file again, or write it again."
+    )
+    raise ValueError(msg)
+
+
+def _ascending(indptr: Array, indices: Array) -> bool:
+    falls = indices[1:] <= indices[:-1]
+    between = indptr[1:-1]
+    # From the last gene of a cell to the first of the next, positions may decrease.
+    falls[between[(between > 0) & (between < indices.size)] - 1] = False
+    return not falls.any()

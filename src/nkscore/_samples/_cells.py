@@ -39,7 +39,6 @@ def cells_of(adata: AnnData, compartment: str, *, min_cells: int, purpose: str) 
 
     ``purpose`` ends the sentence of the error if there are fewer than ``min_cells``.
     """
-    schema.check_input(adata)
     schema.require(adata, "obs", [schema.COMPARTMENT], "pp.compartments")
     inside = (adata.obs[schema.COMPARTMENT] == compartment).to_numpy() & passed_qc(adata)
     cells = np.flatnonzero(inside)

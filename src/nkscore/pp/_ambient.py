@@ -11,14 +11,16 @@ import pandas as pd
 from nkscore import schema, signatures
 from nkscore._checks import check_part, check_positive
 from nkscore._samples._cells import passed_qc
+from nkscore._samples._matrices import counts_of
 from nkscore._samples._samples import Samples, compartment_samples, labels
 from nkscore.errors import DesignError, GeneCoverageError, WrongScaleError
 from nkscore.pp._references import identity_genes
-from nkscore.stats import ambient_share, group_sums
+from nkscore.stats import ambient_share
 
 if TYPE_CHECKING:
     from anndata import AnnData
 
+    from nkscore._counts._base import Counts
     from nkscore._types import Bools, Floats, Ints
 
 _LOG = logging.getLogger("nkscore")
@@ -99,13 +101,13 @@ def ambient(
     >>> bool(table["ambient_share"].between(0.01, 0.10).all())
     True
     """
-    schema.check_input(adata)
+    matrix = counts_of(adata)
     schema.check_samples(adata)
     check_part("confidence", confidence)
     check_positive("fold", fold)
     columns = [schema.LANE, schema.TUMOR, schema.CONDITION]
     samples = compartment_samples(adata, schema.TUMOR_CELLS, columns=columns, min_cells=min_cells)
-    own = _monocultures(adata, samples)
+    own = _monocultures(matrix, samples)
     with_nk = samples.keep(labels(samples.table, schema.CONDITION) == schema.COCULTURE)
     if len(with_nk.table) == 0:
         msg = (
@@ -113,10 +115,11 @@ def ambient(
             "sample can contain ambient NK RNA. Check obs['compartment'] and obs['condition']."
         )
         raise DesignError(msg)
-    profiles, nk_part = _soups(adata, sorted(set(with_nk.table[schema.LANE])), soup)
-    table = _estimates(adata, with_nk, own, (profiles, nk_part), fold=fold, confidence=confidence)
-    adata.varm[schema.AMBIENT_SOUP] = pd.DataFrame(profiles, index=adata.var_names)
-    adata.varm[schema.AMBIENT_NK] = pd.DataFrame(nk_part, index=adata.var_names)
+    lanes = sorted(set(with_nk.table[schema.LANE]))
+    soups = _soups(adata, matrix, lanes, soup)
+    table = _estimates(adata, matrix, with_nk, own, soups, fold=fold, confidence=confidence)
+    adata.varm[schema.AMBIENT_SOUP] = pd.DataFrame(soups[0], index=adata.var_names)
+    adata.varm[schema.AMBIENT_NK] = pd.DataFrame(soups[1], index=adata.var_names)
     schema.record(
         adata,
         "pp.ambient",
@@ -135,6 +138,7 @@ def ambient(
 
 def _estimates(
     adata: AnnData,
+    matrix: Counts,
     samples: Samples,
     own: dict[str, Floats],
     soups: tuple[dict[str, Floats], dict[str, Floats]],
@@ -144,7 +148,7 @@ def _estimates(
 ) -> pd.DataFrame:
     """Return one row per co-culture sample."""
     profiles, nk_part = soups
-    counts = group_sums(adata.layers[schema.COUNTS], samples.codes, len(samples.table))
+    counts = matrix.group_sums(samples.codes, len(samples.table)).sums
     allowed = identity_genes(adata)
     rows = []
     for i, (_, sample) in enumerate(samples.table.iterrows()):
@@ -178,18 +182,18 @@ def _estimates(
     return pd.DataFrame(rows, index=[str(i) for i in range(len(rows))])
 
 
-def _monocultures(adata: AnnData, samples: Samples) -> dict[str, Floats]:
+def _monocultures(counts: Counts, samples: Samples) -> dict[str, Floats]:
     """Sum the counts of each line in monoculture."""
     alone = samples.keep(labels(samples.table, schema.CONDITION) == schema.TUMOR_MONO)
     if len(alone.table) == 0:
         return {}
-    sums = group_sums(adata.layers[schema.COUNTS], alone.codes, len(alone.table))
+    sums = counts.group_sums(alone.codes, len(alone.table)).sums
     lines = labels(alone.table, schema.TUMOR)
     return {str(line): sums[lines == line].sum(axis=0) for line in set(lines) if line is not None}
 
 
 def _soups(
-    adata: AnnData, lanes: list[str], given: pd.DataFrame | None
+    adata: AnnData, counts: Counts, lanes: list[str], given: pd.DataFrame | None
 ) -> tuple[dict[str, Floats], dict[str, Floats]]:
     """Return the ambient profile of each lane and its part from NK cells."""
     lane = adata.obs[schema.LANE].astype(str).to_numpy()
@@ -198,9 +202,8 @@ def _soups(
     number = {name: i for i, name in enumerate(lanes)}
     code = np.array([number.get(name, -1) for name in lane])
     code[~use] = -1
-    counts = adata.layers[schema.COUNTS]
-    every = group_sums(counts, code, len(lanes))
-    nk = group_sums(counts, np.where(is_nk, code, -1), len(lanes))
+    both = [(code, len(lanes)), (np.where(is_nk, code, -1), len(lanes))]
+    every, nk = (found.sums for found in counts.each_group_sums(both))
     empty = [name for name in lanes if nk[number[name]].sum() == 0]
     if empty:
         msg = (

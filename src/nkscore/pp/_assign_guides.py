@@ -11,6 +11,7 @@ from scipy import sparse
 
 from nkscore import schema
 from nkscore._checks import check_frame, check_shares
+from nkscore._samples._matrices import counts_of
 from nkscore.errors import DesignError, WrongScaleError
 from nkscore.pp._guide_library import CONTROLS, genes_of
 from nkscore.stats import guide_mixture
@@ -103,7 +104,7 @@ def assign_guides(
     >>> list(adata.obs["perturbation"].cat.categories)
     ['JAK1', 'non-targeting']
     """
-    schema.check_input(adata)
+    matrix = counts_of(adata)
     if method not in {"mixture", "rules"}:
         msg = f"Unknown method {method!r}. Known: mixture, rules."
         raise ValueError(msg)
@@ -112,7 +113,7 @@ def assign_guides(
     )
     counts, guides = _guide_counts(adata)
     genes = genes_of(guides, library, controls)
-    depth = np.asarray(adata.layers[schema.COUNTS].sum(axis=1), dtype=float).ravel()
+    depth = matrix.totals()
     parts = []
     for rows in _lanes(adata):
         here = counts[rows]

@@ -6,10 +6,10 @@ import logging
 from typing import TYPE_CHECKING
 
 import numpy as np
-from scipy import sparse
 
 from nkscore import schema
 from nkscore._checks import check_part
+from nkscore._samples._matrices import counts_of
 from nkscore._samples._samples import labels
 from nkscore.pp._marker_references import marker_references
 from nkscore.pp._references import Reference, monoculture_references
@@ -18,8 +18,8 @@ from nkscore.stats import class_posterior, fit_concentration
 if TYPE_CHECKING:
     from anndata import AnnData
 
-    from nkscore._types import Bools, Floats, Labels, Matrix
-    from nkscore.stats import Markers
+    from nkscore._counts._base import Counts
+    from nkscore._types import Bools, Floats, Labels
 
 _LOG = logging.getLogger("nkscore")
 
@@ -105,20 +105,21 @@ def compartments(
     >>> list(adata.obs["compartment"].cat.categories)
     ['nk', 'tumor', 'other', 'mixed', 'unassigned']
     """
-    schema.check_input(adata)
+    counts = counts_of(adata)
     schema.check_samples(adata)
     if evidence not in {"auto", "monocultures", "markers"}:
         msg = f"Unknown evidence {evidence!r}. Known: auto, monocultures, markers."
         raise ValueError(msg)
     check_part("min_confidence", min_confidence)
-    source, references = _references(adata, evidence, min_cells=min_cells)
+    source, references = _references(adata, counts, evidence, min_cells=min_cells)
     call = np.full(adata.n_obs, schema.UNASSIGNED, dtype=object)
     confidence = np.zeros(adata.n_obs)
     nk_share = np.full(adata.n_obs, np.nan)
     condition = _condition(adata)
     genotypes = _genotypes(adata, genotype)
-    for reference in references:
-        posterior = _posterior(adata, reference, condition) * genotypes[reference.cells]
+    sums = _marker_sums(counts, references)
+    for reference, found in zip(references, sums, strict=True):
+        posterior = _posterior(found, reference, condition) * genotypes[reference.cells]
         posterior /= posterior.sum(axis=1, keepdims=True)
         rows, best = reference.cells, posterior.argmax(axis=1)
         names = np.array([reference.compartment, schema.NK, "mixed"], dtype=object)
@@ -143,20 +144,22 @@ def compartments(
         cells_per_reference={r.name: int(r.cells.size) for r in references},
         conflicts={str(k): int(n) for k, n in _per_sample(condition[conflict, 1]).items()},
     )
-    counts = adata.obs[schema.COMPARTMENT].value_counts()
-    _LOG.info("Compartments: %s", ", ".join(f"{n} {name}" for name, n in counts.items() if n))
+    n_cells = adata.obs[schema.COMPARTMENT].value_counts()
+    _LOG.info("Compartments: %s", ", ".join(f"{n} {name}" for name, n in n_cells.items() if n))
 
 
-def _references(adata: AnnData, evidence: str, *, min_cells: int) -> tuple[str, list[Reference]]:
+def _references(
+    adata: AnnData, counts: Counts, evidence: str, *, min_cells: int
+) -> tuple[str, list[Reference]]:
     """Return the evidence used and its references."""
     references = None
     if evidence != "markers":
         references = monoculture_references(
-            adata, min_cells=min_cells, required=evidence == "monocultures"
+            adata, counts, min_cells=min_cells, required=evidence == "monocultures"
         )
     source = "monocultures" if references is not None else "markers"
     if references is None:
-        references = marker_references(adata, min_cells=min_cells)
+        references = marker_references(adata, counts, min_cells=min_cells)
     _LOG.info("Compartments from %s: %d references", source, len(references))
     return source, references
 
@@ -208,10 +211,21 @@ def _condition(adata: AnnData) -> Labels:
     return np.column_stack([condition, sample])
 
 
-def _posterior(adata: AnnData, reference: Reference, condition: Labels) -> Floats:
+def _marker_sums(counts: Counts, references: list[Reference]) -> list[Floats]:
+    """Return cells × 2 for each reference: the sums over the markers of either source."""
+    asked = []
+    for reference in references:
+        member = np.zeros((counts.shape[1], 2))
+        member[reference.markers.genes_a, 0] = 1
+        member[reference.markers.genes_b, 1] = 1
+        asked.append((member, reference.cells))
+    return counts.each_totals(asked)
+
+
+def _posterior(sums: Floats, reference: Reference, condition: Labels) -> Floats:
     """Probabilities of the reference's cells, NK cells and both, for its cells."""
     markers = reference.markers
-    a, b = _marker_sums(adata.layers[schema.COUNTS][reference.cells], markers).T
+    a, b = sums.T
     pure = np.isin(reference.cells, reference.pure)
     concentration = fit_concentration(a[pure], b[pure])
     here = condition[reference.cells]
@@ -231,13 +245,3 @@ def _posterior(adata: AnnData, reference: Reference, condition: Labels) -> Float
             fit_shares=kind == "open",
         )
     return posterior
-
-
-def _marker_sums(counts: Matrix, markers: Markers) -> Floats:
-    """Return cells × 2: the sums over the markers of either source."""
-    genes = np.concatenate([markers.genes_a, markers.genes_b])
-    source = np.repeat([0, 1], [markers.genes_a.size, markers.genes_b.size])
-    shape = (counts.shape[1], 2)
-    indicator = sparse.csr_matrix((np.ones(genes.size), (genes, source)), shape=shape)
-    sums = counts @ indicator
-    return np.asarray(sums if isinstance(sums, np.ndarray) else sums.todense(), dtype=float)

@@ -12,6 +12,7 @@ from tqdm import tqdm
 
 from nkscore import schema
 from nkscore._checks import check_frame, check_part
+from nkscore._samples._matrices import counts_of, has_counts
 from nkscore.errors import MissingKeyError, SampleSheetError, WrongScaleError
 from nkscore.pp._demultiplex_methods import METHODS, LaneFit, Options
 
@@ -144,9 +145,9 @@ def _check_options(method: str, options: Options, min_confidence: float) -> None
 
 
 def _depth(adata: AnnData) -> Floats:
-    if schema.COUNTS not in adata.layers:
+    if not has_counts(adata):
         return np.ones(adata.n_obs)
-    return np.asarray(adata.layers[schema.COUNTS].sum(axis=1), dtype=np.float64).reshape(-1)
+    return counts_of(adata, check=False).totals()
 
 
 def _hashtag_counts(adata: AnnData) -> pd.DataFrame:

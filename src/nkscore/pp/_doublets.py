@@ -13,7 +13,7 @@ from tqdm import tqdm
 from nkscore import schema
 from nkscore._checks import seed_of
 from nkscore._samples._cells import passed_qc
-from nkscore.scoring import as_rows
+from nkscore._samples._matrices import counts_of
 
 if TYPE_CHECKING:
     from anndata import AnnData
@@ -77,13 +77,12 @@ def doublet_scores(
     >>> bool(adata.obs["doublet_score"].between(0, 1).all())
     True
     """
-    schema.check_input(adata)
+    counts = counts_of(adata)
     schema.require(adata, "obs", [by], "io.read_coculture")
     if not 0 < expected_rate < 1:
         msg = f"expected_rate is {expected_rate}; a share between 0 and 1 is needed, for "
         "example 0.06."
         raise ValueError(msg)
-    rows = as_rows(adata.layers[schema.COUNTS])
     usable, seed = passed_qc(adata), seed_of(rng)
     groups = adata.obs[by].astype(str).to_numpy()
     score = np.full(adata.n_obs, np.nan)
@@ -92,7 +91,7 @@ def doublet_scores(
         if cells.size < _FEWEST:
             _LOG.warning("%s: %d cells are too few for doublet scores", name, cells.size)
             continue
-        score[cells] = _scrublet(rows[cells], adata.var_names, expected_rate, seed)
+        score[cells] = _scrublet(counts.rows(cells), adata.var_names, expected_rate, seed)
     adata.obs[schema.DOUBLET_SCORE] = score
     schema.record(
         adata,

@@ -14,13 +14,14 @@ from nkscore import schema, signatures
 from nkscore._samples._cells import passed_qc
 from nkscore.errors import DesignError, NkscoreWarning
 from nkscore.pp._references import Reference, identity_genes
-from nkscore.scoring import RANK_AUC, as_rows, gene_sets, run
-from nkscore.stats import group_sums, marker_genes
+from nkscore.scoring import RANK_AUC, gene_sets, run
+from nkscore.stats import Markers, marker_genes
 
 if TYPE_CHECKING:
     from anndata import AnnData
 
-    from nkscore._types import Bools, Floats, Ints
+    from nkscore._counts._base import Counts
+    from nkscore._types import Bools, Ints
 
 _LOG = logging.getLogger("nkscore")
 
@@ -38,7 +39,7 @@ _T_ONLY = ("CD3D", "CD3G", "TRAC", "CD5", "CD6", "CD28")
 _NK_ONLY = ("FCER1G", "KLRF1", "SH2D1B", "NCR1")
 
 
-def marker_references(adata: AnnData, *, min_cells: int) -> list[Reference]:
+def marker_references(adata: AnnData, counts: Counts, *, min_cells: int) -> list[Reference]:
     """Return one reference per group of cells, each with the cells to classify.
 
     Clusters in which the NK panel scores highest are NK clusters. Their cells are compared with T
@@ -52,33 +53,37 @@ def marker_references(adata: AnnData, *, min_cells: int) -> list[Reference]:
             "lower min_cells."
         )
         raise DesignError(msg)
-    clusters = _clusters(adata)
-    lineage = _lineages(adata, clusters)
+    clusters = _clusters(adata, counts)
+    lineage = _lineages(adata, counts, clusters)
     group = np.array([lineage[c] for c in clusters], dtype=object)
     nk = group == "nk"
     _LOG.info("NK clusters hold %d of %d cells", int(nk.sum()), adata.n_obs)
     if nk.sum() < min_cells:
         return _without_nk(adata)
-    t_only, nk_only = _sum_of(adata, _T_ONLY), _sum_of(adata, _NK_ONLY)
+    t_only, nk_only = counts.totals(_members(adata, _T_ONLY, _NK_ONLY)).T
     pure_nk = nk & (t_only == 0)
     t_like = nk & (t_only >= 2) & (nk_only == 0)
     hardest = t_like if t_like.sum() >= min_cells else group == "t"
-    references = []
+    others, folds = {}, {}
     for name in sorted(set(group)):
         other = {"nk": hardest, "failed": ~nk & (group != "failed")}.get(name, group == name)
-        fold = 3.0 if name == "nk" else 8.0
-        if other.sum() < min_cells:
-            other, fold = ~nk, 8.0
-        references += _judge(adata, pure_nk, other, cells=group == name, name=name, fold=fold)
+        enough = other.sum() >= min_cells
+        others[name] = other if enough else ~nk
+        folds[name] = 3.0 if name == "nk" and enough else 8.0
+    codes = [np.where(pure_nk, 0, np.where(other, 1, -1)) for other in others.values()]
+    profiles = counts.each_group_sums([(code, 2) for code in codes])
+    allowed = identity_genes(adata)
+    references = []
+    for (name, other), found in zip(others.items(), profiles, strict=True):
+        markers = marker_genes(*found.sums, allowed=allowed, fold=folds[name])
+        references += _by_compartment(adata, group == name, other, name=name, markers=markers)
     return references
 
 
-def _judge(
-    adata: AnnData, nk: Bools, other: Bools, *, cells: Bools, name: str, fold: float
+def _by_compartment(
+    adata: AnnData, cells: Bools, other: Bools, *, name: str, markers: Markers
 ) -> list[Reference]:
-    code = np.where(nk, 0, np.where(other, 1, -1))
-    profiles = group_sums(adata.layers[schema.COUNTS], code, 2)
-    markers = marker_genes(profiles[0], profiles[1], allowed=identity_genes(adata), fold=fold)
+    """Return one reference for each compartment with cells to classify."""
     references = []
     for compartment, mask in _compartments_of(adata).items():
         rows = np.flatnonzero(cells & mask)
@@ -106,13 +111,13 @@ def _without_nk(adata: AnnData) -> list[Reference]:
     ]
 
 
-def _clusters(adata: AnnData) -> Ints:
+def _clusters(adata: AnnData, counts: Counts) -> Ints:
     import anndata
     import scanpy as sc
 
     usable = passed_qc(adata)
     shell = anndata.AnnData(
-        X=sparse.csr_matrix(as_rows(adata.layers[schema.COUNTS])[usable], dtype=np.float32),
+        X=sparse.csr_matrix(counts.rows(usable), dtype=np.float32),
         var=pd.DataFrame(index=adata.var_names),
     )
     sc.pp.normalize_total(shell, target_sum=1e4)
@@ -127,7 +132,7 @@ def _clusters(adata: AnnData) -> Ints:
     return clusters
 
 
-def _lineages(adata: AnnData, clusters: Ints) -> dict[int, str]:
+def _lineages(adata: AnnData, counts: Counts, clusters: Ints) -> dict[int, str]:
     """Name each cluster by the panel its summed profile ranks highest; -1 is named ``failed``."""
     sets = {short: signatures.get(name) for short, name in _PANELS.items()}
     with warnings.catch_warnings():
@@ -141,7 +146,7 @@ def _lineages(adata: AnnData, clusters: Ints) -> dict[int, str]:
         sizes=[(len(match.up[name]), len(match.down[name])) for name in sets],
     )
     n_clusters = int(clusters.max()) + 1
-    profiles = group_sums(adata.layers[schema.COUNTS], clusters, n_clusters)
+    profiles = counts.group_sums(clusters, n_clusters).sums
     scores = pd.DataFrame(
         run(RANK_AUC, profiles, index, max_rank=min(3000, adata.n_vars)), columns=list(sets)
     )
@@ -154,7 +159,6 @@ def _lineages(adata: AnnData, clusters: Ints) -> dict[int, str]:
     return names
 
 
-def _sum_of(adata: AnnData, genes: tuple[str, ...]) -> Floats:
-    columns = adata.var_names.get_indexer(list(genes))
-    part = adata.layers[schema.COUNTS][:, columns[columns >= 0]]
-    return np.asarray(part.sum(axis=1)).ravel()
+def _members(adata: AnnData, *sets: tuple[str, ...]) -> Bools:
+    """Return genes × sets: which gene is in which set."""
+    return np.column_stack([adata.var_names.isin(genes) for genes in sets])

@@ -9,7 +9,7 @@ from scipy import sparse
 
 from nkscore import schema
 from nkscore._checks import check_positive
-from nkscore.scoring import as_rows
+from nkscore._samples._matrices import counts_of
 
 if TYPE_CHECKING:
     from anndata import AnnData
@@ -48,10 +48,9 @@ def normalize(adata: AnnData, *, target_sum: float = 1e4) -> None:
     >>> nk.pp.normalize(adata)
     >>> nk.schema.validate(adata, stage="normalized")
     """
-    schema.check_input(adata)
+    found = counts_of(adata)
     check_positive("target_sum", target_sum)
-    counts = sparse.csr_matrix(as_rows(adata.layers[schema.COUNTS]))
-    total = np.asarray(counts.sum(axis=1, dtype=np.float64)).ravel()
+    total, counts = found.totals(), found.rows()
     factor = np.divide(target_sum, total, out=np.zeros_like(total), where=total > 0)
     data = np.repeat(factor, np.diff(counts.indptr))
     data *= counts.data

@@ -7,18 +7,18 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 import pandas as pd
-from scipy import sparse
 
 from nkscore import schema
 from nkscore._checks import check_positive
+from nkscore._samples._matrices import counts_of
 from nkscore._warn import warn
-from nkscore.scoring import as_rows
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
     from anndata import AnnData
 
+    from nkscore._counts._base import Counts
     from nkscore._types import Floats, Labels
 
 _LOG = logging.getLogger("nkscore")
@@ -105,10 +105,10 @@ def qc(
     >>> bool(adata.obs["qc_pass"].mean() > 0.9)
     True
     """
-    schema.check_input(adata)
+    counts = counts_of(adata)
     schema.require(adata, "obs", [by], "io.read_coculture")
     _check_options(preset, dict(limits or {}), n_mads)
-    metrics = _metrics(adata)
+    metrics = _metrics(adata, counts)
     groups = adata.obs[by].astype(str).to_numpy()
     fixed = PRESETS.get(preset, {}) | dict(limits or {})
     reasons = np.full(adata.n_obs, "", dtype=object)
@@ -131,8 +131,8 @@ def qc(
         options={"preset": preset, "by": by, "n_mads": n_mads},
         limits=used,
     )
-    counts = adata.obs[schema.QC_REASON].value_counts()
-    _LOG.info("QC: %s", ", ".join(f"{n} {reason}" for reason, n in counts.items()))
+    n_cells = adata.obs[schema.QC_REASON].value_counts()
+    _LOG.info("QC: %s", ", ".join(f"{n} {reason}" for reason, n in n_cells.items()))
 
 
 def _check_options(preset: str, limits: Mapping[str, tuple[float, float]], n_mads: float) -> None:
@@ -154,8 +154,7 @@ def _check_options(preset: str, limits: Mapping[str, tuple[float, float]], n_mad
             raise ValueError(msg)
 
 
-def _metrics(adata: AnnData) -> pd.DataFrame:
-    rows = sparse.csr_matrix(as_rows(adata.layers[schema.COUNTS]))
+def _metrics(adata: AnnData, counts: Counts) -> pd.DataFrame:
     names = adata.var_names.astype(str).str.upper()
     is_mitochondrial = names.str.startswith("MT-")
     if not is_mitochondrial.any():
@@ -172,15 +171,13 @@ def _metrics(adata: AnnData) -> pd.DataFrame:
             names.str.match(r"(?!RPS6K)(RP[SL]\d|RPLP\d|RPSA)"),
         ]
     ).astype(np.float64)
-    total, mitochondrial, ribosomal = (rows @ families).T
-    # Not "rows > 0", for which scipy would sort the user's arrays in place.
-    found = sparse.csr_matrix((rows.data > 0, rows.indices, rows.indptr), shape=rows.shape)
+    total, mitochondrial, ribosomal = counts.totals(families).T
     # Multiply by 100 first: a share times 100 can miss an inclusive limit by rounding.
     known = np.where(total > 0, total, 1.0)
     return pd.DataFrame(
         {
             schema.TOTAL_COUNTS: total,
-            schema.N_GENES_BY_COUNTS: np.asarray(found.sum(axis=1), dtype=np.float64).ravel(),
+            schema.N_GENES_BY_COUNTS: counts.detected(),
             schema.PCT_COUNTS_MT: 100 * mitochondrial / known,
             schema.PCT_COUNTS_RIBO: 100 * ribosomal / known,
         },

@@ -11,12 +11,13 @@ from nkscore import schema, signatures
 from nkscore._samples._cells import passed_qc
 from nkscore._samples._samples import labels
 from nkscore.errors import DesignError
-from nkscore.stats import Markers, group_sums, marker_genes
+from nkscore.stats import Markers, marker_genes
 
 if TYPE_CHECKING:
     from anndata import AnnData
 
-    from nkscore._types import Bools, Ints, Labels
+    from nkscore._counts._base import Counts
+    from nkscore._types import Bools, Floats, Ints, Labels
 
 # Induced by contact, so not evidence of identity.
 _INDUCED = ("HALLMARK_INTERFERON_GAMMA_RESPONSE", "HALLMARK_INTERFERON_ALPHA_RESPONSE")
@@ -41,7 +42,7 @@ def identity_genes(adata: AnnData) -> Bools:
 
 
 def monoculture_references(
-    adata: AnnData, *, min_cells: int, required: bool
+    adata: AnnData, counts: Counts, *, min_cells: int, required: bool
 ) -> list[Reference] | None:
     """Return one reference per line with a monoculture, or ``None`` if one type is absent."""
     columns = (schema.CONDITION, schema.TUMOR)
@@ -72,13 +73,19 @@ def monoculture_references(
         code[mono & (tumor == line)] = i
     # Wells without such a line (NK monocultures, unknown lines): compared with all lines together.
     rest = ~np.isin(tumor, lines) & adata.obs[schema.CONDITION].notna().to_numpy()
-    return _references(adata, code, lines, tumor=tumor, rest=rest)
+    profiles = counts.group_sums(code, len(lines) + 1).sums
+    return _references(adata, code, lines, profiles, tumor=tumor, rest=rest)
 
 
 def _references(
-    adata: AnnData, code: Ints, lines: list[str], *, tumor: Labels, rest: Bools
+    adata: AnnData,
+    code: Ints,
+    lines: list[str],
+    profiles: Floats,
+    *,
+    tumor: Labels,
+    rest: Bools,
 ) -> list[Reference]:
-    profiles = group_sums(adata.layers[schema.COUNTS], code, len(lines) + 1)
     relative = profiles[1:] / np.maximum(profiles[1:].sum(axis=1, keepdims=True), 1)
     pooled = relative.mean(axis=0) * profiles[1:].sum() / len(lines)
     others = [*profiles[1:], pooled]

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from nkscore._counts._blocks import RowBlock, as_rows, row_blocks
+from nkscore._counts._blocks import RowBlock, row_blocks
 from nkscore._counts._sources import BLOCK_BYTES, StoredSparse, open_rows
 from nkscore.scoring._aucell import AUCELL
 from nkscore.scoring._linear import ULM, WEIGHTED_MEAN, ZSCORE
@@ -25,7 +25,6 @@ __all__ = [
     "RowBlock",
     "Scorer",
     "StoredSparse",
-    "as_rows",
     "gene_sets",
     "get_scorer",
     "null_scores",

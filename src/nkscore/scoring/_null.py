@@ -7,10 +7,11 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from nkscore._counts._blocks import check_largest, whole_block
-from nkscore._counts._sources import is_dask, open_rows
-from nkscore.scoring._dask import chunk_sums, row_chunks
-from nkscore.scoring._run import check_options, gene_means, map_blocks
+from nkscore._counts._blocks import check_largest
+from nkscore._counts._dask import is_dask
+from nkscore._counts._map import map_blocks
+from nkscore._counts._sources import open_rows
+from nkscore.scoring._run import check_options, gene_means
 from nkscore.scoring._sets import gene_sets
 
 if TYPE_CHECKING:
@@ -49,17 +50,13 @@ def null_scores(
     check_options(scorer, options)
     if 0 in matrix.shape if hasattr(matrix, "shape") else False:
         return np.zeros((matrix.shape[0], sets.n_sets)), np.ones((matrix.shape[0], sets.n_sets))
-    task = _Task(scorer, sets.n_sets, largest, options)
-    if is_dask(matrix):
-        return _of_chunks(task, matrix, sets, n_random=n_random, rng=rng)
-    rows = open_rows(matrix)
+    rows = matrix if is_dask(matrix) else open_rows(matrix)
     z, p = np.zeros((rows.shape[0], sets.n_sets)), np.ones((rows.shape[0], sets.n_sets))
     if sets.n_sets == 0:
         return z, p
     plan = with_random_sets(sets, gene_means(rows), n_random=n_random, rng=rng)
-    for start, part_z, part_p in map_blocks(
-        rows, lambda block: task(block, plan), label=f"random sets, {scorer.name}"
-    ):
+    task = _Task(scorer, sets.n_sets, plan, largest, options)
+    for start, part_z, part_p in map_blocks(rows, task, label=f"random sets, {scorer.name}"):
         z[start : start + part_z.shape[0]] = part_z
         p[start : start + part_p.shape[0]] = part_p
     return z, p
@@ -71,53 +68,20 @@ class _Task:
 
     scorer: Scorer
     n_sets: int
+    plan: GeneSets
     largest: float | None
     options: dict[str, Any]
 
-    def __call__(self, block: RowBlock, plan: GeneSets) -> tuple[int, Floats, Floats]:
+    def __call__(self, block: RowBlock) -> tuple[int, Floats, Floats]:
         check_largest(block, self.largest)
-        n_cells = max(1, _SCORE_BYTES // (16 * plan.n_sets))
+        n_cells = max(1, _SCORE_BYTES // (16 * self.plan.n_sets))
         z, p = np.zeros((block.n_cells, self.n_sets)), np.ones((block.n_cells, self.n_sets))
         for part in _slices(block, n_cells):
             low = part.start - block.start
             here = slice(low, low + part.n_cells)
-            scores = self.scorer.func(part, plan, **self.options)
+            scores = self.scorer.func(part, self.plan, **self.options)
             z[here], p[here] = _standing(scores, self.n_sets)
         return block.start, z, p
-
-
-def _of_chunks(
-    task: _Task,
-    matrix: Any,
-    sets: GeneSets,
-    *,
-    n_random: int,
-    rng: int | np.random.Generator | None,
-) -> tuple[Floats, Floats]:
-    """Let the active scheduler of a dask array do the work, one task per chunk of rows."""
-    from dask.base import compute  # type: ignore[import-not-found, unused-ignore]
-    from dask.delayed import delayed  # type: ignore[import-not-found, unused-ignore]
-
-    matrix, chunks, starts = row_chunks(matrix)
-    tasks = [delayed(chunk_sums)(chunk) for chunk in chunks]
-    sums = compute(*tasks)  # type: ignore[no-untyped-call, unused-ignore]
-    plan = with_random_sets(
-        sets, np.sum(sums, axis=0) / matrix.shape[0], n_random=n_random, rng=rng
-    )
-    # One copy of the plan for all tasks, not one per task.
-    shared = delayed(plan, pure=False)
-    tasks = [
-        delayed(_chunk_standing)(chunk, start, task, shared)
-        for start, chunk in zip(starts, chunks, strict=True)
-    ]
-    results = compute(*tasks)  # type: ignore[no-untyped-call, unused-ignore]
-    z, p = (np.concatenate(parts) for parts in zip(*results, strict=True))
-    return z, p
-
-
-def _chunk_standing(chunk: Any, start: int, task: _Task, plan: GeneSets) -> tuple[Floats, Floats]:
-    _, z, p = task(whole_block(chunk, start), plan)
-    return z, p
 
 
 def _standing(scores: Floats, n_sets: int) -> tuple[Floats, Floats]:

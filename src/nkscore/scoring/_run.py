@@ -2,27 +2,20 @@
 
 from __future__ import annotations
 
-from collections import deque
-from concurrent.futures import Future, ThreadPoolExecutor
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
-import numba
 import numpy as np
-from tqdm.auto import tqdm
 
-from nkscore._counts._blocks import (
-    QUIET_SECONDS,
-    RowBlock,
-    check_largest,
-    gene_sums,
-    make_block,
-)
-from nkscore._counts._sources import BLOCK_BYTES, is_dask, open_rows
+from nkscore._counts._blocks import check_largest, gene_sums
+from nkscore._counts._dask import is_dask
+from nkscore._counts._map import map_blocks
+from nkscore._counts._sources import BLOCK_BYTES, open_rows
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator
+    from collections.abc import Iterator
 
-    from nkscore._counts._sources import Rows
+    from nkscore._counts._blocks import RowBlock
     from nkscore._types import Floats
     from nkscore.scoring._registry import Scorer
     from nkscore.scoring._sets import GeneSets
@@ -57,11 +50,7 @@ def run(
     check_options(scorer, options)
     if 0 in matrix.shape if hasattr(matrix, "shape") else False:
         return np.zeros((matrix.shape[0], sets.n_sets))
-    if is_dask(matrix):
-        from nkscore.scoring._dask import run_dask
-
-        return run_dask(scorer, matrix, sets, largest=largest, **options)
-    rows = open_rows(matrix)
+    rows = matrix if is_dask(matrix) else open_rows(matrix)
     out = np.zeros((rows.shape[0], sets.n_sets))
     if sets.n_sets == 0:
         return out
@@ -85,7 +74,7 @@ def check_options(scorer: Scorer, options: dict[str, Any]) -> None:
 
 
 def prepared(
-    scorer: Scorer, rows: Rows, sets: GeneSets, *, block_bytes: int = BLOCK_BYTES, **options: Any
+    scorer: Scorer, rows: Any, sets: GeneSets, *, block_bytes: int = BLOCK_BYTES, **options: Any
 ) -> Any:
     """Return the sets in the kernel's form, after a first pass over the data if needed."""
     if scorer.prepare is None:
@@ -95,7 +84,7 @@ def prepared(
 
 def scored(
     scorer: Scorer,
-    rows: Rows,
+    rows: Any,
     plan: Any,
     *,
     block_bytes: int = BLOCK_BYTES,
@@ -104,66 +93,32 @@ def scored(
     **options: Any,
 ) -> Iterator[tuple[int, Floats]]:
     """Yield (first cell, scores) block by block, in order."""
-
-    def task(block: RowBlock) -> tuple[int, Floats]:
-        check_largest(block, largest)
-        return block.start, scorer.func(block, plan, **options)
-
     return map_blocks(
-        rows, task, block_bytes=block_bytes, first=first, label=f"scoring, {scorer.name}"
+        rows,
+        _Task(scorer, plan, largest, options),
+        block_bytes=block_bytes,
+        first=first,
+        label=f"scoring, {scorer.name}",
     )
 
 
-def gene_means(rows: Rows, *, block_bytes: int = BLOCK_BYTES) -> Floats:
+@dataclass(frozen=True)
+class _Task:
+    """What is done with a block, here or on a worker of a cluster."""
+
+    scorer: Scorer
+    plan: Any
+    largest: float | None
+    options: dict[str, Any]
+
+    def __call__(self, block: RowBlock) -> tuple[int, Floats]:
+        check_largest(block, self.largest)
+        return block.start, self.scorer.func(block, self.plan, **self.options)
+
+
+def gene_means(rows: Any, *, block_bytes: int = BLOCK_BYTES) -> Floats:
     """Return the mean of each gene over all cells; the same for any order of cells."""
     total = np.zeros(rows.shape[1])
-
-    def task(block: RowBlock) -> Floats:
-        return gene_sums(block)
-
-    for part in map_blocks(rows, task, block_bytes=block_bytes, label="means of genes"):
+    for part in map_blocks(rows, gene_sums, block_bytes=block_bytes, label="means of genes"):
         total += part
-    return total / max(1, rows.shape[0])
-
-
-def map_blocks(
-    rows: Rows,
-    task: Callable[[RowBlock], Any],
-    *,
-    block_bytes: int = BLOCK_BYTES,
-    first: int = 0,
-    label: str = "",
-) -> Iterator[Any]:
-    """Yield ``task(block)`` for all blocks in order; each thread reads a block and computes."""
-    n_threads = numba.get_num_threads()
-    pending: deque[tuple[int, Future[Any]]] = deque()
-
-    def work(start: int, stop: int) -> Any:
-        return task(make_block(rows, start, rows.read(start, stop)))
-
-    with (
-        tqdm(
-            total=rows.shape[0],
-            initial=first,
-            desc=label,
-            unit=" cells",
-            delay=QUIET_SECONDS,
-            unit_scale=True,
-        ) as bar,
-        ThreadPoolExecutor(n_threads) as pool,
-    ):
-        try:
-            for start, stop in rows.ranges(block_bytes, first):
-                pending.append((stop - start, pool.submit(work, start, stop)))
-                # A thread holds one block at a time; only results wait here.
-                if len(pending) > 2 * n_threads:
-                    n_cells, job = pending.popleft()
-                    yield job.result()
-                    bar.update(n_cells)
-            while pending:
-                n_cells, job = pending.popleft()
-                yield job.result()
-                bar.update(n_cells)
-        finally:
-            for _, job in pending:
-                job.cancel()
+    return np.asarray(total / max(1, rows.shape[0]))

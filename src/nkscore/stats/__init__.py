@@ -87,10 +87,9 @@ from nkscore.stats.programs._program_counts import (
     GeneLevels,
     gene_levels,
     program_counts,
-    reference_counts,
 )
 from nkscore.stats.programs._two_levels import two_level_posterior
-from nkscore.stats.sums._pseudobulk import GroupSums, detected_fraction, group_sums
+from nkscore.stats.sums._pseudobulk import group_sums
 from nkscore.stats.sums._welch import WelchTest, log_moments, welch_test
 
 __all__ = [
@@ -103,7 +102,6 @@ __all__ = [
     "Decomposition",
     "Design",
     "GeneLevels",
-    "GroupSums",
     "GuideMixture",
     "HashtagMixture",
     "HtoDemux",
@@ -130,7 +128,6 @@ __all__ = [
     "class_posterior",
     "complete_blocks",
     "cox_regression",
-    "detected_fraction",
     "dormancy_index",
     "error_correlation",
     "exact_test",
@@ -167,7 +164,6 @@ __all__ = [
     "rank_contrast",
     "rank_correlation",
     "rank_sum",
-    "reference_counts",
     "relative_change",
     "relative_error",
     "remaining_effect",

@@ -20,7 +20,7 @@ from nkscore.stats.markers._marker_cells import alike, half_of
 from nkscore.stats.markers._marker_mixture import normalized
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Iterator
 
     from nkscore._types import CSR, Floats, Ints, Matrix
 
@@ -31,6 +31,8 @@ _LARGEST_LOG_FOLD: Final = np.log(8.0)
 #: Prior counts for a fold of one, and for the rate of all groups together.
 _FOLD_PRIOR, _GROUP_PRIOR = 10.0, 5.0
 _CHUNK: Final = 1000
+#: Number of cells read at once.
+_SLAB: Final = 50_000
 #: Weights below this would only add noise.
 _LEAST_WEIGHT: Final = 0.1
 
@@ -181,25 +183,40 @@ def companion_evidence(
 ) -> Floats:
     """Return the log likelihood of each class in each cell (mean over classes: 0).
 
-    ``take`` returns the counts of some cells in the columns ``companions.genes``; for all cells at
-    once they could be another copy of the data. A cell is scored with the estimates from the other
-    half.
+    ``take`` returns the counts of some cells, in ascending order, in the columns
+    ``companions.genes``; for all cells at once they could be another copy of the data. A cell is
+    scored with the estimates from the other half.
     """
     half = half_of(depth)
-    out = np.zeros((depth.size, companions.log_fold.shape[1]))
+    blocks: list[tuple[int, Ints]] = []
     for number in (0, 1):
         rows = np.flatnonzero(half != number)
-        if not rows.size:
-            continue
-        folds = np.exp(companions.log_fold[number])
-        dispersion = companions.dispersion[number]
-        for inside in alike(depth[rows], group[rows]):
-            block = rows[inside]
-            mean = depth[block].mean() * companions.rate[number, group[block[0]]] * folds
+        if rows.size:
+            blocks += [(number, rows[inside]) for inside in alike(depth[rows], group[rows])]
+    block_of = np.empty(depth.size, dtype=np.int64)
+    for i, (_, rows) in enumerate(blocks):
+        block_of[rows] = i
+    folds = np.exp(companions.log_fold)
+    out = np.zeros((depth.size, companions.log_fold.shape[1]))
+    for first in range(0, depth.size, _SLAB):
+        slab = np.arange(first, min(first + _SLAB, depth.size))
+        counts = take(slab)
+        for i, inside in _by_number(block_of[slab]):
+            number, rows = blocks[i]
+            dispersion = companions.dispersion[number]
+            mean = depth[rows].mean() * companions.rate[number, group[rows[0]]] * folds[number]
             spread = np.log1p(mean * dispersion)
-            found = take(block) @ (np.log(mean) - spread).T
-            out[block] = found - (spread / dispersion).sum(axis=1)
+            found = counts[inside] @ (np.log(mean) - spread).T
+            out[slab[inside]] = found - (spread / dispersion).sum(axis=1)
     return np.asarray(out - out.mean(axis=1, keepdims=True))
+
+
+def _by_number(numbers: Ints) -> Iterator[tuple[int, Ints]]:
+    """Yield each number with its positions."""
+    order = np.argsort(numbers, kind="stable")
+    starts = np.flatnonzero(np.diff(numbers[order], prepend=-1))
+    for inside in np.split(order, starts[1:]):
+        yield int(numbers[inside[0]]), inside
 
 
 def companion_weight(evidence: Floats, posterior: Floats, group: Ints) -> float:

@@ -12,11 +12,9 @@ import numpy as np
 from scipy import sparse
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from nkscore._counts._base import Counts
+    from nkscore._types import Floats, Ints
 
-    from nkscore._types import Bools, Floats, Ints, Matrix
-
-_BLOCK_VALUES: Final = 4_000_000
 #: Prior spread of a gene between similar cells, and its weight in cells.
 _USUAL_SPREAD: Final = 0.2
 _PRIOR_CELLS: Final = 20.0
@@ -35,21 +33,12 @@ class GeneLevels:
     depth: Floats
 
 
-def reference_counts(counts: Matrix, cells: Ints, reference: Bools) -> Floats:
-    """Return the summed count of the ``reference`` genes of each cell."""
-    mask = reference.astype(np.float64)
-    parts = [block @ mask for block in _blocks(counts, cells)]
-    return np.concatenate(parts) if parts else np.zeros(0)
-
-
-def gene_levels(counts: Matrix, cells: Ints, line: Ints, depth: Floats) -> GeneLevels:
+def gene_levels(counts: Counts, cells: Ints, line: Ints, depth: Floats) -> GeneLevels:
     """Return the baseline rate of each gene in each line, and its spread between cells."""
     n_lines = int(line.max()) + 1
     sums = np.zeros((3, n_lines, counts.shape[1]))
-    start = 0
-    for block in _blocks(counts, cells):
-        rows = slice(start, start + block.shape[0])
-        start = rows.stop
+    for part in counts.parts(cells):
+        block, rows = part.matrix.astype(np.float64), part.places
         columns = np.arange(block.shape[0])
         shape = (n_lines, block.shape[0])
         member = sparse.csr_matrix((np.ones(columns.size), (line[rows], columns)), shape)
@@ -69,7 +58,7 @@ def gene_levels(counts: Matrix, cells: Ints, line: Ints, depth: Floats) -> GeneL
 
 
 def program_counts(
-    counts: Matrix, cells: Ints, line: Ints, levels: GeneLevels, sets: list[Ints]
+    counts: Counts, cells: Ints, line: Ints, levels: GeneLevels, sets: list[Ints]
 ) -> tuple[Floats, Floats]:
     """Return cells × sets: summed counts, and the counts expected per reference count.
 
@@ -79,6 +68,7 @@ def program_counts(
     mean = levels.rate * levels.depth[:, None]
     weights = [1 / (1 + (levels.spread * mean)[:, genes]) for genes in sets]
     summed, expected = np.zeros((cells.size, len(sets))), np.zeros((cells.size, len(sets)))
+    members, asked = [], []
     for code in range(levels.depth.size):
         scaled = []
         inside = np.flatnonzero(line == code)
@@ -88,12 +78,10 @@ def program_counts(
             scale = once / twice if twice > 0 else 1.0
             scaled.append(scale * weight)
             expected[inside, j] = scale * once
-        matrix = _set_matrix(sets, scaled, counts.shape[1])
-        start = 0
-        for block in _blocks(counts, cells[inside]):
-            rows = inside[start : start + block.shape[0]]
-            start += block.shape[0]
-            summed[rows] = (block @ matrix).toarray()
+        members.append(inside)
+        asked.append((_set_matrix(sets, scaled, counts.shape[1]), cells[inside]))
+    for inside, sums in zip(members, counts.each_totals(asked), strict=True):
+        summed[inside] = sums
     return summed, expected
 
 
@@ -101,18 +89,3 @@ def _set_matrix(sets: list[Ints], weights: list[Floats], n_genes: int) -> sparse
     rows = np.concatenate([np.asarray(genes, dtype=np.int64) for genes in sets])
     columns = np.repeat(np.arange(len(sets)), [len(genes) for genes in sets])
     return sparse.csr_matrix((np.concatenate(weights), (rows, columns)), (n_genes, len(sets)))
-
-
-def _blocks(counts: Matrix, cells: Ints) -> Iterator[sparse.csr_matrix]:
-    """Yield the cells as float64 CSR, some at a time."""
-    stored = counts.size if isinstance(counts, np.ndarray) else counts.nnz
-    per_cell = max(stored / max(counts.shape[0], 1), 1.0)
-    step = max(int(_BLOCK_VALUES / per_cell), 1)
-    if not isinstance(counts, np.ndarray) and counts.format != "csr":
-        counts = counts.tocsr()
-    for start in range(0, cells.size, step):
-        block = sparse.csr_matrix(counts[cells[start : start + step]], dtype=np.float64)
-        # One entry per count, in order: sums are then bit-identical for any storage of the counts,
-        # and squares refer to whole counts.
-        block.sum_duplicates()
-        yield block

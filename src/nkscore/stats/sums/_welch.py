@@ -9,7 +9,8 @@ import numpy as np
 from scipy import stats
 
 if TYPE_CHECKING:
-    from nkscore._types import CSR, Floats, Ints
+    from nkscore._counts._base import Counts
+    from nkscore._types import Floats, Ints
 
 #: Counts per cell to which Seurat and scanpy normalize.
 TARGET: Final = 1e4
@@ -30,25 +31,27 @@ class WelchTest:
     p_value: Floats
 
 
-def log_moments(matrix: CSR, codes: Ints, n_groups: int) -> Floats:
+def log_moments(counts: Counts, codes: Ints, n_groups: int) -> Floats:
     """Return groups × genes × 4 sums over cells: x, x², e, e², with x = log(1 + e).
 
-    ``e`` are counts per 10,000 of the cell; ``matrix`` is CSR with each entry stored once.
+    ``e`` are counts per 10,000 of the cell; ``codes`` are -1 for cells of no group. Cells are added
+    one after the other, so that the sums are the same however the counts are cut.
     """
-    from nkscore.stats.sums._sum_kernels import add_moments
+    from nkscore.stats.sums._moment_kernels import add_moments
 
-    moments = np.zeros((n_groups, matrix.shape[1], 4))
-    rows = np.argsort(codes, kind="stable")
-    rows = rows[np.searchsorted(codes[rows], 0) :]
-    add_moments(
-        matrix.indptr.astype(np.int64),
-        matrix.indices.astype(np.int32),
-        matrix.data.astype(np.float64),
-        rows,
-        codes.astype(np.int64),
-        TARGET,
-        moments,
-    )
+    moments = np.zeros((n_groups, counts.shape[1], 4))
+    for part in counts.parts(codes >= 0):
+        own = codes[part.cells].astype(np.int64)
+        add_moments(
+            part.matrix.indptr.astype(np.int64),
+            part.matrix.indices.astype(np.int32),
+            part.matrix.data.astype(np.float64),
+            # Group by group, so that the sums of one group stay in the cache.
+            np.argsort(own, kind="stable"),
+            own,
+            TARGET,
+            moments,
+        )
     return moments
 
 

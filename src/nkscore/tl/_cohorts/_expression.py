@@ -8,12 +8,12 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 import pandas as pd
-from scipy import sparse
 
 from nkscore import schema
 from nkscore._checks import names_of
+from nkscore._counts._open import open_counts
 from nkscore._samples._cells import passed_qc
-from nkscore._samples._sums import count_sums
+from nkscore._samples._matrices import counts_of, has_counts, matrix_of
 from nkscore.errors import DesignError, GeneCoverageError, MissingKeyError, WrongScaleError
 
 if TYPE_CHECKING:
@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 
     from anndata import AnnData
 
-    from nkscore._types import Floats, Labels, Matrix
+    from nkscore._types import Floats, Labels
 
 _LOG = logging.getLogger("nkscore")
 SCALES = ("auto", "counts", "linear", "log")
@@ -65,7 +65,7 @@ def sample_expression(
     elif by is None:
         schema.check_var_names(data)
         samples, genes = data.obs_names, data.var_names
-        values = _dense(data.layers.get(schema.COUNTS, data.X))
+        values = _dense(data)
     else:
         schema.check_var_names(data)
         genes = data.var_names
@@ -94,11 +94,12 @@ def _numbers(table: pd.DataFrame) -> Floats:
     return table.to_numpy(dtype=float)
 
 
-def _dense(matrix: Matrix | None) -> Floats:
-    if matrix is None:
+def _dense(data: AnnData) -> Floats:
+    if not has_counts(data) and data.X is None:
         msg = "The AnnData holds neither layers['counts'] nor X. Load expression first."
         raise MissingKeyError(msg)
-    return np.asarray(matrix.toarray() if sparse.issparse(matrix) else matrix, dtype=float)
+    matrix = matrix_of(data, schema.COUNTS if has_counts(data) else "X")
+    return open_counts(matrix).rows().toarray().astype(float)
 
 
 def _summed(
@@ -109,7 +110,7 @@ def _summed(
         msg = "by names no column. Name the columns that identify patients, or give by=None."
         raise DesignError(msg)
     schema.require(adata, "obs", columns, "io.read_coculture")
-    schema.require(adata, "layers", [schema.COUNTS], "io.read_coculture")
+    counts = counts_of(adata, check=False)
     inside = adata.obs[columns].notna().all(axis=1).to_numpy()
     if compartment is not None:
         schema.require(adata, "obs", [schema.COMPARTMENT], "pp.compartments")
@@ -128,8 +129,7 @@ def _summed(
     _log_small(levels[~enough], len(levels), min_cells)
     codes = np.full(adata.n_obs, -1, dtype=np.int64)
     codes[inside] = np.where(enough, np.cumsum(enough) - 1, -1)[number]
-    where = f"layers[{schema.COUNTS!r}]"
-    sums = count_sums(adata.layers[schema.COUNTS], codes, int(enough.sum()), where=where)
+    sums = counts.group_sums(codes, int(enough.sum()))
     return pd.Index(levels[enough], dtype=object), sums.sums
 
 

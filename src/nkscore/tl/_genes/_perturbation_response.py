@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any, Literal
 import pandas as pd
 
 from nkscore import schema
-from nkscore._samples._sums import count_sums
+from nkscore._samples._matrices import counts_of
 from nkscore.stats import fit_response, placed_behind, without_replicates
 from nkscore.tl._genes._perturbed_cells import GuideColumns, guide_cells
 from nkscore.tl._genes._perturbed_units import ArmUnits, arms_of, contrasts, finished
@@ -118,17 +118,12 @@ def perturbation_response(
     >>> table["n_guides"].unique().tolist()
     [3]
     """
-    schema.require(adata, "layers", [schema.COUNTS], "io.read_coculture")
+    counts = counts_of(adata, check=False)
     schema.check_var_names(adata)
     arms, names = arms_of(condition, treated, control_condition)
     columns = GuideColumns(perturbation, guide, control, replicate, condition)
     cells = guide_cells(adata, columns, arms=arms, compartment=compartment, min_cells=min_cells)
-    sums = count_sums(
-        adata.layers[schema.COUNTS],
-        cells.codes,
-        len(cells.table),
-        where=f"layers[{schema.COUNTS!r}]",
-    ).sums
+    sums = counts.group_sums(cells.codes, len(cells.table)).sums
 
     def collapse(units: ArmUnits) -> tuple[Any, ...]:
         return (without_replicates(sums[units.rows], units.unit, units.replicate),)

@@ -11,9 +11,9 @@ from scipy import sparse
 
 from nkscore import schema
 from nkscore._checks import check_whole
-from nkscore._samples._sums import log_moment_sums
+from nkscore._samples._matrices import counts_of, expression_of
 from nkscore.errors import DesignError, WrongScaleError
-from nkscore.stats import responder_mixture, welch_test
+from nkscore.stats import log_moments, responder_mixture, welch_test
 from nkscore.tl._genes._perturbed_cells import GuideColumns, guide_cells
 
 if TYPE_CHECKING:
@@ -21,6 +21,7 @@ if TYPE_CHECKING:
 
     from anndata import AnnData
 
+    from nkscore._counts._base import Counts
     from nkscore._types import CSR, Bools, Floats, Ints, Labels
 
     #: Weights of the controls that cells are compared with; without an embedding by replicate, and
@@ -115,18 +116,24 @@ def responders(
     ['control', 'non-responder']
     """
     _refuse_overwriting(key_added, [perturbation, guide, replicate])
-    schema.check_input(adata)
-    schema.check_log_scale(adata.X)
+    counts, expression = counts_of(adata), expression_of(adata)
     columns = GuideColumns(perturbation, guide, control, replicate, None)
     cells = guide_cells(adata, columns, arms=(), compartment=compartment, min_cells=min_cells)
     rows = np.flatnonzero(cells.codes >= 0)
     target = cells.table["target"].to_numpy(dtype=object)[cells.codes[rows]]
     batch = cells.table["replicate"].to_numpy(dtype=object)[cells.codes[rows]]
     pool = target == cells.control
-    expression = sparse.csr_matrix(adata.X)[rows]
     like = _controls_of(adata, rows, batch, pool, use_rep=use_rep, n_neighbors=n_neighbors)
-    changed = _changed_genes(adata, rows, target, cells.control, min_log2_fc=min_log2_fc)
-    probability, table = _fitted(expression, like, target, pool, changed, min_genes=min_genes)
+    changed = _changed_genes(counts, rows, target, cells.control, min_log2_fc=min_log2_fc)
+    used = np.unique(np.concatenate([[], *changed.values()])).astype(np.int64)
+    probability, table = _fitted(
+        expression.columns(used, rows),
+        like,
+        target,
+        pool,
+        {name: np.searchsorted(used, genes) for name, genes in changed.items()},
+        min_genes=min_genes,
+    )
     weak = set(table.loc[table["separation"] < min_separation, "target"])
     _log_unclear(sorted(weak), min_separation)
     _write(adata, rows, pool, probability, np.isin(target, sorted(weak)), key=key_added)
@@ -210,12 +217,12 @@ def _nearest(controls: Floats, cells: Floats, n: int) -> Ints:
 
 
 def _changed_genes(
-    adata: AnnData, rows: Ints, target: Labels, control: str, *, min_log2_fc: float
+    counts: Counts, rows: Ints, target: Labels, control: str, *, min_log2_fc: float
 ) -> dict[str, Ints]:
     names = [control, *sorted(set(target) - {control})]
-    codes = np.full(adata.n_obs, -1, dtype=np.int64)
+    codes = np.full(counts.shape[0], -1, dtype=np.int64)
     codes[rows] = pd.Index(names).get_indexer(pd.Index(target))
-    moments = log_moment_sums(adata.layers[schema.COUNTS], codes, len(names))
+    moments = log_moments(counts, codes, len(names))
     size = np.bincount(codes[rows], minlength=len(names))
     changed = {}
     for i, name in enumerate(names[1:], start=1):

@@ -10,13 +10,15 @@ import numpy as np
 
 from nkscore import schema
 from nkscore._samples._cells import passed_qc
+from nkscore._samples._matrices import counts_of
 from nkscore._samples._samples import Samples, compartment_samples, labels
-from nkscore.stats import ambient_share, group_sums, relative_error
+from nkscore.stats import ambient_share, relative_error
 
 if TYPE_CHECKING:
     import pandas as pd
     from anndata import AnnData
 
+    from nkscore._counts._base import Counts
     from nkscore._types import Bools, Floats, Labels
 
 _LOG: Final = logging.getLogger("nkscore")
@@ -52,15 +54,16 @@ def ambient_counts(
     cells that the co-cultures show to be silent in the line.
     """
     record = schema.recorded(adata, "pp.ambient", "pp.ambient")["samples"]
-    counts = group_sums(adata.layers[schema.COUNTS], samples.codes, len(samples.table))
+    matrix = counts_of(adata, check=False)
+    counts = matrix.group_sums(samples.codes, len(samples.table)).sums
     lanes = labels(samples.table, schema.LANE)
-    soups = _soups(adata, sorted({str(lane) for lane in lanes}))
+    soups = _soups(adata, matrix, sorted({str(lane) for lane in lanes}))
     soup = np.array([soups[str(lane)] for lane in lanes])
     if compartment == schema.NK:
         # NK cells are one cell type, regardless of the line they were cultured with.
         lines = np.full(len(samples.table), compartment, dtype=object)
         treated = samples.table["treated"].to_numpy(dtype=bool)
-        share = _shares_of_nk(counts, soup, treated, clean=_without_tumor(adata, lanes))
+        share = _shares_of_nk(counts, soup, treated, clean=_without_tumor(adata, matrix, lanes))
     else:
         known = dict(zip(record["sample"].astype(str), record["ambient_share"], strict=True))
         lines = labels(samples.table, schema.TUMOR)
@@ -97,21 +100,21 @@ def _shares_of_nk(counts: Floats, soup: Floats, treated: Bools, *, clean: Bools)
     return share
 
 
-def _without_tumor(adata: AnnData, lanes: Labels) -> Bools:
+def _without_tumor(adata: AnnData, counts: Counts, lanes: Labels) -> Bools:
     """Return for each sample whether its lane has almost no tumor RNA."""
     number = {lane: i for i, lane in enumerate(sorted({str(lane) for lane in lanes}))}
     codes = np.array([number.get(str(name), -1) for name in adata.obs[schema.LANE]])
     is_tumor = (adata.obs[schema.COMPARTMENT] == schema.TUMOR_CELLS).to_numpy()
-    counts = adata.layers[schema.COUNTS]
+    total = counts.totals()
     every, tumor = (
-        group_sums(counts, c, len(number)).sum(axis=1)
-        for c in (codes, np.where(is_tumor, codes, -1))
+        np.bincount(codes[cells], total[cells], minlength=len(number))
+        for cells in (codes >= 0, is_tumor & (codes >= 0))
     )
     clean = tumor <= _HARDLY_ANY * every
     return np.array([clean[number[str(lane)]] for lane in lanes], dtype=bool)
 
 
-def _soups(adata: AnnData, lanes: list[str]) -> dict[str, Floats]:
+def _soups(adata: AnnData, counts: Counts, lanes: list[str]) -> dict[str, Floats]:
     """Return the profiles of ``pp.ambient``, and the sum of the cells of further lanes."""
     given = adata.varm[schema.AMBIENT_SOUP]
     soups = {lane: given[lane].to_numpy(dtype=float) for lane in lanes if lane in given}
@@ -120,7 +123,7 @@ def _soups(adata: AnnData, lanes: list[str]) -> dict[str, Floats]:
         number = {name: i for i, name in enumerate(rest)}
         codes = np.array([number.get(str(name), -1) for name in adata.obs[schema.LANE]])
         codes[~passed_qc(adata)] = -1
-        sums = group_sums(adata.layers[schema.COUNTS], codes, len(rest))
+        sums = counts.group_sums(codes, len(rest)).sums
         soups |= {name: sums[i] / max(sums[i].sum(), 1.0) for name, i in number.items()}
     return soups
 

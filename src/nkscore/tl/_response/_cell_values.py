@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 import pandas as pd
 
-from nkscore import schema
+from nkscore._samples._matrices import expression_of
 from nkscore.errors import MissingKeyError, WrongScaleError
 
 if TYPE_CHECKING:
@@ -24,11 +24,9 @@ def cell_values(adata: AnnData, name: str, key: str) -> Floats:
     if name in adata.obs:
         return _numbers(adata.obs[name], f"obs[{name!r}]")
     if name in adata.var_names:
-        schema.check_var_names(adata)
-        schema.check_log_scale(adata.X)
-        column = adata.X[:, adata.var_names.get_loc(name)]
-        dense = column.toarray() if hasattr(column, "toarray") else np.asarray(column)
-        return np.asarray(dense, dtype=np.float64).ravel()
+        expression = expression_of(adata)
+        column = expression.columns(adata.var_names.get_indexer([name]))
+        return np.asarray(column.toarray(), dtype=np.float64).ravel()
     have = ", ".join(map(str, list(scores.columns)[:10])) if hasattr(scores, "columns") else "none"
     msg = (
         f"{name!r} is neither a column of obsm[{key!r}] (it holds: {have}), nor of obs, nor a "

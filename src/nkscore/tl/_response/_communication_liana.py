@@ -11,6 +11,7 @@ import pandas as pd
 
 from nkscore import schema
 from nkscore._samples._cells import passed_qc
+from nkscore._samples._matrices import counts_of
 from nkscore.errors import DesignError
 from nkscore.stats import benjamini_hochberg
 from nkscore.tl._response._communication_pairs import KEPT, subunits_of
@@ -142,7 +143,7 @@ def _shell(cells: AnnData, group: Labels, table: pd.DataFrame) -> AnnData:
     import anndata
     from scipy import sparse
 
-    counts = cells.layers[schema.COUNTS].astype(np.float32)
+    counts = counts_of(cells, check=False).rows().astype(np.float32)
     total = np.asarray(counts.sum(axis=1)).ravel()
     scaled = sparse.csr_matrix(sparse.diags(1e4 / np.maximum(total, 1.0)) @ counts)
     # LIANA's time grows with the number of genes; genes outside all pairs are not needed.

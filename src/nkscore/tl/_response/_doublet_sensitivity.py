@@ -8,9 +8,10 @@ import numpy as np
 
 from nkscore import schema
 from nkscore._checks import check_columns, check_shares
+from nkscore._samples._matrices import counts_of
 from nkscore._samples._samples import Samples, arms, compartment_samples, labels
 from nkscore.errors import WrongScaleError
-from nkscore.stats import group_sums, log2_ratio_of_arms
+from nkscore.stats import log2_ratio_of_arms
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -136,8 +137,11 @@ def _without_top(adata: AnnData, samples: Samples, left_out: float) -> Ints:
 
 
 def _shift(adata: AnnData, samples: Samples, kept: Ints, responses: pd.DataFrame) -> Floats:
-    counts = adata.layers[schema.COUNTS]
-    both = [group_sums(counts, codes, len(samples.table)) for codes in (samples.codes, kept)]
+    n_samples = len(samples.table)
+    found = counts_of(adata, check=False).each_group_sums(
+        [(samples.codes, n_samples), (kept, n_samples)]
+    )
+    both = [part.sums for part in found]
     lines, treated = labels(samples.table, schema.TUMOR), samples.table["treated"].to_numpy()
     of_row = responses[schema.TUMOR].astype(str).to_numpy()
     gene = adata.var_names.get_indexer(responses["gene"])

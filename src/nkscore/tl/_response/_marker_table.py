@@ -12,6 +12,7 @@ from scipy import sparse
 from nkscore import schema
 from nkscore._checks import names_of
 from nkscore._samples._cells import passed_qc
+from nkscore._samples._matrices import expression_of
 from nkscore.errors import DesignError, GeneCoverageError
 
 if TYPE_CHECKING:
@@ -76,18 +77,17 @@ def marker_table(
     True
     """
     schema.require(adata, "obs", [by], "the function that calls the groups (tl.nk_states)")
-    schema.check_log_scale(adata.X)
-    schema.check_var_names(adata)
+    expression = expression_of(adata)
     listed, left_out = _present(adata, genes)
     codes, groups = _groups(adata, by)
-    values = adata[:, listed["gene"].tolist()].X
+    values = expression.columns(adata.var_names.get_indexer(listed["gene"])).astype(np.float64)
     n_cells = np.bincount(codes[codes >= 0], minlength=len(groups))
     table = pd.DataFrame(
         {
             "group": np.repeat(groups, len(listed)),
             "gene": np.tile(listed["gene"].to_numpy(), len(groups)),
             "block": np.tile(listed["block"].to_numpy(), len(groups)),
-            **_summaries(sparse.csr_matrix(values, dtype=np.float64), codes, len(groups)),
+            **_summaries(values, codes, len(groups)),
             "n_cells": np.repeat(n_cells, len(listed)),
         }
     )

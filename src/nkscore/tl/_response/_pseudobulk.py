@@ -10,8 +10,9 @@ import pandas as pd
 
 from nkscore import schema
 from nkscore._checks import names_of
+from nkscore._counts._open import open_counts
 from nkscore._samples._cells import passed_qc
-from nkscore._samples._sums import count_sums
+from nkscore._samples._matrices import matrix_of
 from nkscore.errors import DesignError
 
 if TYPE_CHECKING:
@@ -19,8 +20,8 @@ if TYPE_CHECKING:
 
     from anndata import AnnData
 
+    from nkscore._counts._group_sums import GroupSums
     from nkscore._types import Array, Bools, Ints
-    from nkscore.stats import GroupSums
 
 _LOG = logging.getLogger("nkscore")
 
@@ -89,8 +90,8 @@ def pseudobulk(
     schema.check_var_names(adata)
     codes, groups = _groups(adata.obs, columns, passed_qc(adata))
     where = "X" if layer is None else f"layers[{layer!r}]"
-    matrix = adata.X if layer is None else adata.layers[layer]
-    sums = count_sums(matrix, codes, len(groups), where=where)
+    counts = open_counts(matrix_of(adata, "X" if layer is None else layer), where)
+    sums = counts.group_sums(codes, len(groups))
     groups[schema.N_CELLS] = np.bincount(codes[codes >= 0], minlength=len(groups))
     groups[schema.N_COUNTS] = sums.sums.sum(axis=1)
     groups[schema.N_GENES] = (sums.cells > 0).sum(axis=1)

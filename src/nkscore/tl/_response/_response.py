@@ -10,8 +10,8 @@ import pandas as pd
 
 from nkscore import schema
 from nkscore._checks import check_confidence
+from nkscore._samples._matrices import counts_of
 from nkscore._samples._samples import labels
-from nkscore._samples._sums import log_moment_sums
 from nkscore._warn import warn
 from nkscore.errors import DesignError
 from nkscore.stats import (
@@ -19,6 +19,7 @@ from nkscore.stats import (
     fit_deseq2,
     fit_response,
     log_cpm,
+    log_moments,
     welch_test,
     with_interval,
     with_q_values,
@@ -30,6 +31,7 @@ if TYPE_CHECKING:
 
     from anndata import AnnData
 
+    from nkscore._counts._base import Counts
     from nkscore._types import Bools
 
 _LOG = logging.getLogger("nkscore")
@@ -167,7 +169,7 @@ def interaction_response(
         msg = f"Unknown method {method!r}. Known: {', '.join(_METHODS)}."
         raise ValueError(msg)
     _check_numbers(confidence=confidence, min_log2_fc=min_log2_fc, min_count=min_count)
-    schema.require(adata, "layers", [schema.COUNTS], "io.read_coculture")
+    matrix = counts_of(adata, check=False)
     schema.check_var_names(adata)
     inputs = response_inputs(
         adata,
@@ -197,7 +199,7 @@ def interaction_response(
         tested = _tested(inputs, min_count)
         table = fit_deseq2(counts, design, tested=tested, min_log2_fc=min_log2_fc)
     else:
-        table = _between_cells(adata, inputs, arms, tested=_tested(inputs, min_count))
+        table = _between_cells(matrix, inputs, arms, tested=_tested(inputs, min_count))
     table = _with_cells(_with_interval(table, confidence), arms)
     table["donor_aware"] = method != "welch_t"
     table = _named(table, adata, by)
@@ -242,14 +244,14 @@ def _tested(inputs: ResponseInputs, min_count: int) -> dict[str, Bools]:
 
 
 def _between_cells(
-    adata: AnnData, inputs: ResponseInputs, arms: _Arms, *, tested: dict[str, Bools]
+    matrix: Counts, inputs: ResponseInputs, arms: _Arms, *, tested: dict[str, Bools]
 ) -> pd.DataFrame:
     warn(
         "method='welch_t' uses cells as replicates: its p-values do not hold for other "
         "donors or wells. Use it only to compare with published tables."
     )
     design, counts = inputs.design, inputs.sums.sums
-    moments = log_moment_sums(adata.layers[schema.COUNTS], arms.codes, len(arms.keys))
+    moments = log_moments(matrix, arms.codes, len(arms.keys))
     level = log_cpm(counts, counts.sum(axis=1))
     parts = []
     for name, rows in design.members.items():
@@ -261,7 +263,7 @@ def _between_cells(
         part = pd.DataFrame(
             {
                 "group": name,
-                "gene": np.arange(adata.n_vars),
+                "gene": np.arange(matrix.shape[1]),
                 "log2_fc": test.log2_fc,
                 "se": test.se,
                 "t": test.t,
@@ -271,7 +273,7 @@ def _between_cells(
                 "n_samples_control": int((~design.treated[rows]).sum()),
                 "df_residual": test.df,
                 "df_total": np.inf,
-                "p_value_bonferroni": np.minimum(test.p_value * adata.n_vars, 1.0),
+                "p_value_bonferroni": np.minimum(test.p_value * matrix.shape[1], 1.0),
             }
         )
         parts.append(part[tested[name] & np.isfinite(test.p_value)])

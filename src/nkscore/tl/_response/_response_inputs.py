@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from nkscore import schema
+from nkscore._samples._matrices import counts_of
 from nkscore._samples._samples import (
     WELL,
     Samples,
@@ -17,7 +18,6 @@ from nkscore._samples._samples import (
     control_of,
     labels,
 )
-from nkscore._samples._sums import count_sums
 from nkscore.stats import response_design
 
 if TYPE_CHECKING:
@@ -25,8 +25,9 @@ if TYPE_CHECKING:
 
     from anndata import AnnData
 
+    from nkscore._counts._group_sums import GroupSums
     from nkscore._types import Bools, Floats, Level
-    from nkscore.stats import Design, GroupSums
+    from nkscore.stats import Design
 
 _LOG = logging.getLogger("nkscore")
 
@@ -79,10 +80,8 @@ def response_inputs(
         _LOG.warning(unmatched)
     if design.confounded:
         _LOG.warning("Confounded with other terms, excluded: %s", ", ".join(design.confounded))
-    matrix = adata.layers[schema.COUNTS]
-    sums = count_sums(
-        matrix, samples.codes, len(samples.table), where=f"layers[{schema.COUNTS!r}]", squares=True
-    )
+    counts = counts_of(adata, check=False)
+    sums = counts.group_sums(samples.codes, len(samples.table), squares=True)
     remarks = [*_remarks(adata, samples, design), *([unmatched] if unmatched else [])]
     return ResponseInputs(samples, design, sums, tuple(remarks))
 

@@ -9,7 +9,7 @@ import numpy as np
 import pandas as pd
 
 from nkscore import schema, signatures
-from nkscore.errors import MissingKeyError
+from nkscore._samples._matrices import matrix_of
 from nkscore.scoring import gene_sets, get_scorer
 
 if TYPE_CHECKING:
@@ -51,7 +51,7 @@ def score_input(
 ) -> ScoreInput:
     """Find the matrix that ``method`` reads and the genes of the signatures in it."""
     scorer = get_scorer(method)
-    matrix = slot(adata, layer or scorer.reads)
+    matrix = matrix_of(adata, layer or scorer.reads)
     schema.check_var_names(adata)
     largest = _LARGEST_LOG if scorer.reads == "X" and layer is None else None
     sets = signatures.as_signatures(gene_signatures)
@@ -72,24 +72,6 @@ def score_input(
         match.coverage.reset_index(drop=True),
         {name: s.version for name, s in sets.items()},
     )
-
-
-def slot(adata: AnnData, name: str) -> Any:
-    """Return ``adata.X`` for ``"X"``, else the layer of that name."""
-    if name == "X":
-        if adata.X is None:
-            msg = "adata.X is empty. Run pp.normalize first, or score layer='counts'."
-            raise MissingKeyError(msg)
-        return adata.X
-    if name not in adata.layers:
-        have = ", ".join(map(str, adata.layers)) or "none"
-        msg = (
-            f"There is no layer {name!r} (layers here: {have}). Run io.read_coculture, which "
-            "writes layers['counts'], or name what to score: layer='X' in Python, --layer X in "
-            "the shell."
-        )
-        raise MissingKeyError(msg)
-    return adata.layers[name]
 
 
 def refuse_foreign(adata: AnnData, keys: Sequence[str], *, recorded_as: str, function: str) -> None:

@@ -7,18 +7,17 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 import pandas as pd
-from scipy import sparse
 from tqdm import tqdm
 
 from nkscore import schema
+from nkscore._samples._matrices import counts_of
 from nkscore.errors import DesignError
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
     from anndata import AnnData
-
-    from nkscore._types import Matrix
+    from scipy import sparse
 
 ALL = "all"
 _COLUMNS = ["share", "repeat", "depth", "state", "n_cells", "agreement", "unassigned", "fraction"]
@@ -77,8 +76,6 @@ def depth_stability(
         If no cell is called at full depth.
     ValueError
         If a share is not between 0 and 1, or ``repeats`` is below 1.
-    TypeError
-        If the counts are not in memory.
 
     Notes
     -----
@@ -94,8 +91,8 @@ def depth_stability(
     >>> table.loc[table["state"] == "all", ["share", "agreement"]].iloc[-1].tolist()
     [1.0, 1.0]
     """
-    _check(adata, shares, repeats)
-    counts = adata.layers[schema.COUNTS]
+    _check(shares, repeats)
+    counts = counts_of(adata).rows()
     full = _called(adata, counts, call, column)
     known = full.notna().to_numpy()
     if not (known & (full != schema.UNASSIGNED).to_numpy()).any():
@@ -116,24 +113,16 @@ def depth_stability(
     return table.assign(depth=depth * table["share"])[_COLUMNS]
 
 
-def _check(adata: AnnData, shares: Sequence[float], repeats: int) -> None:
+def _check(shares: Sequence[float], repeats: int) -> None:
     wrong = [share for share in shares if not 0 < share < 1]
     if wrong or not len(shares) or repeats < 1:
         found = f"share {wrong[0]:g}" if wrong else f"{len(shares)} shares, repeats={repeats}"
         msg = f"Found {found}; shares above 0 and below 1, and at least one repeat, are needed."
         raise ValueError(msg)
-    schema.check_input(adata)
-    counts = adata.layers[schema.COUNTS]
-    if not (sparse.issparse(counts) or isinstance(counts, np.ndarray)):
-        msg = (
-            f"layers[{schema.COUNTS!r}] is a {type(counts).__name__}; counts in memory are needed. "
-            "Select some cells and call adata.to_memory()."
-        )
-        raise TypeError(msg)
 
 
 def _called(
-    adata: AnnData, counts: Matrix, call: Callable[[AnnData], object], column: str
+    adata: AnnData, counts: sparse.csr_matrix, call: Callable[[AnnData], object], column: str
 ) -> pd.Series:
     """Return the calls on a copy with these counts, as text; other cells are missing."""
     from anndata import AnnData
@@ -152,9 +141,9 @@ def _called(
     return found.where(found.isna(), found.astype(str))
 
 
-def _thinned(counts: Matrix, share: float, generator: np.random.Generator) -> Matrix:
-    if not sparse.issparse(counts):
-        return generator.binomial(counts.astype(np.int64), share).astype(counts.dtype)
+def _thinned(
+    counts: sparse.csr_matrix, share: float, generator: np.random.Generator
+) -> sparse.csr_matrix:
     thinned = counts.copy()
     thinned.data = generator.binomial(counts.data.astype(np.int64), share).astype(counts.dtype)
     thinned.eliminate_zeros()

@@ -9,6 +9,7 @@ import pandas as pd
 
 from nkscore import schema
 from nkscore._checks import check_there
+from nkscore._samples._matrices import counts_of
 from nkscore.errors import DesignError, MissingKeyError
 from nkscore.signatures._programs import packaged_programs, reference_genes
 from nkscore.stats.programs._program_counts import gene_levels
@@ -19,7 +20,9 @@ if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping, Sequence
 
     from anndata import AnnData
+    from scipy import sparse
 
+    from nkscore._counts._base import Counts
     from nkscore._types import Array, Bools, Floats, Ints, Labels
     from nkscore.stats import GeneLevels
 
@@ -150,8 +153,10 @@ def _needed(book: Mapping[str, Any], key: str, step: str) -> pd.DataFrame:
     return pd.DataFrame(book[key])
 
 
-def _counts(adata: AnnData, rows: Ints, genes: pd.Index, step: str) -> Floats:
-    """Return the counts of some cells in the genes of the calls, as floats."""
+def _taken(
+    adata: AnnData, counts: Counts, rows: Ints, genes: pd.Index, step: str
+) -> sparse.csr_matrix:
+    """Return the counts of some cells in the genes of the calls."""
     columns = adata.var_names.get_indexer(genes)
     if (columns < 0).any():
         lost = np.asarray(genes)[columns < 0]
@@ -161,8 +166,7 @@ def _counts(adata: AnnData, rows: Ints, genes: pd.Index, step: str) -> Floats:
             f"run {step} again."
         )
         raise MissingKeyError(msg)
-    counts = adata.layers[schema.COUNTS][:, columns][rows]
-    return np.asarray(counts.todense() if hasattr(counts, "todense") else counts, dtype=float)
+    return counts.columns(columns, rows)
 
 
 def _names(adata: AnnData, rows: Ints, column: str) -> Labels:
@@ -182,8 +186,9 @@ def _explain_nk(
     if column != "None":
         group = _names(adata, rows, column)
     genes = pd.Index(pd.unique(table["gene"]))
-    dense = _counts(adata, rows, genes, "tl.nk_states")
-    depth = exposure(adata)[rows]
+    counts = counts_of(adata, check=False)
+    dense = _taken(adata, counts, rows, genes, "tl.nk_states").toarray().astype(float)
+    depth = exposure(adata, counts, rows)
     place = {gene: i for i, gene in enumerate(genes)}
     parts: dict[tuple[str, str], Any] = {}
     for row in table.to_dict("records"):
@@ -217,15 +222,21 @@ def _explain_tumor(
         raise DesignError(msg)
     rows = rows[called]
     cells = tumor_cells(adata, by, None, min_cells=1)
-    all_depths = _reference_depth(adata, cells.rows, book, rates.index)
-    baseline_rates = gene_levels(adata.layers[schema.COUNTS], cells.rows, cells.line, all_depths)
+    counts = counts_of(adata, check=False)
+    all_depths = _reference_depth(adata, counts, cells.rows, book, rates.index)
+    baseline_rates = gene_levels(counts, cells.rows, cells.line, all_depths)
     here = np.searchsorted(cells.rows, rows)
     line, depth = cells.line[here], all_depths[here]
-    found = levels.loc[levels["supported"].astype(bool), "program"].astype(str)
+    chosen = _chosen(states, levels.loc[levels["supported"].astype(bool), "program"].astype(str))
+    of_program = {
+        name: genes.loc[genes["program"].astype(str) == name, "gene"].astype(str).to_numpy()
+        for name in chosen
+    }
+    place = pd.Index(list(dict.fromkeys(g for members in of_program.values() for g in members)))
+    taken = _taken(adata, counts, rows, place, step)
     records: list[Any] = []
-    for name in _chosen(states, found):
-        members = genes.loc[genes["program"].astype(str) == name, "gene"].astype(str).to_numpy()
-        x = _counts(adata, rows, pd.Index(members), step)
+    for name, members in of_program.items():
+        x = taken[:, place.get_indexer(pd.Index(members))].toarray().astype(float)
         weight = _weights(baseline_rates, adata.var_names.get_indexer(members))[line]
         of_lines = rates[[cells.names[i].replace("/", "|") for i in line]]
         rate = of_lines.loc[members.tolist()].to_numpy().T
@@ -257,7 +268,7 @@ def _parts_of_sum(x: Floats, baseline: Floats, fold: float, dispersion: Floats) 
 
 
 def _reference_depth(
-    adata: AnnData, rows: Ints, book: Mapping[str, Any], called: pd.Index
+    adata: AnnData, counts: Counts, rows: Ints, book: Mapping[str, Any], called: pd.Index
 ) -> Floats:
     """Return counts in genes outside all programs, the depth used for the calls."""
     packaged = packaged_programs()
@@ -267,5 +278,4 @@ def _reference_depth(
         columns = match_programs(adata.var_names, chosen, needed=set()).columns
         used |= {str(adata.var_names[c]) for part in columns.values() for c in part}
     steady = reference_genes(adata.var_names, pd.Index(sorted(used)))
-    total = adata.layers[schema.COUNTS][rows] @ np.asarray(steady, dtype=float)
-    return np.asarray(np.maximum(np.asarray(total).ravel(), 1.0))
+    return np.maximum(counts.totals(steady, rows), 1.0)

@@ -11,6 +11,7 @@ import pandas as pd
 from nkscore import schema
 from nkscore._checks import check_shares
 from nkscore._samples._cells import cells_of, spread
+from nkscore._samples._matrices import counts_of
 from nkscore.tl._states import _reference_distances as distances
 from nkscore.tl._states import _reference_genes as mapping
 from nkscore.tl._states import _reference_models as models
@@ -25,6 +26,7 @@ from nkscore.tl._states._write import (
 if TYPE_CHECKING:
     from anndata import AnnData
 
+    from nkscore._counts._base import Counts
     from nkscore._types import Bools, Floats, Ints
 
 _LOG = logging.getLogger("nkscore")
@@ -132,6 +134,7 @@ def map_reference(
     _check_options(compartment, min_confidence, reject)
     slot, default_batch = SLOTS[compartment][0], _BATCH[compartment]
     labels = slot if labels is None else labels
+    counts = counts_of(adata)
     cells = cells_of(adata, compartment, min_cells=min_cells, purpose="to be mapped")
     mapping.require_columns(reference, labels=labels, batch=batch)
     if batch is None and default_batch in reference.obs:
@@ -145,7 +148,7 @@ def map_reference(
     )
     # For small matrices, threads would wait for each other longer than they compute.
     with threadpool_limits(limits=1, user_api="blas"):
-        share, distance, umap, levels = _map(adata, cells, ref, reject=reject or 0.0)
+        share, distance, umap, levels = _map(adata, counts, cells, ref, reject=reject or 0.0)
     farthest = np.inf if reject is None else 1.0
     confident = (share.max(axis=1) >= min_confidence) & (distance <= farthest)
     _write(adata, compartment, cells, ref, share=share, distance=distance, confident=confident)
@@ -183,10 +186,12 @@ def _check_options(compartment: str, min_confidence: float, reject: float | None
 
 
 def _map(
-    adata: AnnData, cells: Ints, ref: mapping.Reference, *, reject: float
+    adata: AnnData, counts: Counts, cells: Ints, ref: mapping.Reference, *, reject: float
 ) -> tuple[Floats, Floats, Floats | None, pd.DataFrame]:
     """Return probabilities, distances, positions and a record of each level of depth."""
-    level_of = models.levels_of(_depths(adata, cells, ref), ref)
+    genes = adata.var_names.get_indexer(ref.genes)
+    total = counts.totals(np.isin(np.arange(adata.n_vars), genes), cells)
+    level_of = models.levels_of(np.log2(np.maximum(total, 1.0)), ref)
     markers = models.markers_of_folds(ref)
     of_map = None if ref.umap is None else distances.reference_map(ref)
     n_labels = len(ref.labels)
@@ -198,11 +203,11 @@ def _map(
         held_out = distances.held_out_distances(ref, level, reject=reject)
         here = np.flatnonzero(level_of == number)
         for rows in _blocks(here):
-            counts = mapping.shared_counts(adata, cells[rows], ref.genes)
-            share[rows] = models.predict(level, counts, n_labels)
-            distance[rows] = distances.distance(held_out, counts, share[rows].argmax(axis=1))
+            shared = mapping.shared_counts(counts, genes, cells[rows])
+            share[rows] = models.predict(level, shared, n_labels)
+            distance[rows] = distances.distance(held_out, shared, share[rows].argmax(axis=1))
             if umap is not None and of_map is not None:
-                umap[rows] = distances.places(ref, level, of_map, counts)
+                umap[rows] = distances.places(ref, level, of_map, shared)
         table.append(
             {
                 "depth": 2.0**level.depth,
@@ -213,14 +218,6 @@ def _map(
             }
         )
     return share, distance, umap, pd.DataFrame(table)
-
-
-def _depths(adata: AnnData, cells: Ints, ref: mapping.Reference) -> Floats:
-    blocks = [
-        mapping.depth_of(mapping.shared_counts(adata, cells[rows], ref.genes))
-        for rows in _blocks(np.arange(cells.size))
-    ]
-    return np.concatenate(blocks) if blocks else np.zeros(0)
 
 
 def _blocks(rows: Ints) -> list[Ints]:

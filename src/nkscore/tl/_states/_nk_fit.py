@@ -19,20 +19,20 @@ from nkscore.stats import (
     marker_posterior,
     with_doubt,
 )
-from nkscore.tl._states._nk_other_genes import OtherGenes, other_genes
+from nkscore.tl._states._nk_other_genes import OtherGenes, other_genes, samples_of
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
     from anndata import AnnData
 
+    from nkscore._counts._base import Counts
     from nkscore._types import Bools, Floats, Ints, Labels
     from nkscore.signatures._vocabularies import VocabularyLike
 
 #: Genes whose share of a cell depends on its health and growth, and would distort depth.
 _NO_EXPOSURE = r"^MT-|^RP[SL]\d"
 _LEAST_MARKERS = 2
-_ROWS = 10_000
 NO_DONOR = ""
 #: Natural-log folds below this carry no information.
 _LEAST_FOLD = 1e-3
@@ -106,14 +106,9 @@ def _weights(adata: AnnData, weights: Mapping[str, float]) -> dict[int, float]:
     return {int(c): w for c, w in zip(found, weights.values(), strict=True) if c >= 0}
 
 
-def exposure(adata: AnnData) -> Floats:
-    """Return the total count of each cell without mitochondrial and ribosomal genes."""
-    keep = _of_exposure(adata).astype(np.float64)
-    counts, total = adata.layers[schema.COUNTS], np.empty(adata.n_obs)
-    # A single product of all integers would copy them as floats.
-    for start in range(0, adata.n_obs, _ROWS):
-        total[start : start + _ROWS] = np.asarray(counts[start : start + _ROWS] @ keep).ravel()
-    return np.asarray(np.maximum(total, 1.0))
+def exposure(adata: AnnData, counts: Counts, cells: Ints) -> Floats:
+    """Return the total count of each of the cells without mitochondrial and ribosomal genes."""
+    return np.maximum(counts.totals(_of_exposure(adata), cells), 1.0)
 
 
 def _of_exposure(adata: AnnData) -> Bools:
@@ -121,13 +116,18 @@ def _of_exposure(adata: AnnData) -> Bools:
 
 
 def fit_states(
-    adata: AnnData, cells: Ints, markers: Markers, *, donor: str | None, others: bool = True
+    adata: AnnData,
+    counts: Counts,
+    cells: Ints,
+    markers: Markers,
+    *,
+    donor: str | None,
+    others: bool = True,
 ) -> StateFit:
     """Fit the states of the vocabulary to NK cells, with other genes that follow them."""
-    counts = adata.layers[schema.COUNTS][:, markers.genes][cells]
-    depth = exposure(adata)[cells]
+    depth = exposure(adata, counts, cells)
     levels, codes = donor_codes(adata, cells, donor)
-    sorted_cells = MarkerCells.of(counts, depth, codes)
+    sorted_cells = MarkerCells.of(counts.columns(markers.genes, cells), depth, codes)
     model = fit_present_states(sorted_cells, markers.marks)
     posterior = marker_posterior(model, sorted_cells)
     found = None
@@ -135,7 +135,13 @@ def fit_states(
         present = np.append(model.present, True)
         candidates = np.setdiff1d(np.flatnonzero(_of_exposure(adata)), markers.genes)
         found = other_genes(
-            adata, cells, candidates, posterior=posterior[:, present], depth=depth, donor=codes
+            counts,
+            cells,
+            candidates,
+            posterior=posterior[:, present],
+            depth=depth,
+            donor=codes,
+            sample=samples_of(adata, cells, codes),
         )
     if found is not None:
         # No genes are known to follow a state that was not found: treat it like no state.

@@ -20,12 +20,11 @@ from nkscore.stats.markers._companion_genes import (
 if TYPE_CHECKING:
     from anndata import AnnData
 
+    from nkscore._counts._base import Counts
     from nkscore._types import Floats, Ints
 
 #: Number of cells for finding genes; more would only find weaker ones.
 _MOST_CELLS = 10_000
-#: Number of cells read at once.
-_ROWS = 5_000
 _LOG = logging.getLogger("nkscore")
 
 
@@ -46,32 +45,33 @@ class OtherGenes:
 
 
 def other_genes(
-    adata: AnnData, cells: Ints, candidates: Ints, *, posterior: Floats, depth: Floats, donor: Ints
+    counts: Counts,
+    cells: Ints,
+    candidates: Ints,
+    *,
+    posterior: Floats,
+    depth: Floats,
+    donor: Ints,
+    sample: Ints,
 ) -> OtherGenes | None:
     """Find candidate genes that follow the posterior, and their evidence for each cell."""
-    group = _samples(adata, cells, donor)
     ranked = np.argsort(depth, kind="stable")
     rows = np.sort(ranked[:: -(-ranked.size // _MOST_CELLS)])
-    counts = adata.layers[schema.COUNTS]
-    seen = sparse.csr_matrix(counts[cells[rows]])
-    seen.sum_duplicates()
     found = learn_companions(
-        seen[:, candidates],
+        counts.columns(candidates, cells[rows]),
         depth[rows],
-        group[rows],
+        sample[rows],
         posterior=posterior[rows],
-        n_groups=int(group.max()) + 1,
+        n_groups=int(sample.max()) + 1,
     )
     if found is None:
         return None
     genes = candidates[found.genes]
 
     def take(rows: Ints) -> sparse.csr_matrix:
-        part = sparse.csr_matrix(counts[cells[rows]])
-        part.sum_duplicates()
-        return part[:, genes]
+        return counts.columns(genes, cells[rows])
 
-    evidence = companion_evidence(found, take, depth, group)
+    evidence = companion_evidence(found, take, depth, sample)
     weight = companion_weight(evidence, posterior, donor)
     _LOG.info("%d other genes follow the NK states; weight %.2f", genes.size, weight)
     if not weight:
@@ -79,12 +79,11 @@ def other_genes(
     log_fold = found.log_fold.mean(axis=0)
     folds = np.exp(log_fold)
     member = sparse.csc_matrix((np.ones(depth.size), (donor, np.arange(depth.size))))
-    total = sum(
-        member[:, part] @ take(np.arange(depth.size)[part])
-        for part in (slice(at, at + _ROWS) for at in range(0, depth.size, _ROWS))
-    )
+    codes = np.full(counts.shape[0], -1)
+    codes[cells] = donor
+    total = counts.group_sums(codes, member.shape[0]).sums[:, genes]
     expected = member @ (depth[:, None] * posterior)
-    rate = (total.toarray() + 0.5) / np.maximum(expected @ folds, 1e-12) * folds[-1]
+    rate = (total + 0.5) / np.maximum(expected @ folds, 1e-12) * folds[-1]
     return OtherGenes(
         genes,
         log_fold - log_fold[-1],
@@ -95,7 +94,7 @@ def other_genes(
     )
 
 
-def _samples(adata: AnnData, cells: Ints, donor: Ints) -> Ints:
+def samples_of(adata: AnnData, cells: Ints, donor: Ints) -> Ints:
     """Return the number of each cell's sample: well differences are not evidence of a state."""
     if schema.SAMPLE not in adata.obs:
         return donor

@@ -34,21 +34,19 @@ def smoothed(adata: AnnData, cells: Ints, posterior: Floats, *, weight: float) -
     return (1 - share) * posterior + share * around
 
 
-def by_cluster(adata: AnnData, cells: Ints, posterior: Floats) -> Floats:
-    """Give each cell the mean posterior of its Leiden cluster."""
-    codes = _clusters(adata, cells)
+def by_cluster(counts: sparse.csr_matrix, posterior: Floats) -> Floats:
+    """Give each cell the mean posterior of its Leiden cluster, from the counts of the cells."""
+    codes = _clusters(counts)
     sums = np.zeros((codes.max() + 1, posterior.shape[1]))
     np.add.at(sums, codes, posterior)
     return (sums / np.bincount(codes)[:, None])[codes]
 
 
-def _clusters(adata: AnnData, cells: Ints) -> Ints:
+def _clusters(counts: sparse.csr_matrix) -> Ints:
     import anndata
     import scanpy as sc
 
-    shell = anndata.AnnData(
-        sparse.csr_matrix(adata.layers[schema.COUNTS][cells], dtype=np.float32), var=adata.var[[]]
-    )
+    shell = anndata.AnnData(sparse.csr_matrix(counts, dtype=np.float32))
     sc.pp.normalize_total(shell, target_sum=1e4)
     sc.pp.log1p(shell)
     sc.pp.highly_variable_genes(shell, n_top_genes=min(_N_VARIABLE, shell.n_vars - 1))

@@ -10,6 +10,7 @@ import numpy as np
 from nkscore import schema
 from nkscore._checks import check_shares, no_longer
 from nkscore._samples._cells import cells_of
+from nkscore._samples._matrices import counts_of
 from nkscore.tl._states._nk_fit import (
     StateFit,
     evidence_table,
@@ -129,18 +130,18 @@ def nk_states(
     from threadpoolctl import threadpool_limits
 
     _check_options(level, smooth, min_confidence, max_error)
-    schema.check_input(adata)
+    counts = counts_of(adata)
     schema.require(adata, "obs", [schema.COMPARTMENT], "pp.compartments")
     markers = find_markers(adata, vocabulary)
     cells = cells_of(adata, schema.NK, min_cells=min_cells, purpose="to fit states")
     # For thousands of small products, threads would wait for each other longer than they compute.
     with threadpool_limits(limits=1, user_api="blas"):
-        fit = fit_states(adata, cells, markers, donor=donor, others=other_genes)
+        fit = fit_states(adata, counts, cells, markers, donor=donor, others=other_genes)
     posterior = fit.posterior
     if smooth:
         posterior = smoothed(adata, cells, posterior, weight=smooth)
     if level == "cluster":
-        posterior = by_cluster(adata, cells, posterior)
+        posterior = by_cluster(counts.rows(cells), posterior)
     # A control is not a state: its cells are in none of the states that it excludes.
     n_states = len(markers.states)
     posterior = np.column_stack([posterior[:, :n_states], posterior[:, n_states:].sum(axis=1)])

@@ -10,6 +10,7 @@ import pandas as pd
 from scipy import sparse
 
 from nkscore import schema
+from nkscore._samples._matrices import counts_of
 from nkscore._warn import warn
 from nkscore.errors import (
     DesignError,
@@ -22,6 +23,7 @@ from nkscore.signatures import diagnose
 if TYPE_CHECKING:
     from anndata import AnnData
 
+    from nkscore._counts._base import Counts
     from nkscore._types import Floats, Ints
 
 #: Genes that depend on a cell's health and growth, and would distort depth.
@@ -52,7 +54,7 @@ def read_reference(
     batch: str | None,
 ) -> Reference:
     """Return the labeled cells of the compartment, or raise if the reference is unsuitable."""
-    _check_counts(reference)
+    counts = _counts(reference)
     genes = shared_genes(adata, reference)
     rows = _labelled(reference, labels, compartment)
     names = reference.obs[labels].iloc[rows].astype(str).to_numpy(dtype=object)
@@ -63,7 +65,7 @@ def read_reference(
         umap = np.asarray(reference.obsm[schema.UMAP], dtype=np.float64)[rows, :2]
     return Reference(
         genes,
-        shared_counts(reference, rows, genes),
+        shared_counts(counts, reference.var_names.get_indexer(genes), rows),
         list(map(str, found)),
         code,
         _folds(reference, rows, code, batch),
@@ -91,9 +93,9 @@ def require_columns(reference: AnnData, *, labels: str, batch: str | None) -> No
             raise MissingKeyError(msg)
 
 
-def _check_counts(reference: AnnData) -> None:
+def _counts(reference: AnnData) -> Counts:
     try:
-        schema.check_input(reference)
+        return counts_of(reference)
     except NkscoreError as error:
         msg = (
             f"The reference cannot be used: {error} (In the reference as in the data, raw UMI "
@@ -179,13 +181,12 @@ def _folds(reference: AnnData, rows: Ints, code: Ints, batch: str | None) -> Int
     return fold
 
 
-def shared_counts(adata: AnnData, rows: Ints, genes: list[str]) -> sparse.csr_matrix:
-    """Return counts of some cells, in the order of ``genes``."""
-    counts = sparse.csr_matrix(adata.layers[schema.COUNTS][rows])
-    counts = counts[:, adata.var_names.get_indexer(genes)].astype(np.float64)
-    counts.sum_duplicates()
-    counts.eliminate_zeros()
-    return counts
+def shared_counts(counts: Counts, genes: Ints, rows: Ints) -> sparse.csr_matrix:
+    """Return counts of some cells in some genes, in the order of both."""
+    found = counts.columns(genes, rows).astype(np.float64)
+    found.sum_duplicates()
+    found.eliminate_zeros()
+    return found
 
 
 def depth_of(counts: sparse.csr_matrix) -> Floats:

@@ -25,6 +25,7 @@ if TYPE_CHECKING:
 
     from anndata import AnnData
 
+    from nkscore._counts._base import Counts
     from nkscore._types import Bools, Floats, Ints
     from nkscore.signatures import TumorProgram
 
@@ -207,7 +208,11 @@ def tumor_cells(adata: AnnData, by: str, batch: str | None, *, min_cells: int) -
 
 
 def leave_out_ambient(
-    adata: AnnData, cells: TumorCells, genes: ProgramGenes, programs: Mapping[str, TumorProgram]
+    adata: AnnData,
+    counts: Counts,
+    cells: TumorCells,
+    genes: ProgramGenes,
+    programs: Mapping[str, TumorProgram],
 ) -> ProgramGenes:
     """Remove genes with ambient NK RNA in co-cultures from programs that contact induces.
 
@@ -217,7 +222,7 @@ def leave_out_ambient(
     """
     if "pp.ambient" not in adata.uns.get(schema.RECORD, {}) or schema.AMBIENT_NK not in adata.varm:
         return genes
-    ambient, seen = _ambient_nk_counts(adata, cells)
+    ambient, seen = _ambient_nk_counts(adata, counts, cells)
     columns = dict(genes.columns)
     for name in [n for n, program in programs.items() if program.induced and n in columns]:
         found = np.asarray(columns[name])
@@ -232,14 +237,14 @@ def leave_out_ambient(
     return replace(genes, columns=columns)
 
 
-def _ambient_nk_counts(adata: AnnData, cells: TumorCells) -> tuple[Floats, Floats]:
+def _ambient_nk_counts(adata: AnnData, matrix: Counts, cells: TumorCells) -> tuple[Floats, Floats]:
     """Return lines × genes: ambient counts expected from NK cells, and all counts."""
     table = schema.recorded(adata, "pp.ambient", "pp.ambient")["samples"]
     number = {str(name): i for i, name in enumerate(table["sample"])}
     codes = np.full(adata.n_obs, -1)
     names = adata.obs[schema.SAMPLE].astype(str).to_numpy()[cells.rows]
     codes[cells.rows] = [number.get(name, -1) for name in names]
-    counts = stats.group_sums(adata.layers[schema.COUNTS], codes, len(table))
+    counts = matrix.group_sums(codes, len(table)).sums
     profiles = adata.varm[schema.AMBIENT_NK]
     soup = np.array([profiles[str(lane)].to_numpy(dtype=float) for lane in table["lane"]])
     total = counts.sum(axis=1) * table["ambient_share"].to_numpy(dtype=float)
@@ -248,12 +253,13 @@ def _ambient_nk_counts(adata: AnnData, cells: TumorCells) -> tuple[Floats, Float
     return member @ (total[:, None] * soup), member @ counts
 
 
-def count_programs(adata: AnnData, cells: TumorCells, genes: ProgramGenes) -> TumorCounts:
+def count_programs(
+    adata: AnnData, counts: Counts, cells: TumorCells, genes: ProgramGenes
+) -> TumorCounts:
     """Sum the counts of each set of genes in each cell."""
-    counts = adata.layers[schema.COUNTS]
     used = np.unique(np.concatenate(list(genes.columns.values())))
     steady = reference_genes(adata.var_names, adata.var_names[used])
-    reference = stats.reference_counts(counts, cells.rows, steady)
+    reference = counts.totals(steady, cells.rows)
     if np.median(reference) < _FEWEST_REFERENCE_COUNTS:
         msg = (
             f"The median tumor cell has {np.median(reference):g} counts in the {int(steady.sum())} "

@@ -10,6 +10,7 @@ import pandas as pd
 
 from nkscore import schema, stats
 from nkscore._checks import no_longer
+from nkscore._samples._matrices import counts_of
 from nkscore.signatures._programs import packaged_programs
 from nkscore.stats import two_level_posterior
 from nkscore.tl._states._tumor_programs import (
@@ -129,7 +130,7 @@ def tumor_states(
     >>> list(adata.obs["tumor_state"].cat.categories)
     ['low_myc_dormant_like', 'cycling', 'baseline', 'unassigned']
     """
-    schema.check_input(adata)
+    matrix = counts_of(adata)
     schema.require(adata, "obs", [schema.COMPARTMENT], "pp.compartments")
     schema.require(adata, "obs", [by], "pp.demultiplex")
     chosen, primary = choose_programs(programs, order)
@@ -137,8 +138,8 @@ def tumor_states(
     needed = {primary[0]} if programs is None and order is None else set(chosen)
     genes = match_programs(adata.var_names, chosen, needed=needed)
     called = {**other_programs(chosen), **chosen}
-    genes = leave_out_ambient(adata, cells, genes, called)
-    counts = count_programs(adata, cells, genes)
+    genes = leave_out_ambient(adata, matrix, cells, genes, called)
+    counts = count_programs(adata, matrix, cells, genes)
     fits = _fits(counts, called)
     shown = {name: program for name, program in chosen.items() if name in fits}
     primary = [name for name in primary if name in shown]
