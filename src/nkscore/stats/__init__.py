@@ -36,8 +36,10 @@ from nkscore.stats.guides._perturbation import (
 )
 from nkscore.stats.guides._responders import Responders, responder_mixture
 from nkscore.stats.linear._composition import CompositionFit, fit_composition
+from nkscore.stats.linear._count_response import fit_count_response
 from nkscore.stats.linear._deseq2 import fit_deseq2
 from nkscore.stats.linear._design import Design, response_design
+from nkscore.stats.linear._factors import joint_factors, line_factors
 from nkscore.stats.linear._linear import (
     LinearFit,
     Test,
@@ -135,6 +137,7 @@ __all__ = [
     "expressed_genes",
     "fit_composition",
     "fit_concentration",
+    "fit_count_response",
     "fit_deseq2",
     "fit_informed",
     "fit_linear",
@@ -148,7 +151,9 @@ __all__ = [
     "htodemux",
     "interaction_design",
     "interval",
+    "joint_factors",
     "kitagawa",
+    "line_factors",
     "log2_ratio_of_arms",
     "log_cpm",
     "log_moments",

@@ -8,7 +8,7 @@ from the other lines, by as much as lines agree: with equal lines almost nothing
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING, Any, Final
 
 import numpy as np
 from scipy import special
@@ -24,6 +24,10 @@ if TYPE_CHECKING:
 
 #: With fewer genes, differences between lines cannot be estimated.
 _FEWEST_GENES: Final = 20
+
+
+#: Variances of fewer degrees of freedom, of sparse counts, are taken for unknown.
+LEAST_DF: Final = 0.5
 
 
 @dataclass(frozen=True, slots=True)
@@ -80,6 +84,44 @@ def line_variances(
         name: _line(fit, squeezed, design, name, y=y, weights=weights, tested=tested[name])
         for name in design.effects
     }
+    return _agreed(lines, fit.df_residual)
+
+
+def line_variances_from(
+    fit: LinearFit,
+    squeezed: tuple[Floats, Floats, Any],
+    design: Design,
+    *,
+    squares: Floats,
+    df: Floats,
+    nominal: Floats,
+    tested: Mapping[str, Bools],
+) -> dict[str, tuple[Floats, Floats, Floats]]:
+    """Return the same from squares and degrees of freedom of each count, genes × samples.
+
+    ``nominal`` are the degrees of freedom that a large count would have; a line is never given
+    more.
+    """
+    rows = np.concatenate(list(design.members.values()))
+    if len(design.effects) < 2 or np.unique(rows).size < rows.size:
+        return {}
+    lines = {}
+    for name in design.effects:
+        members = design.members[name]
+        own_df = np.where(tested[name], df[:, members].sum(axis=1), 0.0)
+        # A variance of less than half a degree of freedom says nothing but its logarithm is vast.
+        own_df[own_df < LEAST_DF] = 0.0
+        own = squares[:, members].sum(axis=1)
+        variance = np.divide(own, own_df, out=np.full(own.size, np.nan), where=own_df > 0)
+        own_df = np.minimum(own_df, nominal[:, members].sum(axis=1))
+        lines[name] = _with_others(fit, squeezed, variance, own_df)
+    return _agreed(lines, fit.df_residual)
+
+
+def _agreed(
+    lines: dict[str, _Line], df_residual: Floats
+) -> dict[str, tuple[Floats, Floats, Floats]]:
+    """Shrink each line's variances toward those of the others."""
     found = {name: line.log_ratio() for name, line in lines.items()}
     telling = [pair for pair in found.values() if pair[0].size >= _FEWEST_GENES]
     if not telling:
@@ -91,7 +133,7 @@ def line_variances(
         prior = line.others * _scale(found[name][0], agreement)
         posterior = combined_variance(line.variance, line.df, prior, df)
         # Tests add the degrees of freedom of the whole model, which include the line's.
-        result[name] = (posterior, prior, df + line.df - fit.df_residual)
+        result[name] = (posterior, prior, df + line.df - df_residual)
     return result
 
 
@@ -111,6 +153,12 @@ def _line(
     own = fit_linear(y[np.ix_(genes, samples)], part, weights[np.ix_(genes, samples)])
     variance, df = np.full(tested.size, np.nan), np.zeros(tested.size)
     variance[genes], df[genes] = own.variance, own.df_residual
+    return _with_others(fit, squeezed, variance, df)
+
+
+def _with_others(
+    fit: LinearFit, squeezed: tuple[Floats, Floats, Any], variance: Floats, df: Floats
+) -> _Line:
     _, prior, prior_df = squeezed
     prior_df = np.broadcast_to(np.asarray(prior_df, dtype=float), df.shape)
     squares = _squares(fit.variance, fit.df_residual) - _squares(variance, df)

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Final
 
 import numpy as np
 import pandas as pd
 
 from nkscore.errors import DesignError
+from nkscore.stats.linear._factors import arm_labels, lines_with_controls
 from nkscore.stats.linear._line_variance import line_variances
 from nkscore.stats.linear._linear import (
     fit_linear,
@@ -22,7 +23,7 @@ from nkscore.stats.linear._voom import voom
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
-    from nkscore._types import Bools, Floats, Ints
+    from nkscore._types import Bools, Floats, Ints, Labels
     from nkscore.stats.linear._design import Design
     from nkscore.stats.linear._linear import LinearFit, Test
 
@@ -33,6 +34,7 @@ def fit_response(
     *,
     tested: Mapping[str, Bools] | None = None,
     library: Floats | None = None,
+    effective: Floats | None = None,
     overdispersion: Floats | None = None,
     min_count: float = 10,
     variance_trend: bool = True,
@@ -52,7 +54,9 @@ def fit_response(
     tested
         Group → genes to test in it; by default those of :func:`expressed_genes`.
     library
-        Total count per sample before TMM; by default the sum of ``counts``.
+        Total count per sample; by default the sum of ``counts``.
+    effective
+        Library sizes to compare samples by; by default ``library`` × the factors of TMM.
     overdispersion
         Variance between cells of a sample over their mean, per gene. If given, genes with a large
         value for their expression are expected to vary more between samples, too.
@@ -93,7 +97,8 @@ def fit_response(
     for name, rows in design.members.items():
         used[:, rows] |= at[name][:, None]
     zero = exact_zero_samples(own, design.strata, used) if exact_zeros else None
-    effective = library * tmm_factors(counts[:, kept], library)
+    if effective is None:
+        effective = library * tmm_factors(counts[:, kept], library)
     y, weights = voom(own, design.matrix, effective, used=used, zero=zero)
     level = np.where(used, y, 0).sum(axis=1) / used.sum(axis=1)
     spread = None if overdispersion is None else overdispersion[kept]
@@ -160,10 +165,12 @@ def expressed_genes(
 ) -> dict[str, Bools]:
     """Return for each group the genes with enough counts in its samples to be tested.
 
-    A gene needs about ``min_count`` counts (relative to the median sample) in as many samples as
-    the smaller arm has, and 1.5 × as many in all samples. Arms are not distinguished, and groups
-    that share their controls (NK cells) are filtered together. A gene without a count in a group is
-    never tested in it.
+    A gene needs ``min_count`` counts per sample of the smaller arm, as a total over both arms and
+    at least 1.5 × as many, and a count in as many samples as that arm has. The rule looks at totals
+    over both arms, so it favors no direction. Small samples (less than half the largest of their
+    arm) are dropped from the rule in steps, and a gene is tested if any step accepts it: a small
+    sample can add genes but never removes one. Groups that share their controls (NK cells) are
+    filtered together. A gene without a count in a group is never tested in it.
     """
     if (library <= 0).any():
         msg = (
@@ -172,31 +179,29 @@ def expressed_genes(
         )
         raise DesignError(msg)
     found = {}
-    for together in _with_common_controls(design):
-        rows = np.unique(np.concatenate([design.members[name] for name in together]))
-        arms = [design.treated[design.members[name]] for name in together]
-        smaller = max(1, min(min(int(a.sum()), int((~a).sum())) for a in arms))
-        own, total = counts[rows], library[rows]
-        # As counts of each sample, which avoids a second table of rates.
-        least = min_count / np.median(total) * total
-        enough = (own >= least[:, None]).sum(axis=0) >= smaller
-        enough &= own.sum(axis=0) >= 1.5 * min_count
-        for name in together:
+    for names, rows in lines_with_controls(design):
+        arm = arm_labels(design)[rows]
+        enough = _enough(counts[rows], library[rows], arm, min_count)
+        for name in names:
             found[name] = enough & (counts[design.members[name]].sum(axis=0) > 0)
     return found
 
 
-def _with_common_controls(design: Design) -> list[list[str]]:
-    """Return the groups, with those that share their controls combined.
+#: Smallest size of a sample, as a share of the largest of its arm, down to which samples count.
+_SIZES: Final = (0.5, 0.25, 0.1, 0.03, 0.0)
 
-    With a separate choice, a group would be tested for the genes that happen to be high in it,
-    because the controls are the same for all.
-    """
-    by_controls: dict[tuple[int, ...], list[str]] = {}
-    for name, rows in design.members.items():
-        controls = tuple(rows[~design.treated[rows]].tolist())
-        by_controls.setdefault(controls, []).append(name)
-    return list(by_controls.values())
+
+def _enough(counts: Floats, library: Floats, arm: Labels, min_count: float) -> Bools:
+    largest = {name: library[arm == name].max() for name in set(arm)}
+    size = library / np.array([largest[name] for name in arm])
+    enough = np.zeros(counts.shape[1], dtype=bool)
+    for least in _SIZES:
+        large = size >= least
+        smaller = min(int((large & (arm == name)).sum()) for name in largest)
+        own = counts[large]
+        wanted = min_count * max(smaller * len(largest) / 2, 1.5)
+        enough |= (own.sum(axis=0) >= wanted) & ((own > 0).sum(axis=0) >= smaller)
+    return enough
 
 
 def exact_zero_samples(counts: Floats, strata: Bools, used: Bools) -> Bools:

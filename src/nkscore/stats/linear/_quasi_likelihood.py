@@ -1,0 +1,188 @@
+"""Negative binomial models of sums of counts, whose variance is learned from adjusted deviances.
+
+The variance of a count is σ² (μ + ψ μ²), with one ψ for all genes and a σ² for each. Residual
+variances come from deviances adjusted for small counts (``_unit_deviance``); they are shared
+between genes as those of a linear model are. Effects are those of a fit with reduced bias, tests
+and intervals those of the profile likelihood of an effect.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+from scipy import sparse
+
+from nkscore.stats.linear._count_kernels import adjusted_deviances, fit_counts
+from nkscore.stats.linear._sparse_pattern import elimination_pattern
+from nkscore.stats.linear._unit_deviance import deviance_moments
+
+if TYPE_CHECKING:
+    from nkscore._types import Bools, Floats
+
+
+#: Genes of the highest expression, of which the dispersion is estimated.
+_MOST_GENES = 1000
+_LEAST_DISPERSION, _MOST_DISPERSION = 1e-6, 4.0
+
+
+@dataclass(frozen=True, slots=True)
+class CountFit:
+    """Fit of genes × coefficients on the natural logarithm; see ``LinearFit``.
+
+    ``mean`` and ``weights`` are genes × samples, the weights of the last step of the fit.
+    """
+
+    coefficients: Floats
+    unscaled: Floats
+    mean: Floats
+    leverage: Floats
+    dispersion: float
+
+    @property
+    def weights(self) -> Floats:
+        return self.mean / (1 + self.dispersion * self.mean)
+
+
+def fit_negative_binomial(
+    counts: Floats,
+    design: Floats,
+    library: Floats,
+    *,
+    dispersion: float,
+    used: Bools | None = None,
+    reduce_bias: bool = True,
+    start: Floats | None = None,
+) -> CountFit:
+    """Fit ``log(mean) ~ design + log(library)`` for each gene.
+
+    Parameters
+    ----------
+    counts
+        Genes × samples.
+    design
+        Samples × coefficients.
+    library
+        Effective library size per sample.
+    dispersion
+        ψ of the variance μ + ψ μ².
+    used
+        Genes × samples; False leaves a sample out of a gene's fit.
+    reduce_bias
+        Whether effects are finite and hardly biased (Firth), rather than of the highest likelihood.
+    start
+        Means to start from; by default the counts, drawn toward the gene's mean.
+    """
+    n_genes, n_coefficients = counts.shape[0], design.shape[1]
+    pattern = elimination_pattern(design)
+    ordered = sparse.csr_array(design[:, pattern.order].astype(np.float64))
+    used = np.ones(counts.shape, dtype=bool) if used is None else used
+    if start is None:
+        start = _start(counts, library, used)
+    coefficients, unscaled = np.empty((2, n_genes, n_coefficients))
+    log_mean = np.log(start)
+    mean, leverage = np.empty((2, *counts.shape))
+    fit_counts(
+        np.ascontiguousarray(counts, dtype=np.float64),
+        np.ascontiguousarray(used),
+        np.log(library),
+        dispersion,
+        int(reduce_bias),
+        ordered.indptr.astype(np.int64),
+        ordered.indices.astype(np.int64),
+        ordered.data,
+        pattern.starts,
+        pattern.rows,
+        pattern.place,
+        pattern.size,
+        coefficients,
+        unscaled,
+        log_mean,
+        mean,
+        leverage,
+    )
+    back = np.argsort(pattern.order)
+    return CountFit(coefficients[:, back], unscaled[:, back], mean, leverage, dispersion)
+
+
+def _start(counts: Floats, library: Floats, used: Bools) -> Floats:
+    own = np.where(used, counts, 0.0)
+    rate = (own.sum(axis=1) + 0.5) / np.maximum(used @ library, 1e-300)
+    expected = rate[:, None] * library
+    return np.asarray(0.8 * counts + 0.2 * expected + 1e-3)
+
+
+def residual_squares(
+    fit: CountFit, counts: Floats, used: Bools, *, likely: Floats | None = None
+) -> tuple[Floats, Floats]:
+    """Return adjusted squares and degrees of freedom of each count, genes × samples.
+
+    ``likely`` are the means of the highest likelihood, where ``fit`` is one of reduced bias.
+    """
+    moments = deviance_moments(fit.dispersion)
+    squares, df = np.empty((2, *counts.shape))
+    adjusted_deviances(
+        np.ascontiguousarray(counts, dtype=np.float64),
+        np.ascontiguousarray(used),
+        fit.mean if likely is None else np.ascontiguousarray(likely),
+        fit.mean,
+        fit.leverage,
+        fit.dispersion,
+        moments.first,
+        moments.step,
+        moments.log_mean,
+        moments.log_variance,
+        squares,
+        df,
+    )
+    return squares, df
+
+
+def common_dispersion(counts: Floats, design: Floats, library: Floats, used: Bools) -> float:
+    """Return the ψ at which highly expressed genes have a σ² of 1 on average.
+
+    Their counts are large, so that what they vary by is the variance between samples; the σ² of
+    all genes say how each differs from that.
+    """
+    level = np.where(used, counts, 0.0).sum(axis=1) / np.maximum(used @ library, 1e-300)
+    number = min(_MOST_GENES, max(50, level.size // 5), level.size)
+    # With all that are as high as the last, so that the order of genes does not matter.
+    top = np.flatnonzero(level >= np.sort(level)[-number])
+    own, inside = np.ascontiguousarray(counts[top]), np.ascontiguousarray(used[top])
+
+    def excess(log_dispersion: float) -> float:
+        fit = fit_negative_binomial(
+            own,
+            design,
+            library,
+            dispersion=float(np.exp(log_dispersion)),
+            used=inside,
+            reduce_bias=False,
+        )
+        squares, df = residual_squares(fit, own, inside)
+        total = df.sum(axis=1)
+        ratio = squares.sum(axis=1)[total > 0] / total[total > 0]
+        low, high = np.quantile(ratio, [0.05, 0.9])
+        # Genes of their own kind (sex, stress) must not set the dispersion of all.
+        middle = (ratio >= low) & (ratio <= high)
+        return float(np.log(np.average(ratio[middle], weights=total[total > 0][middle])))
+
+    return _root(excess)
+
+
+def _root(excess: Any) -> float:
+    low, high = np.log(_LEAST_DISPERSION), np.log(_MOST_DISPERSION)
+    if excess(low) <= 0:
+        return _LEAST_DISPERSION
+    guess = np.log(0.05)
+    for _ in range(12):
+        value = excess(guess)
+        if abs(value) < 0.01 or high - low < 0.02:
+            break
+        low, high = (guess, high) if value > 0 else (low, guess)
+        # The ratio falls at most as fast as the dispersion grows.
+        wanted = guess + 1.3 * value
+        guess = wanted if low < wanted < high else (low + high) / 2
+    # A coarse grid, so that tables of moments are few.
+    return float(np.exp(np.round(guess * 50) / 50))
