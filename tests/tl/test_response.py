@@ -26,6 +26,7 @@ COLUMNS = [
     "n_samples_treated",
     "n_samples_control",
     "df_residual",
+    "df_total",
     "pct_treated",
     "n_cells_treated",
     "pct_control",
@@ -80,8 +81,7 @@ def test_what_is_found_was_planted(with_truth):
 
 def test_wider_intervals_for_more_confidence(clean, response):
     wide = nk.tl.interaction_response(clean, confidence=0.99)
-    middle = (response["ci_low"] + response["ci_high"]) / 2
-    np.testing.assert_allclose(middle, response["log2_fc"], atol=1e-9)
+    assert response["log2_fc"].between(response["ci_low"], response["ci_high"]).all()
     assert (wide["ci_low"] < response["ci_low"]).all()
     # Both end points of the interval and the p-value tell the same.
     excludes_zero = (response["ci_low"] > 0) | (response["ci_high"] < 0)
@@ -125,12 +125,20 @@ def test_more_cells_of_the_same_samples_are_not_more_replicates(clean, response)
     small = both["p_value"] < 1e-4
     assert small.sum() > 20
     assert (np.log10(both["p_value_twice"]) / np.log10(both["p_value"]))[small].max() < 1.2
-    np.testing.assert_array_equal(both["df_residual"], both["df_residual_twice"])
+    # Sparse counts tell a little less than their number; twice as many do not tell of more samples.
+    assert both["df_residual_twice"].max() == pytest.approx(both["df_residual"].max(), abs=1e-6)
+    assert (both["df_residual"] - both["df_residual_twice"]).abs().median() < 0.02
+
+
+def test_p_values_follow_from_the_table(response):
+    again = 2 * stats.t.sf(response["t"].abs(), response["df_total"])
+    np.testing.assert_allclose(again, response["p_value"], rtol=1e-9)
+    assert (response["df_total"] > response["df_residual"]).mean() > 0.9
 
 
 def test_degrees_of_freedom_count_samples(response):
     # Per line 3 treated and 1 control sample, 2 coefficients: 4 − 2 = 2 per line, 3 lines.
-    assert response["df_residual"].max() == 6
+    assert response["df_residual"].max() == pytest.approx(6)
     assert (response["n_samples_treated"] == 3).all()
     assert (response["n_samples_control"] == 1).all()
 
@@ -141,7 +149,7 @@ def test_donors_of_both_arms_are_matched(simulate):
     # A replicate of its own for each sample: nothing to match.
     adata.obs["well"] = adata.obs["sample"]
     free = nk.tl.interaction_response(adata, "nk", replicate="well")
-    assert matched["df_residual"].max() == free["df_residual"].max() - 2
+    assert matched["df_residual"].max() == pytest.approx(free["df_residual"].max() - 2)
     both = matched.merge(free, on=["tumor", "gene"], suffixes=("", "_free"))
     assert (both["se"] < both["se_free"]).mean() > 0.9
     assert (both["se"] / both["se_free"]).median() < 0.7
@@ -150,7 +158,7 @@ def test_donors_of_both_arms_are_matched(simulate):
 def test_shared_control_of_nk_cells(experiment):
     table = nk.tl.interaction_response(experiment, "nk")
     # 18 co-cultures and 3 controls less 6 effects, 1 baseline and 2 matched donors: 12.
-    assert table["df_residual"].max() == 12
+    assert table["df_residual"].max() == pytest.approx(12)
     assert set(table["tumor"]) == set(experiment.obs["tumor"].cat.categories)
     assert (table["n_samples_control"] == 3).all()
     control = table.groupby("gene")["pct_control"].nunique()
@@ -177,7 +185,8 @@ def test_gene_that_is_zero_in_a_line_is_not_tested_there(clean, response):
     rows = table[table["gene"] == gene].set_index("tumor")
     assert sorted(rows.index) == ["GDM1", "JURKAT"]
     # Its zeros in 697 lend no degrees of freedom: 2 per line, 2 lines.
-    assert (rows["df_residual"] == 4).all()
+    assert (rows["df_residual"] <= 4 + 1e-9).all()
+    assert (rows["df_residual"] > 3.9).all()
     before = response[response["gene"] == gene].set_index("tumor")
     np.testing.assert_allclose(rows["log2_fc"], before["log2_fc"][rows.index], atol=0.1)
 
@@ -346,7 +355,7 @@ def test_useful_covariate_is_taken(simulate):
     adata = simulate(tumors=["697", "GDM1"], null="all", lane_effect=0.6)
     plain = nk.tl.interaction_response(adata, "nk", replicate="sample")
     lane = nk.tl.interaction_response(adata, "nk", replicate="sample", covariates=["lane"])
-    assert lane["df_residual"].max() == plain["df_residual"].max() - 2
+    assert lane["df_residual"].max() == pytest.approx(plain["df_residual"].max() - 2)
     assert lane["se"].median() < plain["se"].median()
 
 
@@ -574,7 +583,7 @@ def test_one_line(clean):
     adata = clean[(clean.obs["tumor"] == "697").to_numpy()].copy()
     table = nk.tl.interaction_response(adata)
     assert set(table["tumor"]) == {"697"}
-    assert table["df_residual"].max() == 2
+    assert table["df_residual"].max() == pytest.approx(2)
     assert "One sample in an arm: 697" in table.attrs["design"]
     # Nothing to compare the line with: both forms of the variance are one.
     common = nk.tl.interaction_response(adata, line_variance=False)
@@ -602,7 +611,8 @@ def test_sixty_lines(clean):
     table = nk.tl.interaction_response(adata)
     assert table["tumor"].nunique() == 60
     assert len(table) == 60 * 40
-    assert (table["df_residual"] == 120).all()
+    # Counts of 3 cells each tell nearly as much as large ones.
+    np.testing.assert_allclose(table["df_residual"], 120, atol=0.1)
     assert (table["q_value"] < 0.05).sum() <= 1
     assert 0.03 < (table["p_value"] < 0.05).mean() < 0.07
 
@@ -623,7 +633,7 @@ def test_missing_values_in_the_sheet(clean, response, caplog):
 
 
 def test_unknown_method(clean):
-    with pytest.raises(ValueError, match=r"Unknown method 'deseq'.*pydeseq2"):
+    with pytest.raises(ValueError, match=r"method names 'deseq'.*pydeseq2"):
         nk.tl.interaction_response(clean, method="deseq")
 
 

@@ -27,17 +27,30 @@ WELL = "well"
 
 @dataclass(frozen=True, slots=True)
 class Samples:
-    """``table``: one row per sample; ``codes``: row number of each cell, -1 for cells excluded."""
+    """``table``: one row per sample; ``codes``: row number of each cell, -1 for cells excluded.
+
+    ``left_out`` lists the samples and lines that were excluded: ``what``, ``name``, ``reason``.
+    """
 
     table: pd.DataFrame
     codes: Ints
+    left_out: tuple[dict[str, str], ...] = ()
 
     def keep(self, mask: Bools | pd.Series) -> Samples:
         """Return the samples where ``mask`` is true, renumbered."""
         mask = np.asarray(mask, dtype=bool)
         # The last entry is for code -1, even if no sample is left to number.
         renumbered = np.append(np.where(mask, np.cumsum(mask) - 1, -1), -1)
-        return Samples(self.table.loc[mask].reset_index(drop=True), renumbered[self.codes])
+        table = self.table.loc[mask].reset_index(drop=True)
+        return Samples(table, renumbered[self.codes], self.left_out)
+
+    def without(self, what: str, names: Sequence[str], reasons: Sequence[str]) -> Samples:
+        """Return the same samples, with more that are named as left out."""
+        more = [
+            {"what": what, "name": str(name), "reason": reason}
+            for name, reason in zip(names, reasons, strict=True)
+        ]
+        return Samples(self.table, self.codes, (*self.left_out, *more))
 
 
 def compartment_samples(
@@ -104,7 +117,8 @@ def _large_enough(samples: Samples, compartment: str | None, min_cells: int) -> 
         f"{compartment} " if compartment else "",
         names,
     )
-    return samples.keep(~small)
+    few = [f"{n} cells, {min_cells} needed (min_cells)" for n in table.loc[small, "n_cells"]]
+    return samples.without("sample", list(table.loc[small, schema.SAMPLE]), few).keep(~small)
 
 
 def _divided(
@@ -201,8 +215,14 @@ def arms(
         raise DesignError(msg)
     samples = samples.keep(member[treated] | member[control])
     table = samples.table.assign(treated=at_level(samples.table, column, treated))
-    keep = _comparable(table, by=by, arms=f"both {treated!r} and {control!r}")
-    return Samples(table, samples.codes).keep(keep)
+    both = f"both {treated!r} and {control!r}"
+    keep = _comparable(table, by=by, arms=both)
+    lost = sorted({str(g) for g in labels(table, by)[~keep]} - {"None"})
+    nameless = table.loc[~keep & table[by].isna().to_numpy(), schema.SAMPLE]
+    found = Samples(table, samples.codes, samples.left_out)
+    found = found.without("line", lost, [f"no sample of {both}"] * len(lost))
+    no_line = [f"no value of obs[{by!r}]"] * len(nameless)
+    return found.without("sample", list(nameless), no_line).keep(keep)
 
 
 def _comparable(table: pd.DataFrame, *, by: str, arms: str) -> Bools:

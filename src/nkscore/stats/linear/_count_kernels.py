@@ -50,11 +50,67 @@ def _leverages(  # noqa: PLR0917 (numba)
 
 
 @compiled(
+    "void(float64[::1], boolean[::1], float64[::1], float64[::1], float64, float64[::1],"
+    "float64[::1], float64[::1], float64[::1])"
+)
+def _working(  # noqa: PLR0917 (numba)
+    y: Array,
+    used: Array,
+    log_library: Array,
+    hat: Array,
+    dispersion: float,
+    eta: Array,
+    mu: Array,
+    weight: Array,
+    work: Array,
+) -> None:
+    """Fill means, weights and working responses of one step."""
+    for s in range(y.size):
+        mu[s] = np.exp(eta[s])
+        inflation = 1.0 + dispersion * mu[s]
+        weight[s] = mu[s] / inflation if used[s] else 0.0
+        seen = y[s] + 0.5 * hat[s] * inflation
+        work[s] = eta[s] - log_library[s] + (seen - mu[s]) / mu[s]
+
+
+@compiled(
+    "float64(boolean[::1], float64[::1], int64[::1], int64[::1], float64[::1], float64[::1],"
+    "float64[::1], float64[::1], float64[::1])"
+)
+def _moved(  # noqa: PLR0917 (numba)
+    used: Array,
+    log_library: Array,
+    x_starts: Array,
+    x_columns: Array,
+    x_values: Array,
+    b: Array,
+    weight: Array,
+    work: Array,
+    eta: Array,
+) -> float:
+    """Move ``eta`` toward its new fit and return the largest weighted change."""
+    longest, change = 0.0, 0.0
+    for s in range(eta.size):
+        value = log_library[s]
+        for e in range(x_starts[s], x_starts[s + 1]):
+            value += x_values[e] * b[x_columns[e]]
+        work[s] = max(value, _LEAST_LOG_MEAN)
+        if used[s]:
+            step = abs(work[s] - eta[s])
+            longest = max(longest, step)
+            change = max(change, step * np.sqrt(weight[s]))
+    part = 1.0 if longest <= _LONGEST_STEP else _LONGEST_STEP / longest
+    for s in range(eta.size):
+        eta[s] += part * (work[s] - eta[s])
+    return float(change)
+
+
+@compiled(
     "void(float64[:,::1], boolean[:,::1], float64[::1], float64, int64, int64[::1],"
     "int64[::1], float64[::1], int64[::1], int64[::1], int64[:,::1], int64,"
     "float64[:,::1], float64[:,::1], float64[:,::1], float64[:,::1], float64[:,::1])"
 )
-def fit_counts(  # noqa: C901, PLR0912, PLR0915, PLR0917 (numba)
+def fit_counts(  # noqa: C901, PLR0917 (numba)
     y: Array,
     used: Array,
     log_library: Array,
@@ -87,12 +143,7 @@ def fit_counts(  # noqa: C901, PLR0912, PLR0915, PLR0917 (numba)
         eta, mu = log_mean[g], mean[g]
         hat[:] = 0.0
         for step in range(_MOST_STEPS):
-            for s in range(n_samples):
-                mu[s] = np.exp(eta[s])
-                inflation = 1.0 + dispersion * mu[s]
-                weight[s] = mu[s] / inflation if used[g, s] else 0.0
-                seen = y[g, s] + 0.5 * hat[s] * inflation
-                work[s] = eta[s] - log_library[s] + (seen - mu[s]) / mu[s]
+            _working(y[g], used[g], log_library, hat, dispersion, eta, mu, weight, work)
             _assemble(work, weight, x_starts, x_columns, x_values, place, a, b)
             _scale(a, b, scale, starts, rows, kept, lost)
             _factor(a, starts, rows, place, kept, lost)
@@ -102,20 +153,9 @@ def fit_counts(  # noqa: C901, PLR0912, PLR0915, PLR0917 (numba)
                 _leverages(weight, x_starts, x_columns, x_values, place, z, scale, hat)
             for k in range(n):
                 b[k] *= scale[k]
-            longest = 0.0
-            change = 0.0
-            for s in range(n_samples):
-                value = log_library[s]
-                for e in range(x_starts[s], x_starts[s + 1]):
-                    value += x_values[e] * b[x_columns[e]]
-                work[s] = max(value, _LEAST_LOG_MEAN)
-                if used[g, s]:
-                    moved = abs(work[s] - eta[s])
-                    longest = max(longest, moved)
-                    change = max(change, moved * np.sqrt(weight[s]))
-            part = 1.0 if longest <= _LONGEST_STEP else _LONGEST_STEP / longest
-            for s in range(n_samples):
-                eta[s] += part * (work[s] - eta[s])
+            change = _moved(
+                used[g], log_library, x_starts, x_columns, x_values, b, weight, work, eta
+            )
             # Half counts enter with the leverages of the step before.
             if change < _CLOSE and (step > 0 or reduce_bias == 0):
                 break

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import numpy as np
 import pandas as pd
@@ -28,8 +28,9 @@ from nkscore.stats.linear._response import exact_zero_samples, expressed_genes
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
-    from nkscore._types import Bools, Floats
+    from nkscore._types import Bools, Floats, Ints
     from nkscore.stats.linear._design import Design
+    from nkscore.stats.linear._linear import Squeezed
 
 
 def fit_count_response(
@@ -118,7 +119,7 @@ def fit_count_response(
     own_line = _of_lines(model, squeezed, design, at) if line_variance else {}
     least = _CellNoise.of(counts[:, kept].T, scatter, n_cells)
     logs = log_cpm(counts[:, kept], effective)
-    parts = []
+    parts: list[pd.DataFrame] = []
     for name, rows in design.members.items():
         posterior, _, prior_df = own_line.get(name, squeezed)
         arms = [rows[design.treated[rows]], rows[~design.treated[rows]]]
@@ -205,7 +206,7 @@ def _fitted(
 
 def _of_lines(
     model: _Model,
-    squeezed: tuple[Floats, Floats, Any],
+    squeezed: Squeezed,
     design: Design,
     tested: Mapping[str, Bools],
 ) -> dict[str, tuple[Floats, Floats, Floats]]:
@@ -245,7 +246,7 @@ class _Test:
     def _t(self, min_effect: float) -> tuple[Floats, Floats]:
         if min_effect == 0:
             t = self.pair.root() / self.sigma
-            return t, 2 * stats.t.sf(np.abs(t), self.df)
+            return t, np.asarray(2 * stats.t.sf(np.abs(t), self.df))
         # As treat of limma: beyond the nearer limit, or as far beyond the other.
         side = np.sign(self.pair.effect)
         above = self.pair.root(min_effect) / self.sigma
@@ -279,7 +280,7 @@ class _CellNoise:
         between = np.divide(excess, per_cell, out=np.zeros(excess.size), where=per_cell > 0)
         return cls(between, n_cells)
 
-    def variance(self, model: _Model, arms: list[Any]) -> Any:
+    def variance(self, model: _Model, arms: list[Ints]) -> float | Floats:
         """Return σ² of an effect if nothing but which cells were drawn differed in samples."""
         if self.between is None or self.n_cells is None:
             return 0.0

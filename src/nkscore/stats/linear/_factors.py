@@ -11,14 +11,14 @@ does not need, since its baseline has a term of its own.
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import numpy as np
 
 from nkscore.stats.linear._normalization import tmm_factors
 
 if TYPE_CHECKING:
-    from nkscore._types import Bools, Floats, Labels
+    from nkscore._types import Bools, Floats, Ints, Labels
     from nkscore.stats.linear._design import Design
 
 
@@ -151,7 +151,7 @@ def arm_labels(design: Design) -> Labels:
     return arm
 
 
-def lines_with_controls(design: Design) -> list[tuple[list[str], Any]]:
+def lines_with_controls(design: Design) -> list[tuple[list[str], Ints]]:
     """Return the lines and their samples, those that share their controls together."""
     together: dict[tuple[int, ...], list[str]] = {}
     for name, rows in design.members.items():

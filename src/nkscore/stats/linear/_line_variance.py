@@ -8,7 +8,7 @@ from the other lines, by as much as lines agree: with equal lines almost nothing
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, Final
+from typing import TYPE_CHECKING, Final
 
 import numpy as np
 from scipy import special
@@ -89,7 +89,7 @@ def line_variances(
 
 def line_variances_from(
     fit: LinearFit,
-    squeezed: tuple[Floats, Floats, Any],
+    squeezed: Squeezed,
     design: Design,
     *,
     squares: Floats,
@@ -156,9 +156,7 @@ def _line(
     return _with_others(fit, squeezed, variance, df)
 
 
-def _with_others(
-    fit: LinearFit, squeezed: tuple[Floats, Floats, Any], variance: Floats, df: Floats
-) -> _Line:
+def _with_others(fit: LinearFit, squeezed: Squeezed, variance: Floats, df: Floats) -> _Line:
     _, prior, prior_df = squeezed
     prior_df = np.broadcast_to(np.asarray(prior_df, dtype=float), df.shape)
     squares = _squares(fit.variance, fit.df_residual) - _squares(variance, df)

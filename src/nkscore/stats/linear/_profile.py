@@ -10,14 +10,14 @@ count the likelihood is lopsided: the error of the effect is then large though z
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import numpy as np
 
 from nkscore._compile import compiled
 
 if TYPE_CHECKING:
-    from nkscore._types import Array, Floats
+    from nkscore._types import Array, Bools, Floats, Ints
     from nkscore.stats.linear._quasi_likelihood import CountFit
 
 
@@ -58,7 +58,9 @@ class TwoCounts:
         )
 
 
-def two_counts(fit: CountFit, weights: Floats, column: int, rows: Any, treated: Any) -> TwoCounts:
+def two_counts(
+    fit: CountFit, weights: Floats, column: int, rows: Ints, treated: Bools
+) -> TwoCounts:
     """Sum up the fit of the samples ``rows`` of one line; ``treated`` tells its samples."""
     arms = rows[treated], rows[~treated]
     information = [weights[:, arm].sum(axis=1) for arm in arms]

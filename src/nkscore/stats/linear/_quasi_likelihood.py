@@ -9,7 +9,7 @@ and intervals those of the profile likelihood of an effect.
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import numpy as np
 from scipy import sparse
@@ -19,6 +19,8 @@ from nkscore.stats.linear._sparse_pattern import elimination_pattern
 from nkscore.stats.linear._unit_deviance import deviance_moments
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
     from nkscore._types import Bools, Floats
 
 
@@ -171,7 +173,7 @@ def common_dispersion(counts: Floats, design: Floats, library: Floats, used: Boo
     return _root(excess)
 
 
-def _root(excess: Any) -> float:
+def _root(excess: Callable[[float], float]) -> float:
     low, high = np.log(_LEAST_DISPERSION), np.log(_MOST_DISPERSION)
     if excess(low) <= 0:
         return _LEAST_DISPERSION

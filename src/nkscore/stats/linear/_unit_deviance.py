@@ -11,7 +11,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from functools import lru_cache
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import numpy as np
 from scipy import special
@@ -50,14 +50,14 @@ def deviance_moments(dispersion: float) -> DevianceMoments:
     )
 
 
-def unit_deviance(counts: Any, mean: Any, dispersion: float) -> Any:
+def unit_deviance(counts: Floats, mean: float | Floats, dispersion: float) -> Floats:
     """Return the deviance of each count, 0 where it equals its mean."""
     own = special.xlogy(counts, np.where(counts > 0, counts, 1) / mean)
     if dispersion < _LEAST_DISPERSION:
-        return 2 * (own - (counts - mean))
+        return np.asarray(2 * (own - (counts - mean)))
     size = 1 / dispersion
     rest = (counts + size) * np.log1p((counts - mean) / (mean + size))
-    return 2 * np.maximum(own - rest, 0.0)
+    return np.asarray(2 * np.maximum(own - rest, 0.0))
 
 
 def _summed(mean: float, dispersion: float) -> tuple[float, float]:

@@ -14,7 +14,7 @@ from nkscore._checks import check_confidence, check_whole, seed_of
 from nkscore.errors import DesignError
 from nkscore.stats import (
     benjamini_hochberg,
-    fit_response,
+    fit_count_response,
     placed_behind,
     with_interval,
     with_q_values,
@@ -321,11 +321,12 @@ def _lines(
 def _fitted(inputs: ResponseInputs, least: int) -> pd.DataFrame:
     """Fit like :func:`nkscore.tl.interaction_response`."""
     return in_log2(
-        fit_response(
+        fit_count_response(
             inputs.sums.sums,
             inputs.design,
             min_count=least,
             overdispersion=inputs.overdispersion(),
+            n_cells=inputs.samples.table["n_cells"].to_numpy(float),
         )
     )
 

@@ -3,23 +3,28 @@
 from __future__ import annotations
 
 import logging
-from typing import TYPE_CHECKING, Literal
+from functools import partial
+from typing import TYPE_CHECKING, Final, Literal
 
 import numpy as np
 import pandas as pd
 
 from nkscore import schema
-from nkscore._checks import check_confidence
+from nkscore._checks import check_confidence, check_names
 from nkscore._samples._matrices import counts_of
 from nkscore._samples._samples import labels
 from nkscore._warn import warn
 from nkscore.errors import DesignError
 from nkscore.stats import (
     expressed_genes,
+    fit_count_response,
     fit_deseq2,
     fit_response,
+    joint_factors,
+    line_factors,
     log_cpm,
     log_moments,
+    tmm_factors,
     welch_test,
     with_interval,
     with_q_values,
@@ -27,15 +32,16 @@ from nkscore.stats import (
 from nkscore.tl._response._response_inputs import ResponseInputs, response_inputs
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Callable, Sequence
 
     from anndata import AnnData
 
     from nkscore._counts._base import Counts
-    from nkscore._types import Bools
+    from nkscore._types import Bools, Floats
 
 _LOG = logging.getLogger("nkscore")
-_METHODS = ("voom", "welch_t", "pydeseq2")
+_METHODS: Final = ("quasi_likelihood", "voom", "welch_t", "pydeseq2")
+_NORMALIZATIONS: Final = ("line", "joint", "tmm")
 
 
 def interaction_response(
@@ -48,7 +54,8 @@ def interaction_response(
     replicate: str = schema.NK_DONOR,
     condition: str = schema.CONDITION,
     covariates: Sequence[str] = (),
-    method: Literal["voom", "welch_t", "pydeseq2"] = "voom",
+    method: Literal["quasi_likelihood", "voom", "welch_t", "pydeseq2"] = "quasi_likelihood",
+    normalization: Literal["line", "joint", "tmm"] = "line",
     min_log2_fc: float = 0.0,
     min_cells: int = 10,
     min_count: int = 10,
@@ -60,8 +67,8 @@ def interaction_response(
 ) -> pd.DataFrame:
     """Test each gene of each line for a change between two conditions.
 
-    Counts are summed per sample; all lines enter one linear model of log2 counts per million with
-    voom weights, so lines with a single monoculture share the variance of the others. Samples
+    Counts are summed per sample; all lines enter one quasi-likelihood model of negative binomial
+    counts, so lines with a single monoculture share the variance of the others. Samples
     (donors, wells) are the replicates, never cells. Any column of ``obs`` can hold the arms: times,
     media, knock-outs.
 
@@ -90,22 +97,32 @@ def interaction_response(
         Further columns of ``obs``, constant within samples, for example ``["lane"]`` if each sample
         was measured in one lane.
     method
-        ``"voom"``; ``"pydeseq2"`` fits the same sums by negative binomial regression; ``"welch_t"``
-        is the test between cells of the reference study, exactly as in Seurat 4: it treats cells of
-        one donor as independent, so its p-values are much too small. Use it only for comparison
-        with published tables.
+        ``"quasi_likelihood"`` models counts, so the arms can differ in depth. ``"voom"`` is limma's
+        linear model of log counts, equal to R with ``normalization="tmm"``; it is less reliable
+        where one arm is shallow. ``"pydeseq2"`` fits the same sums by negative binomial regression.
+        ``"welch_t"`` is the test between cells of the reference study, exactly as in Seurat 4: it
+        treats cells of one donor as independent, so its p-values are much too small. Use it only
+        for comparison with published tables.
+    normalization
+        How the depth of samples is compared, for ``"quasi_likelihood"`` and ``"voom"``. ``"line"``:
+        within each line and its controls, on the genes that differ least between the arms. The
+        effects of this function compare samples of one line only, so they need no scale common to
+        all lines. ``"joint"``: the same on genes that all lines express, for comparisons between
+        lines. ``"tmm"``: edgeR's factors over all lines, which turn depth into response if the arms
+        differ in depth.
     min_log2_fc
         Smallest relevant change: tests whether the change is larger (``treat`` of limma), not
         whether there is any; for example ``np.log2(1.2)``. Not for ``"welch_t"``.
     min_cells
         Samples with fewer cells are excluded.
     min_count
-        A gene is tested in a line if it has about this many counts (relative to the median sample)
-        in as many samples as the line's smaller arm has, and 1.5 × as many in all its samples. A
-        gene without a count in a line is never tested in that line.
+        A gene is tested in a line if it has on average this many counts per sample of the smaller
+        arm, counted over both arms together, and a count in as many samples as that arm has. Small
+        samples (less than half the largest of their arm) can add genes but never remove one. A gene
+        without a count in a line is never tested in that line.
     variance_trend
         Whether the shared variance can depend on mean expression (limma's ``eBayes(trend=TRUE)``).
-        Without it only voom's weights model the trend, and highly expressed genes get p-values that
+        Without it only the weights model the trend, and highly expressed genes get p-values that
         are too small if samples differ biologically.
     robust
         Whether genes that vary much more between samples than others at their expression keep their
@@ -119,7 +136,8 @@ def interaction_response(
         Whether genes whose counts vary more between cells of a sample than those of other genes at
         their expression are expected to vary more between samples, too, as estimated from the data.
         The sums of genes of rare cell states come from few cells, and would otherwise be called by
-        chance. For ``"voom"``.
+        chance. With ``"quasi_likelihood"``, errors are never smaller than drawing cells at random
+        allows.
     confidence
         Coverage of the intervals, 0 to 1.
 
@@ -130,10 +148,12 @@ def interaction_response(
     (Benjamini-Hochberg over the whole table: on average 5 % of the calls at 0.05 over all lines are
     false), ``q_value_line`` (within the line), ``mean_log2_cpm``, ``pct_treated``, ``pct_control``
     (percent of cells with a count), ``n_cells_treated``, ``n_cells_control``,
-    ``n_samples_treated``, ``n_samples_control``, ``df_residual`` (of the gene), ``donor_aware``
-    (false for ``"welch_t"``), ``lineage`` if ``obs`` has it, and ``p_value_bonferroni`` for
-    ``"welch_t"`` (Seurat's ``p_val_adj``: p-value × all genes). ``attrs["design"]`` says in words
-    which questions the samples can answer.
+    ``n_samples_treated``, ``n_samples_control``, ``df_residual`` (of the gene), ``df_total`` (plus
+    those of the shared variance: ``p_value`` is that of ``t`` with ``df_total`` degrees of
+    freedom), ``donor_aware`` (false for ``"welch_t"``), ``lineage`` if ``obs`` has it, and
+    ``p_value_bonferroni`` for ``"welch_t"`` (Seurat's ``p_val_adj``: p-value × all genes).
+    ``attrs["design"]`` says in words which questions the samples can answer. ``attrs["left_out"]``
+    lists the samples and lines without a row, each with ``what``, ``name`` and ``reason``.
 
     Raises
     ------
@@ -149,9 +169,12 @@ def interaction_response(
 
     Notes
     -----
-    Law et al. 2014, doi 10.1186/gb-2014-15-2-r29; Smyth 2004, doi 10.2202/1544-6115.1027. If a gene
-    is not tested in a line, its zeros in that line do not enter the shared variance; the same holds
-    for an arm or replicate without a count, whose zeros agree by construction (edgeR's
+    Chen et al. 2025 (edgeR 4), doi 10.1093/nar/gkaf018; Law et al. 2014, doi
+    10.1186/gb-2014-15-2-r29; Smyth 2004, doi 10.2202/1544-6115.1027. With ``"quasi_likelihood"``,
+    ``t`` is the signed root of the likelihood ratio and the interval is that of the profile
+    likelihood. If an arm has almost no counts, both are more accurate than ``log2_fc / se``. If a
+    gene is not tested in a line, its zeros in that line do not enter the shared variance; the same
+    holds for an arm or replicate without a count, whose zeros agree by construction (edgeR's
     ``voomLmFit``).
 
     Warns with :class:`nkscore.errors.NkscoreWarning` for ``"welch_t"``.
@@ -165,9 +188,8 @@ def interaction_response(
     >>> bool((table.loc[table["gene"] == "STAT1", "log2_fc"] > 0).all())
     True
     """
-    if method not in _METHODS:
-        msg = f"Unknown method {method!r}. Known: {', '.join(_METHODS)}."
-        raise ValueError(msg)
+    check_names("method", [method], _METHODS)
+    check_names("normalization", [normalization], _NORMALIZATIONS)
     _check_numbers(confidence=confidence, min_log2_fc=min_log2_fc, min_count=min_count)
     matrix = counts_of(adata, check=False)
     schema.check_var_names(adata)
@@ -183,12 +205,16 @@ def interaction_response(
         min_cells=min_cells,
     )
     arms = _Arms(inputs, by)
-    counts, design = inputs.sums.sums, inputs.design
-    if method == "voom":
-        table = fit_response(
-            counts,
-            design,
-            min_count=min_count,
+    tested = _tested(inputs, min_count)
+    remarks: tuple[str, ...] = ()
+    if method in {"quasi_likelihood", "voom"}:
+        effective, remarks = _library_sizes(inputs, normalization, tested)
+        fit = _count_model(inputs, confidence) if method == "quasi_likelihood" else fit_response
+        table = fit(
+            inputs.sums.sums,
+            inputs.design,
+            tested=tested,
+            effective=effective,
             min_log2_fc=min_log2_fc,
             variance_trend=variance_trend,
             robust=robust,
@@ -196,15 +222,20 @@ def interaction_response(
             overdispersion=inputs.overdispersion() if overdispersion else None,
         )
     elif method == "pydeseq2":
-        tested = _tested(inputs, min_count)
-        table = fit_deseq2(counts, design, tested=tested, min_log2_fc=min_log2_fc)
+        table = fit_deseq2(inputs.sums.sums, inputs.design, tested=tested, min_log2_fc=min_log2_fc)
     else:
-        table = _between_cells(matrix, inputs, arms, tested=_tested(inputs, min_count))
+        table = _between_cells(matrix, inputs, arms, tested=tested)
+    left_out = _left_out(inputs, table)
     table = _with_cells(_with_interval(table, confidence), arms)
     table["donor_aware"] = method != "welch_t"
     table = _named(table, adata, by)
-    table.attrs["design"] = " ".join(inputs.remarks)
+    table.attrs |= {"design": " ".join([*inputs.remarks, *remarks]), "left_out": left_out}
     return table
+
+
+def _count_model(inputs: ResponseInputs, confidence: float) -> Callable[..., pd.DataFrame]:
+    n_cells = inputs.samples.table["n_cells"].to_numpy(float)
+    return partial(fit_count_response, n_cells=n_cells, confidence=confidence)
 
 
 def _check_numbers(*, confidence: float, min_log2_fc: float, min_count: float) -> None:
@@ -241,6 +272,34 @@ def _tested(inputs: ResponseInputs, min_count: int) -> dict[str, Bools]:
         msg = "No gene has enough counts in any line. Lower min_count or pool more cells."
         raise DesignError(msg)
     return tested
+
+
+def _library_sizes(
+    inputs: ResponseInputs, normalization: str, tested: dict[str, Bools]
+) -> tuple[Floats, tuple[str, ...]]:
+    counts = inputs.sums.sums
+    library = counts.sum(axis=1)
+    if normalization == "tmm":
+        kept = np.any(list(tested.values()), axis=0)
+        return library * tmm_factors(counts[:, kept], library), ()
+    found = (line_factors if normalization == "line" else joint_factors)(
+        counts, library, inputs.design
+    )
+    for remark in found.remarks:
+        _LOG.warning(remark)
+    return found.library, found.remarks
+
+
+def _left_out(inputs: ResponseInputs, table: pd.DataFrame) -> list[dict[str, str]]:
+    """Name samples and lines without a row, with the reason."""
+    found = list(inputs.left_out)
+    present = set(table["group"])
+    found += [
+        {"what": "line", "name": str(name), "reason": "no gene with enough counts (min_count)"}
+        for name in inputs.design.effects
+        if name not in present
+    ]
+    return found
 
 
 def _between_cells(
@@ -282,8 +341,9 @@ def _between_cells(
 
 
 def _with_interval(table: pd.DataFrame, confidence: float) -> pd.DataFrame:
-    """Add the interval and the q-values."""
-    table = with_interval(table, "log2_fc", table.pop("df_total"), confidence)
+    """Add the interval, unless it is that of a profile likelihood, and the q-values."""
+    if "ci_low" not in table:
+        table = with_interval(table, "log2_fc", table["df_total"], confidence)
     return with_q_values(with_q_values(table, q_value="q_value_line", by="group"))
 
 

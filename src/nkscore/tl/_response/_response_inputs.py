@@ -44,6 +44,15 @@ class ResponseInputs:
     sums: GroupSums
     remarks: tuple[str, ...]
 
+    @property
+    def left_out(self) -> tuple[dict[str, str], ...]:
+        """Samples and lines that are not in the model, each with its reason."""
+        confounded = [
+            {"what": "line", "name": str(name), "reason": "confounded with other terms"}
+            for name in self.design.confounded
+        ]
+        return (*self.samples.left_out, *confounded)
+
     def overdispersion(self) -> Floats:
         """Return the variance between cells of a sample over their mean, one value per gene."""
         return self.sums.overdispersion(self.samples.table["n_cells"].to_numpy())

@@ -142,6 +142,11 @@ def with_errors(table: ResponseTable) -> tuple[Floats, Floats]:
     return np.where(usable, effect, np.nan), np.where(usable, se, np.nan)
 
 
+def _medians(df: Floats) -> Floats:
+    known = [column[~np.isnan(column)] for column in df.T]
+    return np.array([np.median(column) if column.size else np.inf for column in known])
+
+
 def error_df(table: ResponseTable) -> Floats:
     """Return for each line the degrees of freedom that relate its p-values to its t.
 
@@ -149,6 +154,9 @@ def error_df(table: ResponseTable) -> Floats:
     """
     from scipy import stats
 
+    if "df_total" in table.matrices:
+        with np.errstate(invalid="ignore"):
+            return _medians(table.matrices["df_total"])
     if "p_value" not in table.matrices:
         return np.full(len(table.lines), np.inf)
     grid = np.append(np.geomspace(1, 200, 107), np.inf)
