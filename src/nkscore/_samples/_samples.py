@@ -45,7 +45,7 @@ class Samples:
         return Samples(table, renumbered[self.codes], self.left_out)
 
     def without(self, what: str, names: Sequence[str], reasons: Sequence[str]) -> Samples:
-        """Return the same samples, with more that are named as left out."""
+        """Return the same samples, with more entries in ``left_out``."""
         more = [
             {"what": what, "name": str(name), "reason": reason}
             for name, reason in zip(names, reasons, strict=True)
@@ -63,8 +63,9 @@ def compartment_samples(
 ) -> Samples:
     """Group the cells of one compartment by sample.
 
-    Cells that failed QC (``qc_pass`` false), have no sample or lie in another compartment are
-    excluded; so are samples with fewer than ``min_cells`` of the compartment's cells (logged).
+    Cells that failed QC (``qc_pass`` false), have no sample or belong to another compartment are
+    excluded; so are samples with fewer than ``min_cells`` cells of the compartment, named in a log
+    line and in ``left_out``.
     A column of ``split`` that varies within samples, as the guides of pooled knock-outs do, divides
     them; the column ``well`` of the table then names the sample, and cells without a value of it
     are excluded.

@@ -54,39 +54,39 @@ def fit_count_response(
     Parameters
     ----------
     counts
-        Samples × genes; fractions are fine where something was taken out of the counts.
+        Samples × genes; fractions are allowed, for example after subtracting ambient counts.
     design
-        Of :func:`nkscore.stats.response_design`, for the same samples.
+        From :func:`nkscore.stats.response_design`, for the same samples.
     tested
-        Group → which genes to test in it; by default those of :func:`expressed_genes`.
+        Group → genes to test in it; by default those of :func:`expressed_genes`.
     library
         Total count per sample; by default the sum of ``counts``.
     effective
         Library sizes to compare samples by; by default those of steady genes of each line and its
         controls.
     overdispersion
-        Variance between cells of a sample over their mean, per gene; where given, genes of which it
-        is large for their expression are expected to vary more between samples, too.
+        Variance between cells of a sample over their mean, per gene. If given, genes with a large
+        value for their expression are expected to vary more between samples, too.
     n_cells
-        Cells per sample; with ``overdispersion``, no effect is taken to be known better than cells
-        drawn at random would allow.
+        Cells per sample. With ``overdispersion``, errors are never smaller than drawing cells at
+        random allows.
     min_count
         See :func:`expressed_genes`.
     variance_trend, robust
         See :func:`nkscore.stats.squeeze_variances`.
     line_variance
-        Whether a gene may vary more in one group than in others.
+        Whether a gene can vary more in one group than in others.
     min_log2_fc
-        Smallest effect worth a call; ``t`` is 0 for effects below it.
+        Smallest relevant effect; ``t`` is 0 for effects below it.
     confidence
         Coverage of ``ci_low`` and ``ci_high``.
 
     Returns
     -------
-    Columns as of :func:`nkscore.stats.fit_response`, and ``ci_low`` and ``ci_high``. ``t`` is the
-    signed root of the quasi-likelihood ratio: the p-value is that of Student's t with ``df_total``
-    degrees of freedom, and agrees with the interval. Where an arm has hardly any count, ``log2_fc``
-    over ``se`` is smaller.
+    The columns of :func:`nkscore.stats.fit_response`, and ``ci_low`` and ``ci_high``. ``t`` is the
+    signed root of the quasi-likelihood ratio; ``p_value`` is that of Student's t with ``df_total``
+    degrees of freedom and agrees with the interval. If an arm has almost no counts, ``log2_fc``
+    over ``se`` is smaller than ``t``.
 
     Raises
     ------
@@ -96,7 +96,7 @@ def fit_count_response(
     Notes
     -----
     After edgeR 4 (Chen et al. 2025, doi 10.1093/nar/gkaf018): the variance is σ² (μ + ψ μ²), with
-    deviances adjusted for small counts. Effects are those of Firth's score.
+    deviances adjusted for small counts. Effects are estimated with Firth's bias reduction.
     """
     library = counts.sum(axis=1) if library is None else library
     if tested is None:
@@ -145,10 +145,9 @@ def fit_count_response(
 
 @dataclass(frozen=True, slots=True)
 class _Model:
-    """Fit of all genes; ``linear`` has variances over ``factor``, what cells' scatter asks for.
+    """Fit of all genes; ``linear`` has variances over ``factor``, which cell scatter predicts.
 
-    ``weights``, ``squares``, ``df`` and ``nominal`` (what ``df`` is of large counts) are genes ×
-    samples.
+    ``weights``, ``squares``, ``df`` and ``nominal`` (``df`` of large counts) are genes × samples.
     """
 
     counts: CountFit
@@ -191,7 +190,7 @@ def _fitted(
     found = squares.sum(axis=1)
     variance = np.divide(found, total, out=np.full(total.size, np.nan), where=total > 0)
     nominal = np.where(used, 1 - fit.leverage, 0.0)
-    # Counts near one tell a little more than a large one: not more than a reader can count.
+    # Counts near one have slightly more than one degree of freedom; samples are the limit.
     total = np.minimum(total, nominal.sum(axis=1))
     level = np.log2((np.where(used, own, 0.0).sum(axis=1) + 0.5) / (used @ effective) * 1e6)
     linear = LinearFit(fit.coefficients, fit.unscaled, variance, total, np.zeros((1, 1)))
@@ -223,7 +222,7 @@ def _of_lines(
 
 @dataclass(frozen=True, slots=True)
 class _Test:
-    """What is known of one effect: its profile, the root of σ², Wald's error, and t's degrees."""
+    """One effect: its profile likelihood, the root of σ², Wald's error, degrees of freedom of t."""
 
     pair: TwoCounts
     sigma: Floats
@@ -247,7 +246,7 @@ class _Test:
         if min_effect == 0:
             t = self.pair.root() / self.sigma
             return t, np.asarray(2 * stats.t.sf(np.abs(t), self.df))
-        # As treat of limma: beyond the nearer limit, or as far beyond the other.
+        # As in limma's treat: beyond the nearer limit, or as far beyond the other.
         side = np.sign(self.pair.effect)
         above = self.pair.root(min_effect) / self.sigma
         below = self.pair.root(-min_effect) / self.sigma
@@ -266,7 +265,7 @@ def _test(model: _Model, design: Design, name: str, *, sigma: Floats, df: Floats
 
 @dataclass(frozen=True, slots=True)
 class _CellNoise:
-    """Squared variation between cells beyond chance, per gene, and the cells of each sample."""
+    """Squared variation between cells beyond Poisson, per gene, and the cells of each sample."""
 
     between: Floats | None
     n_cells: Floats | None
@@ -281,7 +280,7 @@ class _CellNoise:
         return cls(between, n_cells)
 
     def variance(self, model: _Model, arms: list[Ints]) -> float | Floats:
-        """Return σ² of an effect if nothing but which cells were drawn differed in samples."""
+        """Return σ² of an effect if samples differed only in which cells were drawn."""
         if self.between is None or self.n_cells is None:
             return 0.0
         drawn, modelled = np.zeros((2, self.between.size))

@@ -1,11 +1,17 @@
-"""Library sizes of the samples that are compared with each other, from genes that all of them show.
+"""Effective library sizes from the genes that differ least between the arms.
 
-Ratios of single samples leave out the genes that one of the two lacks, or take their zeros for half
-a count: where one arm is shallower than the other, its ratios come out too high, and depth turns
-into response. Here the samples of an arm are added up before ratios are taken, and the factor of a
-sample is its share of counts in the genes that hardly differ between arms. Factors are those of
-each line and its controls. They leave lines without a common scale, which an effect within a line
-does not need, since its baseline has a term of its own.
+Ratios between single samples ignore the genes that one of the two lacks, or count their zeros as
+half a count. If one arm is shallower than the other, its ratios are then too high, and depth turns
+into response. Here ratios are taken between the sums of the arms, and the factor of a sample is its
+share of counts in the steady genes.
+
+Which contrast needs which factors:
+
+- Treated against control within a line: factors within that line and its controls
+  (:func:`line_factors`). Lines then have no common scale. An effect within a line does not need
+  one, and neither does a difference of such effects between lines.
+- Baseline of one line against another: factors over all lines, on genes that all of them express
+  (:func:`joint_factors`).
 """
 
 from __future__ import annotations
@@ -22,19 +28,19 @@ if TYPE_CHECKING:
     from nkscore.stats.linear._design import Design
 
 
-#: Counts per sample, on average over both arms, of a gene that is looked at.
+#: A steady gene has this many counts per sample, on average over both arms.
 _STEADY_COUNTS = 2.0
-#: And in all: the share of an arm in fewer counts is too coarse.
+#: And this many in total: with fewer, the share of an arm is too coarse.
 _STEADY_TOTAL = 40.0
-#: With fewer genes, their ratios say less than the total does.
+#: With fewer genes, total counts are the better library size.
 _FEWEST_GENES = 30
 #: Share of genes that are kept: those that differ least between the arms.
 _KEPT = 0.7
 #: Variance (natural logarithm, squared) of a gene between arms that is no response.
 _BETWEEN = 0.05
-#: Dispersion (variance over squared mean) by which genes of many counts are weighted down.
+#: Dispersion (variance over squared mean) that limits the weight of highly expressed genes.
 _BIOLOGICAL = 0.3
-#: How often the genes are chosen anew, by the shares in those chosen before.
+#: Rounds of selecting the genes; each uses the shares in the genes selected before.
 _ROUNDS = 3
 
 
@@ -47,10 +53,10 @@ class Factors:
 
 
 def steady_genes(counts: Floats) -> Bools:
-    """Return which genes have enough counts for their ratio to tell something (samples × genes).
+    """Return the genes with enough counts for an informative ratio (samples × genes).
 
-    Totals over all samples are looked at: to ask for counts in one arm, or in some samples, would
-    choose genes that are high there by chance.
+    The rule uses totals over all samples: asking for counts in one arm, or in some samples, would
+    select genes that are high there by chance.
     """
     enough = max(_STEADY_COUNTS * counts.shape[0], _STEADY_TOTAL)
     return np.asarray(counts.sum(axis=0) >= enough)
@@ -66,15 +72,14 @@ def steady_factors(counts: Floats, library: Floats, arm: Labels) -> Floats | Non
     library
         Total count of each sample, over all its genes.
     arm
-        Arm of each sample. Of the genes with counts in most samples, those that differ least
-        between the sums of the arms are kept; a sample's factor is its share of counts in them,
-        highly expressed genes weighted down.
+        Arm of each sample. The genes that differ least between the sums of the arms are kept. The
+        factor of a sample is its share of counts in them; highly expressed genes have less weight.
     """
     own = counts[:, steady_genes(counts)]
     if own.shape[1] < _FEWEST_GENES:
         return None
     own = own[:, _least_different(own, arm)]
-    # Summed with weights, so that ribosomal genes are not most of the sum.
+    # With weights, so that ribosomal genes do not dominate the sum.
     kept = own @ (1 / (1 + _BIOLOGICAL * own.mean(axis=0)))
     if (kept <= 0).any():
         return None
@@ -91,7 +96,7 @@ def _least_different(counts: Floats, arm: Labels) -> Bools:
     total = sums.sum(axis=0)
     share = np.array([_median_share(one, total) for one in sums])
     for _ in range(_ROUNDS):
-        # By how much an arm is off its share of a gene: its own counts would make lows look sure.
+        # The variance is the expected one: with observed counts, low counts would look too precise.
         part = (share / share.sum())[:, None]
         chance = total * part * (1 - part)
         off = np.square(sums - total * part) / (chance + _BETWEEN * np.square(chance))
@@ -102,7 +107,7 @@ def _least_different(counts: Floats, arm: Labels) -> Bools:
 
 
 def _median_share(sums: Floats, total: Floats) -> float:
-    """Return the median share of an arm in a gene, genes weighted by what they tell."""
+    """Return the median share of an arm in a gene, weighted by the information of each gene."""
     return _weighted_median(sums / total, total / (1 + _BETWEEN * total))
 
 
@@ -141,7 +146,7 @@ def joint_factors(counts: Floats, library: Floats, design: Design) -> Factors:
 
 
 def arm_labels(design: Design) -> Labels:
-    """Return a name for the arm of each sample; lines that share their controls share their arm."""
+    """Return the name of each sample's arm; lines with common controls share the control arm."""
     arm = np.full(design.treated.size, "", dtype=object)
     for names, rows in lines_with_controls(design):
         arm[rows] = f"control {names[0]}"
@@ -152,7 +157,7 @@ def arm_labels(design: Design) -> Labels:
 
 
 def lines_with_controls(design: Design) -> list[tuple[list[str], Ints]]:
-    """Return the lines and their samples, those that share their controls together."""
+    """Return the lines and their samples, with lines that share their controls combined."""
     together: dict[tuple[int, ...], list[str]] = {}
     for name, rows in design.members.items():
         controls = tuple(rows[~design.treated[rows]].tolist())

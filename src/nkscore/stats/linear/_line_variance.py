@@ -26,7 +26,7 @@ if TYPE_CHECKING:
 _FEWEST_GENES: Final = 20
 
 
-#: Variances of fewer degrees of freedom, of sparse counts, are taken for unknown.
+#: With fewer degrees of freedom (sparse counts), a variance counts as unknown.
 LEAST_DF: Final = 0.5
 
 
@@ -109,7 +109,7 @@ def line_variances_from(
     for name in design.effects:
         members = design.members[name]
         own_df = np.where(tested[name], df[:, members].sum(axis=1), 0.0)
-        # A variance of less than half a degree of freedom says nothing but its logarithm is vast.
+        # With less than half a degree of freedom a variance is pure noise, with a huge logarithm.
         own_df[own_df < LEAST_DF] = 0.0
         own = squares[:, members].sum(axis=1)
         variance = np.divide(own, own_df, out=np.full(own.size, np.nan), where=own_df > 0)

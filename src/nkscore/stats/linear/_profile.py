@@ -1,10 +1,10 @@
-"""Profile likelihood of an effect, from how much is known of either arm.
+"""Profile likelihood of an effect, from the information in each arm.
 
-All that a fit says of an effect is summed up in two negative binomial counts, one per arm: their
-means and information are such that the effect and its variance are those of the fit. Comparing two
-counts takes a single number per gene to be found, so that signed roots of likelihood ratios, and
-intervals from them, cost little and need no second fit of the model. Where an arm has hardly any
-count the likelihood is lopsided: the error of the effect is then large though zero is far off.
+The fit of an effect is summarized by two negative binomial counts, one per arm, whose means and
+information reproduce the effect and its variance. The comparison of two counts has one nuisance
+parameter per gene, so signed roots of likelihood ratios, and the intervals from them, are cheap and
+need no second fit of the model. If an arm has almost no counts the likelihood is skewed: the
+standard error is then large even if zero is well outside the interval.
 """
 
 from __future__ import annotations
@@ -27,7 +27,7 @@ _CLOSE = 1e-7
 
 @dataclass(frozen=True, slots=True)
 class TwoCounts:
-    """Per gene: the effect (natural logarithm), and means and dispersions of either arm."""
+    """Per gene: the effect (natural logarithm), and mean and dispersion of each arm."""
 
     effect: Floats
     treated: Floats
@@ -42,7 +42,7 @@ class TwoCounts:
         return out
 
     def bounds(self, size: Floats) -> tuple[Floats, Floats]:
-        """Return the effects, below and above, against which the root has this size."""
+        """Return the effects, below and above, at which the root has this size."""
         low, high = np.empty((2, self.effect.size))
         profile_bounds(*self._arrays(), np.ascontiguousarray(size), -1.0, low)
         profile_bounds(*self._arrays(), np.ascontiguousarray(size), 1.0, high)
@@ -61,10 +61,10 @@ class TwoCounts:
 def two_counts(
     fit: CountFit, weights: Floats, column: int, rows: Ints, treated: Bools
 ) -> TwoCounts:
-    """Sum up the fit of the samples ``rows`` of one line; ``treated`` tells its samples."""
+    """Summarize the fit of the samples ``rows`` of one line; ``treated`` marks the treated ones."""
     arms = rows[treated], rows[~treated]
     information = [weights[:, arm].sum(axis=1) for arm in arms]
-    # What the control must know for the variance to be that of the fit.
+    # The information in the control at which the variance is that of the fit.
     rest = np.maximum(fit.unscaled[:, column] - 1 / information[0], 1e-12)
     known = (information[0], 1 / rest)
     inflation = [
@@ -77,7 +77,7 @@ def two_counts(
 
 @compiled("float64(float64, float64, float64)")
 def _deviance(count: float, log_ratio: float, dispersion: float) -> float:
-    """Return the deviance of a count above zero whose log mean is off by ``log_ratio``."""
+    """Return the deviance of a positive count whose log mean is wrong by ``log_ratio``."""
     mean = count * np.exp(log_ratio)
     if dispersion * max(count, mean) < 1e-9:
         return float(2.0 * (mean - count - count * log_ratio))
@@ -89,9 +89,9 @@ def _deviance(count: float, log_ratio: float, dispersion: float) -> float:
 def _root(
     ratio: float, treated: float, control: float, spread: float, spread_control: float
 ) -> float:
-    """Return the root where the treated mean is ``ratio`` too high for the control's.
+    """Return the root if the treated mean is too high by ``ratio``, relative to the control.
 
-    The common change of the control's log mean that fits best is bracketed by 0 and ``ratio``.
+    The best common change of the log means lies between 0 and ``ratio``.
     """
     low, high = min(ratio, 0.0), max(ratio, 0.0)
     share = treated / (1.0 + spread * treated)
@@ -150,7 +150,7 @@ def profile_bounds(  # noqa: PLR0917 (numba)
     side: float,
     out: Array,
 ) -> None:
-    """Fill ``out`` with the effect on one side against which the root has its ``size``."""
+    """Fill ``out`` with the effect on one side at which the root has its ``size``."""
     for g in range(effect.size):
         out[g] = np.nan
         if np.isnan(effect[g]) or not size[g] < np.inf:
@@ -165,7 +165,7 @@ def profile_bounds(  # noqa: PLR0917 (numba)
                 break
             near, value_near, far = far, value_far, 1.5 * far
         for _ in range(_STEPS):
-            # The root is nearly linear: the secant, kept inside of the bracket.
+            # The root is nearly linear: secant steps, kept inside the bracket.
             part = (size[g] - value_near) / (value_far - value_near)
             middle = near + min(max(part, 0.02), 0.98) * (far - near)
             value = abs(_root(-side * middle, treated[g], control[g], spread[g], spread_control[g]))

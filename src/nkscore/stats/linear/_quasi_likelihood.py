@@ -1,9 +1,9 @@
-"""Negative binomial models of sums of counts, whose variance is learned from adjusted deviances.
+"""Negative binomial models of sums of counts, with variances estimated from adjusted deviances.
 
-The variance of a count is σ² (μ + ψ μ²), with one ψ for all genes and a σ² for each. Residual
-variances come from deviances adjusted for small counts (``_unit_deviance``); they are shared
-between genes as those of a linear model are. Effects are those of a fit with reduced bias, tests
-and intervals those of the profile likelihood of an effect.
+The variance of a count is σ² (μ + ψ μ²), with one ψ for all genes and one σ² per gene. Residual
+variances come from deviances adjusted for small counts (``_unit_deviance``) and are shared between
+genes as in a linear model. Effects come from a fit with reduced bias, tests and intervals from the
+profile likelihood of an effect.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ if TYPE_CHECKING:
     from nkscore._types import Bools, Floats
 
 
-#: Genes of the highest expression, of which the dispersion is estimated.
+#: Number of highly expressed genes from which the dispersion is estimated.
 _MOST_GENES = 1000
 _LEAST_DISPERSION, _MOST_DISPERSION = 1e-6, 4.0
 
@@ -70,11 +70,12 @@ def fit_negative_binomial(
     dispersion
         ψ of the variance μ + ψ μ².
     used
-        Genes × samples; False leaves a sample out of a gene's fit.
+        Genes × samples; False excludes a sample from the fit of a gene.
     reduce_bias
-        Whether effects are finite and hardly biased (Firth), rather than of the highest likelihood.
+        Whether to reduce the bias (Firth), which keeps effects finite; otherwise the fit maximizes
+        the likelihood.
     start
-        Means to start from; by default the counts, drawn toward the gene's mean.
+        Means to start from; by default the counts, shrunken toward the mean of the gene.
     """
     n_genes, n_coefficients = counts.shape[0], design.shape[1]
     pattern = elimination_pattern(design)
@@ -120,7 +121,7 @@ def residual_squares(
 ) -> tuple[Floats, Floats]:
     """Return adjusted squares and degrees of freedom of each count, genes × samples.
 
-    ``likely`` are the means of the highest likelihood, where ``fit`` is one of reduced bias.
+    ``likely`` are the means of maximum likelihood if ``fit`` has reduced bias.
     """
     moments = deviance_moments(fit.dispersion)
     squares, df = np.empty((2, *counts.shape))
@@ -142,14 +143,14 @@ def residual_squares(
 
 
 def common_dispersion(counts: Floats, design: Floats, library: Floats, used: Bools) -> float:
-    """Return the ψ at which highly expressed genes have a σ² of 1 on average.
+    """Return the ψ at which highly expressed genes have a mean σ² of 1.
 
-    Their counts are large, so that what they vary by is the variance between samples; the σ² of
-    all genes say how each differs from that.
+    Their counts are large, so they vary by the variance between samples; the σ² of a gene is its
+    ratio to that.
     """
     level = np.where(used, counts, 0.0).sum(axis=1) / np.maximum(used @ library, 1e-300)
     number = min(_MOST_GENES, max(50, level.size // 5), level.size)
-    # With all that are as high as the last, so that the order of genes does not matter.
+    # Ties with the last gene are included, so the order of genes does not matter.
     top = np.flatnonzero(level >= np.sort(level)[-number])
     own, inside = np.ascontiguousarray(counts[top]), np.ascontiguousarray(used[top])
 
@@ -166,7 +167,7 @@ def common_dispersion(counts: Floats, design: Floats, library: Floats, used: Boo
         total = df.sum(axis=1)
         ratio = squares.sum(axis=1)[total > 0] / total[total > 0]
         low, high = np.quantile(ratio, [0.05, 0.9])
-        # Genes of their own kind (sex, stress) must not set the dispersion of all.
+        # Exceptional genes (sex, stress) must not set the dispersion of all.
         middle = (ratio >= low) & (ratio <= high)
         return float(np.log(np.average(ratio[middle], weights=total[total > 0][middle])))
 
@@ -186,5 +187,5 @@ def _root(excess: Callable[[float], float]) -> float:
         # The ratio falls at most as fast as the dispersion grows.
         wanted = guess + 1.3 * value
         guess = wanted if low < wanted < high else (low + high) / 2
-    # A coarse grid, so that tables of moments are few.
+    # On a coarse grid, to need few tables of moments.
     return float(np.exp(np.round(guess * 50) / 50))

@@ -3,8 +3,8 @@
 The deviance of a large count is a chi-square variable of one degree of freedom; that of a small
 count is not. A count of mean 0.1 has a deviance of 0.45 on average, with a variance of 0.87:
 matched by its first two moments, it is a scaled chi-square variable of 0.47 degrees of freedom.
-Residual variances of sparse genes then are what they should be, instead of far too small (Chen et
-al. 2025, edgeR 4, doi 10.1093/nar/gkaf018).
+With this adjustment the residual variances of sparse genes are right instead of much too small
+(Chen et al. 2025, edgeR 4, doi 10.1093/nar/gkaf018).
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     from nkscore._types import Floats
 
 
-#: Natural logarithm of the means for which the moments are summed; beyond, they hardly change.
+#: Natural logarithm of the means at which the moments are computed; beyond, they barely change.
 _LOG_MEANS = np.linspace(np.log(1e-6), np.log(500.0), 241)
 #: A dispersion below it is that of a Poisson variable.
 _LEAST_DISPERSION = 1e-8
@@ -62,7 +62,7 @@ def unit_deviance(counts: Floats, mean: float | Floats, dispersion: float) -> Fl
 
 def _summed(mean: float, dispersion: float) -> tuple[float, float]:
     spread = np.sqrt(mean + dispersion * mean**2)
-    # Tails of a dispersed variable fall like those of a gamma variable, not of a normal one.
+    # The tail of an overdispersed variable is that of a gamma variable, not of a normal one.
     last = int(np.ceil(mean + 12 * spread + 40 * dispersion * mean + 30))
     counts = np.arange(last + 1, dtype=np.float64)
     probability = np.exp(_log_probability(counts, mean, dispersion))
