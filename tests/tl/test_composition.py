@@ -66,6 +66,22 @@ def test_small_samples_are_left_out(wells):
     assert "co2" in set(nk.tl.state_fractions(wells(few), "own", min_cells=9)["sample"])
 
 
+def test_p_values_follow_from_the_table_and_what_is_excluded_is_named(stated, wells):
+    shift = nk.tl.state_shift(stated)
+    again = 2 * stats.t.sf(shift["t"].abs(), shift["df_total"])
+    np.testing.assert_allclose(again, shift["p_value"], rtol=1e-12)
+    assert shift.attrs["left_out"] == []
+    pairs = {
+        (f"{arm}{d}", line, d, arm): {"a": 20 + i, "b": 30 - i}
+        for i, d in enumerate(("d1", "d2"))
+        for arm, line in (("nk_mono", None), ("coculture", "K562"))
+    }
+    few = pairs | {("co3", "K562", "d3", "coculture"): {"a": 9, "unassigned": 50}}
+    table = nk.tl.state_shift(wells(few), "own")
+    reason = "9 cells, 20 needed (min_cells)"
+    assert table.attrs["left_out"] == [{"what": "sample", "name": "co3", "reason": reason}]
+
+
 def test_text_columns_work_too(wells):
     adata = wells(SMALL)
     adata.obs["own"] = adata.obs["own"].astype(str)
@@ -352,6 +368,7 @@ def test_columns(stated):
         "n_samples_treated",
         "n_samples_control",
         "df_residual",
+        "df_total",
     ]
     assert list(nk.tl.state_fractions(stated).columns) == [
         "sample",

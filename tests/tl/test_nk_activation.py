@@ -3,6 +3,7 @@ from __future__ import annotations
 import numpy as np
 import pandas as pd
 import pytest
+from scipy import stats
 
 import nkscore as nk
 from nkscore.errors import DesignError
@@ -38,6 +39,9 @@ def test_lines_are_ordered_by_hand(table):
     odds = np.log(125 / 280) - np.log(15 / 280)
     assert made["log_odds_ratio"].iloc[0] == pytest.approx(odds, abs=0.1)
     assert made["q_value"].iloc[0] < 0.05
+    again = 2 * stats.t.sf(made["t"].abs(), made["df_total"])
+    np.testing.assert_allclose(again, made["p_value"], rtol=1e-12)
+    assert made.attrs["left_out"] == []
     assert (made["ci_low"] < made["log_odds_ratio"]).all()
     pd.testing.assert_frame_equal(nk.tl.nk_activation(table.sample(frac=1, random_state=1)), made)
 

@@ -359,6 +359,8 @@ def test_killed_knockouts_lose_their_share(unit):
     assert first["ci_low"] < -1.0 < first["ci_high"]
     assert first["q_value"] < 1e-3
     assert second["ci_low"] < 0.0 < second["ci_high"]
+    again = 2 * scipy_stats.t.sf(table["t"].abs(), table["df_total"])
+    np.testing.assert_allclose(again, table["p_value"], rtol=1e-12)
     assert first["n_units"] == {"guide": 4, "replicate": 3, "guide_replicate": 12}[unit]
 
 

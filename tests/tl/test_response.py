@@ -210,8 +210,38 @@ def test_small_samples_are_left_out_with_a_warning(clean, caplog):
     with caplog.at_level(logging.WARNING, logger="nkscore"):
         table = nk.tl.interaction_response(clean, min_cells=int(sizes[smallest]) + 1)
     assert f"excluded: {smallest}" in caplog.text
+    reason = f"{sizes[smallest]} cells, {sizes[smallest] + 1} needed (min_cells)"
+    assert table.attrs["left_out"] == [{"what": "sample", "name": smallest, "reason": reason}]
     line = smallest.split("_")[0]
     assert (table.loc[table["tumor"] == line, "n_samples_treated"] == 2).all()
+
+
+def test_lower_min_cells_never_removes_a_gene(cells):
+    rng = np.random.default_rng(0)
+    obs = pd.DataFrame(
+        [
+            (f"{line}{donor}{arm}", line, f"d{donor}", arm)
+            for line in ("a", "b")
+            for donor in range(4)
+            for arm in ("tumor_mono", "coculture")
+            for _ in range(int(rng.integers(3, 60)))
+        ],
+        columns=["sample", "tumor", "nk_donor", "condition"],
+    )
+    mean = np.exp(rng.normal(-2.5, 1.5, 300)) * rng.gamma(1, 1, (len(obs), 1))
+    adata = cells(rng.poisson(mean), [f"G{i}" for i in range(300)])
+    adata.obs = obs.assign(compartment="tumor").set_axis(adata.obs_names, axis=0)
+    before, sizes = set(), []
+    for min_cells in (40, 30, 20, 10, 5, 1):
+        try:
+            table = nk.tl.interaction_response(adata, min_cells=min_cells)
+        except DesignError:
+            continue
+        tested = set(zip(table["tumor"], table["gene"], strict=True))
+        assert before <= tested
+        before = tested
+        sizes.append(len(tested))
+    assert sizes[-1] > sizes[0] > 50
 
 
 def test_cells_of_other_compartments_failed_or_homeless_do_not_count(clean, response):
@@ -227,7 +257,10 @@ def test_line_without_control_is_left_out_with_a_warning(clean, caplog):
     with caplog.at_level(logging.WARNING, logger="nkscore"):
         table = nk.tl.interaction_response(adata)
     assert sorted(table["tumor"].unique()) == ["697", "JURKAT"]
-    assert "No sample of both arms, excluded: GDM1" in caplog.text
+    assert "No samples in both arms, excluded: GDM1" in caplog.text
+    [entry] = table.attrs["left_out"]
+    assert (entry["what"], entry["name"]) == ("line", "GDM1")
+    assert "no sample of both" in entry["reason"]
 
 
 # ---- the table

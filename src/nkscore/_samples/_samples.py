@@ -11,13 +11,15 @@ import pandas as pd
 
 from nkscore import schema
 from nkscore._samples._cells import passed_qc
+from nkscore._samples._left_out import left_out
 from nkscore.errors import DesignError
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Iterable, Sequence
 
     from anndata import AnnData
 
+    from nkscore._samples._left_out import LeftOut
     from nkscore._types import Bools, Ints, Labels, Level
 
 _LOG = logging.getLogger("nkscore")
@@ -34,7 +36,7 @@ class Samples:
 
     table: pd.DataFrame
     codes: Ints
-    left_out: tuple[dict[str, str], ...] = ()
+    left_out: tuple[LeftOut, ...] = ()
 
     def keep(self, mask: Bools | pd.Series) -> Samples:
         """Return the samples where ``mask`` is true, renumbered."""
@@ -44,13 +46,10 @@ class Samples:
         table = self.table.loc[mask].reset_index(drop=True)
         return Samples(table, renumbered[self.codes], self.left_out)
 
-    def without(self, what: str, names: Sequence[str], reasons: Sequence[str]) -> Samples:
+    def without(self, what: str, names: Iterable[str], reasons: Iterable[str]) -> Samples:
         """Return the same samples, with more entries in ``left_out``."""
-        more = [
-            {"what": what, "name": str(name), "reason": reason}
-            for name, reason in zip(names, reasons, strict=True)
-        ]
-        return Samples(self.table, self.codes, (*self.left_out, *more))
+        more = (*self.left_out, *left_out(what, names, reasons))
+        return Samples(self.table, self.codes, more)
 
 
 def compartment_samples(

@@ -243,9 +243,10 @@ class _Test:
         }
 
     def _t(self, min_effect: float) -> tuple[Floats, Floats]:
+        t = self.pair.root() / self.sigma
+        any_effect = np.asarray(2 * stats.t.sf(np.abs(t), self.df))
         if min_effect == 0:
-            t = self.pair.root() / self.sigma
-            return t, np.asarray(2 * stats.t.sf(np.abs(t), self.df))
+            return t, any_effect
         # As in limma's treat: beyond the nearer limit, or as far beyond the other.
         side = np.sign(self.pair.effect)
         above = self.pair.root(min_effect) / self.sigma
@@ -253,7 +254,8 @@ class _Test:
         nearer = np.where(side > 0, above, -below)
         other = np.where(side > 0, below, -above)
         p = stats.t.sf(nearer, self.df) + stats.t.sf(other, self.df)
-        return side * np.maximum(nearer, 0.0), np.minimum(p, 1.0)
+        # The limits of a skewed likelihood are not equally far from an effect of zero.
+        return side * np.maximum(nearer, 0.0), np.clip(p, any_effect, 1.0)
 
 
 def _test(model: _Model, design: Design, name: str, *, sigma: Floats, df: Floats) -> _Test:

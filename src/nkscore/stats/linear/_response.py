@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING
 
 import numpy as np
 import pandas as pd
@@ -161,16 +161,23 @@ def _effects(name: str, test: Test, design: Design, *, genes: Ints, mean: Floats
 
 
 def expressed_genes(
-    counts: Floats, design: Design, *, library: Floats, min_count: float
+    counts: Floats,
+    design: Design,
+    *,
+    library: Floats,
+    min_count: float,
+    n_cells: Floats | None = None,
 ) -> dict[str, Bools]:
     """Return for each group the genes with enough counts in its samples to be tested.
 
-    A gene needs ``min_count`` counts per sample of the smaller arm, as a total over both arms and
-    at least 1.5 × as many, and a count in as many samples as that arm has. The rule looks at totals
-    over both arms, so it favors no direction. Small samples (less than half the largest of their
-    arm) are dropped from the rule in steps, and a gene is tested if any step accepts it: a small
-    sample can add genes but never removes one. Groups that share their controls (NK cells) are
-    filtered together. A gene without a count in a group is never tested in it.
+    Samples enter one after another, from the largest. At each step a gene is accepted if it has
+    ``min_count / 2`` counts per sample on average (at least ``1.5 * min_count`` in total) and a
+    count in as many samples as the smallest arm has; it is tested if any step accepts it. A small
+    sample can thus add genes but not remove them. The rule uses totals over both arms, so it favors
+    no direction. Groups that share their controls (NK cells) are filtered together. A gene without
+    a count in a group is never tested in it.
+
+    ``n_cells`` (by default ``library``) orders the samples.
     """
     if (library <= 0).any():
         msg = (
@@ -180,27 +187,31 @@ def expressed_genes(
         raise DesignError(msg)
     found = {}
     for names, rows in lines_with_controls(design):
-        arm = arm_labels(design)[rows]
-        enough = _enough(counts[rows], library[rows], arm, min_count)
+        size = (library if n_cells is None else n_cells)[rows]
+        arm, treated = arm_labels(design)[rows], design.treated[rows]
+        enough = _enough(counts[rows], size, arm, treated=treated, min_count=min_count)
         for name in names:
             found[name] = enough & (counts[design.members[name]].sum(axis=0) > 0)
     return found
 
 
-#: Smallest size of a sample, as a share of the largest of its arm, down to which samples count.
-_SIZES: Final = (0.5, 0.25, 0.1, 0.03, 0.0)
-
-
-def _enough(counts: Floats, library: Floats, arm: Labels, min_count: float) -> Bools:
-    largest = {name: library[arm == name].max() for name in set(arm)}
-    size = library / np.array([largest[name] for name in arm])
+def _enough(
+    counts: Floats, size: Floats, arm: Labels, *, treated: Bools, min_count: float
+) -> Bools:
+    order = np.argsort(-size, kind="stable")
+    # Samples of one size enter together, so their order does not matter.
+    complete = np.append(np.diff(size[order]) < 0, True)
+    both = (np.cumsum(treated[order]) > 0) & (np.cumsum(~treated[order]) > 0)
+    in_arm = np.array([np.cumsum(arm[order] == name) for name in dict.fromkeys(arm)])
+    smallest = np.where(in_arm > 0, in_arm, order.size).min(axis=0)
     enough = np.zeros(counts.shape[1], dtype=bool)
-    for least in _SIZES:
-        large = size >= least
-        smaller = min(int((large & (arm == name)).sum()) for name in largest)
-        own = counts[large]
-        wanted = min_count * max(smaller * len(largest) / 2, 1.5)
-        enough |= (own.sum(axis=0) >= wanted) & ((own > 0).sum(axis=0) >= smaller)
+    total, seen = np.zeros((2, counts.shape[1]))
+    for step, row in enumerate(order):
+        total += counts[row]
+        seen += counts[row] > 0
+        if complete[step] and both[step]:
+            wanted = min_count * max((step + 1) / 2, 1.5)
+            enough |= (total >= wanted) & (seen >= smallest[step])
     return enough
 
 

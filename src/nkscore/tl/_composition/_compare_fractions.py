@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 
 import pandas as pd
 
+from nkscore._samples._left_out import LEFT_OUT, confounded_lines
 from nkscore._samples._samples import labels
 from nkscore.errors import DesignError
 from nkscore.stats import (
@@ -40,7 +41,7 @@ _COLUMNS = [
 
 
 def compare_states(found: StateCounts, *, by: str, replicate: str) -> pd.DataFrame:
-    """Return one row per line × state; ``df_total`` is for :func:`with_intervals`."""
+    """Return one row per line × state; ``attrs["left_out"]`` lists what was excluded."""
     group = labels(found.table, by)
     is_treated = found.table["treated"].to_numpy()
     design = response_design(is_treated, group, labels(found.table, replicate))
@@ -57,7 +58,9 @@ def compare_states(found: StateCounts, *, by: str, replicate: str) -> pd.DataFra
         part = _one_line(test, fraction, is_treated & (group == name), control_rows)
         states = found.counts.columns[present].astype(str)
         parts.append(part.assign(tumor=name, state=states, df_residual=fit.df_residual))
-    return pd.concat(parts, ignore_index=True)[_COLUMNS]
+    result = pd.concat(parts, ignore_index=True)[_COLUMNS]
+    result.attrs[LEFT_OUT] = [*found.left_out, *confounded_lines(design)]
+    return result
 
 
 def _present(counts: pd.DataFrame) -> Bools:
@@ -91,5 +94,4 @@ def _one_line(test: Test, fraction: Floats, treated: Bools, control: Bools) -> p
 
 def with_intervals(table: pd.DataFrame, confidence: float) -> pd.DataFrame:
     """Add intervals and q-values over all rows."""
-    df = table.pop("df_total")
-    return with_q_values(with_interval(table, "log_odds_ratio", df, confidence))
+    return with_q_values(with_interval(table, "log_odds_ratio", table["df_total"], confidence))

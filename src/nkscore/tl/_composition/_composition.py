@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -10,15 +11,17 @@ import pandas as pd
 
 from nkscore import schema
 from nkscore._checks import check_confidence
+from nkscore._samples._left_out import LEFT_OUT
 from nkscore.errors import DesignError
 from nkscore.stats import placed_behind
 from nkscore.tl._composition._compare_fractions import compare_states, with_intervals
-from nkscore.tl._composition._state_counts import StateCounts, state_counts
+from nkscore.tl._composition._state_counts import state_counts
 
 if TYPE_CHECKING:
     from anndata import AnnData
 
     from nkscore._types import Level, Levels
+    from nkscore.tl._composition._state_counts import StateCounts
 
 _LOG = logging.getLogger("nkscore")
 _DESCRIBED = (
@@ -134,7 +137,9 @@ def state_shift(
     level), ``fraction_treated``, ``fraction_control`` (means over samples), ``log_odds_ratio``
     (natural logarithm), ``se``, ``ci_low``, ``ci_high``, ``t``, ``p_value``, ``q_value``
     (Benjamini-Hochberg over all rows), ``n_samples_treated``, ``n_samples_control``,
-    ``df_residual``. States without any cell in either arm are not listed.
+    ``df_residual``, ``df_total`` (``p_value`` is that of ``t`` with ``df_total`` degrees of
+    freedom). States without any cell in either arm are not listed. ``attrs["left_out"]`` lists the
+    samples and lines without a row, each with ``what``, ``name`` and ``reason``.
 
     Raises
     ------
@@ -180,25 +185,28 @@ def state_shift(
         found = _without_circular(found)
     by = by or "_all"
     if by == "_all":
-        found = StateCounts(found.table.assign(_all="all"), found.counts)
+        found = replace(found, table=found.table.assign(_all="all"))
     given: Any = treated
     levels: list[Level] = list(given) if pd.api.types.is_list_like(given) else [given]
     if not levels:
         msg = "treated names no level; at least one is needed, for example 'coculture'."
         raise DesignError(msg)
-    parts = []
+    parts, left_out = [], []
     for level in levels:
         both = found.arms(treated=level, control=control, by=by, column=condition)
         part = compare_states(both, by=by, replicate=replicate)
+        left_out += [one for one in part.attrs.pop(LEFT_OUT) if one not in left_out]
         parts.append(placed_behind(part, "state", treated=str(level)))
-    return with_intervals(pd.concat(parts, ignore_index=True), confidence)
+    table = with_intervals(pd.concat(parts, ignore_index=True), confidence)
+    table.attrs[LEFT_OUT] = left_out
+    return table
 
 
 def _without_circular(found: StateCounts) -> StateCounts:
     """Reassign cells of states that monocultures lack by definition."""
     circular = [name for name in _BY_DEFINITION if name in found.counts]
     if not circular or not found.counts[circular].to_numpy().any():
-        return StateCounts(found.table, found.counts.drop(columns=circular))
+        return replace(found, counts=found.counts.drop(columns=circular))
     _LOG.warning(
         "State %s is defined against the monoculture, so comparing it with the monoculture would "
         "be circular: its cells count as %r. Use tl.interaction_response to test those genes.",
@@ -207,6 +215,5 @@ def _without_circular(found: StateCounts) -> StateCounts:
     )
     counts = found.counts.drop(columns=circular)
     rest = counts.get(_REST, 0)
-    return StateCounts(
-        found.table, counts.assign(**{_REST: rest + found.counts[circular].sum(axis=1)})
-    )
+    together = counts.assign(**{_REST: rest + found.counts[circular].sum(axis=1)})
+    return replace(found, counts=together)

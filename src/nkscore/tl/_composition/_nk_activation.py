@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -9,10 +10,11 @@ import pandas as pd
 
 from nkscore import schema
 from nkscore._checks import check_confidence, names_of
+from nkscore._samples._left_out import LEFT_OUT
 from nkscore.errors import DesignError
 from nkscore.stats import placed_behind
 from nkscore.tl._composition._compare_fractions import compare_states, with_intervals
-from nkscore.tl._composition._state_counts import StateCounts, state_counts
+from nkscore.tl._composition._state_counts import state_counts
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
@@ -65,8 +67,10 @@ def nk_activation(
     activates most), ``active_treated`` and ``active_control`` (mean shares of activated cells, 0 to
     1), ``log_odds_ratio`` (natural logarithm), ``se``, ``ci_low``, ``ci_high``, ``t``,
     ``p_value``, ``q_value`` (Benjamini-Hochberg over lines), ``n_samples_treated``,
-    ``n_samples_control``, ``df_residual``. Intervals that overlap leave the order of two lines
-    open.
+    ``n_samples_control``, ``df_residual``, ``df_total`` (``p_value`` is that of ``t`` with
+    ``df_total`` degrees of freedom). Intervals that overlap leave the order of two lines open.
+    ``attrs["left_out"]`` lists the samples and lines without a row, each with ``what``, ``name``
+    and ``reason``.
 
     Raises
     ------
@@ -101,14 +105,17 @@ def nk_activation(
         raise DesignError(msg)
     together = found.counts[active].sum(axis=1)
     two = pd.DataFrame({_ACTIVE: together, _OTHER: found.counts.sum(axis=1) - together})
-    both = StateCounts(found.table, two).arms(
+    both = replace(found, counts=two).arms(
         treated=treated, control=control, by=by, column=condition
     )
     table = compare_states(both, by=by, replicate=replicate)
+    left_out = table.attrs.pop(LEFT_OUT)
     table = with_intervals(table[table["state"] == _ACTIVE].reset_index(drop=True), confidence)
     table = table.sort_values(["log_odds_ratio", "tumor"], ascending=[False, True])
     table = table.rename(
         columns={"fraction_treated": "active_treated", "fraction_control": "active_control"}
     )
     table = table.drop(columns="state").reset_index(drop=True)
-    return placed_behind(table, "tumor", rank=np.arange(1, len(table) + 1))
+    table = placed_behind(table, "tumor", rank=np.arange(1, len(table) + 1))
+    table.attrs[LEFT_OUT] = left_out
+    return table

@@ -11,6 +11,7 @@ import pandas as pd
 
 from nkscore import schema
 from nkscore._checks import check_columns, check_single_rows
+from nkscore._samples._left_out import left_out
 from nkscore._samples._samples import Samples, arms, compartment_samples
 from nkscore.errors import DesignError, WrongScaleError
 
@@ -19,6 +20,7 @@ if TYPE_CHECKING:
 
     from anndata import AnnData
 
+    from nkscore._samples._left_out import LeftOut
     from nkscore._types import Level
 
 _LOG = logging.getLogger("nkscore")
@@ -28,23 +30,27 @@ _WRITTEN_BY = {schema.NK_STATE: "tl.nk_states", schema.TUMOR_STATE: "tl.tumor_st
 
 @dataclass(frozen=True, slots=True)
 class StateCounts:
-    """``table``: one row per sample; ``counts``: samples × states, whole numbers."""
+    """``table``: one row per sample; ``counts``: samples × states, whole numbers.
+
+    ``left_out`` lists the samples and lines that were excluded.
+    """
 
     table: pd.DataFrame
     counts: pd.DataFrame
+    left_out: tuple[LeftOut, ...] = ()
 
     def arms(self, *, treated: Level, control: Level, by: str, column: str) -> StateCounts:
         """Keep the samples of two conditions; the table gets the column ``treated``."""
         rows = np.arange(len(self.table))
         kept = arms(
-            Samples(self.table.assign(_row=rows), rows),
+            Samples(self.table.assign(_row=rows), rows, self.left_out),
             treated=treated,
             control=control,
             by=by,
             column=column,
-        ).table
-        counts = self.counts.iloc[kept["_row"].to_numpy()].reset_index(drop=True)
-        return StateCounts(kept.drop(columns="_row"), counts)
+        )
+        counts = self.counts.iloc[kept.table["_row"].to_numpy()].reset_index(drop=True)
+        return StateCounts(kept.table.drop(columns="_row"), counts, kept.left_out)
 
 
 def state_counts(
@@ -59,7 +65,8 @@ def state_counts(
 
     ``source`` is an AnnData or a table with one row per sample and state that holds ``sample``,
     ``state``, ``n_cells`` and ``columns``. Samples with fewer than ``min_cells`` cells are
-    excluded with a log line; at least one must remain, else :class:`DesignError`.
+    excluded, with a log line and an entry of ``left_out``; if none remains, that is a
+    :class:`DesignError`.
     """
     if isinstance(source, pd.DataFrame):
         made = _from_table(source, columns)
@@ -77,10 +84,12 @@ def state_counts(
         )
         raise DesignError(msg)
     if not enough.all():
-        few = ", ".join(made.table.loc[~enough, schema.SAMPLE].astype(str).head(10))
-        _LOG.warning("Fewer than %d cells with a called state, excluded: %s", min_cells, few)
+        names = ", ".join(made.table.loc[~enough, schema.SAMPLE].astype(str).head(10))
+        _LOG.warning("Fewer than %d cells with a called state, excluded: %s", min_cells, names)
     table = made.table.assign(n_cells=n_cells)[enough].reset_index(drop=True)
-    return StateCounts(table, made.counts[enough].reset_index(drop=True))
+    reasons = [f"{n} cells, {min_cells} needed (min_cells)" for n in n_cells[~enough]]
+    few = left_out("sample", made.table.loc[~enough, schema.SAMPLE], reasons)
+    return StateCounts(table, made.counts[enough].reset_index(drop=True), few)
 
 
 def _from_cells(adata: AnnData, state: str, columns: Sequence[str]) -> StateCounts:

@@ -78,7 +78,8 @@ def guide_abundance(
     -------
     One row per target, with columns ``target``, ``contrast``, ``n_units``, ``log2_fc`` (of the
     share, against the controls), ``se``, ``ci_low``, ``ci_high``, ``t``, ``p_value``, ``q_value``,
-    ``df_residual``, ``n_guides``, ``n_guides_control``, ``n_replicates``, ``n_cells`` and
+    ``df_residual``, ``df_total`` (``p_value`` is that of ``t`` with ``df_total`` degrees of
+    freedom), ``n_guides``, ``n_guides_control``, ``n_replicates``, ``n_cells`` and
     ``n_cells_control`` (both arms), ``n_cells_treated``.
 
     Raises

@@ -85,7 +85,8 @@ def perturbation_response(
     One row per contrast × target × gene, sorted by contrast, target and p-value, with columns
     ``target``, ``gene``, ``contrast`` (``knockout``; with ``condition`` its two levels and
     ``interaction``), ``log2_fc``, ``se``, ``ci_low``, ``ci_high``, ``t``, ``p_value``, ``q_value``
-    (Benjamini-Hochberg within a contrast), ``mean_log2_cpm``, ``df_residual``, ``n_units`` and
+    (Benjamini-Hochberg within a contrast), ``mean_log2_cpm``, ``df_residual``, ``df_total``
+    (``p_value`` is that of ``t`` with ``df_total`` degrees of freedom), ``n_units`` and
     ``n_units_control`` (guides, or the chosen ``unit``), ``n_guides``, ``n_guides_control``,
     ``n_replicates``, ``n_cells``, ``n_cells_control``.
 

@@ -72,7 +72,8 @@ def perturbation_scores(
     One row per contrast × target × score with columns ``target``, ``score``, ``contrast``,
     ``effect`` (difference from the controls, in units of the score), ``se``, ``ci_low``,
     ``ci_high``, ``t``, ``p_value``, ``q_value`` (within a contrast), ``effect_sd`` (in standard
-    deviations between cells of a guide), ``df_residual``, ``n_guides``, ``n_guides_control``,
+    deviations between cells of a guide), ``df_residual``, ``df_total`` (``p_value`` is that of
+    ``t`` with ``df_total`` degrees of freedom), ``n_guides``, ``n_guides_control``,
     ``n_replicates``, ``n_cells``, ``n_cells_control``.
 
     Raises

@@ -174,7 +174,7 @@ def finished(
     addition to the ``effect``.
     """
     check_confidence(confidence)
-    table = with_interval(table, effect, table.pop("df_total"), confidence)
+    table = with_interval(table, effect, table["df_total"], confidence)
     table = with_q_values(table, by="contrast")
     sizes = cells.table.groupby("target").agg(
         n_guides=("guide", "nunique"), n_replicates=("replicate", "nunique")

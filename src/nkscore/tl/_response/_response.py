@@ -11,6 +11,7 @@ import pandas as pd
 
 from nkscore import schema
 from nkscore._checks import check_confidence, check_names
+from nkscore._samples._left_out import LEFT_OUT, left_out
 from nkscore._samples._matrices import counts_of
 from nkscore._samples._samples import labels
 from nkscore._warn import warn
@@ -37,6 +38,7 @@ if TYPE_CHECKING:
     from anndata import AnnData
 
     from nkscore._counts._base import Counts
+    from nkscore._samples._left_out import LeftOut
     from nkscore._types import Bools, Floats
 
 _LOG = logging.getLogger("nkscore")
@@ -116,10 +118,10 @@ def interaction_response(
     min_cells
         Samples with fewer cells are excluded.
     min_count
-        A gene is tested in a line if it has on average this many counts per sample of the smaller
-        arm, counted over both arms together, and a count in as many samples as that arm has. Small
-        samples (less than half the largest of their arm) can add genes but never remove one. A gene
-        without a count in a line is never tested in that line.
+        A gene is tested in a line if it has on average half as many counts per sample (at least 1.5
+        × as many in total), and a count in as many samples as the smaller arm has; or if this holds
+        without the samples of fewest cells. Lowering ``min_cells`` can thus add genes but not
+        remove them. A gene without a count in a line is never tested in that line.
     variance_trend
         Whether the shared variance can depend on mean expression (limma's ``eBayes(trend=TRUE)``).
         Without it only the weights model the trend, and highly expressed genes get p-values that
@@ -225,11 +227,11 @@ def interaction_response(
         table = fit_deseq2(inputs.sums.sums, inputs.design, tested=tested, min_log2_fc=min_log2_fc)
     else:
         table = _between_cells(matrix, inputs, arms, tested=tested)
-    left_out = _left_out(inputs, table)
+    excluded = _without_row(inputs, table)
     table = _with_cells(_with_interval(table, confidence), arms)
     table["donor_aware"] = method != "welch_t"
     table = _named(table, adata, by)
-    table.attrs |= {"design": " ".join([*inputs.remarks, *remarks]), "left_out": left_out}
+    table.attrs |= {"design": " ".join([*inputs.remarks, *remarks]), LEFT_OUT: excluded}
     return table
 
 
@@ -267,7 +269,13 @@ class _Arms:
 
 def _tested(inputs: ResponseInputs, min_count: int) -> dict[str, Bools]:
     counts = inputs.sums.sums
-    tested = expressed_genes(counts, inputs.design, library=counts.sum(axis=1), min_count=min_count)
+    tested = expressed_genes(
+        counts,
+        inputs.design,
+        library=counts.sum(axis=1),
+        min_count=min_count,
+        n_cells=inputs.samples.table["n_cells"].to_numpy(float),
+    )
     if not any(mask.any() for mask in tested.values()):
         msg = "No gene has enough counts in any line. Lower min_count or pool more cells."
         raise DesignError(msg)
@@ -290,16 +298,12 @@ def _library_sizes(
     return found.library, found.remarks
 
 
-def _left_out(inputs: ResponseInputs, table: pd.DataFrame) -> list[dict[str, str]]:
+def _without_row(inputs: ResponseInputs, table: pd.DataFrame) -> list[LeftOut]:
     """Name samples and lines without a row, with the reason."""
-    found = list(inputs.left_out)
     present = set(table["group"])
-    found += [
-        {"what": "line", "name": str(name), "reason": "no gene with enough counts (min_count)"}
-        for name in inputs.design.effects
-        if name not in present
-    ]
-    return found
+    lines = [name for name in inputs.design.effects if name not in present]
+    reason = "no gene has enough counts (min_count)"
+    return [*inputs.left_out, *left_out("line", lines, [reason] * len(lines))]
 
 
 def _between_cells(

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from nkscore import schema
+from nkscore._samples._left_out import confounded_lines
 from nkscore._samples._matrices import counts_of
 from nkscore._samples._samples import (
     WELL,
@@ -26,6 +27,7 @@ if TYPE_CHECKING:
     from anndata import AnnData
 
     from nkscore._counts._group_sums import GroupSums
+    from nkscore._samples._left_out import LeftOut
     from nkscore._types import Bools, Floats, Level
     from nkscore.stats import Design
 
@@ -45,13 +47,9 @@ class ResponseInputs:
     remarks: tuple[str, ...]
 
     @property
-    def left_out(self) -> tuple[dict[str, str], ...]:
+    def left_out(self) -> tuple[LeftOut, ...]:
         """Samples and lines that are not in the model, each with its reason."""
-        confounded = [
-            {"what": "line", "name": str(name), "reason": "confounded with other terms"}
-            for name in self.design.confounded
-        ]
-        return (*self.samples.left_out, *confounded)
+        return (*self.samples.left_out, *confounded_lines(self.design))
 
     def overdispersion(self) -> Floats:
         """Return the variance between cells of a sample over their mean, one value per gene."""
@@ -76,7 +74,7 @@ def response_inputs(
     samples = compartment_samples(
         adata, compartment, columns=columns, min_cells=min_cells, split=(by, condition)
     )
-    _name_samples_without(condition, samples)
+    samples = _name_samples_without(condition, samples)
     samples = arms(samples, treated=treated, control=control, by=by, column=condition)
     design = response_design(
         samples.table["treated"].to_numpy(),
@@ -95,7 +93,7 @@ def response_inputs(
     return ResponseInputs(samples, design, sums, tuple(remarks))
 
 
-def _name_samples_without(condition: str, samples: Samples) -> None:
+def _name_samples_without(condition: str, samples: Samples) -> Samples:
     known = [value is not None for value in labels(samples.table, condition)]
     names = labels(samples.table, schema.SAMPLE)[np.logical_not(known)]
     if names.size:
@@ -105,6 +103,7 @@ def _name_samples_without(condition: str, samples: Samples) -> None:
             condition,
             ", ".join(map(str, names[:10])),
         )
+    return samples.without("sample", names, [f"no value of obs[{condition!r}]"] * names.size)
 
 
 def _replicates_apart(samples: Samples, replicate: str) -> str:

@@ -55,7 +55,8 @@ def specific_response(
     ----------
     responses
         One row per line × gene, with columns ``tumor``, ``gene``, ``log2_fc``, ``se`` and,
-        optionally, ``p_value`` (which gives the degrees of freedom of the errors) and ``lineage``.
+        optionally, ``df_total`` (degrees of freedom of the errors; ``p_value`` implies them) and
+        ``lineage``.
     by
         ``"tumor"``: each line against the other lines. ``"lineage"``: the mean of a lineage's lines
         against the other lineages, with lines as the replicates.
@@ -108,7 +109,7 @@ def specific_response(
     if not 1 <= null_weight < np.inf:
         msg = f"null_weight is {null_weight!r}; a number of at least 1 is needed, for example 10."
         raise ValueError(msg)
-    table = response_matrices(responses, ["log2_fc", "se"], ["p_value"])
+    table = response_matrices(responses, ["log2_fc", "se"], ["p_value", "df_total"])
     effect, se = with_errors(table)
     variance, df, names = se**2, error_df(table), table.lines
     n_lines = np.isfinite(effect).astype(int)
