@@ -5,7 +5,7 @@ import pandas as pd
 import pytest
 
 import nkscore as nk
-from nkscore.errors import MissingKeyError, SampleSheetError, WrongScaleError
+from nkscore.errors import MissingKeyError, NkscoreWarning, SampleSheetError, WrongScaleError
 
 
 def planted(n_tags, *, n=400, signal=300.0, background=5.0, doublets=0.08, seed=0):
@@ -151,6 +151,88 @@ def test_priors_count(hashed_cells):
     nk.pp.demultiplex(many, priors=(0.01, 0.50, 0.49))
     is_double = [(x.obs["hashtag_class"] == "doublet").sum() for x in (few, many)]
     assert is_double[0] < is_double[1]
+
+
+def test_odd_lanes_are_named(hashed_cells):
+    table, _, _ = planted(3)
+    rare = table.copy()
+    rare.iloc[32:] = table.iloc[np.flatnonzero(np.arange(400) % 3 == 1)].sample(
+        368, replace=True, random_state=0
+    )
+    rare.index = [f"r{i}" for i in range(400)]
+    bare = planted(3, doublets=0.0, signal=1e-9)[0] * (np.arange(400) < 30)[:, None]
+    adata = hashed_cells({"even": table, "rare": rare, "bare": bare})
+    with pytest.warns(NkscoreWarning) as caught:
+        nk.pp.demultiplex(adata)
+    first, second = sorted(str(w.message) for w in caught)
+    assert first.startswith("Lane 'bare': ")
+    assert "are negative" in first
+    assert second.startswith("Lane 'rare': tag T1 has ")
+    assert "singlets (100.0%)" in second
+
+
+def test_max_doublet_rate_trades_cells_for_purity(hashed_cells):
+    # Weak tags, and doublets of two cells in which one took up little.
+    table, _, double = planted(4, n=2000, signal=40, doublets=0.15)
+    yields, impure = [], []
+    for rate in (None, 0.02, 0.005, 0.0):
+        adata = hashed_cells({"lane1": table})
+        nk.pp.demultiplex(adata, max_doublet_rate=rate)
+        obs = adata.obs
+        single = (obs["hashtag_class"] == "singlet").to_numpy()
+        if rate is not None and single.any():
+            assert (1 - obs["hashtag_confidence"][single]).mean() <= rate
+        yields.append(single.mean())
+        impure.append(double[single].mean() if single.any() else 0.0)
+    assert yields[0] > yields[1] > yields[2] > yields[3] == 0
+    assert impure[0] > impure[1] > impure[2]
+    assert impure[1] < 0.02
+    # What is no singlet any more was mostly a doublet, and is said to be one.
+    adata = hashed_cells({"lane1": table})
+    nk.pp.demultiplex(adata, max_doublet_rate=0.02)
+    assert (adata.obs["hashtag_class"] == "doublet")[double].mean() > 0.9
+    assert adata.uns["nkscore"]["pp.demultiplex"]["options"]["max_doublet_rate"] == 0.02
+
+
+def test_max_doublet_rate_of_one_changes_no_sure_call(hashed_cells):
+    table = planted(4)[0]
+    one, other = hashed_cells({"lane1": table}), hashed_cells({"lane1": table})
+    nk.pp.demultiplex(one, min_confidence=0.0)
+    nk.pp.demultiplex(other, min_confidence=0.0, max_doublet_rate=1.0)
+    assert one.obs["hashtag"].astype(str).equals(other.obs["hashtag"].astype(str))
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        ({"max_doublet_rate": 1.2}, "max_doublet_rate is 1.2; a number from 0 to 1"),
+        ({"max_doublet_rate": 0.1, "method": "htodemux"}, "htodemux gives no probabilities"),
+    ],
+)
+def test_wrong_max_doublet_rate(hashed_cells, options, message):
+    with pytest.raises(ValueError, match=message):
+        nk.pp.demultiplex(hashed_cells({"lane1": planted(2)[0]}), **options)
+
+
+# GMM-Demux 0.2.2.3 (its most probable class) reaches these purities and finds these doublets.
+@pytest.mark.parametrize(
+    ("batch", "rate", "purity", "doublets"),
+    [(1, 0.002, 0.9854, 0.8445), (2, 0.019, 0.9618, 0.8001)],
+)
+def test_doublets_found_at_the_purity_of_a_peer(real, hashed_cells, batch, rate, purity, doublets):
+    lane = real(f"data/hashtag_bal/bal_batch{batch}_c1_hto.h5ad")
+    matrix = lane.X.toarray() if hasattr(lane.X, "toarray") else np.asarray(lane.X)
+    tags = pd.DataFrame(matrix.astype(int), index=lane.obs_names, columns=lane.var_names)
+    adata = hashed_cells({"lane1": tags})
+    nk.pp.demultiplex(adata, max_doublet_rate=rate)
+    donor = lane.obs["genetic_donor"].astype(str).to_numpy()
+    called = adata.obs["hashtag"].astype(object).to_numpy()
+    own = {f"BAL {i + 1:02d}": f"BAL {letter}" for i, letter in enumerate("ABCDEFGHIJKLMNOP")}
+    single = pd.notna(called)
+    right = np.array([own.get(c) == d for c, d in zip(called, donor, strict=True)])
+    assert right[single].mean() >= purity
+    found = adata.obs["hashtag_class"].to_numpy()[donor == "Doublet"] == "doublet"
+    assert found.mean() >= doublets
 
 
 def test_lane_with_one_tag_is_an_error(hashed_cells):

@@ -3,25 +3,39 @@
 from __future__ import annotations
 
 import logging
-from dataclasses import asdict
-from typing import TYPE_CHECKING
+from dataclasses import asdict, dataclass
+from typing import TYPE_CHECKING, Final
 
 import numpy as np
 import pandas as pd
 from tqdm import tqdm
 
 from nkscore import schema
-from nkscore._checks import check_frame, check_part
 from nkscore._samples._matrices import counts_of, has_counts
+from nkscore._checks import check_frame, check_part, check_shares
+from nkscore._warn import warn
 from nkscore.errors import MissingKeyError, SampleSheetError, WrongScaleError
 from nkscore.pp._demultiplex_methods import METHODS, LaneFit, Options
 
 if TYPE_CHECKING:
     from anndata import AnnData
 
-    from nkscore._types import Array, Floats
+    from nkscore._types import Array, Bools, Floats, Ints
 
 _LOG = logging.getLogger("nkscore")
+#: A lane with a larger share of negative cells, or of singlets of one tag, is warned of.
+_MOST_NEGATIVE: Final = 0.8
+_MOST_OF_ONE_TAG: Final = 0.95
+#: Number of cells from which these shares say something.
+_FEW: Final = 50
+
+
+@dataclass(frozen=True, slots=True)
+class Limits:
+    """What a call must fulfill to stay a singlet."""
+
+    min_confidence: float
+    max_doublet_rate: float | None
 
 
 def demultiplex(
@@ -31,6 +45,7 @@ def demultiplex(
     priors: tuple[float, float, float] | None = None,
     positive_quantile: float = 0.99,
     min_confidence: float = 0.5,
+    max_doublet_rate: float | None = None,
 ) -> None:
     """Assign each cell of a hashed lane to its sample.
 
@@ -53,6 +68,12 @@ def demultiplex(
         Only for ``htodemux``: a tag is positive above this quantile of its background.
     min_confidence
         A singlet with a lower probability is called ``negative``. ``htodemux`` ignores it.
+    max_doublet_rate
+        Largest expected share of doublets among the singlets of a lane, for example 0.01. Any doubt
+        about a call counts as a doublet. Calls are accepted from the most certain one on, until the
+        mean of one minus the confidence reaches this share. The others become ``doublet`` or
+        ``negative``, whichever is more probable. A lower value trades cells for purity; by default
+        only ``min_confidence`` decides. Not for ``htodemux``.
 
     Returns
     -------
@@ -78,10 +99,13 @@ def demultiplex(
 
     Notes
     -----
-    Each lane is fitted separately with its own tags. Two tags are enough. On two captures with
-    genetic truth (Howitt et al. 2023, doi 10.1093/nargab/lqad086), the mean F1 of the donors is
-    0.95 and 0.88 for ``mixture``, 0.92 and 0.78 for ``hashsolo``. HashSolo: Bernstein et al. 2020,
-    doi 10.1016/j.cels.2020.05.010. HTODemux: Stoeckius et al. 2018, doi 10.1186/s13059-018-1603-1.
+    Each lane is fitted separately with its own tags. Two tags are enough. A warning names lanes
+    with more than 80 % negative cells, and those with more than 95 % of the singlets in one tag.
+
+    On two captures with genetic truth (Howitt et al. 2023, doi 10.1093/nargab/lqad086), the mean F1
+    of the donors is 0.95 and 0.88 for ``mixture``, 0.92 and 0.78 for ``hashsolo``. HashSolo:
+    Bernstein et al. 2020, doi 10.1016/j.cels.2020.05.010. HTODemux: Stoeckius et al. 2018, doi
+    10.1186/s13059-018-1603-1.
 
     Examples
     --------
@@ -92,7 +116,8 @@ def demultiplex(
     ['coculture', 'nk_mono', 'tumor_mono']
     """
     options = Options(priors=priors, positive_quantile=positive_quantile)
-    _check_options(method, options, min_confidence)
+    limits = Limits(min_confidence=min_confidence, max_doublet_rate=max_doublet_rate)
+    _check_options(method, options, limits)
     schema.require(adata, "obs", [schema.LANE], "io.read_coculture")
     sheet = schema.recorded(adata, schema.SAMPLE_SHEET, "io.read_coculture")
     hashed = sheet[sheet[schema.HASHTAG] != ""]
@@ -108,24 +133,25 @@ def demultiplex(
         tags = _tags_of_lane(hashed, counts, lane)
         here = _without_dead_tags(counts.iloc[rows][tags], lane)
         fit = METHODS[method].func(here.to_numpy(dtype=np.float64), depth[rows], options)
-        called = _call(fit, here.columns, min_confidence=min_confidence)
+        called = _call(fit, here.columns, limits)
         if not METHODS[method].gives_probabilities:
             called["confidence"] = np.nan
         calls.iloc[rows] = called.to_numpy()
         fits.append(_tag_table(fit, here.columns, lane=lane, tags=tags, calls=called))
+        _warn_of_odd_lane(called, lane)
     calls["confidence"] = calls["confidence"].astype(float)
     _write(adata, calls, sheet, lanes=lanes)
     schema.record(
         adata,
         "pp.demultiplex",
         function="pp.demultiplex",
-        options={"method": method, "min_confidence": min_confidence, **asdict(options)},
+        options={"method": method, **asdict(limits), **asdict(options)},
         cells=_summary(adata),
         tags=_joined(fits),
     )
 
 
-def _check_options(method: str, options: Options, min_confidence: float) -> None:
+def _check_options(method: str, options: Options, limits: Limits) -> None:
     if method not in METHODS:
         msg = f"Unknown method {method!r}. Known: {', '.join(METHODS)}."
         raise ValueError(msg)
@@ -141,7 +167,15 @@ def _check_options(method: str, options: Options, min_confidence: float) -> None
             )
             raise ValueError(msg)
     check_part("positive_quantile", options.positive_quantile)
-    check_part("min_confidence", min_confidence)
+    check_part("min_confidence", limits.min_confidence)
+    if limits.max_doublet_rate is not None:
+        if not METHODS[method].gives_probabilities:
+            msg = (
+                f"{method} gives no probabilities, which max_doublet_rate needs; omit it, or use "
+                "method='mixture'."
+            )
+            raise ValueError(msg)
+        check_shares(max_doublet_rate=limits.max_doublet_rate)
 
 
 def _depth(adata: AnnData) -> Floats:
@@ -203,15 +237,53 @@ def _without_dead_tags(counts: pd.DataFrame, lane: str) -> pd.DataFrame:
     return counts.loc[:, alive]
 
 
-def _call(fit: LaneFit, tags: pd.Index, *, min_confidence: float) -> pd.DataFrame:
-    """Return the call of each droplet; an uncertain singlet is negative."""
-    call = fit.probability.argmax(axis=1)
-    doubtful = (call < len(tags)) & (fit.probability.max(axis=1) < min_confidence)
-    call = np.where(doubtful, len(tags), call)
+def _call(fit: LaneFit, tags: pd.Index, limits: Limits) -> pd.DataFrame:
+    """Return the call of each droplet; an uncertain singlet is negative, or a doublet."""
+    negative, doublet = len(tags), len(tags) + 1
+    call, confidence = fit.probability.argmax(axis=1), fit.probability.max(axis=1)
+    instead: int | Ints = negative
+    doubtful = confidence < limits.min_confidence
+    if limits.max_doublet_rate is not None:
+        singlet = np.flatnonzero((call < negative) & ~doubtful)
+        doubtful[singlet] = _beyond(1 - confidence[singlet], limits.max_doublet_rate)
+        more = fit.probability[:, doublet] >= fit.probability[:, negative]
+        instead = np.where(more, doublet, negative)
+    call = np.where((call < negative) & doubtful, instead, call)
     confidence = fit.probability[np.arange(len(call)), call]
     classes = np.array([schema.SINGLET] * len(tags) + ["negative", "doublet"], dtype=object)
     names = np.array([*map(str, tags), "", ""], dtype=object)
     return pd.DataFrame({"hashtag": names[call], "class": classes[call], "confidence": confidence})
+
+
+def _beyond(doubt: Floats, most: float) -> Bools:
+    """Return which values to drop so that the mean of the others, the smallest, is at most this."""
+    order = np.argsort(doubt, kind="stable")
+    mean = np.cumsum(doubt[order]) / np.arange(1, len(order) + 1)
+    kept = np.searchsorted(mean, most, side="right")
+    # Equal values stay or go together: the order of cells must not decide.
+    return np.asarray(doubt > doubt[order[kept - 1]] if kept else np.ones(len(doubt), dtype=bool))
+
+
+def _warn_of_odd_lane(calls: pd.DataFrame, lane: str) -> None:
+    """Warn where hardly any cell has a tag, or nearly all have the same one."""
+    n = len(calls)
+    if n < _FEW:
+        return
+    see = "Look at pl.hashtag_ridges before using the calls."
+    negative = int((calls["class"] == "negative").sum())
+    if negative > _MOST_NEGATIVE * n:
+        warn(
+            f"Lane {lane!r}: {negative:,} of {n:,} cells ({negative / n:.0%}) are negative. Tags "
+            "hardly stained, or the sheet names other tags than those of the lane. " + see
+        )
+    sizes = calls.loc[calls["class"] == schema.SINGLET, "hashtag"].value_counts()
+    total = int(sizes.sum())
+    if total >= _FEW and sizes.iloc[0] > _MOST_OF_ONE_TAG * total:
+        warn(
+            f"Lane {lane!r}: tag {sizes.index[0]} has {sizes.iloc[0]:,} of {total:,} singlets "
+            f"({sizes.iloc[0] / total:.1%}). Check that the other wells had cells and that the "
+            "sheet names their tags: the few singlets of the other tags can be artifacts. " + see
+        )
 
 
 def _tag_table(

@@ -10,7 +10,7 @@ import numpy as np
 from nkscore.stats.droplets._hashtags_model import Data, Model, Posterior, expect
 
 if TYPE_CHECKING:
-    from nkscore._types import Floats
+    from nkscore._types import Bools, Floats, Ints
 
 _ROUNDS: Final = 25
 _TOLERANCE: Final = 2e-4
@@ -21,6 +21,10 @@ _EXTRA_CELLS: Final = 100.0
 #: Weight, in droplets, of the prior on doublets.
 _EXTRA_DROPLETS: Final = 20.0
 _LEAST_FOLD: Final = 2.5
+#: Largest background of a tag, in those of the typical tag, where backgrounds are held together.
+_ALIKE: Final = 3.0
+#: The background of a tag is shrunken toward that of the others, as by this many droplets.
+_QUIET_DROPLETS: Final = 10.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -132,20 +136,9 @@ def _fit(data: Data, *, priors: tuple[float, float, float] | None, shared_label:
 
 def _start(data: Data, priors: tuple[float, float, float] | None) -> Model:
     """Background from droplets dominated by another tag, signal from clear droplets."""
-    counts = data.counts
-    n_tags = counts.shape[1]
-    base = np.quantile(counts, 0.1, axis=0) + 0.5
-    # A tag in nearly all droplets shows no background; the other tags give its magnitude.
-    base = np.minimum(base, 8 * base.min())
-    for _ in range(10):
-        fold = (counts + 0.5) / (base + 0.5)
-        top = fold.argmax(axis=1)
-        rest = [counts[top != j, j] for j in range(n_tags)]
-        base = np.array([max(np.median(x), 0.1) if x.size else 0.1 for x in rest])
-    fold = (counts + 0.5) / (base + 0.5)
-    first, second = -np.partition(-fold, 1, axis=1)[:, :2].T
-    clear = first > 3 * second
-    top = fold.argmax(axis=1)
+    n_tags = data.counts.shape[1]
+    base = _background_at_start(data.counts)
+    clear, top = _dominant(data.counts, base)
     own = [data.logs[clear & (top == j), j] - np.log1p(base[j]) for j in range(n_tags)]
     known = [float(np.median(x)) for x in own if x.size >= 5]
     typical = float(np.median(known)) if known else np.log(8.0)
@@ -165,6 +158,41 @@ def _start(data: Data, priors: tuple[float, float, float] | None) -> Model:
         leak=0.03,
         leak_level=0.5,
     )
+
+
+def _background_at_start(counts: Floats) -> Floats:
+    """Typical count of each tag in droplets that another tag dominates.
+
+    Where nearly all droplets carry one tag, those dominated by another are mostly doublets of both:
+    the signal of the first tag passes for its background, and its cells for unstained. Then the
+    backgrounds of the tags are held together, if that explains more droplets.
+    """
+    apart, alike = (_levels(counts, most=most) for most in (np.inf, _ALIKE))
+    stained = [_dominant(counts, base)[0].mean() for base in (apart, alike)]
+    return alike if stained[1] > stained[0] else apart
+
+
+def _levels(counts: Floats, *, most: float) -> Floats:
+    """Background of the tags, none above ``most`` times the typical one."""
+    base = np.quantile(counts, 0.1, axis=0) + 0.5
+    # A tag in nearly all droplets shows no background; the other tags give its magnitude.
+    base = np.minimum(base, min(most, 8) * base.min())
+    few = min(5, len(counts) / 2)
+    for _ in range(10):
+        top = _dominant(counts, base)[1]
+        rest = [counts[top != j, j] for j in range(len(base))]
+        found = np.array([np.median(x) if x.size >= few else np.nan for x in rest])
+        typical = float(np.nanquantile(found, 0.5, method="lower"))
+        base = np.maximum(np.where(np.isnan(found), typical, found), 0.1)
+        base = np.minimum(base, most * max(typical, 0.1))
+    return np.asarray(base)
+
+
+def _dominant(counts: Floats, base: Floats) -> tuple[Bools, Ints]:
+    """Whether one tag stands out in a droplet, and which is the highest above its background."""
+    fold = (counts + 0.5) / (base + 0.5)
+    first, second = -np.partition(-fold, 1, axis=1)[:, :2].T
+    return first > 3 * np.maximum(second, 1), fold.argmax(axis=1)
 
 
 def _numbers(none: float, several: float) -> Floats:
@@ -239,7 +267,11 @@ def _background_of_tags(
     # Counts beyond three standard deviations are label from another source.
     distance = (counts - mean) ** 2 / (mean + mean**2 / model.size)
     weight = quiet * np.minimum(1, 9 / np.maximum(distance, 1e-9))
-    base = np.maximum((weight * counts).sum(axis=0) / (weight * factor[:, None]).sum(axis=0), 0.02)
+    label = (weight * factor[:, None]).sum(axis=0)
+    typical = np.exp(np.average(np.log(model.base), weights=label + 1e-9))
+    # A tag in all droplets has no background of its own to be seen.
+    total = (weight * counts).sum(axis=0) + _QUIET_DROPLETS * typical
+    base = np.maximum(total / (label + _QUIET_DROPLETS), 0.02)
     mean = factor[:, None] * base
     excess = (weight * ((counts - mean) ** 2 - mean)).sum(axis=0) / (weight * mean**2).sum(axis=0)
     excess = np.clip(excess, 0.02, 5)
