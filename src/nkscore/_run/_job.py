@@ -170,11 +170,11 @@ def key(*parts: object) -> str:
 
 def fingerprint(sheet: Path) -> list[Any]:
     """Describe the sheet by its bytes, and each file it names by path, size and time."""
-    from nkscore.io import _sheet
+    from nkscore.io import _sheet, _sheet_columns
     from nkscore.io._source import files_of
 
     parsed = _sheet.parse(sheet, None)
-    columns = [_sheet.PATH, _sheet.HASHTAG_PATH]
+    columns = [_sheet_columns.PATH, _sheet_columns.HASHTAG_PATH]
     texts = {str(text) for column in columns for text in parsed.cells[column] if str(text)}
     files = {file for text in texts for file in files_of(parsed.resolve(text))}
     states = [(str(f), f.stat().st_size, f.stat().st_mtime_ns) for f in sorted(files)]

@@ -31,8 +31,9 @@ def read_sample_sheet(
     Parameters
     ----------
     sheet
-        CSV or TSV file (comma, tab or semicolon) or a DataFrame, one row per sample; the
-        columns are listed in ``docs/sample_sheet.md``.
+        CSV or TSV file (comma, tab or semicolon), workbook (``.xlsx``, ``.ods``, ``.xls``) or
+        DataFrame, one row per sample; ``docs/sample_sheet.md`` lists the columns and other
+        spellings that are read.
     base
         Folder for relative paths; by default the sheet's folder, or the working folder for a
         DataFrame.
@@ -95,8 +96,9 @@ def read_coculture(
     Parameters
     ----------
     sheet
-        CSV or TSV file (comma, tab or semicolon) or a DataFrame, one row per sample; the
-        columns are listed in ``docs/sample_sheet.md``.
+        CSV or TSV file (comma, tab or semicolon), workbook (``.xlsx``, ``.ods``, ``.xls``) or
+        DataFrame, one row per sample; ``docs/sample_sheet.md`` lists the columns and other
+        spellings that are read.
     base
         Folder for relative paths; by default the sheet's folder, or the working folder for a
         DataFrame.

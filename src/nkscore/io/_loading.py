@@ -13,7 +13,7 @@ import pandas as pd
 
 from nkscore import schema
 from nkscore.errors import LaneError, NkscoreError, SampleSheetError
-from nkscore.io import _combine, _sheet, _sheet_rules, _tags
+from nkscore.io import _combine, _sheet, _sheet_columns, _sheet_rules, _sheet_values, _tags
 from nkscore.io._lane import reading
 from nkscore.io._readers import load
 from nkscore.io._source import default_lane
@@ -61,14 +61,15 @@ def checked_sheet(
     """Return the parsed sheet with all lanes named, or raise with all of its problems."""
     if isinstance(extra_conditions, str):
         extra_conditions = [extra_conditions]
-    parsed = _sheet.parse(sheet, base)
+    parsed = _sheet_values.translate(_sheet.parse(sheet, base), extra_conditions)
     cells = parsed.cells.copy()
     cells[schema.LANE] = [
         lane or (default_lane(parsed.resolve(path)) if path else "")
-        for lane, path in zip(cells[schema.LANE], cells[_sheet.PATH], strict=True)
+        for lane, path in zip(cells[schema.LANE], cells[_sheet_columns.PATH], strict=True)
     ]
     named = _sheet.with_cells(parsed, cells)
-    _sheet.report(named.name, _sheet_rules.check(named, extra_conditions, files=files))
+    problems = _sheet_rules.check(named, extra_conditions, files=files)
+    _sheet.report(named.name, problems, named.spelled)
     return named
 
 
@@ -82,8 +83,8 @@ def entries_of(sheet: _sheet.Sheet) -> list[Entry]:
         result.append(
             Entry(
                 lane,
-                sheet.resolve(rows[_sheet.PATH].iloc[0]),
-                rows[_sheet.HASHTAG_PATH].iloc[0],
+                sheet.resolve(rows[_sheet_columns.PATH].iloc[0]),
+                rows[_sheet_columns.HASHTAG_PATH].iloc[0],
                 tuple(int(position) for position in positions),
                 tuple(rows[schema.HASHTAG]),
             )
@@ -111,7 +112,7 @@ def load_entry(
     try:
         source = load(entry.path, genome=genome)
         table = tag_table(source, entry.hashtag_path, sheet.base, genome=genome)
-        _sheet.report(sheet.name, _absent_tags(entry, sheet, source, table))
+        _sheet.report(sheet.name, _absent_tags(entry, sheet, source, table), sheet.spelled)
         part = _combine.part(entry.lane, source, table, tags, min_counts=min_counts)
     except SampleSheetError:
         raise
@@ -136,11 +137,19 @@ def tag_table(source: Lane, tag_path: str, base: Path, *, genome: str | None) ->
 def _absent_tags(
     entry: Entry, sheet: _sheet.Sheet, source: Lane, table: _tags.TagTable
 ) -> list[_sheet.Problem]:
-    return [
-        _sheet.Problem(sheet.rows[row], schema.HASHTAG, _tags.missing_tag(tag, source, table))
-        for row, tag in zip(entry.positions, entry.hashtags, strict=True)
-        if tag and table.find(tag) is None
-    ]
+    problems = []
+    seen: dict[int, str] = {}
+    for position, tag in zip(entry.positions, entry.hashtags, strict=True):
+        place = table.find(tag) if tag else -1
+        text = _tags.missing_tag(tag, source, table) if place is None else ""
+        if place is not None and place >= 0 and seen.setdefault(place, tag) != tag:
+            text = (
+                f"{tag!r} and {seen[place]!r} are one tag of {table.where}, "
+                f"{str(table.names[place])!r}. Within a lane each hashtag marks one sample."
+            )
+        if text:
+            problems.append(_sheet.Problem(sheet.rows[position], schema.HASHTAG, text))
+    return problems
 
 
 def absent_in_lane(wanted: Sequence[str], source: Lane, table: _tags.TagTable) -> None:

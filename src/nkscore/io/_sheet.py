@@ -2,12 +2,10 @@
 
 from __future__ import annotations
 
-import csv
 import difflib
-import io
 import os
 import re
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
@@ -15,19 +13,17 @@ import numpy as np
 import pandas as pd
 
 from nkscore import schema
-from nkscore._text import read_text
 from nkscore._warn import warn
 from nkscore.errors import SampleSheetError
+from nkscore.io._sheet_columns import HASHTAG_PATH, KNOWN, PATH, REQUIRED, Header, header_of
+from nkscore.io._sheet_file import Table, cell_text, read_table
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Mapping, Sequence
 
-PATH: Final = "path"
-HASHTAG_PATH: Final = "hashtag_path"
-REQUIRED: Final = (PATH, schema.SAMPLE, schema.CONDITION)
-KNOWN: Final = (schema.LANE, PATH, HASHTAG_PATH, schema.HASHTAG, *schema.SAMPLE_COLUMNS)
-_MISSING: Final = frozenset({"", "na", "n/a", "nan", "none", "null", "<na>", "nat"})
 _SHOWN: Final = 20
+#: Values shown of a kind of problem.
+_VALUES: Final = 4
 
 
 @dataclass(frozen=True, slots=True)
@@ -37,12 +33,39 @@ class Problem:
     row: str
     column: str
     text: str
+    #: What stands in the cell, if the text is the same for other values; ``{values}`` in the text
+    #: is replaced by all of them.
+    value: str = ""
 
-    def __str__(self) -> str:
-        place = ", ".join(
-            part for part in (self.row, f"column {self.column!r}" if self.column else "") if part
-        )
-        return f"{place}: {self.text}" if place else self.text
+
+def _line(problems: Sequence[Problem], spelled: Mapping[str, str]) -> str:
+    """Return problems of one kind as one line, with their rows."""
+    first = problems[0]
+    values = list(dict.fromkeys(repr(each.value) for each in problems if each.value))
+    shown = ", ".join(values[:_VALUES]) + (", ..." if len(values) > _VALUES else "")
+    column = f"column {spelled.get(first.column, first.column)!r}" if first.column else ""
+    if len(values) > 1:
+        column, shown = f"{column} ({shown})", ""
+    place = ", ".join(filter(None, (_rows([each.row for each in problems]), column)))
+    text = f"{shown} {first.text.replace('{values}', ', '.join(values))}".strip()
+    return f"{place}: {text}" if place else text
+
+
+def _rows(rows: Sequence[str]) -> str:
+    """Return rows as one text: ``rows 2, 4 to 6``."""
+    distinct = list(dict.fromkeys(rows))
+    found = [re.fullmatch(r"row (\d+)( of .+)?", row) for row in distinct]
+    if len(distinct) < 2 or not all(found):
+        return ", ".join(filter(None, distinct))
+    numbers = sorted(int(each[1]) for each in found if each)
+    parts: list[list[int]] = []
+    for each in numbers:
+        if parts and each == parts[-1][-1] + 1:
+            parts[-1].append(each)
+        else:
+            parts.append([each])
+    texts = [f"{p[0]} to {p[-1]}" if len(p) > 2 else ", ".join(map(str, p)) for p in parts]
+    return f"rows {', '.join(texts)}{(found[0] and found[0][2]) or ''}"
 
 
 @dataclass(frozen=True, slots=True)
@@ -55,19 +78,26 @@ class Sheet:
     #: How to find each row again: ``row 4`` of a file (header = row 1), ``index 2`` of a frame.
     rows: tuple[str, ...]
     decimal_comma: bool = False
+    #: Column → its name in the sheet, where that is another.
+    spelled: Mapping[str, str] = field(default_factory=dict)
 
     def resolve(self, text: str) -> Path:
         """Return the path ``text`` relative to the sheet's folder."""
         return self.base / Path(text).expanduser()
 
 
-def report(sheet_name: str, problems: Sequence[Problem]) -> None:
-    """Raise one :class:`SampleSheetError` with all ``problems``, if there are any."""
+def report(
+    sheet_name: str, problems: Sequence[Problem], spelled: Mapping[str, str] | None = None
+) -> None:
+    """Raise one :class:`SampleSheetError` with all ``problems``, one line per kind."""
     if not problems:
         return
-    lines = [f"  {problem}" for problem in problems[:_SHOWN]]
-    if len(problems) > _SHOWN:
-        lines.append(f"  ... and {len(problems) - _SHOWN} more.")
+    kinds: dict[tuple[str, str], list[Problem]] = {}
+    for problem in problems:
+        kinds.setdefault((problem.column, problem.text), []).append(problem)
+    lines = [f"  {_line(kind, spelled or {})}" for kind in list(kinds.values())[:_SHOWN]]
+    if len(kinds) > _SHOWN:
+        lines.append(f"  ... and {len(kinds) - _SHOWN} more.")
     count = "1 problem" if len(problems) == 1 else f"{len(problems)} problems"
     msg = "\n".join([f"{sheet_name} has {count} (nothing was loaded):", *lines])
     raise SampleSheetError(msg)
@@ -78,7 +108,7 @@ def parse(sheet: object, base: str | os.PathLike[str] | None) -> Sheet:
     if isinstance(sheet, pd.DataFrame):
         name, default_base = "The sample sheet (DataFrame)", Path.cwd()
         header = [str(column) for column in sheet.columns]
-        records = [[_text(value) for value in row] for row in sheet.itertuples(index=False)]
+        records = [[cell_text(value) for value in row] for row in sheet.itertuples(index=False)]
         # pandas iterates over no rows if there are no columns.
         records = records or [[] for _ in range(len(sheet))]
         rows = (
@@ -86,90 +116,43 @@ def parse(sheet: object, base: str | os.PathLike[str] | None) -> Sheet:
             if sheet.index.is_unique
             else tuple(f"row {number} of the DataFrame" for number in range(1, len(sheet) + 1))
         )
-        comma = False
+        table = Table(header, records, rows)
     elif isinstance(sheet, (str, os.PathLike)):
         path = Path(sheet).expanduser()
         name, default_base = str(path), path.resolve().parent
-        header, records, rows, comma = _read_file(path)
+        table = read_table(path)
     else:
         msg = (
-            f"sheet is of type {type(sheet).__name__}; a path to a CSV or TSV file or a pandas "
-            "DataFrame is needed."
+            f"sheet is of type {type(sheet).__name__}; a path to a CSV, TSV, XLSX or ODS file or a "
+            "pandas DataFrame is needed."
         )
         raise TypeError(msg)
     base = default_base if base is None else Path(base).expanduser().resolve()
-    cells = _frame(name, header, records, rows)
-    return Sheet(name, base, cells, rows, comma)
+    cells, spelled = _frame(name, table)
+    return Sheet(name, base, cells, table.rows, table.decimal_comma, spelled)
 
 
-def _text(value: object) -> str:
-    if isinstance(value, float) and value.is_integer():
-        # A column of whole numbers with one gap is float in pandas: donor 1 must not be "1.0".
-        value = int(value)
-    text = "" if value is None else str(value).strip()
-    return "" if text.lower() in _MISSING else text
-
-
-def _read_file(path: Path) -> tuple[list[str], list[list[str]], tuple[str, ...], bool]:
-    lines = _lines(path)
-    # Comments become blank lines, so that the rows keep their numbers.
-    lines = ["" if line.lstrip().startswith("#") else line for line in lines]
-    first = next((line for line in lines if line.strip(" ,;\t")), "")
-    delimiter = max(",\t;", key=first.count)
-    try:
-        parsed = list(csv.reader(io.StringIO("\n".join(lines)), delimiter=delimiter))
-    except csv.Error as error:
-        msg = f"{path} is not a text table ({error}). Save the sample sheet as CSV."
-        raise SampleSheetError(msg) from error
-    numbered = [
-        (f"row {number}", [_text(cell) for cell in record])
-        for number, record in enumerate(parsed, start=1)
-    ]
-    filled = [(row, record) for row, record in numbered if any(record)]
-    if not filled:
-        msg = f"{path} is empty. A sample sheet needs a header ({', '.join(REQUIRED)}, ...)."
-        raise SampleSheetError(msg)
-    rows = tuple(row for row, _ in filled[1:])
-    return filled[0][1], [record for _, record in filled[1:]], rows, delimiter == ";"
-
-
-def _lines(path: Path) -> list[str]:
-    if path.is_dir():
-        msg = f"The sample sheet {path} is a folder. Give the CSV or TSV file in it."
-        raise SampleSheetError(msg)
-    if not path.is_file():
-        msg = f"The sample sheet {path} does not exist (working folder: {Path.cwd()})."
-        raise SampleSheetError(msg)
-    with path.open("rb") as file:
-        head = file.read(8)
-    if head.startswith((b"PK", b"\xd0\xcf\x11\xe0")):
-        msg = f"{path} is a spreadsheet workbook. Save the sheet as CSV (UTF-8) and give that file."
-        raise SampleSheetError(msg)
-    text = read_text(path)
-    return re.split(r"\r\n|\n|\r", text.replace("\0", ""))
-
-
-def _frame(
-    name: str, header: list[str], records: list[list[str]], rows: Sequence[str]
-) -> pd.DataFrame:
-    names = [column.strip().lower() for column in header]
-    problems = _header_problems(names)
-    for row, record in zip(rows, records, strict=True):
+def _frame(name: str, table: Table) -> tuple[pd.DataFrame, dict[str, str]]:
+    header = header_of(name, table.header)
+    names = header.columns
+    problems = _header_problems(header)
+    for row, record in zip(table.rows, table.records, strict=True):
         problems += [Problem(row, "", text) for text in _row_problems(record, names)]
-    if not records:
+    if not table.records:
         problems.append(
             Problem("", "", "It holds a header but no samples. Add one row per sample.")
         )
     report(name, problems)
     width = len(names)
-    padded = [(record + [""] * width)[:width] for record in records]
-    table = pd.DataFrame(padded, columns=pd.Index(names), dtype=object)
-    table = table[[column for column in names if column]]
-    _warn_near_misses(name, list(table.columns))
+    padded = [(record + [""] * width)[:width] for record in table.records]
+    cells = pd.DataFrame(padded, columns=pd.Index(names), dtype=object)
+    cells = cells[[column for column in names if column]]
+    _warn_near_misses(name, list(cells.columns))
     for column in KNOWN:
-        if column not in table:
-            table[column] = ""
-    return table[[*KNOWN, *(column for column in table if column not in KNOWN)]]
+        if column not in cells:
+            cells[column] = ""
+    ordered = cells[[*KNOWN, *(column for column in cells if column not in KNOWN)]]
+    return ordered, header.spelled
 
 
 def _row_problems(record: list[str], names: list[str]) -> list[str]:
@@ -197,42 +180,23 @@ def _other_delimiter(record: list[str]) -> str:
     return next((mark for mark in ",;\t" if filled[0].count(mark) >= len(REQUIRED) - 1), "")
 
 
-def _header_problems(names: list[str]) -> list[Problem]:
-    problems = []
+def _header_problems(header: Header) -> list[Problem]:
+    problems, names = [], header.columns
+    for column, claimed in header.claims.items():
+        text = (
+            f"could be {' or '.join(map(repr, claimed))}. Rename the one that holds it to "
+            f"{column!r}."
+        )
+        problems.append(Problem("", column, text))
     for column in REQUIRED:
-        if column not in names:
+        if column not in names and column not in header.claims:
             close = difflib.get_close_matches(column, [n for n in names if n not in KNOWN], n=1)
             hint = f" Rename {close[0]!r}?" if close else ""
             text = f"is missing (columns found: {', '.join(filter(None, names))}).{hint}"
             problems.append(Problem("", column, text))
-    for column in dict.fromkeys(names):
-        if column and names.count(column) > 1:
-            problems.append(Problem("", column, "occurs more than once. Keep one of them."))
-        elif column in _RESERVED:
-            text = "is a name that nkscore writes results to. Rename the column."
-            problems.append(Problem("", column, text))
-        elif "/" in column:
-            text = "holds a '/', which .h5ad files cannot store. Rename the column."
-            problems.append(Problem("", column, text))
+    twice = [name for name in dict.fromkeys(names) if name and names.count(name) > 1]
+    problems += [Problem("", name, "occurs more than once. Keep one of them.") for name in twice]
     return problems
-
-
-_RESERVED: Final = frozenset(
-    {
-        schema.QC_PASS,
-        schema.QC_REASON,
-        schema.HASHTAG_CLASS,
-        schema.HASHTAG_CONFIDENCE,
-        schema.COMPARTMENT,
-        schema.COMPARTMENT_CONFIDENCE,
-        schema.NK_STATE,
-        "index",
-        "_index",
-        schema.NK_STATE_CONFIDENCE,
-        schema.TUMOR_STATE,
-        schema.TUMOR_STATE_CONFIDENCE,
-    }
-)
 
 
 def _warn_near_misses(name: str, columns: list[str]) -> None:
@@ -276,5 +240,7 @@ def number(sheet: Sheet, text: str) -> float:
         # Python would read the ratio 1_16, as some write 1:16, as 116.
         msg = f"{text!r} is not a number"
         raise ValueError(msg)
-    # In files with semicolons the comma is the decimal mark of the spreadsheet's locale.
-    return float(text.replace(",", ".") if sheet.decimal_comma else text)
+    # In files with semicolons the comma is the decimal mark of the spreadsheet's locale; elsewhere
+    # it could separate thousands, but not before one or two digits.
+    comma = sheet.decimal_comma or re.fullmatch(r"\d+,\d{1,2}", text)
+    return float(text.replace(",", ".") if comma else text)

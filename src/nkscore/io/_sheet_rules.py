@@ -9,7 +9,8 @@ from typing import TYPE_CHECKING, Final
 
 from nkscore import schema
 from nkscore._warn import warn
-from nkscore.io._sheet import HASHTAG_PATH, PATH, Problem, Sheet, number
+from nkscore.io._sheet import Problem, Sheet, number
+from nkscore.io._sheet_columns import HASHTAG_PATH, PATH
 from nkscore.io._source import nearby
 
 if TYPE_CHECKING:
@@ -95,16 +96,16 @@ def _conditions(sheet: Sheet, extra: Sequence[str]) -> Iterator[Problem]:
     known = list(dict.fromkeys([*schema.CONDITIONS, *extra]))
     for row, cells in _records(sheet):
         condition = cells[schema.CONDITION]
-        if not condition or condition in known:
+        if not condition or condition in known or condition.upper() in _ERRORS:
             continue
         plain = condition.lower().replace("-", "").replace(" ", "_")
         close = difflib.get_close_matches(plain, known, n=1, cutoff=0.6)
         hint = f" Did you mean {close[0]!r}?" if close else ""
         text = (
-            f"{condition!r} is not a known condition ({', '.join(known)}).{hint} For a "
-            f"custom condition pass extra_conditions=[{condition!r}]."
+            f"is not a known condition ({', '.join(known)}).{hint} For a "
+            "custom condition pass extra_conditions=[{values}]."
         )
-        yield Problem(row, schema.CONDITION, text)
+        yield Problem(row, schema.CONDITION, text, condition)
 
 
 def _designs(sheet: Sheet) -> Iterator[Problem]:
@@ -126,19 +127,19 @@ def _designs(sheet: Sheet) -> Iterator[Problem]:
 
 def _numbers(sheet: Sheet) -> Iterator[Problem]:
     remedies = {
-        schema.TIME_H: "Write hours as one number with a decimal dot: 24 for one day.",
-        schema.ET_RATIO: "Write effectors per target as one number: 4 for 4:1, 0.25 for 1:4.",
+        schema.TIME_H: "Write hours, for example 24 or 1.5, or a number with its unit (30 min).",
+        schema.ET_RATIO: "Write effectors per target, for example 4:1 or 4; 1:4 or 0.25.",
     }
     for row, cells in _records(sheet):
         for column, remedy in remedies.items():
             try:
                 value = number(sheet, cells[column])
             except ValueError:
-                yield Problem(row, column, f"{cells[column]!r} is not a number. {remedy}")
+                yield Problem(row, column, f"is not a number. {remedy}", cells[column])
                 continue
             if value < 0 or math.isinf(value):
                 what = "negative" if value < 0 else "infinite"
-                yield Problem(row, column, f"{cells[column]!r} is {what}. {remedy}")
+                yield Problem(row, column, f"is {what}. {remedy}", cells[column])
 
 
 def _repeated(sheet: Sheet) -> Iterator[Problem]:

@@ -25,6 +25,7 @@ from nkscore.io._lane import (
     own_table,
     reading,
 )
+from nkscore.io._tag_names import alike, plain
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Sequence
@@ -57,7 +58,11 @@ class TagTable:
     origin: Array
 
     def find(self, tag: str) -> int | None:
-        """Return the column of ``tag`` by its name, id, name without sequence, or sequence."""
+        """Return the column of ``tag``.
+
+        By its name, id, name without sequence or sequence; else by the only name that differs in
+        case, punctuation or the word for a tag, as "Hashtag 1" from "HTO_1".
+        """
         names = [str(name) for name in self.names]
         without = np.array([_SEQUENCE.sub("", name) for name in names], dtype=object)
         ends = [_SEQUENCE.search(name) for name in names]
@@ -72,7 +77,7 @@ class TagTable:
                     f"its id instead (one of {', '.join(map(str, self.ids[hits]))})."
                 )
                 raise LaneError(msg)
-        return None
+        return alike(tag, list(without))
 
     def frame(self, tags: Sequence[str]) -> tuple[pd.DataFrame, list[int]]:
         """Return the counts of the ``tags`` that are present, and their positions."""
@@ -289,17 +294,10 @@ def missing_tag(tag: str, lane: Lane, table: TagTable) -> str:
             else "Give the matrix of the hashtags in hashtag_path."
         )
         return f"{tag!r} is not in {table.where}, which holds genes only. {remedy}"
-    plain = {_plain(name): name for name in names}
     close = difflib.get_close_matches(tag, names, n=1, cutoff=0.6)
-    hint = ""
-    if _plain(tag) in plain:
-        twin = plain[_plain(tag)]
-        hint = f" It differs from {twin!r} only by case, spaces or punctuation: write {twin!r}."
-    elif close:
-        hint = f" Did you mean {close[0]!r}?"
+    twins = [name for name in names if plain(name) == plain(tag)]
+    hint = f" Did you mean {close[0]!r}?" if close else ""
+    if len(twins) > 1:
+        hint = f" {' and '.join(map(repr, twins))} differ from it only in writing: write one."
     shown = ", ".join(names[:12]) + (", ..." if len(names) > 12 else "")
     return f"{tag!r} is not in {table.where} (its tags: {shown}).{hint}"
-
-
-def _plain(name: str) -> str:
-    return re.sub(r"[^a-z0-9]", "", name.lower())

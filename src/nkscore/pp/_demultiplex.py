@@ -26,7 +26,7 @@ _LOG = logging.getLogger("nkscore")
 #: A lane with a larger share of negative cells, or of singlets of one tag, is warned of.
 _MOST_NEGATIVE: Final = 0.8
 _MOST_OF_ONE_TAG: Final = 0.95
-#: Number of cells from which these shares say something.
+#: Number of cells from which these shares are informative.
 _FEW: Final = 50
 
 
