@@ -510,7 +510,7 @@ def test_completion_in_fish(script, tmp_path):
         assert done.stderr == ""
         return [found.partition("\t")[0] for found in done.stdout.splitlines()]
 
-    assert sorted(offered("")) == ["completion", "demo", "run", "score"]
+    assert sorted(offered("")) == ["completion", "demo", "run", "score", "sheet"]
     assert offered("run --con") == ["--config"]
     assert offered("demo --con") == []
     assert offered("run sh") == ["sheet.csv"]
@@ -521,7 +521,7 @@ def test_completion_for_every_shell_of_shtab(capsys):
     for shell in shtab.SUPPORTED_SHELLS:
         assert main(["completion", shell]) == 0
         script = capsys.readouterr().out
-        for word in ("demo", "run", "score", "config", "no-checkpoints"):
+        for word in ("demo", "run", "score", "sheet", "config", "no-checkpoints", "from-names"):
             assert word in script
     with pytest.raises(SystemExit):
         main(["completion", "ksh"])
@@ -533,7 +533,16 @@ def test_help_shows_commands_examples_and_codes(capsys):
         main(["--help"])
     assert stop.value.code == 0
     text = capsys.readouterr().out
-    for word in ("demo", "run", "score", "completion", "examples:", "exit codes:", "--config"):
+    for word in (
+        "demo",
+        "run",
+        "score",
+        "sheet",
+        "completion",
+        "examples:",
+        "exit codes:",
+        "--config",
+    ):
         assert word in text
 
 

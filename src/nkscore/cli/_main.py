@@ -1,4 +1,4 @@
-"""Command line: ``nkscore demo``, ``run``, ``score`` and ``completion``, thin over the functions.
+"""Command line: ``nkscore demo``, ``run``, ``score``, ``sheet`` and ``completion``.
 
 Exit codes: 0 done; 1 an error that the user can fix; 2 wrong use; 3 an error in nkscore itself; 4
 done, except for an optional part that failed; 130 interrupted.
@@ -18,6 +18,7 @@ from typing import TYPE_CHECKING
 
 from nkscore._version import __version__
 from nkscore.cli import _score as _score_cli
+from nkscore.cli import _sheet as _sheet_cli
 from nkscore.errors import NkscoreError
 
 if TYPE_CHECKING:
@@ -32,6 +33,8 @@ _SHELLS = ("bash", "zsh", "fish", "tcsh", "powershell")
 _EXAMPLES = """\
 examples:
   nkscore demo --out demo                      try everything on simulated lanes
+  nkscore sheet --template sheet.csv           write a sample sheet to fill in
+  nkscore sheet --check sheet.csv              check its columns, names and files
   nkscore run sheet.csv --out results          analyze your lanes; open results/report.html
   nkscore run --write-config run.toml          write all options with their meaning
   nkscore run sheet.csv --out results --config run.toml
@@ -131,6 +134,7 @@ def _parser() -> argparse.ArgumentParser:
     _add_demo(commands, common)
     _add_run(commands, common)
     _score_cli.add_command(commands)
+    _sheet_cli.add_command(commands)
     completion = commands.add_parser("completion", help="print a script of completions for a shell")
     completion.add_argument("shell", choices=_SHELLS, help="the shell that you use")
     completion.set_defaults(command=_complete)
@@ -160,7 +164,7 @@ def _add_run(
         description="Analyze the lanes of a sample sheet: cells, tables, figures and report.html "
         "in one folder. After an interruption, the same command resumes where it stopped.",
     )
-    run.add_argument("sheet", type=Path, nargs="?", help="sample sheet (CSV or TSV)")
+    run.add_argument("sheet", type=Path, nargs="?", help="sample sheet (CSV, TSV, XLSX, ODS)")
     run.add_argument("--config", type=Path, metavar="FILE", help="options of the steps (TOML)")
     run.add_argument(
         "--write-config", type=Path, metavar="FILE", help="write all options to FILE and stop"
