@@ -371,7 +371,9 @@ def test_mudata_without_rna(tmp_path):
     path = tmp_path / "a.h5mu"
     with h5py.File(path, "w") as file:
         modalities(file, {"prot": ["CD3"], "atac": ["chr1"]})
-    with pytest.raises(LaneError, match=r"MuData object whose RNA cannot be identified.*atac, prot"):
+    with pytest.raises(
+        LaneError, match=r"MuData object whose RNA cannot be identified.*atac, prot"
+    ):
         nk.io.read_lane(path)
 
 

@@ -117,7 +117,7 @@ def test_closures_in_the_command_log_need_rdata(lanes, rds, tmp_path, library):
         return
     with pytest.raises(
         LaneError,
-        match=r"rds2py cannot read.*SEXP type 3.*the other library is not installed.*commands <- list",
+        match=r"rds2py cannot read.*SEXP type 3.*other library is not installed.*commands <- list",
     ):
         nk.io.read_lane(file)
 

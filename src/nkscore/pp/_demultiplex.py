@@ -11,8 +11,8 @@ import pandas as pd
 from tqdm import tqdm
 
 from nkscore import schema
-from nkscore._samples._matrices import counts_of, has_counts
 from nkscore._checks import check_frame, check_part, check_shares
+from nkscore._samples._matrices import counts_of, has_counts
 from nkscore._warn import warn
 from nkscore.errors import MissingKeyError, SampleSheetError, WrongScaleError
 from nkscore.pp._demultiplex_methods import METHODS, LaneFit, Options
