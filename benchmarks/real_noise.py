@@ -18,11 +18,12 @@ The treated arm is one random half of each donor's cells, thinned to ``--depths`
 (log2 fold changes of 0.5 to 2 in size). ``--cells`` draws as many cells per sample, with
 replacement, from the half.
 
-Columns: ``p<.05``, share of null genes with such a p-value; ``a call``, share of experiments with
-a null gene at q < 0.05 (beside it what a method at 5 % gives by chance); ``offset``, the largest
-median of log2 fold changes of any line; ``FDR`` (mean over experiments, its Monte Carlo error),
-``power`` (of all planted effects, tested or not), ``coverage`` of planted effects by 95 %
-intervals, ``all`` of null ones; ``tested`` pairs of line and gene; CPU seconds per fit.
+Columns: ``p<.05`` and ``p<.001``, share of null genes with such a p-value; ``a call``, share of
+experiments with a null gene at q < 0.05 (next to it what a method at 5 % gives by chance);
+``offset``, the largest median of log2 fold changes of any line; ``all``, share of null effects in
+their 95 % intervals; ``FDR`` (mean over experiments, with its Monte Carlo error), ``power`` (share
+of the planted effects that are tested) and ``found`` (their number), ``coverage`` of planted
+effects; ``tested`` pairs of line and gene; CPU seconds per fit.
 """
 
 from __future__ import annotations
@@ -53,7 +54,7 @@ from nkscore.stats import (
 )
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Iterator
 
     from nkscore.stats import Design
 
@@ -67,6 +68,8 @@ _FOUR = ("CD14 Mono", "CD4 Naive T", "CD4 Memory T", "B")
 _SIX = (*_FOUR, "CD16 Mono", "CD8 T")
 #: A donor's cells of one type are left out below it: either half needs some.
 _FEWEST = 10
+#: What one row of the printed table is of.
+_KEYS = ["design", "donors", "cells", "depth", "method"]
 
 
 @dataclass(frozen=True)
@@ -92,6 +95,7 @@ class Experiment:
     effect: pd.DataFrame
     look_at: np.ndarray[Any, Any]
     cells: np.ndarray[Any, Any] | None = None
+    squares: np.ndarray[Any, Any] | None = None
 
 
 def kang(shared: Path) -> Pool:
@@ -206,14 +210,17 @@ def summed(
     cells.eliminate_zeros()
     sums = GroupSums(len(sheet.rows), counts.shape[1], with_squares=True)
     sums.add(cells.indptr, cells.indices, cells.data.astype(float), codes=code)
-    total = sums.sums
+    total, squares = sums.sums, sums.squares
+    n_cells = np.array([float(r.size) for r in sheet.rows])
     if added is not None:
+        own = total.copy()
         total[treated] += added(rng, total[treated])
+        # As if each cell had its part of a Poisson variable.
+        squares += total - own + (total**2 - own**2) / n_cells[:, None]
     design = response_design(treated, line, np.array(sheet.donor, dtype=object))
     look_at = np.ones(counts.shape[1], bool) if look_at is None else look_at
     scatter = sums.overdispersion([r.size for r in sheet.rows])
-    cells_of = np.array([float(r.size) for r in sheet.rows])
-    return Experiment(total, scatter, design, effect, look_at, cells_of)
+    return Experiment(total, scatter, design, effect, look_at, n_cells, squares)
 
 
 def effect_down(effect: pd.DataFrame, line: Any) -> Any:
@@ -275,25 +282,35 @@ def make(design: str, seed: int, options: argparse.Namespace, pool: Any) -> Expe
     return summed(rng, pool.counts, split(rng, pool, kinds, options), options)
 
 
+def tested_of(experiment: Experiment) -> dict[str, Any]:
+    """Return the same genes for every method."""
+    return expressed_genes(
+        experiment.sums,
+        experiment.design,
+        library=experiment.sums.sum(axis=1),
+        min_count=10,
+        n_cells=experiment.cells,
+    )
+
+
 def voom_tmm(experiment: Experiment, **choices: Any) -> pd.DataFrame:
     return fit_response(
         experiment.sums,
         experiment.design,
+        tested=tested_of(experiment),
         overdispersion=experiment.overdispersion,
         **choices,
     )
 
 
 def deseq2(experiment: Experiment) -> pd.DataFrame:
-    library = experiment.sums.sum(axis=1)
-    tested = expressed_genes(experiment.sums, experiment.design, library=library, min_count=10)
-    return fit_deseq2(experiment.sums, experiment.design, tested=tested)
+    return fit_deseq2(experiment.sums, experiment.design, tested=tested_of(experiment))
 
 
 def edgepython(experiment: Experiment, *, python: Path) -> pd.DataFrame:
     """Run the peer in its own interpreter: nothing of it is loaded here."""
     design, sums = experiment.design, experiment.sums
-    tested = expressed_genes(sums, design, library=sums.sum(axis=1), min_count=10)
+    tested = tested_of(experiment)
     with tempfile.TemporaryDirectory() as folder:
         file = Path(folder) / "in.npz"
         kept = np.any(list(tested.values()), axis=0)
@@ -322,8 +339,10 @@ def quasi(experiment: Experiment, **choices: Any) -> pd.DataFrame:
     return fit_count_response(
         experiment.sums,
         experiment.design,
+        tested=tested_of(experiment),
         overdispersion=experiment.overdispersion,
         n_cells=experiment.cells,
+        cell_squares=experiment.squares,
         **choices,
     )
 
@@ -360,6 +379,7 @@ def measure(experiment: Experiment, table: pd.DataFrame) -> dict[str, float]:
     return {
         "tested": len(table),
         "p05": float((table["p_value"][null] < 0.05).mean()),
+        "p001": float((table["p_value"][null] < 0.001).mean()),
         "call": float((called & null).any()),
         "calls": int((called & null).sum()),
         "offset": float(offsets.max()),
@@ -389,6 +409,7 @@ def summary(rows: pd.DataFrame) -> dict[str, Any]:
         "splits": n,
         "tested": round(rows["tested"].mean()),
         "p<.05": f"{rows['p05'].mean():.3f}",
+        "p<.001": f"{rows['p001'].mean():.5f}",
         "a call": f"{with_call / n:.2f} [{interval.low:.2f}, {interval.high:.2f}]",
         "by chance": f"{chance[0]:.2f}-{chance[1]:.2f}",
         "most calls": int(rows["calls"].max()),
@@ -432,26 +453,30 @@ def main() -> None:
     options = options_of()
     if options.edgepython is not None:
         METHODS["edgepython"] = partial(edgepython, python=options.edgepython)
-    rows: list[dict[str, Any]] = []
+    found: list[dict[str, Any]] = []
     for design in options.design:
         pool = pool_of(design, options)
         for depth in options.depths:
             options.depth = depth
-            for seed in range(options.first, options.first + options.splits):
-                experiment = make(design, seed, options, pool)
-                for method in options.methods:
-                    key = {"design": design, "donors": options.donors, "cells": options.cells or 0}
-                    key |= {"depth": depth, "method": method, "seed": seed}
-                    rows.append(key | run(method, experiment))
-    table = pd.DataFrame(rows)
-    if options.out is not None:
-        table.to_csv(options.out, sep="\t", index=False, mode="a", header=not options.out.exists())
-    keys = ["design", "donors", "cells", "depth", "method"]
-    found = [
-        dict(zip(keys, key, strict=True)) | summary(part)
-        for key, part in table.groupby(keys, sort=False)
-    ]
+            table = pd.DataFrame(of_depth(design, options, pool))
+            found += [
+                dict(zip(_KEYS, key, strict=True)) | summary(part)
+                for key, part in table.groupby(_KEYS, sort=False)
+            ]
+            if options.out is not None:
+                new = not options.out.exists()
+                table.to_csv(options.out, sep="\t", index=False, mode="a", header=new)
     print(pd.DataFrame(found).to_markdown(index=False, disable_numparse=True))
+
+
+def of_depth(design: str, options: argparse.Namespace, pool: Any) -> Iterator[dict[str, Any]]:
+    """Fit each split by each method."""
+    key = {"design": design, "donors": options.donors, "cells": options.cells or 0}
+    for seed in range(options.first, options.first + options.splits):
+        experiment = make(design, seed, options, pool)
+        for method in options.methods:
+            more = {"depth": options.depth, "method": method, "seed": seed}
+            yield key | more | run(method, experiment)
 
 
 if __name__ == "__main__":

@@ -43,13 +43,25 @@ from scipy import stats
 
 import nkscore as nk
 from nkscore.errors import DesignError, NkscoreWarning
-from nkscore.stats import expressed_genes, fit_deseq2, fit_response, response_design
+from nkscore.stats import (
+    expressed_genes,
+    fit_count_response,
+    fit_deseq2,
+    fit_response,
+    line_factors,
+    response_design,
+)
 from nkscore.tl._response._response_inputs import response_inputs
 
-MODELS: dict[str, dict[str, bool]] = {
-    "as limma": {"line_variance": False, "overdispersion": False},
-    "variance per line": {"overdispersion": False},
+MODELS: dict[str, dict[str, Any]] = {
     "default": {},
+    "voom": {"method": "voom"},
+    "as limma": {
+        "method": "voom",
+        "normalization": "tmm",
+        "line_variance": False,
+        "overdispersion": False,
+    },
 }
 DESIGNS = {
     "usual": {"n_donors": 3},
@@ -81,17 +93,25 @@ def speed(_: argparse.Namespace) -> None:
             seconds = []
             for _run in range(2):
                 start = time.process_time()
-                fit_response(counts, design, **_of_fit(choices, scatter))
+                _fit(counts, design, choices, scatter)
                 seconds.append(time.process_time() - start)
             print(f"| {name} | {label} | {design.matrix.shape[1]} | {seconds[-1]:.2f} |")
     peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
     print(f"\nPeak resident memory of the process: {peak:.0f} MiB")
 
 
-def _of_fit(choices: dict[str, bool], scatter: Any) -> dict[str, Any]:
-    """Return options of the tool as those of the fit."""
-    rest = dict(choices)
-    return {"overdispersion": scatter if rest.pop("overdispersion", True) else None, **rest}
+def _fit(
+    counts: Any, design: Any, choices: dict[str, Any], scatter: Any, **more: Any
+) -> pd.DataFrame:
+    """Fit with the options of the tool."""
+    rest = {"method": "quasi_likelihood", "normalization": "line", "overdispersion": True} | choices
+    more["overdispersion"] = scatter if rest.pop("overdispersion") else None
+    if rest.pop("normalization") == "line":
+        more["effective"] = line_factors(counts, counts.sum(axis=1), design).library
+    if rest.pop("method") == "voom":
+        more = {k: v for k, v in more.items() if k not in {"n_cells", "cell_squares"}}
+        return fit_response(counts, design, **more, **rest)
+    return fit_count_response(counts, design, **more, **rest)
 
 
 def planted(options: argparse.Namespace) -> None:
@@ -143,10 +163,20 @@ def _one_planted(seed: int, design_options: dict[str, int]) -> list[dict[str, An
         min_cells=10,
     )
     sums, design, scatter = inputs.sums.sums, inputs.design, inputs.overdispersion()
-    tested = expressed_genes(sums, design, library=sums.sum(axis=1), min_count=10)
+    n_cells = inputs.samples.table["n_cells"].to_numpy(float)
+    of_cells = {"n_cells": n_cells, "cell_squares": inputs.sums.squares}
+    tested = expressed_genes(sums, design, library=sums.sum(axis=1), min_count=10, n_cells=n_cells)
     fits = {
         **{
-            label: partial(fit_response, sums, design, **_of_fit(choices, scatter))
+            label: partial(
+                _fit,
+                sums,
+                design,
+                choices,
+                scatter,
+                tested=tested,
+                **of_cells,
+            )
             for label, choices in MODELS.items()
         },
         "pydeseq2": lambda: fit_deseq2(sums, design, tested=tested),

@@ -39,7 +39,7 @@ ALLOWED = {
     "stats": {"errors", "_compile", "_counts"},
     "datasets": {"errors", "schema", "signatures", "_compile", "_warn"},
     "io": {"errors", "schema", "_slots", "_text", "_warn"},
-    "_samples": {"errors", "schema", "_counts"},
+    "_samples": {"errors", "schema", "_counts", "stats"},
     "pl": {"errors", "schema", "_colors"},
 }
 _TOOLS = {

@@ -6,6 +6,7 @@ Golden values: ``golden_edger/run.R`` (counts simulated there, edgeR 3.40).
 from __future__ import annotations
 
 from pathlib import Path
+from types import SimpleNamespace
 
 import numpy as np
 import pandas as pd
@@ -19,6 +20,7 @@ from nkscore.stats import (
     line_factors,
     response_design,
 )
+from nkscore.stats.linear._cell_noise import CellNoise
 from nkscore.stats.linear._factors import steady_factors
 from nkscore.stats.linear._profile import TwoCounts, two_counts
 from nkscore.stats.linear._quasi_likelihood import (
@@ -174,6 +176,49 @@ def test_minimum_effect_asks_more():
     assert (wide.loc[plain["log2_fc"].abs() < 1, "t"] == 0).all()
 
 
+def _clumped(rng, pairs=(3, 1), n_cells=200):
+    """Return cells of two lines, samples × cells × genes; gene 0 is clumped in the second."""
+    cells = rng.poisson(2.0, (2 * sum(pairs), n_cells, 200)).astype(float)
+    second = cells[2 * pairs[0] :]
+    second[:, :, 0] *= 20.0 * (rng.random(second.shape[:2]) < 0.05)
+    line = np.repeat(["a", "b"], [2 * n for n in pairs]).astype(object)
+    donor = np.repeat([f"d{i}" for i in range(sum(pairs))], 2).astype(object)
+    return cells, response_design(np.tile([True, False], sum(pairs)), line, donor)
+
+
+def test_cells_of_a_line_set_the_smallest_error():
+    cells, _ = _clumped(np.random.default_rng(9))
+    counts, squares = cells.sum(axis=1).T, np.square(cells).sum(axis=1).T
+    noise = CellNoise(counts, squares, np.full(8, 200.0))
+    # Weights are the counts themselves: σ² is relative to the variance of Poisson counts.
+    found = noise.variance(SimpleNamespace(mean=counts), counts, [np.array([6]), np.array([7])])
+    variance = found * (1 / counts[:, 6] + 1 / counts[:, 7])
+    by_hand = sum(c.var(axis=0, ddof=1) / (200 * c.mean(axis=0) ** 2) for c in cells[6:])
+    np.testing.assert_allclose(variance, by_hand, rtol=0.25)
+    assert found[0] > 20
+    # The other line does not have it.
+    rest = noise.variance(SimpleNamespace(mean=counts), counts, [np.array([0]), np.array([1])])
+    assert rest[0] < 2
+
+
+def test_clumped_counts_of_one_line_are_not_called():
+    rng = np.random.default_rng(10)
+    called = {True: 0, False: 0}
+    for _ in range(20):
+        cells, design = _clumped(rng)
+        squares = np.square(cells).sum(axis=1)
+        for known in called:
+            table = fit_count_response(
+                cells.sum(axis=1),
+                design,
+                n_cells=np.full(8, 200.0) if known else None,
+                cell_squares=squares if known else None,
+            )
+            called[known] += (table.query("gene == 0 and group == 'b'")["p_value"] < 0.01).sum()
+    assert called[True] <= 1
+    assert called[False] >= 4
+
+
 # ---- library sizes and the genes that are tested
 
 
@@ -200,20 +245,25 @@ def test_too_few_genes_leave_total_counts_and_say_so():
     assert "TMM" in joint_factors(counts, counts.sum(axis=1), design).remarks[0]
 
 
-def test_small_samples_take_no_gene_away():
+def test_smaller_samples_never_remove_a_gene():
     rng = np.random.default_rng(8)
-    mean = np.exp(rng.normal(1.5, 1.5, 1000))
-    treated = np.tile([True, False], 6)
-    donor = np.repeat([f"d{i}" for i in range(6)], 2).astype(object)
-    size = np.repeat([1.0, 1.0, 1.0, 0.05, 0.04, 0.03], 2)
-    counts = rng.poisson(size[:, None] * mean).astype(float)
-
-    def tested(rows):
-        line = np.full(rows.sum(), "a", dtype=object)
-        design = response_design(treated[rows], line, donor[rows])
-        own = counts[rows]
-        return expressed_genes(own, design, library=own.sum(axis=1), min_count=10)["a"]
-
-    few, all_of_them = tested(size == 1), tested(size > 0)
-    assert few.sum() > 100
-    assert not (few & ~all_of_them).any()
+    for line in range(20):
+        n = int(rng.integers(3, 9))
+        treated = rng.permutation(np.arange(n) % 3 == 0)
+        mean = np.exp(rng.normal(1, 1.5, 300))
+        size = np.sort(rng.uniform(0.02, 1, n))[::-1]
+        counts = rng.poisson(size[:, None] * mean * rng.gamma(2, 0.5, (n, 300))).astype(float)
+        before = np.zeros(300, dtype=bool)
+        for largest in range(2, n + 1):
+            rows = slice(0, largest)
+            if treated[rows].all() or not treated[rows].any() or largest < 3:
+                continue
+            group, wells = np.full(largest, "a", dtype=object), np.arange(largest).astype(object)
+            design = response_design(treated[rows], group, wells)
+            own = counts[rows]
+            now = expressed_genes(
+                own, design, library=own.sum(axis=1), min_count=10, n_cells=size[rows]
+            )["a"]
+            assert not (before & ~now).any(), line
+            before = now
+        assert before.sum() > 20

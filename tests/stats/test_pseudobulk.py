@@ -58,6 +58,6 @@ def test_overdispersion_by_hand():
     codes = np.array([0, 0, 1, 1, -1])
     sums = GroupSums(2, 3, with_squares=True)
     assert sums.add(counts.indptr, counts.indices, counts.data, codes=codes) == -1
-    np.testing.assert_array_equal(sums.squares, [52, 26, 0])
+    np.testing.assert_array_equal(sums.squares, [[16, 8, 0], [36, 18, 0]])
     # Squares about the means of 2 and 3: 4 + 4 + 9 + 9 = 26, over 10 counts.
     np.testing.assert_allclose(sums.overdispersion([2, 2]), [2.6, 0, 0])

@@ -126,7 +126,7 @@ def test_more_cells_of_the_same_samples_are_not_more_replicates(clean, response)
     assert small.sum() > 20
     assert (np.log10(both["p_value_twice"]) / np.log10(both["p_value"]))[small].max() < 1.2
     # Sparse counts tell a little less than their number; twice as many do not tell of more samples.
-    assert both["df_residual_twice"].max() == pytest.approx(both["df_residual"].max(), abs=1e-6)
+    assert both["df_residual_twice"].max() == pytest.approx(both["df_residual"].max(), abs=1e-3)
     assert (both["df_residual"] - both["df_residual_twice"]).abs().median() < 0.02
 
 

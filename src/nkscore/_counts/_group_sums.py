@@ -17,8 +17,8 @@ if TYPE_CHECKING:
 class GroupSums:
     """Running sums of counts and numbers of cells with a count, groups × genes.
 
-    ``squares`` are sums of squared counts over the cells of all groups, one per gene; they take a
-    third of the time, so they are computed only on request.
+    ``squares`` are sums of squared counts; they take a third of the time, so they are computed only
+    on request.
     """
 
     n_groups: int
@@ -32,7 +32,7 @@ class GroupSums:
         """Start with zeros."""
         self.sums = np.zeros((self.n_groups, self.n_genes))
         self.cells = np.zeros((self.n_groups, self.n_genes), dtype=np.int32)
-        self.squares = np.zeros(self.n_genes if self.with_squares else 0)
+        self.squares = np.zeros((self.n_groups, self.n_genes) if self.with_squares else (1, 0))
 
     def overdispersion(self, n_cells: npt.ArrayLike) -> Floats:
         """Return the variance between cells of a group over their mean, one value per gene.
@@ -40,7 +40,8 @@ class GroupSums:
         1 for counts with only sampling noise between cells of equal depth; 0 without a count.
         """
         expected = np.einsum("ig,ig,i->g", self.sums, self.sums, 1 / np.asarray(n_cells, float))
-        return np.asarray((self.squares - expected) / np.maximum(self.sums.sum(axis=0), 1))
+        squares = self.squares.sum(axis=0)
+        return np.asarray((squares - expected) / np.maximum(self.sums.sum(axis=0), 1))
 
     def add(
         self, indptr: Ints | Ints32, indices: Ints | Ints32, values: Array, *, codes: Ints

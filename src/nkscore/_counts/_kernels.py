@@ -40,13 +40,14 @@ def add_to_groups(  # noqa: PLR0917 (numba)
     cells: Array,
     squares: Array,
 ) -> int:
-    """Add ``rows`` to their groups, and their squares to ``squares``, if it has room for them.
+    """Add ``rows`` to their groups, and their squares, if ``squares`` has room for them.
 
     Returns the first row with an impossible count, or -1.
     """
     squared = squares.size > 0
     for r in rows:
         group_sums, group_cells = sums[codes[r]], cells[codes[r]]
+        group_squares = squares[codes[r] if squared else 0]
         for e in range(indptr[r], indptr[r + 1]):
             value = values[e]
             # Written so that NaN fails, too.
@@ -57,7 +58,7 @@ def add_to_groups(  # noqa: PLR0917 (numba)
             group_sums[gene] += value
             group_cells[gene] += value > 0
             if squared:
-                squares[gene] += np.float64(value) * value
+                group_squares[gene] += np.float64(value) * value
     return -1
 
 

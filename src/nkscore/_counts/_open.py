@@ -193,7 +193,8 @@ class _InChunks(Counts):
             for total, (groups, part) in zip(totals, found, strict=True):
                 total.sums[groups] += part.sums
                 total.cells[groups] += part.cells
-                total.squares += part.squares
+                if squares:
+                    total.squares[groups] += part.squares
         return totals
 
 

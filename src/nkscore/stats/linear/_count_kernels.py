@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 #: Largest change of a linear predictor in one step (natural logarithm).
 _LONGEST_STEP = 4.0
 #: Largest change, times the root of the weight, at which a fit has converged.
-_CLOSE = 1e-5
+_CLOSE = 1e-4
 _MOST_STEPS = 30
 #: Smallest linear predictor of a fitted mean: below it a mean is zero for all purposes.
 _LEAST_LOG_MEAN = -16.0

@@ -11,6 +11,7 @@ from scipy import stats
 
 from nkscore.errors import DesignError
 from nkscore.stats._adjust import standard_errors
+from nkscore.stats.linear._cell_noise import CellNoise
 from nkscore.stats.linear._factors import line_factors
 from nkscore.stats.linear._line_variance import LEAST_DF, line_variances_from
 from nkscore.stats.linear._linear import LinearFit, squeeze_variances
@@ -28,7 +29,7 @@ from nkscore.stats.linear._response import exact_zero_samples, expressed_genes
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
-    from nkscore._types import Bools, Floats, Ints
+    from nkscore._types import Bools, Floats
     from nkscore.stats.linear._design import Design
     from nkscore.stats.linear._linear import Squeezed
 
@@ -42,6 +43,7 @@ def fit_count_response(
     effective: Floats | None = None,
     overdispersion: Floats | None = None,
     n_cells: Floats | None = None,
+    cell_squares: Floats | None = None,
     min_count: float = 10,
     variance_trend: bool = True,
     robust: bool = True,
@@ -68,8 +70,10 @@ def fit_count_response(
         Variance between cells of a sample over their mean, per gene. If given, genes with a large
         value for their expression are expected to vary more between samples, too.
     n_cells
-        Cells per sample. With ``overdispersion``, errors are never smaller than drawing cells at
-        random allows.
+        Cells per sample.
+    cell_squares
+        Sum of squared counts of the cells, samples × genes. With ``n_cells``, errors are never
+        smaller than drawing other cells of the same samples allows.
     min_count
         See :func:`expressed_genes`.
     variance_trend, robust
@@ -100,7 +104,9 @@ def fit_count_response(
     """
     library = counts.sum(axis=1) if library is None else library
     if tested is None:
-        tested = expressed_genes(counts, design, library=library, min_count=min_count)
+        tested = expressed_genes(
+            counts, design, library=library, min_count=min_count, n_cells=n_cells
+        )
     kept = np.any(list(tested.values()), axis=0)
     if not kept.any():
         msg = "No gene has enough counts in any line. Lower min_count or pool more cells."
@@ -117,13 +123,16 @@ def fit_count_response(
         robust=robust,
     )
     own_line = _of_lines(model, squeezed, design, at) if line_variance else {}
-    least = _CellNoise.of(counts[:, kept].T, scatter, n_cells)
+    drawn = None
+    if cell_squares is not None and n_cells is not None:
+        drawn = CellNoise(counts[:, kept].T, cell_squares[:, kept].T, n_cells)
     logs = log_cpm(counts[:, kept], effective)
     parts: list[pd.DataFrame] = []
     for name, rows in design.members.items():
         posterior, _, prior_df = own_line.get(name, squeezed)
         arms = [rows[design.treated[rows]], rows[~design.treated[rows]]]
-        sigma = np.sqrt(np.maximum(posterior * model.factor, least.variance(model, arms)))
+        least = 0.0 if drawn is None else drawn.variance(model.counts, model.weights, arms)
+        sigma = np.sqrt(np.maximum(posterior * model.factor, least))
         df = np.minimum(model.linear.df_residual + prior_df, model.linear.df_residual.sum())
         test = _test(model, design, name, sigma=sigma, df=df)
         part = pd.DataFrame(
@@ -174,15 +183,12 @@ def _fitted(
     zero = exact_zero_samples(own, design.strata, used)
     inside = used & ~zero
     psi = common_dispersion(own, design.matrix, effective, inside)
-    fit = fit_negative_binomial(own, design.matrix, effective, dispersion=psi, used=used)
     likely = fit_negative_binomial(
-        own,
-        design.matrix,
-        effective,
-        dispersion=psi,
-        used=inside,
-        reduce_bias=False,
-        start=np.maximum(fit.mean, 1e-3),
+        own, design.matrix, effective, dispersion=psi, used=inside, reduce_bias=False
+    )
+    start = np.where(zero, 0.5, np.maximum(likely.mean, 1e-3))
+    fit = fit_negative_binomial(
+        own, design.matrix, effective, dispersion=psi, used=used, start=start
     )
     squares, df = residual_squares(fit, own, used, likely=np.where(zero, 0.0, likely.mean))
     total = df.sum(axis=1)
@@ -263,33 +269,3 @@ def _test(model: _Model, design: Design, name: str, *, sigma: Floats, df: Floats
     pair = two_counts(model.counts, model.weights, column, rows, design.treated[rows])
     error = sigma * np.sqrt(model.counts.unscaled[:, column])
     return _Test(pair, sigma, error, np.maximum(df, 1e-8))
-
-
-@dataclass(frozen=True, slots=True)
-class _CellNoise:
-    """Squared variation between cells beyond Poisson, per gene, and the cells of each sample."""
-
-    between: Floats | None
-    n_cells: Floats | None
-
-    @classmethod
-    def of(cls, counts: Floats, scatter: Floats | None, n_cells: Floats | None) -> _CellNoise:
-        if scatter is None or n_cells is None:
-            return cls(None, None)
-        per_cell = np.square(counts) @ (1 / n_cells)
-        excess = np.maximum(scatter - 1, 0.0) * counts.sum(axis=1)
-        between = np.divide(excess, per_cell, out=np.zeros(excess.size), where=per_cell > 0)
-        return cls(between, n_cells)
-
-    def variance(self, model: _Model, arms: list[Ints]) -> float | Floats:
-        """Return σ² of an effect if samples differed only in which cells were drawn."""
-        if self.between is None or self.n_cells is None:
-            return 0.0
-        drawn, modelled = np.zeros((2, self.between.size))
-        for rows in arms:
-            weights, mean = model.weights[:, rows], model.counts.mean[:, rows]
-            total = weights.sum(axis=1)
-            spread = 1 / mean + self.between[:, None] / self.n_cells[rows]
-            drawn += (np.square(weights) * spread).sum(axis=1) / np.square(total)
-            modelled += 1 / total
-        return drawn / modelled

@@ -179,7 +179,7 @@ def _measured(
         counts, floating = ambient.counts[here], ambient.expected[here]
         of_line = responses.iloc[rows]
         variance = np.ones(counts.shape[1])
-        variance[gene[rows]] = (of_line["se"].to_numpy(dtype=float) * _LN2) ** 2
+        variance[gene[rows]] = (_standard_error(of_line) * _LN2) ** 2
         left = remaining_effect(
             counts,
             floating,
@@ -199,6 +199,21 @@ def _measured(
             left.evidence_before[at],
         )
     return columns
+
+
+def _standard_error(table: pd.DataFrame) -> Floats:
+    """Return the error of each effect, toward zero if its likelihood is skewed.
+
+    If an arm has almost no counts, ``se`` is the error at the estimate, and much larger than the
+    distance from zero in units of the evidence (``t``).
+    """
+    error = table["se"].to_numpy(dtype=float)
+    if "t" not in table:
+        return error
+    t = np.abs(table["t"].to_numpy(dtype=float))
+    effect = np.abs(table["log2_fc" if "log2_fc" in table else "avg_log2FC"].to_numpy(dtype=float))
+    with np.errstate(divide="ignore", invalid="ignore"):
+        return np.where(t > 1, np.fmin(error, effect / t), error)
 
 
 def _shared(listed: set[str], sampled: set[str]) -> list[str]:

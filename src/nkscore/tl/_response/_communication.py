@@ -327,6 +327,7 @@ def _fitted(inputs: ResponseInputs, least: int) -> pd.DataFrame:
             min_count=least,
             overdispersion=inputs.overdispersion(),
             n_cells=inputs.samples.table["n_cells"].to_numpy(float),
+            cell_squares=inputs.sums.squares,
         )
     )
 

@@ -138,8 +138,8 @@ def interaction_response(
         Whether genes whose counts vary more between cells of a sample than those of other genes at
         their expression are expected to vary more between samples, too, as estimated from the data.
         The sums of genes of rare cell states come from few cells, and would otherwise be called by
-        chance. With ``"quasi_likelihood"``, errors are never smaller than drawing cells at random
-        allows.
+        chance. With ``"quasi_likelihood"``, errors are never smaller than drawing other cells of
+        the same samples allows.
     confidence
         Coverage of the intervals, 0 to 1.
 
@@ -211,7 +211,9 @@ def interaction_response(
     remarks: tuple[str, ...] = ()
     if method in {"quasi_likelihood", "voom"}:
         effective, remarks = _library_sizes(inputs, normalization, tested)
-        fit = _count_model(inputs, confidence) if method == "quasi_likelihood" else fit_response
+        fit = fit_response
+        if method == "quasi_likelihood":
+            fit = _count_model(inputs, confidence, overdispersion=overdispersion)
         table = fit(
             inputs.sums.sums,
             inputs.design,
@@ -235,9 +237,12 @@ def interaction_response(
     return table
 
 
-def _count_model(inputs: ResponseInputs, confidence: float) -> Callable[..., pd.DataFrame]:
+def _count_model(
+    inputs: ResponseInputs, confidence: float, *, overdispersion: bool
+) -> Callable[..., pd.DataFrame]:
+    squares = inputs.sums.squares if overdispersion else None
     n_cells = inputs.samples.table["n_cells"].to_numpy(float)
-    return partial(fit_count_response, n_cells=n_cells, confidence=confidence)
+    return partial(fit_count_response, n_cells=n_cells, cell_squares=squares, confidence=confidence)
 
 
 def _check_numbers(*, confidence: float, min_log2_fc: float, min_count: float) -> None:
