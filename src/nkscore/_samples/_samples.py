@@ -12,6 +12,7 @@ import pandas as pd
 from nkscore import schema
 from nkscore._samples._cells import passed_qc
 from nkscore._samples._left_out import left_out
+from nkscore._samples._wells import wells_of
 from nkscore.errors import DesignError
 
 if TYPE_CHECKING:
@@ -23,8 +24,8 @@ if TYPE_CHECKING:
     from nkscore._types import Bools, Ints, Labels, Level
 
 _LOG = logging.getLogger("nkscore")
-#: Column of a table of samples: the sample that a row belongs to.
-WELL = "well"
+#: Column of a table of samples: the sample, or samples that count as one, of a row.
+WELL = "_well"
 
 
 @dataclass(frozen=True, slots=True)
@@ -59,15 +60,17 @@ def compartment_samples(
     columns: Sequence[str],
     min_cells: int,
     split: Sequence[str] = (),
+    replicate: str | None = None,
 ) -> Samples:
     """Group the cells of one compartment by sample.
 
     Cells that failed QC (``qc_pass`` false), have no sample or belong to another compartment are
     excluded; so are samples with fewer than ``min_cells`` cells of the compartment, named in a log
-    line and in ``left_out``.
-    A column of ``split`` that varies within samples, as the guides of pooled knock-outs do, divides
-    them; the column ``well`` of the table then names the sample, and cells without a value of it
-    are excluded.
+    line and in ``left_out``. A column of ``split`` that varies within samples, as the guides of
+    pooled knock-outs do, divides them; the column ``WELL`` of the table then names the sample, and
+    cells without a value of it are excluded. With ``replicate`` (the column of donors), samples
+    that are one well, or wells of one donor that agree in ``columns``, are one row (see
+    ``wells_of``).
     """
     columns = list(dict.fromkeys([schema.SAMPLE, *columns]))
     schema.require(adata, "obs", columns, "pp.demultiplex")
@@ -83,6 +86,9 @@ def compartment_samples(
         )
         raise DesignError(msg)
     wells = adata.obs[schema.SAMPLE].astype(str).to_numpy(dtype=object)
+    if replicate is not None:
+        units = wells_of(adata.obs, replicate=replicate, columns=columns)
+        wells = np.array([units.get(name, name) for name in wells], dtype=object)
     names, inside = _divided(adata.obs, wells, inside, split)
     levels = sorted(set(names[inside]))
     position = {name: i for i, name in enumerate(levels)}
@@ -149,7 +155,8 @@ def _sample_table(obs: pd.DataFrame, columns: Sequence[str]) -> pd.DataFrame:
         if len(varying):
             msg = (
                 f"obs[{column!r}] has several values within sample {varying.iloc[0]!r}. "
-                "Columns that describe samples must be constant in each."
+                "Columns that describe samples must be constant in each; a well on several lanes, "
+                "and wells of one donor, line and arm, count as one."
             )
             raise DesignError(msg)
     return plain.drop_duplicates(schema.SAMPLE).sort_values(schema.SAMPLE, ignore_index=True)

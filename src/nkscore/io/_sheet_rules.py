@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import difflib
+import itertools
 import math
 import re
 from typing import TYPE_CHECKING, Final
@@ -37,6 +38,7 @@ def check(sheet: Sheet, extra_conditions: Sequence[str], *, files: bool) -> list
     problems += _idle_tag_paths(sheet)
     problems += _spreadsheet_errors(sheet)
     _warn_of_twins(sheet)
+    _warn_of_one_pool(sheet)
     if files:
         problems += _files(sheet)
     order = {row: position for position, row in enumerate(sheet.rows)}
@@ -143,15 +145,14 @@ def _numbers(sheet: Sheet) -> Iterator[Problem]:
 
 
 def _repeated(sheet: Sheet) -> Iterator[Problem]:
-    samples: dict[str, str] = {}
+    places: dict[tuple[str, str], str] = {}
     tags: dict[tuple[str, str], str] = {}
     for row, cells in _records(sheet):
         sample, lane, tag = cells[schema.SAMPLE], cells[schema.LANE], cells[schema.HASHTAG]
-        if sample and samples.setdefault(sample, row) != row:
+        if sample and places.setdefault((sample, lane), row) != row:
             text = (
-                f"{sample!r} is already the sample of {samples[sample]}. Each row is one "
-                "sample: use different names (a pool loaded on two lanes: add the lane "
-                "to the name and keep the well in an extra column)."
+                f"{sample!r} is already the sample of {places[sample, lane]} in lane {lane!r}. A "
+                "sample has one row per lane: use different names for different wells."
             )
             yield Problem(row, schema.SAMPLE, text)
         if tag and tags.setdefault((lane, tag), row) != row:
@@ -160,6 +161,58 @@ def _repeated(sheet: Sheet) -> Iterator[Problem]:
                 "lane each hashtag marks one sample."
             )
             yield Problem(row, schema.HASHTAG, text)
+    yield from _contradictions(sheet)
+
+
+#: Columns that can differ between the lanes of one sample.
+_OF_A_LANE: Final = (schema.SAMPLE, schema.LANE, schema.HASHTAG, PATH, HASHTAG_PATH)
+
+
+def _contradictions(sheet: Sheet) -> Iterator[Problem]:
+    """Name the columns in which the rows of one sample differ."""
+    first: dict[str, tuple[str, dict[str, str]]] = {}
+    for row, cells in _records(sheet):
+        if not cells[schema.SAMPLE]:
+            continue
+        known, before = first.setdefault(cells[schema.SAMPLE], (row, cells))
+        for column in [c for c in cells if c not in _OF_A_LANE]:
+            if _number_or_text(sheet, cells[column]) != _number_or_text(sheet, before[column]):
+                text = (
+                    f"is {cells[column]!r}, but {before[column]!r} in {known} of the same sample "
+                    f"{cells[schema.SAMPLE]!r}. Several rows of a sample are one well on several "
+                    "lanes: write the same values, or give different wells different names."
+                )
+                yield Problem(row, column, text)
+
+
+def _number_or_text(sheet: Sheet, text: str) -> float | str:
+    """Return a number where there is one, so that 24 is 24.0; empty stays empty."""
+    try:
+        return number(sheet, text) if text else text
+    except ValueError:
+        return text
+
+
+def _warn_of_one_pool(sheet: Sheet) -> None:
+    """Warn of lanes that hold the same pool, tag by tag, under other names of samples."""
+    described = [c for c in sheet.cells.columns if c not in _OF_A_LANE]
+    pools: dict[str, dict[str, str]] = {}
+    for _, cells in _records(sheet):
+        if cells[schema.HASHTAG]:
+            pool = pools.setdefault(cells[schema.LANE], {})
+            pool[cells[schema.HASHTAG]] = "\t".join(cells[c] for c in described)
+    names = {
+        lane: set(sheet.cells.loc[sheet.cells[schema.LANE] == lane, schema.SAMPLE])
+        for lane in pools
+    }
+    for one, other in itertools.combinations(pools, 2):
+        if pools[one] == pools[other] and not names[one] & names[other]:
+            warn(
+                f"{sheet.name}: lanes {one!r} and {other!r} have the same hashtags for the same "
+                "lines, donors and conditions, but other names of samples. If one pool was loaded "
+                "on both, give each well the same sample in both lanes; otherwise its cells count "
+                "as two wells. If the wells are different, name them in a column 'well'."
+            )
 
 
 def _lanes(sheet: Sheet) -> Iterator[Problem]:

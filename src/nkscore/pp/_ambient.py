@@ -12,7 +12,7 @@ from nkscore import schema, signatures
 from nkscore._checks import check_part, check_positive
 from nkscore._samples._cells import passed_qc
 from nkscore._samples._matrices import counts_of
-from nkscore._samples._samples import Samples, compartment_samples, labels
+from nkscore._samples._samples import WELL, Samples, compartment_samples, labels
 from nkscore.errors import DesignError, GeneCoverageError, WrongScaleError
 from nkscore.pp._references import identity_genes
 from nkscore.stats import ambient_share
@@ -37,7 +37,8 @@ def ambient(
 ) -> None:
     """Estimate the ambient share of the tumor cells' RNA in each co-culture sample.
 
-    The estimate uses genes that the lane's NK cells express and the line alone does not: their
+    A sample on several lanes has an estimate per lane, because each lane has its own soup. The
+    estimate uses genes that the lane's NK cells express and the line alone does not: their
     counts in tumor cells of the co-culture are ambient. Counts are not changed; the expected
     ambient counts follow from the written slots.
 
@@ -52,7 +53,7 @@ def ambient(
         Ambient profile, genes × lanes, as counts or shares, for example the sum of empty droplets;
         by default the sum of all cells of the lane that passed QC.
     min_cells
-        Samples with fewer tumor cells are excluded.
+        Samples with fewer tumor cells (in a lane) are excluded.
     fold
         A gene is used for a line if its share in the soup is this many times the upper limit of
         its share in the line's monoculture.
@@ -106,7 +107,9 @@ def ambient(
     check_part("confidence", confidence)
     check_positive("fold", fold)
     columns = [schema.LANE, schema.TUMOR, schema.CONDITION]
-    samples = compartment_samples(adata, schema.TUMOR_CELLS, columns=columns, min_cells=min_cells)
+    samples = compartment_samples(
+        adata, schema.TUMOR_CELLS, columns=columns, min_cells=min_cells, split=[schema.LANE]
+    )
     own = _monocultures(matrix, samples)
     with_nk = samples.keep(labels(samples.table, schema.CONDITION) == schema.COCULTURE)
     if len(with_nk.table) == 0:
@@ -167,7 +170,7 @@ def _estimates(
         )
         rows.append(
             {
-                "sample": str(sample[schema.SAMPLE]),
+                "sample": str(sample[WELL]),
                 "lane": lane,
                 "tumor": line,
                 "ambient_share": fit.share,

@@ -12,6 +12,7 @@ import pandas as pd
 from nkscore import schema
 from nkscore._checks import check_confidence
 from nkscore._samples._left_out import LEFT_OUT
+from nkscore._samples._wells import WELL_COLUMNS
 from nkscore.errors import DesignError
 from nkscore.stats import placed_behind
 from nkscore.tl._composition._compare_fractions import compare_states, with_intervals
@@ -74,7 +75,7 @@ def state_fractions(
     >>> bool(np.isclose(table.groupby("sample")["fraction"].sum(), 1).all())
     True
     """
-    described = [c for c in _DESCRIBED if c in adata.obs]
+    described = [c for c in (*_DESCRIBED, *WELL_COLUMNS) if c in adata.obs]
     found = state_counts(adata, state, columns=described, min_cells=min_cells)
     counts = found.counts
     long = found.table.rename(columns={"n_cells": "n_total"})
@@ -179,7 +180,12 @@ def state_shift(
         control = schema.TUMOR_MONO if state == schema.TUMOR_STATE else schema.NK_MONO
     columns = [c for c in (by, replicate, condition) if c is not None]
     found = state_counts(
-        adata, state, columns=columns, min_cells=min_cells, called=not include_unassigned
+        adata,
+        state,
+        columns=columns,
+        min_cells=min_cells,
+        called=not include_unassigned,
+        replicate=replicate,
     )
     if state == schema.TUMOR_STATE and control == schema.TUMOR_MONO:
         found = _without_circular(found)

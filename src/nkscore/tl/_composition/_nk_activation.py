@@ -93,7 +93,12 @@ def nk_activation(
     """
     check_confidence(confidence)
     found = state_counts(
-        adata, state, columns=[by, replicate, condition], min_cells=min_cells, called=True
+        adata,
+        state,
+        columns=[by, replicate, condition],
+        min_cells=min_cells,
+        called=True,
+        replicate=replicate,
     )
     wanted = names_of(states)
     active = [name for name in found.counts if str(name) in wanted]

@@ -13,6 +13,7 @@ from nkscore import schema
 from nkscore._checks import check_columns, check_single_rows
 from nkscore._samples._left_out import left_out
 from nkscore._samples._samples import Samples, arms, compartment_samples
+from nkscore._samples._wells import wells_of
 from nkscore.errors import DesignError, WrongScaleError
 
 if TYPE_CHECKING:
@@ -60,18 +61,20 @@ def state_counts(
     columns: Sequence[str],
     min_cells: int,
     called: bool = False,
+    replicate: str | None = None,
 ) -> StateCounts:
     """Count the states of each sample; with ``called``, only cells with a called state.
 
     ``source`` is an AnnData or a table with one row per sample and state that holds ``sample``,
-    ``state``, ``n_cells`` and ``columns``. Samples with fewer than ``min_cells`` cells are
+    ``state``, ``n_cells`` and ``columns``. With ``replicate`` (the column of donors), samples that
+    count as one are summed (see ``wells_of``). Samples with fewer than ``min_cells`` cells are
     excluded, with a log line and an entry of ``left_out``; if none remains, that is a
     :class:`DesignError`.
     """
     if isinstance(source, pd.DataFrame):
-        made = _from_table(source, columns)
+        made = _from_table(source, columns, replicate)
     else:
-        made = _from_cells(source, state, columns)
+        made = _from_cells(source, state, columns, replicate)
     if called:
         shown = made.counts.columns != schema.UNASSIGNED
         made = StateCounts(made.table, made.counts.loc[:, shown])
@@ -92,9 +95,13 @@ def state_counts(
     return StateCounts(table, made.counts[enough].reset_index(drop=True), few)
 
 
-def _from_cells(adata: AnnData, state: str, columns: Sequence[str]) -> StateCounts:
+def _from_cells(
+    adata: AnnData, state: str, columns: Sequence[str], replicate: str | None
+) -> StateCounts:
     schema.require(adata, "obs", [state], _WRITTEN_BY.get(state, "the function that calls it"))
-    samples = compartment_samples(adata, _COMPARTMENT.get(state), columns=columns, min_cells=1)
+    samples = compartment_samples(
+        adata, _COMPARTMENT.get(state), columns=columns, min_cells=1, replicate=replicate
+    )
     values = adata.obs[state]
     levels = _levels(values)
     code = pd.Categorical(values, categories=levels).codes
@@ -110,7 +117,7 @@ def _levels(values: pd.Series) -> list[Any]:
     return sorted(values.dropna().unique())
 
 
-def _from_table(source: pd.DataFrame, columns: Sequence[str]) -> StateCounts:
+def _from_table(source: pd.DataFrame, columns: Sequence[str], replicate: str | None) -> StateCounts:
     needed = list(dict.fromkeys([schema.SAMPLE, "state", "n_cells", *columns]))
     advice = (
         "One row per sample and state is needed, as from tl.state_fractions. Rename your "
@@ -124,12 +131,23 @@ def _from_table(source: pd.DataFrame, columns: Sequence[str]) -> StateCounts:
     plain = source.assign(sample=source[schema.SAMPLE].astype(str))
     advice = "Sum them, or give each sample a unique name."
     check_single_rows(plain, [schema.SAMPLE, "state"], advice)
+    plain = _with_wells(plain, columns, replicate)
     table = _described(plain, [c for c in needed if c not in ("state", "n_cells")])
     levels = _levels(source["state"])
     row = pd.Index(table[schema.SAMPLE]).get_indexer(plain[schema.SAMPLE])
     counts = np.zeros((len(table), len(levels)), dtype=np.int64)
-    counts[row, pd.Index(levels).get_indexer(plain["state"])] = plain["n_cells"].to_numpy()
+    place = pd.Index(levels).get_indexer(plain["state"])
+    # Several samples can be one row.
+    np.add.at(counts, (row, place), plain["n_cells"].to_numpy().astype(np.int64))
     return StateCounts(table, pd.DataFrame(counts, columns=levels))
+
+
+def _with_wells(plain: pd.DataFrame, columns: Sequence[str], replicate: str | None) -> pd.DataFrame:
+    """Name samples that count as one alike."""
+    if replicate is None:
+        return plain
+    units = wells_of(plain, replicate=replicate, columns=columns)
+    return plain.assign(sample=plain[schema.SAMPLE].map(units))
 
 
 def _described(plain: pd.DataFrame, columns: list[str]) -> pd.DataFrame:

@@ -11,6 +11,7 @@ import pandas as pd
 
 from nkscore import schema
 from nkscore._samples._cells import passed_qc
+from nkscore._samples._wells import wells_of
 from nkscore.errors import DesignError, MissingKeyError
 
 if TYPE_CHECKING:
@@ -115,11 +116,16 @@ def _described(adata: AnnData, columns: GuideColumns) -> pd.DataFrame:
                 f"{named_by}s with {named_by}=, or give {named_by}=None."
             )
             raise MissingKeyError(msg)
+    replicate = _text_of(adata.obs, columns.replicate)
+    if columns.replicate == schema.SAMPLE:
+        arm = [columns.condition] if columns.condition is not None else []
+        units = wells_of(adata.obs, replicate=schema.SAMPLE, columns=arm)
+        replicate = np.array([units.get(name, name) for name in replicate], dtype=object)
     return pd.DataFrame(
         {
             "target": _text_of(adata.obs, columns.perturbation),
             "guide": _text_of(adata.obs, columns.guide),
-            "replicate": _text_of(adata.obs, columns.replicate),
+            "replicate": replicate,
             "arm": _text_of(adata.obs, columns.condition),
         }
     )

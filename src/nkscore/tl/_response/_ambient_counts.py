@@ -11,7 +11,7 @@ import numpy as np
 from nkscore import schema
 from nkscore._samples._cells import passed_qc
 from nkscore._samples._matrices import counts_of
-from nkscore._samples._samples import Samples, compartment_samples, labels
+from nkscore._samples._samples import WELL, Samples, compartment_samples, labels
 from nkscore.stats import ambient_share, relative_error
 
 if TYPE_CHECKING:
@@ -48,6 +48,7 @@ def ambient_counts(
 ) -> AmbientCounts:
     """Return the counts of samples of one compartment and the ambient counts expected in each.
 
+    Samples on several lanes are divided by lane (``split`` of ``compartment_samples``).
     Co-cultures of tumor cells use the share from ``pp.ambient``. For NK cells it is estimated here,
     from genes that NK cells alone (the samples that are not ``treated``) do not express. For
     monocultures that share their lane with other cells, the share is estimated from genes of those
@@ -65,10 +66,9 @@ def ambient_counts(
         treated = samples.table["treated"].to_numpy(dtype=bool)
         share = _shares_of_nk(counts, soup, treated, clean=_without_tumor(adata, matrix, lanes))
     else:
-        known = dict(zip(record["sample"].astype(str), record["ambient_share"], strict=True))
+        known = dict(zip(_places(record, "sample"), record["ambient_share"], strict=True))
         lines = labels(samples.table, schema.TUMOR)
-        names = labels(samples.table, schema.SAMPLE)
-        share = np.array([known.get(str(name), np.nan) for name in names], dtype=float)
+        share = np.array([known.get(x, np.nan) for x in _places(samples.table, WELL)], dtype=float)
     measured = np.isfinite(share)
     total = counts.sum(axis=1)
     expected = np.where(measured[:, None], (total * np.nan_to_num(share))[:, None] * soup, 0.0)
@@ -80,6 +80,12 @@ def ambient_counts(
         )
         expected[i] = total[i] * share[i] * soup[i]
     return AmbientCounts(counts, expected, error)
+
+
+def _places(table: pd.DataFrame, sample: str) -> list[tuple[str, str]]:
+    """Return sample and lane of each row."""
+    names, lanes = table[sample].astype(str), table[schema.LANE].astype(str)
+    return list(zip(names, lanes, strict=True))
 
 
 def _shares_of_nk(counts: Floats, soup: Floats, treated: Bools, *, clean: Bools) -> Floats:
@@ -178,10 +184,14 @@ def ambient_share_of_genes(adata: AnnData, lines: pd.Series, genes: pd.Series) -
     if "pp.ambient" not in adata.uns.get(schema.RECORD, {}):
         return share
     samples = compartment_samples(
-        adata, schema.TUMOR_CELLS, columns=[schema.LANE, schema.TUMOR], min_cells=1
+        adata,
+        schema.TUMOR_CELLS,
+        columns=[schema.LANE, schema.TUMOR],
+        min_cells=1,
+        split=[schema.LANE],
     )
-    known = schema.recorded(adata, "pp.ambient", "pp.ambient")["samples"]["sample"].astype(str)
-    samples = samples.keep(samples.table[schema.SAMPLE].astype(str).isin(set(known)))
+    known = set(_places(schema.recorded(adata, "pp.ambient", "pp.ambient")["samples"], "sample"))
+    samples = samples.keep(np.array([x in known for x in _places(samples.table, WELL)]))
     found = ambient_counts(adata, samples)
     of_sample, wanted = labels(samples.table, schema.TUMOR), np.asarray(lines).astype(str)
     at = adata.var_names.get_indexer(genes)

@@ -142,6 +142,7 @@ def flag_ambient(
         compartment,
         columns=[schema.LANE, schema.TUMOR, schema.CONDITION],
         min_cells=min_cells,
+        split=[schema.LANE],
     )
     alone = schema.NK_MONO if compartment == schema.NK else schema.TUMOR_MONO
     samples = arms(samples, treated=treated, control=control or alone, by=schema.TUMOR)

@@ -164,7 +164,9 @@ def decompose_shift(
     check_whole(1, n_resamples=n_resamples)
     control = control_of(compartment, condition=condition, control=control)
     columns = [c for c in (by, replicate, condition) if c is not None]
-    samples = compartment_samples(adata, compartment, columns=columns, min_cells=min_cells)
+    samples = compartment_samples(
+        adata, compartment, columns=columns, min_cells=min_cells, replicate=replicate
+    )
     column = by or _ALL
     samples = Samples(samples.table.assign(**({} if by else {_ALL: _ALL})), samples.codes)
     stratum, levels = strata_of(adata, names_of(strata))

@@ -19,6 +19,7 @@ from nkscore._samples._samples import (
     control_of,
     labels,
 )
+from nkscore._samples._wells import repeated_measures
 from nkscore.stats import response_design
 
 if TYPE_CHECKING:
@@ -72,7 +73,12 @@ def response_inputs(
     control = control_of(compartment, condition=condition, control=control)
     columns = list(dict.fromkeys([by, replicate, condition, *covariates]))
     samples = compartment_samples(
-        adata, compartment, columns=columns, min_cells=min_cells, split=(by, condition)
+        adata,
+        compartment,
+        columns=columns,
+        min_cells=min_cells,
+        split=(by, condition),
+        replicate=replicate,
     )
     samples = _name_samples_without(condition, samples)
     samples = arms(samples, treated=treated, control=control, by=by, column=condition)
@@ -134,6 +140,10 @@ def _remarks(adata: AnnData, samples: Samples, design: Design) -> tuple[str, ...
     )
     matched = "are compared with themselves" if design.blocked else "are not matched between arms"
     said = [arms, f"Replicates {matched}."]
+    cells = samples.codes >= 0
+    wells = samples.table[WELL].to_numpy(dtype=object)[samples.codes[cells]]
+    summed = repeated_measures(wells, adata.obs[schema.SAMPLE][cells])
+    said += [summed] if summed else []
     single = [n for n, rows in design.members.items() if _smaller_arm(treated[rows]) < 2]
     if single:
         said.append(

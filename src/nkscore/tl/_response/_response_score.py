@@ -12,7 +12,7 @@ from scipy import stats as scipy_stats
 
 from nkscore import schema
 from nkscore._checks import check_confidence
-from nkscore._samples._samples import Samples, arms, compartment_samples, control_of, labels
+from nkscore._samples._samples import WELL, Samples, arms, compartment_samples, control_of, labels
 from nkscore.errors import DesignError, MissingKeyError
 from nkscore.stats import (
     fit_linear,
@@ -138,7 +138,9 @@ def response_score(
         return _per_sample(samples, values, confidence)
     control = control_of(compartment, condition=condition, control=control)
     columns = [by, replicate, condition]
-    samples = compartment_samples(adata, compartment, columns=columns, min_cells=min_cells)
+    samples = compartment_samples(
+        adata, compartment, columns=columns, min_cells=min_cells, replicate=replicate
+    )
     samples = arms(samples, treated=treated, control=control, by=by, column=condition)
     table = _per_line(samples, values, by=by, replicate=replicate, confidence=confidence)
     if schema.LINEAGE in adata.obs and by != schema.LINEAGE:
@@ -162,7 +164,7 @@ def _lineages(obs: pd.DataFrame, by: str) -> dict[str, str]:
 
 def _per_sample(samples: Samples, values: Floats, confidence: float) -> pd.DataFrame:
     mean, variance, n = _means(samples, values)
-    table = samples.table.drop(columns="n_cells")
+    table = samples.table.drop(columns=["n_cells", WELL])
     se = np.sqrt(variance / n)
     low, high = interval(mean, se, np.maximum(n - 1, 1), confidence)
     return table.assign(
@@ -191,7 +193,9 @@ def _per_line(
     samples: Samples, values: Floats, *, by: str, replicate: str, confidence: float
 ) -> pd.DataFrame:
     group, treated = labels(samples.table, by), samples.table["treated"].to_numpy()
-    design = response_design(treated, group, labels(samples.table, replicate))
+    design = response_design(
+        treated, group, labels(samples.table, WELL if replicate == schema.SAMPLE else replicate)
+    )
     mean, variance, n = _means(samples, values)
     typical = np.nanmean(variance) if np.isfinite(variance).any() else 0.0
     # Without any spread there is no evidence, rather than infinite evidence.

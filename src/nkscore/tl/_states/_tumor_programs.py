@@ -240,10 +240,13 @@ def leave_out_ambient(
 def _ambient_nk_counts(adata: AnnData, matrix: Counts, cells: TumorCells) -> tuple[Floats, Floats]:
     """Return lines × genes: ambient counts expected from NK cells, and all counts."""
     table = schema.recorded(adata, "pp.ambient", "pp.ambient")["samples"]
-    number = {str(name): i for i, name in enumerate(table["sample"])}
+    places = zip(table["sample"].astype(str), table["lane"].astype(str), strict=True)
+    number = {place: i for i, place in enumerate(places)}
     codes = np.full(adata.n_obs, -1)
-    names = adata.obs[schema.SAMPLE].astype(str).to_numpy()[cells.rows]
-    codes[cells.rows] = [number.get(name, -1) for name in names]
+    names, lanes = (
+        adata.obs[c].astype(str).to_numpy()[cells.rows] for c in (schema.SAMPLE, schema.LANE)
+    )
+    codes[cells.rows] = [number.get(place, -1) for place in zip(names, lanes, strict=True)]
     counts = matrix.group_sums(codes, len(table)).sums
     profiles = adata.varm[schema.AMBIENT_NK]
     soup = np.array([profiles[str(lane)].to_numpy(dtype=float) for lane in table["lane"]])
