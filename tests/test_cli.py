@@ -53,6 +53,7 @@ def test_demo_leaves_everything(finished):
     assert code == 0
     assert {p.name for p in out.iterdir()} == {
         "adata.h5ad",
+        "columns.tsv",
         "config.toml",
         "figures",
         "lanes",
@@ -74,6 +75,16 @@ def test_demo_leaves_everything(finished):
     assert "response_heatmap" in figures
     assert figures == {p.stem for p in (out / "figures").glob("*.pdf")}
     assert {p.name for p in out.parent.iterdir()} == {"results"}
+
+
+def test_every_column_of_a_table_is_explained(finished):
+    _, out = finished
+    words = pd.read_csv(out / "columns.tsv", sep="\t", keep_default_na=False)
+    assert list(words) == ["table", "column", "type", "meaning"]
+    for path in (out / "tables").glob("*.tsv"):
+        columns = pd.read_csv(path, sep="\t", nrows=0).columns
+        assert words.loc[words["table"] == path.stem, "column"].tolist() == list(columns)
+    assert words.loc[words["meaning"] == "", ["table", "column"]].to_numpy().tolist() == []
 
 
 def test_tables_read_back_as_written(finished):

@@ -38,7 +38,7 @@ ALLOWED = {
     "scoring": {"errors", "_compile", "_counts"},
     "stats": {"errors", "_compile", "_counts"},
     "datasets": {"errors", "schema", "signatures", "_compile", "_warn"},
-    "io": {"errors", "schema", "_slots", "_text", "_warn"},
+    "io": {"errors", "schema", "_slots", "_text", "_warn", "_whole"},
     "_samples": {"errors", "schema", "_counts", "stats"},
     "pl": {"errors", "schema", "_colors"},
 }

@@ -17,6 +17,7 @@ from nkscore._report._tables import available
 from nkscore._report._write import write as write_report
 from nkscore._run import _job as parts
 from nkscore._run import _options as options_of
+from nkscore.io._columns import dictionary
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -189,7 +190,10 @@ def _add_ambient(results: Results) -> None:
 
 
 def write(results: Results, out: Path) -> None:
-    """Write the kept cells as ``adata.h5ad`` and the tables as TSV (and Parquet, with pyarrow)."""
+    """Write the kept cells as ``adata.h5ad`` and the tables as TSV (and Parquet, with pyarrow).
+
+    ``columns.tsv`` says what their columns mean.
+    """
     tables = out / "tables"
     tables.mkdir(parents=True, exist_ok=True)
     parquet = importlib.util.find_spec("pyarrow") is not None
@@ -198,4 +202,5 @@ def write(results: Results, out: Path) -> None:
         if parquet:
             with results.optional(f"{name}.parquet"):
                 table.to_parquet(tables / f"{name}.parquet", index=False)
+    dictionary(results.tables).to_csv(out / "columns.tsv", sep="\t", index=False)
     results.kept.write_h5ad(out / "adata.h5ad", compression="gzip")

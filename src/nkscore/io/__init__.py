@@ -3,19 +3,21 @@
 ``read_coculture`` loads an experiment by its sample sheet, ``read_lane`` a single lane,
 ``read_sample_sheet`` checks a sheet before the data exist, ``parse_sample_names`` makes the columns
 of a sheet from names of samples. ``read_mageck`` and ``read_bioplex`` read tables of pooled screens
-and of cytokine panels.
+and of cytokine panels. ``export`` writes cells and tables for other programs.
 """
 
 from __future__ import annotations
 
 from nkscore.io._bioplex import read_bioplex
 from nkscore.io._coculture import read_coculture, read_lane, read_sample_sheet
+from nkscore.io._export import export
 from nkscore.io._mageck import read_mageck
 from nkscore.io._sample_names import DONOR_NAMES, SAMPLE_NAME_PATTERNS, parse_sample_names
 
 __all__ = [
     "DONOR_NAMES",
     "SAMPLE_NAME_PATTERNS",
+    "export",
     "parse_sample_names",
     "read_bioplex",
     "read_coculture",
