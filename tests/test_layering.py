@@ -57,7 +57,10 @@ ALLOWED |= {
     "pp": (_TOOLS | {"_warn"}) - {"_colors"},
     "tl": _TOOLS | {"_warn"},
     "_report": {"_colors", "_version", "_whole", "errors", "pl", "schema", "signatures", "tl"},
-    "_run": {"_report", "_version", "_whole", "errors", "io", "pp", "schema", "tl"},
+    "_run": {
+        *("_report", "_version", "_whole", "errors", "io", "pp", "schema", "scoring"),
+        *("signatures", "tl"),
+    },
 }
 #: Names of kinds of arrays, which every part may use in annotations.
 FOR_TYPES = {"_types"}

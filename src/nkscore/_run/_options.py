@@ -31,6 +31,7 @@ from nkscore import io, pp, tl
 from nkscore._report._figures import CORE
 from nkscore._report._tables import available
 from nkscore._report._write import TITLE
+from nkscore._run._values import problem_of
 from nkscore._version import __version__
 
 if TYPE_CHECKING:
@@ -76,6 +77,8 @@ class Option:
     kinds: tuple[Kind, ...]
     default: Any
     meaning: str
+    #: Its type as it is written.
+    hint: str = ""
 
     @property
     def words(self) -> str:
@@ -131,7 +134,7 @@ def _options(section: str, function: Callable[..., Any], fixed: set[str]) -> dic
             continue
         if isinstance(default, tuple):
             default = list(default)
-        found[name] = Option(name, kinds, default, words.get(name, ""))
+        found[name] = Option(name, kinds, default, words.get(name, ""), str(parameter.annotation))
     return found
 
 
@@ -255,7 +258,7 @@ def checked(given: dict[str, Any], name: str) -> Options:
     ]
     if problems:
         lines = "".join(f"\n  {problem}" for problem in problems)
-        msg = f"{name} holds options that nkscore {__version__} does not know:{lines}"
+        msg = f"{name} holds options that nkscore {__version__} cannot use:{lines}"
         raise ValueError(msg)
     return options
 
@@ -263,9 +266,10 @@ def checked(given: dict[str, Any], name: str) -> Options:
 def _problem(section: str, found: dict[str, Option], key: str, value: object) -> list[str]:
     if key not in found:
         return [f"[{section}] has no option {key!r}{_nearest(key, found)}"]
-    if any(_fits(kind, value) for _, kind in found[key].kinds):
-        return []
-    return [f"[{section}] {key} is {value!r}; needed: {found[key].words}"]
+    if not any(_fits(kind, value) for _, kind in found[key].kinds):
+        return [f"[{section}] {key} is {value!r}; needed: {found[key].words}"]
+    wrong = problem_of(section, key, value, hint=found[key].hint)
+    return [f"[{section}] {key}: {wrong}"] if wrong else []
 
 
 def _nearest(name: str, names: Iterable[str]) -> str:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 import pandas as pd
@@ -10,6 +11,7 @@ import pandas as pd
 from nkscore.errors import GeneCoverageError, MissingKeyError
 from nkscore.signatures._catalog import all_panels, get, nearest, packaged, panel
 from nkscore.signatures._long_table import from_long_table
+from nkscore.signatures._read_sets import is_file_name, read_sets
 from nkscore.signatures._signature import Signature
 
 if TYPE_CHECKING:
@@ -18,7 +20,12 @@ if TYPE_CHECKING:
     #: Genes, or the name of a set that holds them.
     GenesLike: TypeAlias = str | Signature | Iterable[str]
     SignaturesLike: TypeAlias = (
-        str | Signature | Iterable[str | Signature] | Mapping[str, GenesLike] | pd.DataFrame
+        str
+        | Path
+        | Signature
+        | Iterable[str | Path | Signature]
+        | Mapping[str, GenesLike]
+        | pd.DataFrame
     )
 
 
@@ -31,8 +38,9 @@ def as_signatures(x: SignaturesLike) -> dict[str, Signature]:
         One of
 
         - the name of a set of the catalog or of a panel;
+        - the path of a ``.gmt``, ``.tsv`` or ``.csv`` file (see :func:`load`);
         - a :class:`Signature`;
-        - a sequence. Signatures and names of sets or panels may be mixed. If no string of a
+        - a sequence. Signatures, files and names of sets or panels may be mixed. If no string of a
           sequence is a set or panel, the sequence is one list of genes, named ``signature``. If
           only some strings are sets or panels, the others are misspelt, because no gene symbol
           equals a name in the catalog; this is an error;
@@ -52,6 +60,8 @@ def as_signatures(x: SignaturesLike) -> dict[str, Signature]:
         If there is no signature, or one without genes.
     ValueError
         If two signatures have the same name, or a gene is both up and down.
+    FileNotFoundError
+        If a file does not exist.
     TypeError
         If ``x`` is none of the above.
 
@@ -75,6 +85,8 @@ def as_signatures(x: SignaturesLike) -> dict[str, Signature]:
 
 
 def _convert(x: object) -> dict[str, Signature]:
+    if isinstance(x, Path):
+        return read_sets(x)
     if isinstance(x, str):
         return _named(x)
     if isinstance(x, Signature):
@@ -97,11 +109,13 @@ def _named(name: str) -> dict[str, Signature]:
         return panel(name)
     if name in packaged():
         return {name: get(name)}
+    if is_file_name(name):
+        return read_sets(Path(name).expanduser())
     msg = (
         f"{name!r} is neither a signature nor a panel of the catalog. "
         f"{nearest(name, [*packaged(), *all_panels()])}"
         "signatures.catalog() and signatures.panels() list all; a single gene is written "
-        f"[{name!r}], a file is read with signatures.load."
+        f"[{name!r}], a file ends in .gmt, .tsv or .csv."
     )
     raise MissingKeyError(msg)
 
@@ -130,11 +144,12 @@ def _from_value(name: str, value: object) -> Signature:
 def _from_sequence(items: list[object]) -> dict[str, Signature]:
     strings = [item for item in items if isinstance(item, str)]
     known = packaged().keys() | all_panels().keys()
-    if items and len(strings) == len(items) and known.isdisjoint(strings):
+    files = any(map(is_file_name, strings))
+    if items and len(strings) == len(items) and known.isdisjoint(strings) and not files:
         return {"signature": _from_value("signature", strings)}
     found: dict[str, Signature] = {}
     for item in items:
-        if not isinstance(item, (str, Signature)):
+        if not isinstance(item, (str, Path, Signature)):
             msg = (
                 f"The signatures hold {item!r}; only names and Signature objects are possible in "
                 "a sequence. Lists of genes need names: pass a mapping of name to genes."

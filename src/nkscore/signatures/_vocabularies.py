@@ -4,13 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
 from nkscore.errors import GeneCoverageError, MissingKeyError
 from nkscore.signatures._catalog import get, nearest, packaged
 from nkscore.signatures._convert import as_signatures
-from nkscore.signatures._files import load
+from nkscore.signatures._read_sets import is_file_name
 from nkscore.signatures._signature import Signature
 from nkscore.signatures._tables import read_table
 
@@ -24,7 +23,7 @@ if TYPE_CHECKING:
 
     #: What marks a state: genes, or gene → weight.
     StateLike: TypeAlias = "State | Mapping[str, float] | GenesLike"
-    VocabularyLike: TypeAlias = Path | SignaturesLike | Mapping[str, StateLike]
+    VocabularyLike: TypeAlias = SignaturesLike | Mapping[str, StateLike]
 
 _TABLE: Final = "vocabularies.tsv"
 _COLUMNS: Final = [
@@ -146,9 +145,7 @@ def vocabulary(x: VocabularyLike) -> dict[str, State]:
 
 
 def _states(x: VocabularyLike) -> dict[str, State]:
-    if isinstance(x, Path) or (isinstance(x, str) and Path(x).suffix and Path(x).is_file()):
-        return {name: State(marks) for name, marks in load(x).items()}
-    if isinstance(x, str):
+    if isinstance(x, str) and not is_file_name(x):
         return _packaged(x)
     if isinstance(x, Mapping):
         return {str(name): _state(str(name), value) for name, value in x.items()}
