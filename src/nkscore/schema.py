@@ -14,6 +14,7 @@ import pandas as pd
 
 from nkscore._counts import _scales
 from nkscore._slots import SLOTS
+from nkscore._storable import stored_value
 from nkscore.errors import GeneCoverageError, MissingKeyError
 
 if TYPE_CHECKING:
@@ -279,32 +280,15 @@ def record(
 ) -> None:
     """Write ``uns["nkscore"][key]``: how ``key`` was made.
 
-    Holds only values that survive ``write_h5ad`` and reading back: ``None`` becomes ``"None"``,
-    tuples and sets become lists, ``/`` in keys becomes ``|``.
+    Holds only values that survive ``write_h5ad`` and reading back: see ``_storable``.
     """
     from nkscore._version import __version__
 
     book = dict(adata.uns.get(RECORD, {}))
-    book[key] = _storable(
+    book[key] = stored_value(
         {"function": function, "options": dict(options), "version": __version__, **extra}
     )
     adata.uns[RECORD] = book
-
-
-def _storable(value: object) -> object:
-    if isinstance(value, dict):
-        return {str(k).replace("/", "|"): _storable(v) for k, v in value.items()}
-    if isinstance(value, (list, tuple)):
-        # An empty list would come back from h5ad as an array of floats.
-        return [_storable(v) for v in value] or "None"
-    if isinstance(value, (set, frozenset)):
-        members: list[Any] = [_storable(v) for v in value]
-        return sorted(members) or "None"
-    if value is None:
-        return "None"
-    if isinstance(value, np.generic):
-        return value.item()
-    return value
 
 
 def recorded(adata: AnnData, key: str, written_by: str) -> Any:  # noqa: ANN401 (as it was written)

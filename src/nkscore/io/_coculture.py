@@ -8,7 +8,8 @@ from typing import TYPE_CHECKING
 import pandas as pd
 
 from nkscore import schema
-from nkscore.io import _combine, _loading, _sheet, _tags
+from nkscore._storable import stored_name
+from nkscore.io import _combine, _loading, _sheet
 from nkscore.io._readers import load
 from nkscore.io._source import default_lane
 
@@ -182,7 +183,7 @@ def read_coculture(
         parts.append(part)
     adata = _combine.join(parts, genes=genes)
     table = _sheet.stored(checked)
-    table[schema.HASHTAG] = [_tags.storable(tag) for tag in table[schema.HASHTAG]]
+    table[schema.HASHTAG] = [stored_name(tag) if tag else "" for tag in table[schema.HASHTAG]]
     _loading.fill_samples(adata, entries, [len(part.barcodes) for part in parts], table)
     options = {
         "sheet": str(sheet) if not isinstance(sheet, pd.DataFrame) else "DataFrame",

@@ -12,6 +12,7 @@ import numpy as np
 import pandas as pd
 
 from nkscore import schema
+from nkscore._storable import stored_column, stored_name
 from nkscore.errors import LaneError, NkscoreError, SampleSheetError
 from nkscore.io import _combine, _sheet, _sheet_columns, _sheet_rules, _sheet_values, _tags
 from nkscore.io._lane import reading
@@ -226,8 +227,8 @@ def annotate(adata: AnnData, part: _combine.Part, wanted: Sequence[str] | bool) 
         raise LaneError(msg)
     kept = frame[chosen] if part.kept is None else frame.loc[part.kept, chosen]
     for name in chosen:
-        target = schema.LANE_IN_FILE if name == schema.LANE else _tags.storable(str(name))
-        adata.obs[target] = kept[name].array
+        target = schema.LANE_IN_FILE if name == schema.LANE else stored_name(name)
+        adata.obs[target] = stored_column(kept[name]).array
 
 
 def record(

@@ -13,6 +13,7 @@ import pandas as pd
 from scipy import sparse
 
 from nkscore import schema
+from nkscore._storable import stored_names
 from nkscore._warn import warn
 from nkscore.errors import LaneError
 from nkscore.io._genes import unique_names
@@ -83,7 +84,7 @@ class TagTable:
         """Return the counts of the ``tags`` that are present, and their positions."""
         found = {tag: column for tag in tags if (column := self.find(tag)) is not None}
         places = list(found.values())
-        names = pd.Index([storable(tag) for tag in found], dtype=object)
+        names = pd.Index(stored_names(found, "The tags"), dtype=object)
         return pd.DataFrame(self.counts[:, places].toarray(), columns=names), places
 
 
@@ -95,11 +96,6 @@ def columns(counts: sparse.csr_matrix, chosen: Array) -> sparse.csr_matrix:
         return sparse.csr_matrix((counts.shape[0], 0), dtype=counts.dtype)
     first, last = int(chosen[0]), int(chosen[-1]) + 1
     return counts[:, first:last] if last - first == len(chosen) else counts[:, chosen]
-
-
-def storable(name: str) -> str:
-    """Return ``name`` as an .h5ad file can store it."""
-    return name.replace("/", "|")
 
 
 def inside(lane: Lane) -> TagTable:
@@ -258,7 +254,7 @@ def others(lane: Lane, feature_type: str, slot: str, used: Iterable[int]) -> pd.
     own = _own_key(lane, slot)
     if not len(chosen) and own is not None:
         frame = own_table(lane, own)
-        frame.columns = pd.Index([storable(name) for name in frame.columns])
+        frame.columns = pd.Index(stored_names(frame.columns, "The tags"))
         return frame
     features = lane.features.iloc[chosen]
     names = unique_names(
@@ -266,7 +262,7 @@ def others(lane: Lane, feature_type: str, slot: str, used: Iterable[int]) -> pd.
         features["id"].to_numpy(dtype=object),
         where=f"{lane.path}, {feature_type}",
     )
-    labels = pd.Index([storable(name) for name in names], dtype=object)
+    labels = pd.Index(stored_names(names, "The tags"), dtype=object)
     return pd.DataFrame(columns(lane.counts, chosen).toarray(), columns=labels)
 
 

@@ -10,6 +10,7 @@ import pandas as pd
 
 from nkscore import schema
 from nkscore._colors import INK, palette, shortened
+from nkscore._storable import stored_name
 from nkscore.errors import DesignError
 from nkscore.pl._side import SidePanel, dot, patches
 from nkscore.pl._style import FONT, RASTER_ABOVE, SMALL, style
@@ -138,7 +139,7 @@ def _measure(
         if shown.size:
             kept = inside[schema.QC_PASS].to_numpy(dtype=bool)[known]
             _cloud(ax, row, shown, kept=kept)
-        for end in limits.get(lane.replace("/", "|"), {}).get(name, []):
+        for end in limits.get(stored_name(lane), {}).get(name, []):
             place = np.log10(max(end, 1)) if logarithmic else end
             x, y = [place, place], [row - 0.46, row + 0.46]
             ax.plot(x, y, color=INK, linewidth=0.9, linestyle=(0, (1, 1.2)), zorder=5)

@@ -13,6 +13,7 @@ from nkscore._checks import check_part, check_positive
 from nkscore._samples._cells import passed_qc
 from nkscore._samples._matrices import counts_of
 from nkscore._samples._samples import WELL, Samples, compartment_samples, labels
+from nkscore._storable import stored_names
 from nkscore.errors import DesignError, GeneCoverageError, WrongScaleError
 from nkscore.pp._references import identity_genes
 from nkscore.stats import ambient_share
@@ -121,8 +122,8 @@ def ambient(
     lanes = sorted(set(with_nk.table[schema.LANE]))
     soups = _soups(adata, matrix, lanes, soup)
     table = _estimates(adata, matrix, with_nk, own, soups, fold=fold, confidence=confidence)
-    adata.varm[schema.AMBIENT_SOUP] = pd.DataFrame(soups[0], index=adata.var_names)
-    adata.varm[schema.AMBIENT_NK] = pd.DataFrame(soups[1], index=adata.var_names)
+    adata.varm[schema.AMBIENT_SOUP] = _by_lane(soups[0], adata)
+    adata.varm[schema.AMBIENT_NK] = _by_lane(soups[1], adata)
     schema.record(
         adata,
         "pp.ambient",
@@ -137,6 +138,12 @@ def ambient(
     )
     median = 100 * float(table["ambient_share"].median())
     _LOG.info("Ambient share of tumor cells: median %.1f %% of %d samples", median, len(table))
+
+
+def _by_lane(profiles: dict[str, Floats], adata: AnnData) -> pd.DataFrame:
+    table = pd.DataFrame(profiles, index=adata.var_names)
+    table.columns = pd.Index(stored_names(table, "The lanes"))
+    return table
 
 
 def _estimates(

@@ -12,6 +12,7 @@ from scipy import sparse
 from nkscore import schema
 from nkscore._checks import check_whole
 from nkscore._samples._matrices import counts_of, expression_of
+from nkscore._storable import check_key
 from nkscore.errors import DesignError, WrongScaleError
 from nkscore.stats import log_moments, responder_mixture, welch_test
 from nkscore.tl._genes._perturbed_cells import GuideColumns, guide_cells
@@ -115,6 +116,7 @@ def responders(
     >>> sorted(adata.obs["responder"].unique())
     ['control', 'non-responder']
     """
+    check_key(key_added)
     _refuse_overwriting(key_added, [perturbation, guide, replicate])
     counts, expression = counts_of(adata), expression_of(adata)
     columns = GuideColumns(perturbation, guide, control, replicate, None)

@@ -12,6 +12,7 @@ from nkscore import schema
 from nkscore._samples._cells import passed_qc
 from nkscore._samples._matrices import counts_of
 from nkscore._samples._samples import WELL, Samples, compartment_samples, labels
+from nkscore._storable import stored_name
 from nkscore.stats import ambient_share, relative_error
 
 if TYPE_CHECKING:
@@ -123,7 +124,10 @@ def _without_tumor(adata: AnnData, counts: Counts, lanes: Labels) -> Bools:
 def _soups(adata: AnnData, counts: Counts, lanes: list[str]) -> dict[str, Floats]:
     """Return the profiles of ``pp.ambient``, and the sum of the cells of further lanes."""
     given = adata.varm[schema.AMBIENT_SOUP]
-    soups = {lane: given[lane].to_numpy(dtype=float) for lane in lanes if lane in given}
+    names = {lane: stored_name(lane) for lane in lanes}
+    soups = {
+        lane: given[name].to_numpy(dtype=float) for lane, name in names.items() if name in given
+    }
     rest = [lane for lane in lanes if lane not in soups]
     if rest:
         number = {name: i for i, name in enumerate(rest)}

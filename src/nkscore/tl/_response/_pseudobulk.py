@@ -13,6 +13,7 @@ from nkscore._checks import names_of
 from nkscore._counts._open import open_counts
 from nkscore._samples._cells import passed_qc
 from nkscore._samples._matrices import matrix_of
+from nkscore._storable import stored_frame
 from nkscore.errors import DesignError
 
 if TYPE_CHECKING:
@@ -57,7 +58,8 @@ def pseudobulk(
     AnnData of groups × genes: ``X`` float64 sums, exact up to 2**53; ``layers["n_cells"]`` int32
     number of cells with a count; ``var`` unchanged. ``obs``, sorted by ``by``, has these columns
     (numbers as numbers, otherwise text), ``n_cells``, ``n_counts``, ``n_genes``,
-    ``counts_per_cell`` (mean) and every other column of ``obs`` that is constant within all groups.
+    ``counts_per_cell`` (mean) and every other column of ``obs`` that is constant within all groups;
+    text with gaps is categorical, which files can hold.
     ``uns["groups"]`` is the same table for all groups, with the column ``kept``.
 
     Raises
@@ -139,7 +141,7 @@ def _groups(obs: pd.DataFrame, columns: list[str], passed: Bools) -> tuple[Ints,
             groups[str(name)] = np.asarray(obs[name].iloc[rows])
     parts = zip(*(keys[c].iloc[rows].astype(str) for c in columns), strict=True)
     groups.index = pd.Index([" | ".join(part) for part in parts], dtype=str)
-    return codes, groups
+    return codes, stored_frame(groups)
 
 
 def _key(column: pd.Series) -> Array | pd.api.extensions.ExtensionArray:

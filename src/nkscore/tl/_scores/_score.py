@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 from nkscore import schema
+from nkscore._storable import check_key
 from nkscore.scoring import run
 from nkscore.tl._scores._score_input import refuse_foreign, score_input, write_scores
 
@@ -88,6 +89,7 @@ def score(
     >>> list(adata.obsm["scores"].columns)
     ['cytotoxic']
     """
+    check_key(key_added)
     refuse_foreign(adata, [key_added], recorded_as=key_added, function="tl.score")
     found = score_input(
         adata, gene_signatures, method=method, layer=layer, min_coverage=min_coverage

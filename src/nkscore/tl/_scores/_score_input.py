@@ -10,6 +10,7 @@ import pandas as pd
 
 from nkscore import schema, signatures
 from nkscore._samples._matrices import matrix_of
+from nkscore._storable import stored_names
 from nkscore.scoring import gene_sets, get_scorer
 
 if TYPE_CHECKING:
@@ -104,8 +105,9 @@ def write_scores(
     options: dict[str, Option],
 ) -> None:
     """Write tables of cells × signatures to ``obsm``, with a record of their options."""
+    names = stored_names(found.names, "The signatures")
     for key, values in tables.items():
-        adata.obsm[key] = pd.DataFrame(values, index=adata.obs_names, columns=found.names)
+        adata.obsm[key] = pd.DataFrame(values, index=adata.obs_names, columns=names)
     used = storable_options({**found.scorer.options, **options})
     schema.record(
         adata,

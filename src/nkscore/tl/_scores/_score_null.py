@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING
 
 from nkscore import schema
 from nkscore._checks import check_whole
+from nkscore._storable import check_key
 from nkscore.scoring import null_scores
 from nkscore.tl._scores._score_input import refuse_foreign, score_input, write_scores
 
@@ -89,6 +90,7 @@ def score_null(
     >>> bool(adata.obsm["scores_p"]["cytotoxic"].min() >= 0.01)
     True
     """
+    check_key(key_added)
     keys = [f"{key_added}_z", f"{key_added}_p"]
     book = f"{key_added}_null"
     refuse_foreign(adata, keys, recorded_as=book, function="tl.score_null")

@@ -11,6 +11,7 @@ import pandas as pd
 
 from nkscore import schema, stats
 from nkscore._samples._cells import passed_qc
+from nkscore._storable import stored_name
 from nkscore.errors import DesignError, GeneCoverageError, MissingKeyError
 from nkscore.signatures import Signature, dormancy_components, match
 from nkscore.signatures._programs import (
@@ -249,7 +250,7 @@ def _ambient_nk_counts(adata: AnnData, matrix: Counts, cells: TumorCells) -> tup
     codes[cells.rows] = [number.get(place, -1) for place in zip(names, lanes, strict=True)]
     counts = matrix.group_sums(codes, len(table)).sums
     profiles = adata.varm[schema.AMBIENT_NK]
-    soup = np.array([profiles[str(lane)].to_numpy(dtype=float) for lane in table["lane"]])
+    soup = np.array([profiles[stored_name(lane)].to_numpy(dtype=float) for lane in table["lane"]])
     total = counts.sum(axis=1) * table["ambient_share"].to_numpy(dtype=float)
     line = np.unique(table["tumor"].astype(str), return_inverse=True)[1]
     member = np.eye(int(line.max()) + 1)[:, line]

@@ -11,6 +11,7 @@ import pandas as pd
 from nkscore import schema
 from nkscore._colors import palette
 from nkscore._samples._cells import spread
+from nkscore._storable import stored_names
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
@@ -73,8 +74,7 @@ def write_table(
 ) -> None:
     """Write one row per cell to ``obsm``, NaN outside ``cells``."""
     frame = spread(np.asarray(values, dtype=float), cells, adata.n_obs)
-    # h5ad does not allow slashes in column names.
-    names = [name.replace("/", "|") for name in columns]
+    names = stored_names(columns, "The columns")
     adata.obsm[key] = pd.DataFrame(frame, index=adata.obs_names, columns=names)
 
 
