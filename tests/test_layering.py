@@ -38,7 +38,7 @@ ALLOWED = {
     "signatures": {"errors", "_text", "_warn"},
     "scoring": {"errors", "_compile", "_counts"},
     "stats": {"errors", "_compile", "_counts"},
-    "datasets": {"errors", "schema", "signatures", "_compile", "_warn"},
+    "datasets": {"errors", "schema", "signatures", "_compile", "_warn", "_whole"},
     "io": {"errors", "schema", "_slots", "_storable", "_text", "_warn", "_whole"},
     "_samples": {"errors", "schema", "_counts", "stats"},
     "pl": {"errors", "schema", "_colors", "_storable"},

@@ -158,3 +158,24 @@ def test_input_is_left_alone(small, tmp_path):
     assert adata.layers["counts"].data.tobytes() == before
     assert list(adata.uns["nkscore"]["sample_sheet"]) == columns
     assert np.asarray(adata.X).shape == ()
+
+
+@pytest.mark.parametrize("formats", [("h5",), ("mtx",)])
+def test_lanes_may_have_any_name(small, tmp_path, formats):
+    adata = small.copy()
+    lanes = list(adata.obs["lane"].cat.categories)
+    new = dict(zip(lanes, ["/L1", "../é", "..", "_L1"][: len(lanes)], strict=True))
+    adata.obs_names = [
+        new[lane] + name.removeprefix(lane)
+        for lane, name in zip(adata.obs["lane"], adata.obs_names, strict=True)
+    ]
+    adata.obs["lane"] = adata.obs["lane"].cat.rename_categories(new)
+    sheet = adata.uns["nkscore"]["sample_sheet"].copy()
+    adata.uns["nkscore"] = {"sample_sheet": sheet.assign(lane=[new[x] for x in sheet["lane"]])}
+    file = nk.datasets.write_lanes(adata, tmp_path / "out", formats=formats)
+    again = nk.io.read_coculture(file)
+    assert set(again.obs["lane"].cat.categories) == set(new.values())
+    assert sorted(again.obs_names) == sorted(adata.obs_names)
+    assert [path.name for path in tmp_path.iterdir()] == ["out"]
+    again.write_h5ad(tmp_path / "a.h5ad")
+    nk.io.read_lane(tmp_path / "a.h5ad")

@@ -7,6 +7,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
+from nkscore._whole import is_full
 from nkscore.errors import NkscoreError
 
 if TYPE_CHECKING:
@@ -45,7 +46,10 @@ class Results:
         except (NkscoreError, ImportError) as error:
             self.skipped[name] = str(error)
             _LOG.warning("%s was not made: %s", name, error)
-        except Exception as error:  # noqa: BLE001 - hours of other results depend on it
+        except Exception as error:
+            if is_full(error):
+                raise
+            # Hours of other results depend on going on.
             self.skipped[name] = f"{type(error).__name__}: {error}"
             self.failed.add(name)
             _LOG.warning("%s failed: %s", name, self.skipped[name])

@@ -12,25 +12,29 @@ import sys
 import threading
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
 import pandas as pd
 
+from nkscore._run import _contents
+from nkscore._run._place import FILES, LOG, UNFINISHED, files_in, mend, place
 from nkscore._version import __version__
-from nkscore._whole import whole
+from nkscore._whole import is_full, new_hdf5, whole
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Iterator, Mapping
 
     from anndata import AnnData
 
     from nkscore._types import Array
 
 _LOG = logging.getLogger("nkscore")
-_LOCK, _REPLACED = "lock", "replaced"
+_LOCK = "lock"
 #: Files of finished parts; names that begin with a dot are still being written.
 _FINISHED = ("[!.]*.h5", "[!.]*.npy")
+#: Attribute of stored cells.
+_NOTES = "nkscore_skipped"
 
 
 @dataclass(slots=True)
@@ -47,11 +51,18 @@ class Parts:
 
     def has(self, name: str, key: str) -> bool:
         """Whether a part was finished with exactly this input, options and version."""
-        return self.checkpoints and self.path(name, key).exists()
+        return self.checkpoints and _contents.is_sealed(self.path(name, key))
 
     def finished(self) -> list[Path]:
         """Return all files of finished parts."""
         return sorted(file for pattern in _FINISHED for file in self.folder.glob(pattern))
+
+    @contextlib.contextmanager
+    def writing(self, name: str, key: str, suffix: str = ".h5") -> Iterator[Path]:
+        """Give a temporary path for a part, which is sealed and put in place at the end."""
+        with whole(self.path(name, key, suffix)) as path:
+            yield path
+            _contents.seal(path)
 
 
 @dataclass(slots=True)
@@ -76,6 +87,12 @@ class Rows:
                 "Pass --force to start again, or delete the folder."
             )
             raise FileExistsError(msg)
+        found = [(file, _contents.is_sealed(file)) for file in parts.finished()]
+        sound = [is_sound for _, is_sound in found]
+        # Rows after a damaged file would not be those that their names say.
+        for file, _ in found[sound.index(False) :] if False in sound else ():
+            _LOG.warning("%s is damaged or follows a damaged file; its rows are made anew.", file)
+            file.unlink()
         rows = cls(parts, name, key, n_per_file)
         rows.n_rows = sum(map(len, rows))
         return rows
@@ -94,8 +111,7 @@ class Rows:
         """Write the rows that wait."""
         if self.waiting:
             rows = np.concatenate(self.waiting)
-            place = self.parts.path(self.name, f"{self.key}-{self.n_rows:012d}", ".npy")
-            with whole(place) as path:
+            with self.parts.writing(self.name, f"{self.key}-{self.n_rows:012d}", ".npy") as path:
                 np.save(path, rows)
             self.n_rows += len(rows)
             self.waiting = []
@@ -113,18 +129,18 @@ class Job(Parts):
     def load_cells(self, name: str, key: str) -> tuple[AnnData, dict[str, str]]:
         """Return the cells after a step, and what was skipped so far."""
         import anndata
+        import h5py
 
         _LOG.info("Step %s: reused from %s", name, self.path(name, key))
-        notes = self.path(name, key, ".json").read_text(encoding="utf-8")
-        return anndata.read_h5ad(self.path(name, key)), json.loads(notes)
+        with h5py.File(self.path(name, key), "r") as file:
+            notes = json.loads(file.attrs[_NOTES])
+        return anndata.read_h5ad(self.path(name, key)), notes
 
     def save_cells(self, name: str, key: str, adata: AnnData, notes: dict[str, str]) -> None:
         """Keep the cells after a step."""
         if self.checkpoints:
-            with whole(self.path(name, key, ".json")) as path:
-                path.write_text(json.dumps(notes), encoding="utf-8")
-            with whole(self.path(name, key)) as path:
-                adata.write_h5ad(path)
+            with self.writing(name, key) as path:
+                write_h5ad(adata, path, notes={_NOTES: json.dumps(notes)})
 
     def load_table(self, name: str, key: str) -> pd.DataFrame:
         """Return a finished table, with the types of its columns."""
@@ -134,18 +150,37 @@ class Job(Parts):
         with h5py.File(self.path(name, key), "r") as file:
             table: pd.DataFrame = read_elem(file["table"])
             types = json.loads(file.attrs["text"])
+            attrs = json.loads(file.attrs["attrs"])
         table.index = pd.RangeIndex(len(table))
-        return table.astype({column: kind for column, kind in types.items() if column in table})
+        table = table.astype({column: kind for column, kind in types.items() if column in table})
+        table.attrs = attrs
+        return table
 
     def save_table(self, name: str, key: str, table: pd.DataFrame) -> None:
         """Keep a finished table."""
         if self.checkpoints:
-            with whole(self.path(name, key)) as path:
+            with self.writing(name, key) as path:
                 _write_table(table, path)
 
 
+def write_h5ad(
+    adata: AnnData,
+    path: Path,
+    *,
+    compression: Literal["gzip"] | None = None,
+    notes: Mapping[str, str] | None = None,
+) -> None:
+    """Write an AnnData as its own ``write_h5ad`` does, but for a full disk: see ``new_hdf5``."""
+    from anndata.io import write_elem
+
+    adata.strings_to_categoricals()
+    packed = {} if compression is None else {"compression": compression}
+    with new_hdf5(path) as file:
+        write_elem(file, "/", adata, dataset_kwargs=packed)
+        file.attrs.update(notes or {})
+
+
 def _write_table(table: pd.DataFrame, path: Path) -> None:
-    import h5py
     from anndata.io import write_elem
 
     # Text with gaps can be stored as categories only.
@@ -157,9 +192,10 @@ def _write_table(table: pd.DataFrame, path: Path) -> None:
     }
     stored = table.astype(dict.fromkeys(text, "category"))
     stored.index = stored.index.astype(str)
-    with h5py.File(path, "w") as file:
+    with new_hdf5(path) as file:
         write_elem(file, "table", stored)
         file.attrs["text"] = json.dumps(text)
+        file.attrs["attrs"] = json.dumps(table.attrs, default=str)
 
 
 def key(*parts: object) -> str:
@@ -169,7 +205,7 @@ def key(*parts: object) -> str:
 
 
 def fingerprint(sheet: Path) -> list[Any]:
-    """Describe the sheet by its bytes, and each file it names by path, size and time."""
+    """Describe the sheet by its bytes, and each file it names by path, time and content."""
     from nkscore.io import _sheet, _sheet_columns
     from nkscore.io._source import files_of
 
@@ -177,13 +213,15 @@ def fingerprint(sheet: Path) -> list[Any]:
     columns = [_sheet_columns.PATH, _sheet_columns.HASHTAG_PATH]
     texts = {str(text) for column in columns for text in parsed.cells[column] if str(text)}
     files = {file for text in texts for file in files_of(parsed.resolve(text))}
-    states = [(str(f), f.stat().st_size, f.stat().st_mtime_ns) for f in sorted(files)]
+    states = [(str(f), f.stat().st_mtime_ns, _contents.digest_of(f)) for f in sorted(files)]
     return [hashlib.sha256(Path(sheet).read_bytes()).hexdigest(), states]
 
 
 def check_folder(out: Path, *, force: bool) -> None:
     """Refuse a non-empty results folder, unless ``force``; change nothing."""
-    if out.exists() and (not out.is_dir() or any(out.iterdir())) and not force:
+    if force or (out / UNFINISHED).is_dir():
+        return
+    if out.exists() and (not out.is_dir() or any(out.iterdir())):
         msg = f"{out} exists and is not empty. Choose another --out, or add --force."
         raise FileExistsError(msg)
 
@@ -205,10 +243,11 @@ def parts_of(out: Path, *, anew: bool) -> Iterator[Parts]:
             file.unlink()
         try:
             yield parts
-        except BaseException:
-            # If the new files could not be put in place, restore the user's old ones.
-            if not parts.finished() and not (folder / _REPLACED).exists():
+        except BaseException as error:
+            if not parts.finished():
                 shutil.rmtree(folder, ignore_errors=True)
+            if is_full(error):
+                raise OSError(_full(out, error, resumes=folder.exists())) from error
             raise
         shutil.rmtree(folder, ignore_errors=True)
 
@@ -217,20 +256,23 @@ def parts_of(out: Path, *, anew: bool) -> Iterator[Parts]:
 def job(out: Path, *, force: bool, checkpoints: bool = True) -> Iterator[Job]:
     """Run a job whose results appear in the folder ``out`` only if it succeeds.
 
-    Files of the same names from an earlier run are replaced, other files stay.
+    Files of an earlier run and files of the same names are replaced, other files stay.
     """
     check_folder(out, force=force)
     with parts_of(out, anew=not checkpoints) as parts:
         folder = parts.folder
         made = Job(folder, checkpoints)
+        mend(out.resolve())
         shutil.rmtree(made.results, ignore_errors=True)
         made.results.mkdir()
         try:
-            with _logged(folder / "run.log"):
+            with _logged(folder / LOG):
                 yield made
-            (folder / "run.log").replace(made.results / "run.log")
+                names = sorted([*files_in(made.results), LOG])
+                _LOG.info("%s%s", FILES, json.dumps(names, ensure_ascii=False))
+            (folder / LOG).replace(made.results / LOG)
             with _undisturbed():
-                _place(made.results, out.resolve(), folder / _REPLACED)
+                place(made.results, out.resolve())
         finally:
             shutil.rmtree(made.results, ignore_errors=True)
 
@@ -285,7 +327,7 @@ def _locked(folder: Path) -> Iterator[None]:
 @contextlib.contextmanager
 def _logged(path: Path) -> Iterator[None]:
     """Also write nkscore's messages, and warnings of other libraries, to a file."""
-    handler = logging.FileHandler(path, encoding="utf-8")
+    handler = _LogFile(path, encoding="utf-8", errors="backslashreplace")
     handler.setFormatter(logging.Formatter("%(asctime)s %(levelname)s %(message)s"))
     level = _LOG.level
     _LOG.addHandler(handler)
@@ -299,6 +341,27 @@ def _logged(path: Path) -> Iterator[None]:
         _LOG.removeHandler(handler)
         _LOG.setLevel(level)
         handler.close()
+    if handler.error is not None:
+        raise handler.error
+
+
+class _LogFile(logging.FileHandler):
+    """A log that keeps its first error instead of printing each of them."""
+
+    error: OSError | None = None
+
+    def handleError(self, record: logging.LogRecord) -> None:  # noqa: N802 (so named by logging)
+        error = sys.exception()
+        if isinstance(error, OSError):
+            self.error = self.error or error
+        else:
+            super().handleError(record)
+
+    def close(self) -> None:
+        try:
+            super().close()
+        except OSError as error:
+            self.error = self.error or error
 
 
 @contextlib.contextmanager
@@ -307,7 +370,7 @@ def _undisturbed() -> Iterator[None]:
     if threading.current_thread() is not threading.main_thread():
         yield
         return
-    signals = (signal.SIGINT, signal.SIGTERM)
+    signals = {signal.SIGINT, signal.SIGTERM, getattr(signal, "SIGHUP", signal.SIGTERM)}
     before = [signal.signal(each, signal.SIG_IGN) for each in signals]
     try:
         yield
@@ -316,14 +379,10 @@ def _undisturbed() -> Iterator[None]:
             signal.signal(each, handler)
 
 
-def _place(made: Path, out: Path, replaced: Path) -> None:
-    if not out.exists():
-        made.rename(out)
-        return
-    replaced.mkdir(exist_ok=True)
-    for entry in sorted(made.iterdir()):
-        old = out / entry.name
-        # Not rename: a results folder may be on a separate disk, as in a container.
-        if old.exists():
-            shutil.move(old, replaced / entry.name)
-        shutil.move(entry, old)
+def _full(out: Path, error: BaseException, *, resumes: bool) -> str:
+    reason = getattr(error, "strerror", None) or "too little space"
+    kept = "; finished steps are kept, and the same command resumes from them" if resumes else ""
+    return (
+        f"Results cannot be written to {out}: {reason}. Free space there or raise the quota{kept}, "
+        "or choose another --out."
+    )

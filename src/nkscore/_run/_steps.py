@@ -17,6 +17,7 @@ from nkscore._report._tables import available
 from nkscore._report._write import write as write_report
 from nkscore._run import _job as parts
 from nkscore._run import _options as options_of
+from nkscore._run._contents import with_contents
 from nkscore.io._columns import dictionary
 
 if TYPE_CHECKING:
@@ -85,7 +86,7 @@ def _cells(
     keys: list[str] = []
     for step in steps:
         before = keys[-1] if keys else parts.fingerprint(sheet)
-        keys.append(parts.key(step.name, before, {s: options[s] for s in step.sections}))
+        keys.append(_key(step.name, before, {s: options[s] for s in step.sections}))
     last = {
         step.makes: i
         for i, (step, key) in enumerate(zip(steps, keys, strict=True))
@@ -105,6 +106,11 @@ def _cells(
                 job.save_cells(step.name, key, getattr(results, step.makes), results.skipped)
     # The map does not affect the tables.
     return results, keys[_STATES]
+
+
+def _key(name: str, before: object, *options: object) -> str:
+    """Return the key of a part: what it is made from, its options and the files they name."""
+    return parts.key(name, before, *(with_contents(each) for each in options))
 
 
 def _read(results: Results, options: Options) -> None:
@@ -162,7 +168,7 @@ def _table(table: Table, results: Results, job: Job, made_from: tuple[str, Optio
             results.skipped[name] = f"It needs the table {table.reads}, which is missing."
         return
     earlier = results.methods.get(table.reads or "", ())
-    key = parts.key(table.name, cells, own, earlier)
+    key = _key(table.name, cells, own, earlier)
     if job.has(table.name, key):
         results.tables[name] = job.load_table(table.name, key)
     else:
@@ -203,4 +209,4 @@ def write(results: Results, out: Path) -> None:
             with results.optional(f"{name}.parquet"):
                 table.to_parquet(tables / f"{name}.parquet", index=False)
     dictionary(results.tables).to_csv(out / "columns.tsv", sep="\t", index=False)
-    results.kept.write_h5ad(out / "adata.h5ad", compression="gzip")
+    parts.write_h5ad(results.kept, out / "adata.h5ad", compression="gzip")

@@ -100,7 +100,7 @@ def _console(*, verbose: bool) -> Iterator[None]:
 
 @contextlib.contextmanager
 def _terminable() -> Iterator[None]:
-    """Let ``kill`` end a run like Ctrl-C, with cleanup."""
+    """Let ``kill``, and the end of the terminal, end a run like Ctrl-C, with cleanup."""
     if threading.current_thread() is not threading.main_thread():
         yield
         return
@@ -108,11 +108,16 @@ def _terminable() -> Iterator[None]:
     def stop(*_: object) -> None:
         raise KeyboardInterrupt
 
-    before = signal.signal(signal.SIGTERM, stop)
+    # Windows has no SIGHUP, which the end of a terminal sends.
+    signals = [signal.SIGTERM, getattr(signal, "SIGHUP", signal.SIGTERM)]
+    # A run under nohup goes on.
+    wanted = [s for s in dict.fromkeys(signals) if signal.getsignal(s) != signal.SIG_IGN]
+    before = [(each, signal.signal(each, stop)) for each in wanted]
     try:
         yield
     finally:
-        signal.signal(signal.SIGTERM, before)
+        for each, handler in before:
+            signal.signal(each, handler)
 
 
 def _parser() -> argparse.ArgumentParser:

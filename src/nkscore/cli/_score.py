@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import glob
 import gzip
 import hashlib
 import os
@@ -96,6 +97,9 @@ def score_file(
                 ):
                     made.add(scores)
                 made.flush()
+            # A process that was killed while it wrote could not remove its file.
+            for left in out.parent.glob(f".[0-9]*.{glob.escape(out.name)}"):
+                left.unlink()
             with whole(out) as path:
                 _write(made, file.obs_names, found.names, path)
     return made.n_rows, len(found.names)

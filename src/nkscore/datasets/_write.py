@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import gzip
 import io
+import re
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
@@ -13,6 +14,7 @@ from scipy import sparse
 from tqdm import tqdm
 
 from nkscore import schema
+from nkscore._whole import new_hdf5
 
 if TYPE_CHECKING:
     import os
@@ -96,9 +98,9 @@ def write_lanes(
     lanes = [
         lane for lane in dict.fromkeys(sheet[schema.LANE]) if (adata.obs[schema.LANE] == lane).any()
     ]
-    paths = {}
+    paths, files = {}, _file_names(lanes)
     for i, lane in enumerate(tqdm(lanes, desc="write lanes", disable=None)):
-        content = _lane_content(adata, lane, sheet)
+        content = _lane_content(adata, lane, sheet, files[lane])
         write = _write_h5 if formats[i % len(formats)] == "h5" else _write_folders
         paths[lane] = write(target, content)
     sheet = sheet[sheet[schema.LANE].isin(lanes)]
@@ -116,6 +118,19 @@ def write_lanes(
     return file
 
 
+def _file_names(lanes: Sequence[str]) -> dict[str, str]:
+    """Return the name of each lane's file, without signs that make a path of it."""
+    names: dict[str, str] = {}
+    for lane in lanes:
+        name = re.sub(r"[^\w() .+-]", "_", lane).lstrip(".") or "_"
+        # Tags of the lane "a" are in "a_hashtags".
+        taken = {*names.values(), *(f"{other}_hashtags" for other in names.values())}
+        while name.lower() in {other.lower() for other in taken}:
+            name += "_"
+        names[lane] = name
+    return names
+
+
 def _empty_folder(folder: str | os.PathLike[str], *, overwrite: bool) -> Path:
     target = Path(folder)
     target.mkdir(parents=True, exist_ok=True)
@@ -131,7 +146,7 @@ def _empty_folder(folder: str | os.PathLike[str], *, overwrite: bool) -> Path:
 
 @dataclass(frozen=True)
 class _Lane:
-    """Contents of one lane's files."""
+    """Name and contents of one lane's files."""
 
     name: str
     barcodes: list[str]
@@ -141,7 +156,7 @@ class _Lane:
     tags: list[str]
 
 
-def _lane_content(adata: AnnData, lane: str, sheet: pd.DataFrame) -> _Lane:
+def _lane_content(adata: AnnData, lane: str, sheet: pd.DataFrame, file: str) -> _Lane:
     rows = np.flatnonzero((adata.obs[schema.LANE] == lane).to_numpy())
     prefix = f"{lane}_"
     names = [str(name) for name in adata.obs_names[rows]]
@@ -155,7 +170,7 @@ def _lane_content(adata: AnnData, lane: str, sheet: pd.DataFrame) -> _Lane:
     tags = list(sheet.loc[sheet[schema.LANE] == lane, schema.HASHTAG])
     table = adata.obsm[schema.HASHTAGS].iloc[rows][tags].to_numpy(dtype=np.int32)
     return _Lane(
-        name=lane,
+        name=file,
         barcodes=[name.removeprefix(prefix) for name in names],
         counts=sparse.csr_matrix(adata.layers[schema.COUNTS][rows]),
         genes=list(map(str, adata.var_names)),
@@ -165,8 +180,6 @@ def _lane_content(adata: AnnData, lane: str, sheet: pd.DataFrame) -> _Lane:
 
 
 def _write_h5(folder: Path, lane: _Lane) -> tuple[str, str]:
-    import h5py
-
     matrix = sparse.hstack([lane.counts, lane.tag_counts], format="csr", dtype=np.int32)
     features = [*lane.genes, *lane.tags]
     columns = {
@@ -177,7 +190,7 @@ def _write_h5(folder: Path, lane: _Lane) -> tuple[str, str]:
     }
     name = f"{lane.name}.h5"
     packed: dict[str, Any] = {"compression": "gzip", "compression_opts": _LEVEL, "shuffle": True}
-    with h5py.File(folder / name, "w") as file:
+    with new_hdf5(folder / name) as file:
         group = file.create_group("matrix")
         group.create_dataset("barcodes", data=np.array(lane.barcodes, dtype="S"), **packed)
         group.create_dataset("data", data=matrix.data, **packed)
@@ -187,7 +200,7 @@ def _write_h5(folder: Path, lane: _Lane) -> tuple[str, str]:
         shape = np.array(matrix.shape[::-1], dtype=np.int32)
         group.create_dataset("shape", data=shape)
         for column, values in columns.items():
-            data = np.array(values, dtype="S")
+            data = np.array([value.encode() for value in values], dtype="S")
             group.create_dataset(f"features/{column}", data=data, **packed)
         group["features"].create_dataset("_all_tag_keys", data=np.array([b"genome"]))
     return name, ""

@@ -109,8 +109,12 @@ def _ligands(table: pd.DataFrame) -> list[str]:
 def _cellphonedb(
     cells: AnnData, group: Labels, table: pd.DataFrame, *, m: int, seed: int
 ) -> pd.DataFrame:
+    from matplotlib import rc_context
+
     try:
-        import liana  # type: ignore[import-untyped, import-not-found, unused-ignore]
+        # Its import changes how legends of all later figures look.
+        with rc_context():
+            import liana  # type: ignore[import-untyped, import-not-found, unused-ignore]
     except ImportError as error:
         msg = (
             "engine='liana' needs LIANA+, which runs on Python 3.13 or older. Install it there: "

@@ -229,8 +229,12 @@ def _leading(signed: Floats, weight: Floats, genes: pd.Index, sign: int) -> str:
 
 
 def _ulm(values: pd.Series, weights: pd.DataFrame) -> Floats:
+    from matplotlib import rc_context
+
     try:
-        import decoupler  # type: ignore[import-untyped, import-not-found, unused-ignore]
+        # Its import changes how legends of all later figures look.
+        with rc_context():
+            import decoupler  # type: ignore[import-untyped, import-not-found, unused-ignore]
     except ImportError as error:
         raise ImportError(_METHOD) from error
     row, column = np.nonzero(weights.to_numpy())
