@@ -30,7 +30,8 @@ ALLOWED = {
     "_whole": set(),
     "_slots": set(),
     "_storable": set(),
-    "_text": set(),
+    "_gate": {"errors"},
+    "_text": {"errors", "_gate"},
     "schema": {"errors", "_counts", "_slots", "_storable", "_version"},
     "_checks": {"errors"},
     "_colors": {"errors"},
@@ -39,7 +40,7 @@ ALLOWED = {
     "scoring": {"errors", "_compile", "_counts"},
     "stats": {"errors", "_compile", "_counts"},
     "datasets": {"errors", "schema", "signatures", "_compile", "_warn", "_whole"},
-    "io": {"errors", "schema", "_slots", "_storable", "_text", "_warn", "_whole"},
+    "io": {"errors", "schema", "_gate", "_slots", "_storable", "_text", "_warn", "_whole"},
     "_samples": {"errors", "schema", "_counts", "stats"},
     "pl": {"errors", "schema", "_colors", "_storable"},
 }
@@ -60,7 +61,7 @@ ALLOWED |= {
     "tl": _TOOLS | {"_warn"},
     "_report": {"_colors", "_version", "_whole", "errors", "pl", "schema", "signatures", "tl"},
     "_run": {
-        *("_report", "_version", "_whole", "errors", "io", "pp", "schema", "scoring"),
+        *("_gate", "_report", "_version", "_whole", "errors", "io", "pp", "schema", "scoring"),
         *("signatures", "tl"),
     },
 }

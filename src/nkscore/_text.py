@@ -8,6 +8,9 @@ import io
 from contextlib import contextmanager
 from typing import IO, TYPE_CHECKING, Final, cast
 
+from nkscore._gate import check_regular
+from nkscore.errors import LaneError, MissingKeyError, NkscoreError, NkscoreWarning
+
 if TYPE_CHECKING:
     from collections.abc import Iterator
     from pathlib import Path
@@ -16,6 +19,9 @@ _GZIP: Final = b"\x1f\x8b"
 #: A browser may pack a packed file once more.
 _MOST_LAYERS: Final = 3
 _LOOKED_AT: Final = 1 << 20
+#: Text packs 3 to 40 times. Small files may unpack to this many bytes anyway.
+_MOST_PACKED: Final = 500
+_ALWAYS: Final = 1 << 26
 _MARKS: Final = (
     (codecs.BOM_UTF8, "utf-8-sig"),
     (codecs.BOM_UTF32_LE, "utf-32"),
@@ -26,10 +32,66 @@ _MARKS: Final = (
 
 
 @contextmanager
+def reading_table(path: Path) -> Iterator[None]:
+    """Turn an error of a library into one that names the file; errors of the disk pass."""
+    try:
+        yield
+    except (NkscoreError, NkscoreWarning, ImportError):
+        raise
+    except Exception as error:
+        # A damaged gzip file has an OSError, too, but without a number.
+        if isinstance(error, OSError) and error.errno is not None:
+            raise
+        detail = " ".join(str(error).split())[:200]
+        msg = (
+            f"{path} is empty or not a table, or damaged ({type(error).__name__}: {detail}). Use "
+            "the original file of the program, or save it again as text."
+        )
+        raise MissingKeyError(msg) from error
+
+
+class Bounded(io.RawIOBase):
+    """An unpacked stream that ends with an error where a small file has become a huge one."""
+
+    def __init__(self, stream: IO[bytes], path: Path) -> None:
+        self._stream, self._path, self._place = stream, path, 0
+        self._most = _ALWAYS + _MOST_PACKED * path.stat().st_size
+
+    def readable(self) -> bool:
+        """Say that it can be read."""
+        return True
+
+    def seekable(self) -> bool:
+        """Say that it can start again."""
+        return True
+
+    def seek(self, place: int, whence: int = io.SEEK_SET) -> int:
+        """Go to a place."""
+        self._place = self._stream.seek(place, whence)
+        return self._place
+
+    def readinto(self, data: bytearray) -> int:  # type: ignore[override]
+        """Read the next bytes."""
+        view = memoryview(data)
+        found = self._stream.read(len(view))
+        view[: len(found)] = found
+        self._place += len(found)
+        if self._place > self._most:
+            msg = (
+                f"{self._path} ({self._path.stat().st_size:,} bytes) unpacks to more than "
+                f"{self._most:,} bytes: it is damaged or made to fill the memory. Copy or download "
+                "it again, or unpack it yourself."
+            )
+            raise LaneError(msg)
+        return len(found)
+
+
+@contextmanager
 def opened(path: Path) -> Iterator[IO[bytes]]:
     """Open a text file as a stream of UTF-8 without a mark at its beginning."""
+    check_regular(path)
     with path.open("rb") as raw:
-        stream = _unpacked(raw)
+        stream = _unpacked(raw, path)
         encoding = _encoding(stream.read(_LOOKED_AT))
         stream.seek(0)
         if encoding == "utf-8":
@@ -40,19 +102,21 @@ def opened(path: Path) -> Iterator[IO[bytes]]:
 
 def read_text(path: Path) -> str:
     """Return the text of a file; the ends of its lines are as they are stored."""
+    check_regular(path)
     with path.open("rb") as raw:
-        content = _unpacked(raw).read()
+        content = _unpacked(raw, path).read()
     return _decoded(content, _encoding(content))
 
 
-def _unpacked(stream: IO[bytes]) -> IO[bytes]:
+def _unpacked(stream: IO[bytes], path: Path) -> IO[bytes]:
     # By content, not by name: browsers unpack .gz files and keep the name.
     for _ in range(_MOST_LAYERS):
         packed = stream.read(2) == _GZIP
         stream.seek(0)
         if not packed:
             break
-        stream = cast("IO[bytes]", gzip.GzipFile(filename="", mode="rb", fileobj=stream))
+        packed_in = cast("IO[bytes]", gzip.GzipFile(filename="", mode="rb", fileobj=stream))
+        stream = io.BufferedReader(Bounded(packed_in, path), 1 << 17)
     return stream
 
 

@@ -28,6 +28,7 @@ import pandas as pd
 from pydantic import ConfigDict, Strict, TypeAdapter, ValidationError
 
 from nkscore import io, pp, tl
+from nkscore._gate import check_regular
 from nkscore._report._figures import CORE
 from nkscore._report._tables import available
 from nkscore._report._write import TITLE
@@ -227,6 +228,7 @@ def _fits(kind: Any, value: object) -> bool:
 def read(path: Path) -> Options:
     """Read a file of options; all problems are reported together."""
     try:
+        check_regular(path)
         # Windows editors put a byte-order mark before the text.
         given = tomllib.loads(path.read_text(encoding="utf-8-sig"))
     except FileNotFoundError as error:

@@ -9,6 +9,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
+from nkscore._gate import check_hdf5, check_regular
 from nkscore.errors import LaneError
 from nkscore.scoring import StoredSparse
 
@@ -53,6 +54,7 @@ def opened(path: Path) -> Iterator[Stored]:
     if not path.exists():
         msg = f"{path} does not exist. Give the path of an h5ad file or a zarr store."
         raise LaneError(msg)
+    check_regular(path)
     if path.is_dir():
         yield _describe(_zarr_group(path), path)
         return
@@ -65,6 +67,7 @@ def opened(path: Path) -> Iterator[Stored]:
         msg = f"{path} cannot be opened as HDF5 ({reason}). Give an h5ad file or a zarr store."
         raise LaneError(msg) from error
     with file:
+        check_hdf5(file, path)
         yield _describe(file, path)
 
 

@@ -11,7 +11,8 @@ from typing import TYPE_CHECKING, Final
 import numpy as np
 import pandas as pd
 
-from nkscore._text import read_text
+from nkscore._gate import check_workbook
+from nkscore._text import read_text, reading_table
 from nkscore.errors import DesignError, MissingKeyError, WrongScaleError
 
 if TYPE_CHECKING:
@@ -111,6 +112,18 @@ def read_bioplex(
             "'limit' or 'missing'."
         )
         raise ValueError(msg)
+    with reading_table(path):
+        return _read(path, sheet, below=below, above=above, analytes=analytes)
+
+
+def _read(
+    path: Path,
+    sheet: str | int,
+    *,
+    below: str,
+    above: str,
+    analytes: str | Sequence[str] | None,
+) -> pd.DataFrame:
     cells = _cells(path, sheet)
     header, names = _header(cells, path)
     body = _wells_only(cells.iloc[header + 1 :], names, path)
@@ -135,6 +148,7 @@ def read_bioplex(
 def _cells(path: Path, sheet: str | int) -> pd.DataFrame:
     """Return all cells as text, without a header."""
     if path.suffix.lower() in {".xlsx", ".xlsm", ".xls"}:
+        check_workbook(path)
         raw = pd.read_excel(path, sheet_name=sheet, header=None, dtype=str, keep_default_na=False)
         return raw.map(lambda cell: str(cell).strip())
     lines = read_text(path).splitlines()

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import csv
 import io
 import math
 import re
@@ -13,7 +12,7 @@ import numpy as np
 import pandas as pd
 from scipy import stats
 
-from nkscore._text import opened
+from nkscore._text import opened, reading_table
 from nkscore.errors import GeneCoverageError, MissingKeyError, WrongScaleError
 from nkscore.io._names import warn_of_dates
 from nkscore.io._orthologs import human_genes
@@ -129,7 +128,7 @@ def read_mageck(
     [['k562', 'NCR3LG1', 2.5, 2e-05]]
     """
     path = Path(path)
-    try:
+    with reading_table(path):
         with opened(path) as stream:
             table = pd.read_csv(
                 io.TextIOWrapper(stream, encoding="utf-8"),
@@ -138,9 +137,14 @@ def read_mageck(
                 na_values=["NA", ""],
                 keep_default_na=False,
             )
-    except (csv.Error, pd.errors.ParserError, pd.errors.EmptyDataError, EOFError) as error:
-        msg = f"{path} is empty or not a table ({error}). Use the original file of the program."
-        raise MissingKeyError(msg) from error
+        made = _checked(table, path, screen=screen)
+    kind = made.attrs["format"]
+    made = human_genes(made, orthologs, path)
+    made.attrs["format"] = kind
+    return made
+
+
+def _checked(table: pd.DataFrame, path: Path, *, screen: str | None) -> pd.DataFrame:
     table.columns = [str(column).strip() for column in table.columns]
     kind, read = _kind(table, path)
     if table.empty:
@@ -160,7 +164,6 @@ def read_mageck(
     made["gene"] = made["gene"].astype(str).astype(object)
     warn_of_dates(made["gene"].to_numpy(dtype=object), path)
     _refuse_repeats(made, kind, path)
-    made = human_genes(made, orthologs, path)
     made.attrs["format"] = kind
     return made
 

@@ -2,16 +2,18 @@
 
 from __future__ import annotations
 
+import io
+from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
 import pandas as pd
 
+from nkscore._text import opened, reading_table
 from nkscore._warn import warn
 from nkscore.errors import GeneCoverageError, MissingKeyError
 
 if TYPE_CHECKING:
     from os import PathLike
-    from pathlib import Path
 
 _MOUSE_SHARE: Final = 0.5
 #: Names without a human gene of that name: clones, models, histocompatibility, olfaction.
@@ -60,7 +62,10 @@ def _mapping(genes: pd.Series, orthologs: str | PathLike[str] | pd.DataFrame) ->
     elif isinstance(orthologs, pd.DataFrame):
         pairs = orthologs
     else:
-        pairs = pd.read_csv(orthologs, sep=None, engine="python", keep_default_na=False)
+        path = Path(orthologs)
+        with reading_table(path), opened(path) as stream:
+            text = io.TextIOWrapper(stream, encoding="utf-8")
+            pairs = pd.read_csv(text, sep=None, engine="python", keep_default_na=False)
     if not {"mouse", "human"} <= set(pairs.columns):
         msg = (
             f"orthologs has the columns {', '.join(map(str, pairs.columns))}; 'mouse' and 'human' "

@@ -16,7 +16,8 @@ from importlib.util import find_spec
 from pathlib import Path
 from typing import IO, TYPE_CHECKING, Any, Final
 
-from nkscore.errors import LaneError
+from nkscore._text import Bounded
+from nkscore.errors import LaneError, NkscoreError
 from nkscore.io._rds_nodes import RdataNode, Rds2pyNode
 
 if TYPE_CHECKING:
@@ -45,6 +46,8 @@ def parse(path: Path) -> Node:
             continue
         try:
             return read(path)
+        except NkscoreError:
+            raise
         except Exception as error:  # noqa: BLE001
             # rds2py does not know closures, which FindVariableFeatures leaves in every object.
             _LOG.debug("%s: %s cannot read it (%s).", path, name, error)
@@ -108,12 +111,26 @@ def _unpacked(path: Path) -> Iterator[Path]:
     if opener is open:
         yield path
         return
-    with tempfile.TemporaryDirectory(prefix="nkscore_") as folder:
-        plain = Path(folder) / "object.rds"
+    with _unnamed() as (target, plain):
         source: IO[bytes]
-        with opener(path, "rb") as source, plain.open("wb") as target:
-            shutil.copyfileobj(source, target, 1 << 20)
+        with opener(path, "rb") as source:
+            shutil.copyfileobj(io.BufferedReader(Bounded(source, path)), target, 1 << 20)
+        target.flush()
         yield plain
+
+
+@contextmanager
+def _unnamed() -> Iterator[tuple[IO[bytes], Path]]:
+    """Give a temporary file and its path; if possible it has no name that could stay behind."""
+    with tempfile.TemporaryFile(prefix="nkscore_") as file:
+        path = Path(f"/proc/self/fd/{file.fileno()}")
+        if path.exists():
+            yield file, path
+            return
+    with tempfile.TemporaryDirectory(prefix="nkscore_") as folder:
+        path = Path(folder) / "object.rds"
+        with path.open("wb") as file:
+            yield file, path
 
 
 def _with_rds2py(path: Path) -> Node:
@@ -124,7 +141,7 @@ def _with_rds2py(path: Path) -> Node:
 
 
 def _with_rdata(path: Path) -> Node:
-    with warnings.catch_warnings(action="ignore"):
+    with warnings.catch_warnings(action="ignore"), _unpacked(path) as plain:
         # The suffix may not match the content.
         parse_file = import_module("rdata").parser.parse_file
-        return RdataNode(parse_file(str(path), extension=".rds").object)
+        return RdataNode(parse_file(str(plain), extension=".rds").object)

@@ -7,6 +7,7 @@ import re
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Final, Literal
 
+from nkscore._gate import check_hdf5, check_regular
 from nkscore.errors import LaneError
 from nkscore.io._lane import reading
 
@@ -47,9 +48,7 @@ def inspect(path: Path) -> Source:
     if not path.exists():
         msg = f"{path} does not exist.{nearby(path)} Check the path and that the disk is mounted."
         raise LaneError(msg)
-    if not (path.is_dir() or path.is_file()):
-        msg = f"{path} is no file and no folder (a pipe or a device). Give a file."
-        raise LaneError(msg)
+    check_regular(path)
     with reading(path):
         if path.is_dir():
             names = (item.name for item in path.iterdir() if not item.name.startswith("._"))
@@ -76,6 +75,7 @@ def _hdf5_keys(path: Path) -> tuple[str, ...]:
     import h5py
 
     with reading(path), h5py.File(path, "r") as file:
+        check_hdf5(file, path)
         return tuple(file.keys())
 
 

@@ -84,11 +84,11 @@ def _directions(frame: pd.DataFrame, where: str) -> pd.Series[str]:
             raise ValueError(msg)
         return direction
     if "weight" in frame.columns:
-        weight = pd.to_numeric(frame["weight"])
+        weight = pd.to_numeric(frame["weight"], errors="coerce")
         if (weight.isna() | (weight == 0)).any():
             msg = (
-                f"{where} holds weights that are zero or missing; a positive (up) or negative "
-                "(down) number is needed. Remove those rows."
+                f"{where} holds weights that are zero or missing or no numbers; a positive (up) or "
+                "negative (down) number is needed. Remove those rows."
             )
             raise ValueError(msg)
         return weight.gt(0).map({True: "up", False: "down"})

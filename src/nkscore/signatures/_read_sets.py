@@ -8,8 +8,8 @@ from typing import Any, Final
 
 import pandas as pd
 
-from nkscore._text import opened, read_text
-from nkscore.errors import GeneCoverageError
+from nkscore._text import opened, read_text, reading_table
+from nkscore.errors import GeneCoverageError, NkscoreError
 from nkscore.signatures._diagnose import diagnose
 from nkscore.signatures._long_table import from_long_table
 from nkscore.signatures._signature import PROVENANCE, Signature
@@ -38,14 +38,23 @@ def read_sets(path: Path) -> dict[str, Signature]:
             "or .csv file of gene sets, or the name of a set of signatures.catalog()."
         )
         raise FileNotFoundError(msg)
-    if kind == ".gmt":
-        found = _read_gmt(path)
-    else:
-        with opened(path) as stream:
-            table = pd.read_csv(stream, sep=SEPARATOR[kind], dtype=str, keep_default_na=False)
-        found = from_long_table(table, f"{path.name}")
-    _check_genes(found, path)
+    with reading_table(path):
+        try:
+            found = _read_gmt(path) if kind == ".gmt" else _read_table(path, SEPARATOR[kind])
+        except pd.errors.ParserError:
+            raise
+        except (ValueError, TypeError) as error:
+            if isinstance(error, (NkscoreError, UnicodeError, pd.errors.EmptyDataError)):
+                raise
+            raise GeneCoverageError(str(error)) from error
+        _check_genes(found, path)
     return found
+
+
+def _read_table(path: Path, separator: str) -> dict[str, Signature]:
+    with opened(path) as stream:
+        table = pd.read_csv(stream, sep=separator, dtype=str, keep_default_na=False)
+    return from_long_table(table, path.name)
 
 
 def is_zipped(path: Path) -> bool:
