@@ -15,6 +15,8 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
     from pathlib import Path
 
+    from _typeshed import WriteableBuffer
+
 _GZIP: Final = b"\x1f\x8b"
 #: A browser may pack a packed file once more.
 _MOST_LAYERS: Final = 3
@@ -70,7 +72,7 @@ class Bounded(io.RawIOBase):
         self._place = self._stream.seek(place, whence)
         return self._place
 
-    def readinto(self, data: bytearray) -> int:  # type: ignore[override]
+    def readinto(self, data: WriteableBuffer, /) -> int:
         """Read the next bytes."""
         view = memoryview(data)
         found = self._stream.read(len(view))

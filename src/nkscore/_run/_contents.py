@@ -51,7 +51,7 @@ def seal(path: Path) -> None:
 
 
 def is_sealed(path: Path) -> bool:
-    """Whether a file is there and holds exactly what was sealed."""
+    """Whether a file exists and holds exactly what was sealed."""
     try:
         size = path.stat().st_size - _SEAL
         if size < 0:

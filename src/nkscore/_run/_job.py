@@ -91,7 +91,7 @@ class Rows:
         sound = [is_sound for _, is_sound in found]
         # Rows after a damaged file would not be those that their names say.
         for file, _ in found[sound.index(False) :] if False in sound else ():
-            _LOG.warning("%s is damaged or follows a damaged file; its rows are made anew.", file)
+            _LOG.warning("%s is damaged or follows a damaged file and is computed again.", file)
             file.unlink()
         rows = cls(parts, name, key, n_per_file)
         rows.n_rows = sum(map(len, rows))

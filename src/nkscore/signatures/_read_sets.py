@@ -32,7 +32,7 @@ def is_file_name(text: str) -> bool:
 def read_sets(path: Path) -> dict[str, Signature]:
     """Return the sets of a file by name."""
     kind = kind_of(path)
-    if not path.is_file():
+    if not path.exists() or path.is_dir():
         msg = (
             f"{path} is not a file (working folder: {Path.cwd()}). Give the path of a .gmt, .tsv "
             "or .csv file of gene sets, or the name of a set of signatures.catalog()."
