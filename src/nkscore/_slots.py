@@ -97,8 +97,8 @@ _TRUTH = f"datasets.use_truth {_PLANTED}"
 _OF_SHEET = f"{_TRUTH} pp.demultiplex"
 _WITH_AMBIENT = "tl.communication tl.flag_ambient"
 
-_LOADED = "io.read_coculture io.read_lane datasets.simulate_coculture"
-_SHEET = "pp.demultiplex io.read_coculture"
+_LOADED = "io.read_coculture io.read_lane datasets.simulate_coculture io.read_cells"
+_SHEET = "pp.demultiplex io.read_coculture io.read_cells"
 _NULL = "against random sets; `key_added` gives other names"
 _RESPONDER = "`responder`, `non-responder`, `unassigned` or `control`; `key_added` names it"
 _SCORED = "`coverage` and versions of the sets; `key_added` names it"
@@ -114,13 +114,13 @@ _TABLE: Final[dict[tuple[str, str, str], Rows]] = {
     ("obs", "cells", _LOADED): {
         "lane": ("category", "10x lane", _OF_LANE, "loaded"),
     },
-    ("var", "genes", "io.read_coculture io.read_lane"): {
+    ("var", "genes", "io.read_coculture io.read_lane io.read_cells"): {
         "gene_id": ("text", "Ensembl id, where the files hold ids"),
     },
     ("obsm", "cells × tags", _LOADED): {
         "hashtags": ("int32 frame", "raw counts of sample tags", _OF_TAGS),
     },
-    ("obsm", "cells × tags", "io.read_coculture io.read_lane"): {
+    ("obsm", "cells × tags", "io.read_coculture io.read_lane io.read_cells"): {
         "protein": ("int32 frame", "raw counts of antibodies"),
         "guides": ("int32 frame", "raw counts of CRISPR guides", "pp.assign_guides"),
     },
@@ -167,7 +167,7 @@ _TABLE: Final[dict[tuple[str, str, str], Rows]] = {
         "guide_class": ("category", "`single`, `multiple` or `none`"),
         "guide_confidence": ("float64", "probability of class and gene"),
     },
-    ("obs", "cells", "pp.compartments datasets.use_truth"): {
+    ("obs", "cells", "pp.compartments datasets.use_truth io.read_cells"): {
         "compartment": (
             "category",
             "`nk`, `tumor`, `other`, `mixed` (NK–tumor doublet) or `unassigned`",
@@ -198,9 +198,11 @@ _TABLE: Final[dict[tuple[str, str, str], Rows]] = {
         "G2M_score": ("float64", "score of G2/M genes"),
         "phase": ("category", "`G1`, `S` or `G2M`"),
     },
-    ("obs", "cells", "tl.nk_states tl.map_reference"): {
+    ("obs", "cells", "tl.nk_states tl.map_reference io.read_cells"): {
         "nk_state": ("category", "state of NK cells; else missing", _OF_NK_STATE, "nk_states"),
         "nk_state_confidence": ("float64", "its probability", "tl.calibration", "nk_states"),
+    },
+    ("obs", "cells", "tl.nk_states tl.map_reference"): {
         "nk_state_margin": ("float64", "distance to the second probability"),
     },
     ("obsm", "cells × states", "tl.nk_states tl.map_reference"): {
@@ -209,7 +211,7 @@ _TABLE: Final[dict[tuple[str, str, str], Rows]] = {
     ("uns", "states", "tl.nk_states tl.map_reference"): {
         "nk_state_colors": ("list", "colors in the order of the categories, for scanpy"),
     },
-    ("obs", "cells", "tl.tumor_states tl.map_reference"): {
+    ("obs", "cells", "tl.tumor_states tl.map_reference io.read_cells"): {
         "tumor_state": (
             "category",
             "state of tumor cells; else missing",
@@ -281,7 +283,7 @@ _TABLE: Final[dict[tuple[str, str, str], Rows]] = {
         "truth_ifng_activity": ("float64", "planted: response to interferon gamma", _PLANTED),
         "truth_ambient": ("float64", "planted: share of its counts that is ambient", _PLANTED),
     },
-    ("uns", "", "io.read_coculture datasets.simulate_coculture"): {
+    ("uns", "", "io.read_coculture datasets.simulate_coculture io.read_cells"): {
         "nkscore/sample_sheet": ("frame", "the checked sample sheet", _OF_SHEET),
     },
     ("uns", "", "datasets.simulate_coculture"): {
@@ -306,6 +308,7 @@ _TABLE: Final[dict[tuple[str, str, str], Rows]] = {
 _RECORDS: Final[dict[str, tuple[str, ...]]] = {
     "io.read_coculture": ("`lanes`: file, format and size of each",),
     "io.read_lane": ("`lanes`: file, format and size",),
+    "io.read_cells": ("`lanes`: file, format and size; `kept`: calls that the file held",),
     "datasets.simulate_coculture": ("`seed`",),
     "pp.qc": ("`limits` of each lane", "pl.qc"),
     "pp.demultiplex": ("`cells` of each call, `tags` with their cut-offs",),

@@ -90,6 +90,7 @@ class Option:
 _STEPS: tuple[tuple[str, Callable[..., Any]], ...] = (
     ("run", outputs),
     ("read", io.read_coculture),
+    ("cells", io.read_cells),
     ("qc", pp.qc),
     ("demultiplex", pp.demultiplex),
     ("compartments", pp.compartments),
@@ -164,7 +165,7 @@ class _NoText:
 _NAMES = {
     **dict.fromkeys(("AnnData", "Option", "TumorProgram"), _NoText),
     # Genes and states may also be written out.
-    **dict.fromkeys(("SignaturesLike", "VocabularyLike"), Any),
+    **dict.fromkeys(("SignaturesLike", "VocabularyLike", "MappingLike"), Any),
     "Level": str | float,
     "Levels": str | float | abc.Sequence[str] | abc.Sequence[float],
     **{name: getattr(abc, name) for name in ("Callable", "Iterable", "Mapping", "Sequence")},
@@ -223,6 +224,21 @@ def _fits(kind: Any, value: object) -> bool:
     except ValidationError:
         return False
     return True
+
+
+def set_cells(options: Options, mapping: list[str] | None, keep: list[str] | None) -> None:
+    """Write the options of the command line into those of the section ``cells``."""
+    given = {name: value for name, value in options["cells"].items() if value is not None}
+    if mapping:
+        given["mapping"] = mapping
+    if keep:
+        given["keep"] = [name.strip() for text in keep for name in text.split(",")]
+    options["cells"] = checked({"cells": given}, "The command line")["cells"]
+
+
+def read_or_default(path: Path | None) -> Options:
+    """Read a file of options, or return the default ones."""
+    return defaults() if path is None else read(path)
 
 
 def read(path: Path) -> Options:

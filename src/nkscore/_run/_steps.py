@@ -1,4 +1,4 @@
-"""The main job from a sample sheet: one function per step, results in a folder."""
+"""The main job, from a sample sheet or annotated cells: one function per step."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 
 from tqdm import tqdm
 
-from nkscore import io, pp, schema, tl
+from nkscore import pp, schema, tl
 from nkscore._report._figures import draw
 from nkscore._report._results import Results
 from nkscore._report._tables import available
@@ -18,6 +18,7 @@ from nkscore._report._write import write as write_report
 from nkscore._run import _job as parts
 from nkscore._run import _options as options_of
 from nkscore._run._contents import with_contents
+from nkscore._run._source import Source, calls_kept
 from nkscore.io._columns import dictionary
 
 if TYPE_CHECKING:
@@ -38,16 +39,18 @@ class Step:
     name: str
     makes: str
     sections: tuple[str, ...]
-    run: Callable[[Results, Options], None]
+    run: Callable[[Results, Options, Source], None]
 
 
 def analyze(sheet: str | Path, job: Job, options: Options | None = None) -> Results:
     """Run all steps on the lanes of ``sheet`` and write objects, tables, figures and the report.
 
-    Steps that an interrupted run of the same job finished are reused.
+    ``sheet`` is a sample sheet, or a file of annotated cells. Steps that an interrupted run of the
+    same job finished are reused.
     """
-    sheet = Path(sheet)
+    source = Source(Path(sheet))
     options = options_of.defaults() if options is None else options
+    source.check(options)
     tables = _wanted(options)
     n_steps = len(STEPS) + len(tables) + 2
     # No progress bar without a terminal: the log has each step.
@@ -58,7 +61,7 @@ def analyze(sheet: str | Path, job: Job, options: Options | None = None) -> Resu
             bar.update()
             _LOG.info("Step %s", name)
 
-        results, key = _cells(sheet, job, options, report_step)
+        results, key = _cells(source, job, options, report_step)
         for table in tables:
             report_step(table.name)
             _table(table, results, job, (key, options))
@@ -79,13 +82,13 @@ def analyze(sheet: str | Path, job: Job, options: Options | None = None) -> Resu
 
 
 def _cells(
-    sheet: Path, job: Job, options: Options, report_step: Callable[[str], None]
+    source: Source, job: Job, options: Options, report_step: Callable[[str], None]
 ) -> tuple[Results, str]:
     """Run the steps on cells, or load their results; also return the key of the cells."""
     steps = [s for s in STEPS if s.name != "map" or options["run"]["embedding"]]
     keys: list[str] = []
     for step in steps:
-        before = keys[-1] if keys else parts.fingerprint(sheet)
+        before = keys[-1] if keys else source.fingerprint()
         keys.append(_key(step.name, before, {s: options[s] for s in step.sections}))
     last = {
         step.makes: i
@@ -93,14 +96,13 @@ def _cells(
         if job.has(step.name, key)
     }
     results = Results(None, None)
-    options = {**options, "read": {**options["read"], "sheet": sheet}}
     for i, (step, key) in enumerate(zip(steps, keys, strict=True)):
         report_step(step.name)
         if i == last.get(step.makes):
             cells, results.skipped = job.load_cells(step.name, key)
             setattr(results, step.makes, cells)
         elif i > last.get(step.makes, -1):
-            step.run(results, options)
+            step.run(results, options, source)
             # The next run tries failed steps again, but not those that the data do not allow.
             if not results.failed:
                 job.save_cells(step.name, key, getattr(results, step.makes), results.skipped)
@@ -113,40 +115,46 @@ def _key(name: str, before: object, *options: object) -> str:
     return parts.key(name, before, *(with_contents(each) for each in options))
 
 
-def _read(results: Results, options: Options) -> None:
-    results.loaded = io.read_coculture(**options["read"])
+def _read(results: Results, options: Options, source: Source) -> None:
+    results.loaded = source.read(options)
 
 
-def _call(results: Results, options: Options) -> None:
+def _call(results: Results, options: Options, _: Source) -> None:
     """Annotate the cells: quality, sample, compartment, ambient RNA."""
     adata = results.loaded
+    kept = calls_kept(adata)
     pp.qc(adata, **options["qc"])
-    pp.demultiplex(adata, **options["demultiplex"])
-    pp.compartments(adata, **options["compartments"])
+    if kept is None:
+        pp.demultiplex(adata, **options["demultiplex"])
+    if schema.COMPARTMENT not in (kept or ()):
+        pp.compartments(adata, **options["compartments"])
     with results.optional("ambient"):
         pp.ambient(adata, **options["ambient"])
 
 
-def _describe(results: Results, options: Options) -> None:
+def _describe(results: Results, options: Options, _: Source) -> None:
     """Keep the cells that passed and call their states."""
     kept = results.kept = pp.keep(results.loaded, **options["keep"])
     pp.normalize(kept, **options["normalize"])
     with results.optional("scores"):
         tl.score(kept, **options["score"])
-    with results.optional("nk_states"):
-        tl.nk_states(kept, **options["nk_states"])
-    with results.optional("tumor_states"):
-        tl.tumor_states(kept, **options["tumor_states"])
+    calls = calls_kept(kept) or ()
+    if schema.NK_STATE not in calls:
+        with results.optional("nk_states"):
+            tl.nk_states(kept, **options["nk_states"])
+    if schema.TUMOR_STATE not in calls:
+        with results.optional("tumor_states"):
+            tl.tumor_states(kept, **options["tumor_states"])
 
 
-def _map(results: Results, options: Options) -> None:
+def _map(results: Results, options: Options, _: Source) -> None:
     with results.optional("map"):
         tl.embed(results.kept, **options["embed"])
 
 
 #: Steps on cells, in order; each depends on the options of all earlier ones.
 STEPS = (
-    Step("lanes", "loaded", ("read",), _read),
+    Step("lanes", "loaded", ("read", "cells"), _read),
     Step("cells", "loaded", ("qc", "demultiplex", "compartments", "ambient"), _call),
     Step("states", "kept", ("keep", "normalize", "score", "nk_states", "tumor_states"), _describe),
     Step("map", "kept", ("embed",), _map),

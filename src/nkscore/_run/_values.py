@@ -6,10 +6,11 @@ the data, and are checked by the functions.
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING, Any, Final
 
 from nkscore import schema, scoring, signatures
 from nkscore.errors import NkscoreError
+from nkscore.io._cell_map import CALLS, parsed
 from nkscore.pp._demultiplex_methods import METHODS
 from nkscore.pp._qc import PRESETS
 
@@ -21,6 +22,7 @@ CHOICES: Final[dict[tuple[str, str], Callable[[], list[str]]]] = {
     ("qc", "preset"): lambda: ["adaptive", *PRESETS],
     ("demultiplex", "method"): lambda: list(METHODS),
     ("compartments", "evidence"): lambda: ["auto", "monocultures", "markers"],
+    ("cells", "keep"): lambda: list(CALLS),
     ("keep", "hashtag_classes"): lambda: list(schema.HASHTAG_CLASSES),
     ("score", "method"): lambda: list(scoring.scorers()),
     ("nk_states", "level"): lambda: ["cell", "cluster"],
@@ -30,6 +32,12 @@ CHOICES: Final[dict[tuple[str, str], Callable[[], list[str]]]] = {
     ("decompose_shift", "interval"): lambda: ["t", "bootstrap", "none"],
     ("communication", "engine"): lambda: ["model", "liana"],
     ("communication", "level"): lambda: ["line", "sample"],
+}
+#: Part of a type → function that reads such values.
+_READ: Final[dict[str, Callable[[Any], object]]] = {
+    "SignaturesLike": signatures.as_signatures,
+    "VocabularyLike": signatures.vocabulary,
+    "MappingLike": parsed,
 }
 _SHARES: Final = frozenset(
     {
@@ -50,8 +58,9 @@ def problem_of(section: str, name: str, value: object, *, hint: str) -> str:
         return f"{', '.join(unknown)} is unknown; known: {', '.join(known)}" if unknown else ""
     if isinstance(value, (int, float)) and not isinstance(value, bool):
         return _problem_of_number(name, value)
-    if "SignaturesLike" in hint or "VocabularyLike" in hint:
-        return _problem_of_sets(value, states="VocabularyLike" in hint)
+    for kind, read in _READ.items():
+        if kind in hint:
+            return _problem_of_reading(read, value)
     return ""
 
 
@@ -64,12 +73,9 @@ def _problem_of_number(name: str, value: float) -> str:
     return f"{value} is negative" if counted and value < 0 else ""
 
 
-def _problem_of_sets(value: object, *, states: bool) -> str:
+def _problem_of_reading(read: Callable[[Any], object], value: object) -> str:
     try:
-        if states:
-            signatures.vocabulary(value)  # type: ignore[arg-type]
-        else:
-            signatures.as_signatures(value)  # type: ignore[arg-type]
+        read(value)
     except (NkscoreError, OSError, ValueError, TypeError) as error:
         return str(error)
     return ""

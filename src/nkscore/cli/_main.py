@@ -36,6 +36,7 @@ examples:
   nkscore sheet --template sheet.csv           write a sample sheet to fill in
   nkscore sheet --check sheet.csv              check its columns, names and files
   nkscore run sheet.csv --out results          analyze your lanes; open results/report.html
+  nkscore run cells.h5ad --map condition=treatment,coculture=NK+tumor --out results
   nkscore run --write-config run.toml          write all options with their meaning
   nkscore run sheet.csv --out results --config run.toml
   nkscore score cells.h5ad --signatures nk --out scores.csv.gz
@@ -165,11 +166,31 @@ def _add_run(
     run = commands.add_parser(
         "run",
         parents=[common],
-        help="analyze the lanes of a sample sheet",
-        description="Analyze the lanes of a sample sheet: cells, tables, figures and report.html "
-        "in one folder. After an interruption, the same command resumes where it stopped.",
+        help="analyze the lanes of a sample sheet, or annotated cells",
+        description="Analyze the lanes of a sample sheet, or cells that were annotated elsewhere: "
+        "cells, tables, figures and report.html in one folder. After an interruption, the same "
+        "command resumes where it stopped.",
     )
-    run.add_argument("sheet", type=Path, nargs="?", help="sample sheet (CSV, TSV, XLSX, ODS)")
+    run.add_argument(
+        "sheet",
+        type=Path,
+        nargs="?",
+        help="sample sheet (CSV, TSV, XLSX, ODS) or annotated cells (.h5ad, .zarr, .rds, .loom)",
+    )
+    run.add_argument(
+        "--map",
+        action="append",
+        metavar="NAMES",
+        help="of annotated cells: their columns and values, for example "
+        "'condition=treatment,coculture=NK+tumor,tumor_mono=tumor'; can be repeated",
+    )
+    run.add_argument(
+        "--keep",
+        action="append",
+        metavar="CALL",
+        help="of annotated cells: keep compartment, nk_state or tumor_state as they are; can be "
+        "repeated",
+    )
     run.add_argument("--config", type=Path, metavar="FILE", help="options of the steps (TOML)")
     run.add_argument(
         "--write-config", type=Path, metavar="FILE", help="write all options to FILE and stop"
@@ -221,8 +242,11 @@ def _run(options: argparse.Namespace) -> int:
     from nkscore._run import _options as _workflow_options
     from nkscore._run import _steps as _workflow
     from nkscore._run._job import job
+    from nkscore._run._source import Source
 
-    chosen = None if options.config is None else _workflow_options.read(options.config)
+    chosen = _workflow_options.read_or_default(options.config)
+    _workflow_options.set_cells(chosen, options.map, options.keep)
+    Source(options.sheet).check(chosen)
     with job(options.out, force=options.force, checkpoints=not options.no_checkpoints) as running:
         results = _workflow.analyze(options.sheet, running, chosen)
     print(*absent(results), sep="\n", file=sys.stderr)

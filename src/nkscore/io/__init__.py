@@ -1,6 +1,7 @@
 """Load lanes in any of the common formats, by a sample sheet, into one AnnData.
 
-``read_coculture`` loads an experiment by its sample sheet, ``read_lane`` a single lane,
+``read_coculture`` loads an experiment by its sample sheet, ``read_cells`` annotated cells,
+``read_lane`` a single lane,
 ``read_sample_sheet`` checks a sheet before the data exist, ``parse_sample_names`` makes the columns
 of a sheet from names of samples. ``read_mageck`` and ``read_bioplex`` read tables of pooled screens
 and of cytokine panels. ``export`` writes cells and tables for other programs.
@@ -9,6 +10,7 @@ and of cytokine panels. ``export`` writes cells and tables for other programs.
 from __future__ import annotations
 
 from nkscore.io._bioplex import read_bioplex
+from nkscore.io._cells import read_cells
 from nkscore.io._coculture import read_coculture, read_lane, read_sample_sheet
 from nkscore.io._export import export
 from nkscore.io._mageck import read_mageck
@@ -20,6 +22,7 @@ __all__ = [
     "export",
     "parse_sample_names",
     "read_bioplex",
+    "read_cells",
     "read_coculture",
     "read_lane",
     "read_mageck",

@@ -22,8 +22,9 @@ if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
 _SHOWN: Final = 20
-#: Values shown of a kind of problem.
+#: Values and names of rows shown of a kind of problem.
 _VALUES: Final = 4
+_NAMES: Final = 6
 
 
 @dataclass(frozen=True, slots=True)
@@ -56,7 +57,8 @@ def _rows(rows: Sequence[str]) -> str:
     distinct = list(dict.fromkeys(rows))
     found = [re.fullmatch(r"row (\d+)( of .+)?", row) for row in distinct]
     if len(distinct) < 2 or not all(found):
-        return ", ".join(filter(None, distinct))
+        more = f", ... ({len(distinct)} in all)" if len(distinct) > _NAMES else ""
+        return ", ".join(filter(None, distinct[:_NAMES])) + more
     numbers = sorted(int(each[1]) for each in found if each)
     parts: list[list[int]] = []
     for each in numbers:

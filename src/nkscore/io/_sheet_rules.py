@@ -45,6 +45,13 @@ def check(sheet: Sheet, extra_conditions: Sequence[str], *, files: bool) -> list
     return sorted(problems, key=lambda problem: order.get(problem.row, -1))
 
 
+def check_samples(sheet: Sheet, extra_conditions: Sequence[str]) -> list[Problem]:
+    """Return the problems of samples whose lanes are already read."""
+    problems = [*_conditions(sheet, extra_conditions), *_designs(sheet), *_numbers(sheet)]
+    _warn_of_twins(sheet)
+    return problems
+
+
 #: What spreadsheets write where a formula failed.
 _ERRORS: Final = ("#N/A", "#REF!", "#VALUE!", "#NAME?", "#DIV/0!", "#NUM!", "#NULL!")
 
