@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Final
 
 import numpy as np
 import pandas as pd
@@ -29,9 +29,12 @@ from nkscore.stats.linear._response import exact_zero_samples, expressed_genes
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
-    from nkscore._types import Bools, Floats
+    from nkscore._types import Bools, Floats, Ints
     from nkscore.stats.linear._design import Design
     from nkscore.stats.linear._linear import Squeezed
+
+#: Genes with this many counts per sample in each arm show how much lines differ in variance.
+_DENSE: Final = 2.0
 
 
 def fit_count_response(
@@ -215,6 +218,10 @@ def _of_lines(
     design: Design,
     tested: Mapping[str, Bools],
 ) -> dict[str, tuple[Floats, Floats, Floats]]:
+    dense = {
+        name: _least_mean(model.counts.mean, rows, design.treated[rows]) >= _DENSE
+        for name, rows in design.members.items()
+    }
     return line_variances_from(
         model.linear,
         squeezed,
@@ -223,7 +230,14 @@ def _of_lines(
         df=model.df,
         nominal=model.nominal,
         tested=tested,
+        dense=dense,
     )
+
+
+def _least_mean(mean: Floats, rows: Ints, treated: Bools) -> Floats:
+    """Return the mean of the arm that has the lower one."""
+    arms = [mean[:, arm].mean(axis=1) for arm in (rows[treated], rows[~treated])]
+    return np.asarray(np.minimum(*arms))
 
 
 @dataclass(frozen=True, slots=True)

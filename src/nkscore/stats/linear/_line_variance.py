@@ -42,9 +42,11 @@ class _Line:
     others: Floats
     others_df: Floats
 
-    def log_ratio(self) -> tuple[Floats, Floats]:
-        """Return the log ratio of observed to expected variance, and the variance of its mean."""
+    def log_ratio(self, among: Bools | None = None) -> tuple[Floats, Floats]:
+        """Return the log of own to expected variance, and its sampling variance."""
         known = (self.df > 0) & np.isfinite(self.variance) & (self.others > 0)
+        if among is not None:
+            known &= among
         ratio, half = self.variance[known] / self.others[known], self.df[known] / 2
         if ratio.size:
             ratio = np.maximum(ratio, 1e-5 * np.median(ratio))
@@ -96,11 +98,13 @@ def line_variances_from(
     df: Floats,
     nominal: Floats,
     tested: Mapping[str, Bools],
+    dense: Mapping[str, Bools],
 ) -> dict[str, tuple[Floats, Floats, Floats]]:
     """Return the same from squares and degrees of freedom of each count, genes × samples.
 
-    ``nominal`` are the degrees of freedom that a large count would have; a line is never given
-    more.
+    ``nominal`` are the degrees of freedom of large counts; a line is never given more. Genes that
+    are not ``dense`` in a line do not enter the estimate of how much lines agree: the logarithm of
+    the variance of counts near zero scatters far more than that of a chi-square variable.
     """
     rows = np.concatenate(list(design.members.values()))
     if len(design.effects) < 2 or np.unique(rows).size < rows.size:
@@ -115,14 +119,17 @@ def line_variances_from(
         variance = np.divide(own, own_df, out=np.full(own.size, np.nan), where=own_df > 0)
         own_df = np.minimum(own_df, nominal[:, members].sum(axis=1))
         lines[name] = _with_others(fit, squeezed, variance, own_df)
-    return _agreed(lines, fit.df_residual)
+    return _agreed(lines, fit.df_residual, dense)
 
 
 def _agreed(
-    lines: dict[str, _Line], df_residual: Floats
+    lines: dict[str, _Line], df_residual: Floats, dense: Mapping[str, Bools] | None = None
 ) -> dict[str, tuple[Floats, Floats, Floats]]:
     """Shrink each line's variances toward those of the others."""
-    found = {name: line.log_ratio() for name, line in lines.items()}
+    found = {
+        name: line.log_ratio(among=None if dense is None else dense[name])
+        for name, line in lines.items()
+    }
     telling = [pair for pair in found.values() if pair[0].size >= _FEWEST_GENES]
     if not telling:
         return {}

@@ -205,16 +205,14 @@ def _measured(
 def _standard_error(table: pd.DataFrame) -> Floats:
     """Return the error of each effect, toward zero if its likelihood is skewed.
 
-    If an arm has almost no counts, ``se`` is the error at the estimate, and much larger than the
-    distance from zero in units of the evidence (``t``).
+    If an arm has almost no counts, ``se`` is the error at the estimate. It is then much larger than
+    the error by which ``p_value`` measures the distance from zero.
     """
     error = table["se"].to_numpy(dtype=float)
-    if "t" not in table:
-        return error
-    t = np.abs(table["t"].to_numpy(dtype=float))
     effect = np.abs(table["log2_fc" if "log2_fc" in table else "avg_log2FC"].to_numpy(dtype=float))
+    evidence = norm.isf(np.maximum(table["p_value"].to_numpy(dtype=float), 1e-300) / 2)
     with np.errstate(divide="ignore", invalid="ignore"):
-        return np.where(t > 1, np.fmin(error, effect / t), error)
+        return np.where(evidence > 1, np.fmin(error, effect / evidence), error)
 
 
 def _shared(listed: set[str], sampled: set[str]) -> list[str]:
