@@ -236,6 +236,27 @@ def test_factors_undo_a_change_of_composition():
     assert np.log2(library[:4].mean() / library[4:].mean()) > -1.7
 
 
+def test_baselines_of_lines_need_joint_factors():
+    rng = np.random.default_rng(11)
+    treated, line = np.tile([True, False], 6), np.repeat(["a", "b"], 6).astype(object)
+    wells = np.array([f"w{i}" for i in range(12)], dtype=object)
+    design = response_design(treated, line, wells)
+    mean = np.exp(rng.normal(2, 1.5, 2000))
+    own = np.where(np.arange(2000) < 400, 4.0, 1.0)
+    expected = np.where((line == "b")[:, None], 0.25 * mean * own, mean)
+    counts = rng.poisson(expected).astype(float)
+    library = counts.sum(axis=1)
+    # The true ratio of depth between the baselines is a quarter.
+    ratio = {}
+    for factors in (joint_factors, line_factors):
+        size = factors(counts, library, design).library
+        ratio[factors] = np.log2(size[line == "b"].mean() / size[line == "a"].mean())
+        within = np.log2(size[treated].sum() / size[~treated].sum())
+        assert within == pytest.approx(0, abs=0.05)
+    assert ratio[joint_factors] == pytest.approx(-2, abs=0.1)
+    assert ratio[line_factors] > -1.6
+
+
 def test_too_few_genes_leave_total_counts_and_say_so():
     rng = np.random.default_rng(7)
     counts, design, _ = _pairs(rng, np.full(20, 50.0), 0.05, donors=2)

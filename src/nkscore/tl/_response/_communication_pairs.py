@@ -12,7 +12,7 @@ from nkscore import schema, signatures
 from nkscore._checks import check_columns
 from nkscore._samples._samples import WELL, labels
 from nkscore.errors import GeneCoverageError
-from nkscore.stats import fit_linear, log_cpm, moderated_test, tmm_factors
+from nkscore.stats import fit_linear, joint_factors, log_cpm, moderated_test
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -57,11 +57,12 @@ def subunits_of(table: pd.DataFrame) -> list[list[str]]:
 
 
 def levels(inputs: ResponseInputs) -> pd.DataFrame:
-    """Return log2 counts per million of the treated samples, wells × genes (by position)."""
+    """Return log2 counts per million of the treated samples, wells × genes (by position).
+
+    Lines are compared with each other, so library sizes have a scale common to all of them.
+    """
     counts, treated = inputs.sums.sums, inputs.design.treated
-    library = counts.sum(axis=1)
-    expressed = counts.sum(axis=0) > 0
-    size = library * tmm_factors(counts[:, expressed], library)
+    size = joint_factors(counts, counts.sum(axis=1), inputs.design).library
     wells = inputs.samples.table[WELL].astype(str)[treated]
     return pd.DataFrame(log_cpm(counts[treated], size[treated]), index=wells.to_numpy())
 

@@ -109,9 +109,10 @@ def interaction_response(
         How the depth of samples is compared, for ``"quasi_likelihood"`` and ``"voom"``. ``"line"``:
         within each line and its controls, on the genes that differ least between the arms. The
         effects of this function compare samples of one line only, so they need no scale common to
-        all lines. ``"joint"``: the same on genes that all lines express, for comparisons between
-        lines. ``"tmm"``: edgeR's factors over all lines, which turn depth into response if the arms
-        differ in depth.
+        all lines; if the arms are lines themselves (``condition="tumor"``), the genes are those
+        that both express. ``"joint"``: the same over all lines at once, on genes that all express.
+        ``"tmm"``: edgeR's factors over all lines, which turn depth into response if the arms differ
+        in depth.
     min_log2_fc
         Smallest relevant change: tests whether the change is larger (``treat`` of limma), not
         whether there is any; for example ``np.log2(1.2)``. Not for ``"welch_t"``.

@@ -91,7 +91,9 @@ def specific_response(
     -----
     The others are pooled with a variance between them, so a gene that is specific to another line
     widens the comparison instead of shifting it. Shared errors of lines make the result
-    conservative, never anticonservative. Stephens 2017, doi 10.1093/biostatistics/kxw041.
+    conservative, never anticonservative. Each effect compares samples of one line, so lines need no
+    common scale of depth here (a contrast of their baselines would). Stephens 2017, doi
+    10.1093/biostatistics/kxw041.
 
     Examples
     --------
