@@ -248,6 +248,44 @@ def test_repeated_sample_and_hashtag(rows, tmp_path):
     assert lines[1].startswith("row 3, column 'hashtag': 'HTO_1' already marks the sample of row 2")
 
 
+def two_lanes(rows):
+    """Return the pool of ``rows``, loaded on two lanes."""
+    return [*rows, *({**row, "lane": "B", "path": "lane_b.h5"} for row in rows)]
+
+
+def test_one_well_on_two_lanes(rows, tmp_path):
+    pd.DataFrame(two_lanes(rows)).to_csv(tmp_path / "s.csv", index=False)
+    table = read(tmp_path / "s.csv")
+    assert table["sample"].value_counts().tolist() == [2, 2]
+    assert table["lane"].tolist() == ["A", "A", "B", "B"]
+
+
+def test_rows_of_one_sample_agree(rows, tmp_path):
+    pool = two_lanes([{**row, "time_h": "24", "plate": "P1"} for row in rows])
+    pool[2] |= {"time_h": "24.0", "lineage": "AML", "plate": "P2"}
+    lines = problems(pool, tmp_path)
+    assert len(lines) == 2
+    assert lines[0].startswith("row 4, column 'lineage': is 'AML', but ")
+    assert "in row 2 of the same sample 'K562_mono'" in lines[0]
+    assert lines[1].startswith("row 4, column 'plate': is 'P2', but 'P1' in row 2")
+
+
+def test_one_pool_under_other_names_is_warned_of(rows, tmp_path):
+    pool = two_lanes(rows)
+    for row in pool[2:]:
+        row["sample"] += "_L2"
+    pd.DataFrame(pool).to_csv(tmp_path / "s.csv", index=False)
+    with pytest.warns(NkscoreWarning, match="lanes 'A' and 'B' have the same hashtags"):
+        read(tmp_path / "s.csv")
+    # Wells that are named as different ones, other donors and other tags need no warning.
+    for change in ({"well": "w{}"}, {"nk_source": "s{}"}, {"hashtag": "T{}"}):
+        other = [
+            {**row, **{k: v.format(i) for k, v in change.items()}} for i, row in enumerate(pool)
+        ]
+        pd.DataFrame(other).to_csv(tmp_path / "s.csv", index=False)
+        read(tmp_path / "s.csv")
+
+
 def test_repetitions_are_found_in_a_frame_with_repeated_index(rows):
     rows[1]["sample"] = "K562_mono"
     with pytest.raises(SampleSheetError, match="row 2 of the DataFrame, column 'sample'"):

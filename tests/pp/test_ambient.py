@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import anndata as ad
+import matplotlib.pyplot as plt
 import numpy as np
 import pandas as pd
 import pytest
@@ -45,6 +47,37 @@ def test_planted_share_is_recovered(rho, tolerance):
     # The interval leaves out errors of the soup itself, which show where counts are many.
     inside = (table["ci_low"] <= expected) & (expected <= table["ci_high"])
     assert inside.mean() >= 0.8 or rho > 0.05
+
+
+def test_a_sample_on_two_lanes_has_a_share_for_each():
+    adata = simulated(0.02)
+    other = simulated(0.12)
+    second = np.random.default_rng(0).random(adata.n_obs) < 0.5
+    # The same cells, in the second lane with more ambient RNA.
+    both = ad.concat([adata[~second], other[second]], merge="same")
+    both.uns["nkscore"] = adata.uns["nkscore"]
+    both.obs["lane"] = pd.Categorical(
+        both.obs["lane"].astype(str) + np.repeat(["_a", "_b"], [(~second).sum(), second.sum()])
+    )
+    nk.pp.ambient(both)
+    table = both.uns["nkscore"]["pp.ambient"]["samples"]
+    assert len(table) == 12
+    first = table["lane"].str.endswith("_a")
+    one, two = (table[rows].set_index("sample")["ambient_share"] for rows in (first, ~first))
+    assert sorted(one.index) == sorted(two.index)
+    assert one.max() < 0.05
+    assert two.min() > 0.08
+    # What is subtracted from a sample is the sum over its lanes.
+    responses = nk.tl.interaction_response(both)
+    flagged = nk.tl.flag_ambient(responses, adata=both)
+    rows = flagged["gene"].isin(["NKG7", "PRF1", "CTSW"])
+    assert rows.any()
+    assert flagged.loc[rows, "ambient_share"].median() > 0.8
+    nk.pp.normalize(both)
+    nk.tl.tumor_states(both)
+    ax = nk.pl.ambient(table)
+    assert len({text.get_text() for text in ax.get_yticklabels()}) == 12
+    plt.close(ax.figure)
 
 
 def test_without_ambient_rna_none_is_found():

@@ -22,6 +22,8 @@ _DESIGN: Final = (
     schema.TIME_H,
     schema.ET_RATIO,
 )
+#: What tells repeated experiments apart, in addition.
+_EXPERIMENT: Final = ("experiment", "batch", _PLATE)
 _SHOWN: Final = 3
 
 
@@ -36,9 +38,9 @@ def wells_of(obs: pd.DataFrame, *, replicate: str, columns: Sequence[str]) -> di
 
     ``obs`` has one row per cell or sample. Samples with a replicate (a donor) are one unit if they
     agree in ``columns``, which hold the line, the replicate and the arm. Others, like lines alone,
-    are one unit if they also have the same ``well`` (of the same ``plate``, if there are plates).
-    If the samples are the replicates, those of one NK donor, line, condition, time and
-    effector-to-target ratio are one.
+    are one unit if they also have the same ``well`` (of the same ``plate``, if there are plates),
+    or the same hashtag in lanes that hold the same pool. If the samples are the replicates, those
+    of one NK donor, line, condition, time and effector-to-target ratio are one.
     """
     wanted = [*columns, *columns_of_wells(obs.columns, replicate)]
     wanted = [c for c in dict.fromkeys(wanted) if c not in (schema.SAMPLE, schema.LANE)]
@@ -46,15 +48,40 @@ def wells_of(obs: pd.DataFrame, *, replicate: str, columns: Sequence[str]) -> di
     donor = schema.NK_DONOR if replicate == schema.SAMPLE else replicate
     key = [c for c in wanted if c in table and c not in WELL_COLUMNS]
     well = [c for c in WELL_COLUMNS if c in table]
+    described = [c for c in (*_DESIGN, *_EXPERIMENT) if c in obs and c not in key]
+    pools = _pools(obs, table[key].join(_per_sample(obs, described)))
     units: dict[tuple[object, ...], list[str]] = {}
     for name, row in table.iterrows():
         unit: tuple[object, ...] = (name,)
         if donor in key and row[donor]:
-            unit = ("replicate", *row[key])
+            unit = ("replicate",)
         elif _WELL in well and row[_WELL]:
-            unit = ("well", *row[well], *row[key])
-        units.setdefault(unit, []).append(str(name))
+            unit = ("well", *row[well])
+        elif name in pools:
+            unit = ("pool", pools[str(name)])
+        units.setdefault((*unit, *row[key]), []).append(str(name))
     return {sample: _joined(names) for names in units.values() for sample in names}
+
+
+def _pools(obs: pd.DataFrame, described: pd.DataFrame) -> dict[str, object]:
+    """Return pool and hashtag of each sample with one lane and one hashtag.
+
+    Lanes hold the same pool if the same hashtags mark samples of the same description.
+    """
+    if not {schema.LANE, schema.HASHTAG} <= set(obs.columns):
+        return {}
+    columns = [schema.SAMPLE, schema.LANE, schema.HASHTAG]
+    rows = obs[columns].dropna().drop_duplicates().astype(str)
+    what = dict(zip(described.index, described.itertuples(index=False, name=None), strict=True))
+    tags = [(tag, what[name]) for name, tag in rows[[columns[0], columns[2]]].to_numpy()]
+    rows = rows.assign(tag=pd.Series(tags, index=rows.index, dtype=object))
+    pool = {lane: frozenset(part) for lane, part in rows.groupby(schema.LANE)["tag"]}
+    single = rows[~rows[schema.SAMPLE].duplicated(keep=False)]
+    return {
+        name: (pool[lane], tag)
+        for name, lane, tag in single[columns].itertuples(index=False)
+        if len(pool[lane]) > 1
+    }
 
 
 def _per_sample(obs: pd.DataFrame, columns: Sequence[str]) -> pd.DataFrame:

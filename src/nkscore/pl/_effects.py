@@ -270,12 +270,20 @@ def ambient(table: pd.DataFrame, *, ax: Axes | None = None) -> Axes:
         )
         ax.set_xlim(0, max(float(np.nanmax([share.max(), high.max()])) * 1.08, 1.0))
         ax.set_ylim(len(rows) - 0.4, -0.6)
-        _rows(ax, as_text(rows["sample"]).tolist(), italic=False)
+        _rows(ax, _samples_by_lane(rows), italic=False)
         ax.set_xlabel("Share of the tumor cells' counts (%)")
         _ambient_legend(ax, nk_part=nk_part, listed=listed)
         if own:
             fit(ax, width=2.0, height=_ROW * len(rows) + 0.1)
     return ax
+
+
+def _samples_by_lane(rows: pd.DataFrame) -> list[str]:
+    """Return the names of samples, with the lane where a sample has several."""
+    names = as_text(rows["sample"])
+    if "lane" in rows.columns:
+        names = names.where(~names.duplicated(keep=False), names + ", " + as_text(rows["lane"]))
+    return list(names)
 
 
 def _ambient_legend(ax: Axes, *, nk_part: bool, listed: Bools) -> None:

@@ -193,8 +193,8 @@ def _require_answerable(design: Design, *, n_samples: int) -> None:
         msg = (
             f"{n_samples} samples and {design.matrix.shape[1]} coefficients leave no "
             "residual degree of freedom, so the variation between replicates is unknown "
-            "and no p-value is possible. Add replicates (donors or wells) in at least "
-            "one arm of one line, or drop "
-            "a covariate."
+            "and no p-value is possible. Add replicates (donors, or wells of a line alone) in at "
+            "least one arm of one line, name repeated experiments of one donor with replicate=, "
+            "or drop a covariate."
         )
         raise DesignError(msg)

@@ -12,7 +12,7 @@ import pandas as pd
 from nkscore import schema
 from nkscore._checks import check_confidence
 from nkscore._samples._left_out import LEFT_OUT
-from nkscore._samples._wells import WELL_COLUMNS
+from nkscore._samples._wells import WELL_COLUMNS, wells_of
 from nkscore.errors import DesignError
 from nkscore.stats import placed_behind
 from nkscore.tl._composition._compare_fractions import compare_states, with_intervals
@@ -55,8 +55,9 @@ def state_fractions(
     Returns
     -------
     One row per sample × state (all states, also those with no cell), with columns ``sample``,
-    ``tumor``, ``lineage``, ``nk_donor``, ``condition``, ``time_h`` (if ``obs`` has them),
-    ``state``, ``n_cells``, ``n_total`` (cells of all states in the sample) and ``fraction``.
+    ``tumor``, ``lineage``, ``nk_donor``, ``condition``, ``time_h``, ``well``, ``plate`` (if ``obs``
+    has them; ``well`` also if several samples are one well), ``state``, ``n_cells``, ``n_total``
+    (cells of all states in the sample) and ``fraction``.
 
     Raises
     ------
@@ -78,7 +79,14 @@ def state_fractions(
     described = [c for c in (*_DESCRIBED, *WELL_COLUMNS) if c in adata.obs]
     found = state_counts(adata, state, columns=described, min_cells=min_cells)
     counts = found.counts
-    long = found.table.rename(columns={"n_cells": "n_total"})
+    table = found.table
+    if WELL_COLUMNS[0] not in adata.obs:
+        # A table has no hashtags, from which tl.state_shift could see that two samples are one.
+        units = wells_of(adata.obs, replicate=schema.NK_DONOR, columns=described)
+        if len(set(units.values())) < len(units):
+            table = table.assign(**{WELL_COLUMNS[0]: table[schema.SAMPLE].map(units)})
+            described = [*described, WELL_COLUMNS[0]]
+    long = table.rename(columns={"n_cells": "n_total"})
     long = long.loc[long.index.repeat(counts.shape[1])].reset_index(drop=True)
     long["state"] = pd.Categorical(
         np.tile(counts.columns, len(found.table)), categories=list(counts.columns)
@@ -123,7 +131,8 @@ def state_shift(
         Levels of ``condition``. A list of treated levels gives a time or dose course: each is
         compared with the control, for example ``condition="time_h", treated=[6, 24], control=0``.
     by, replicate, condition
-        Columns of lines, replicates and conditions. ``by=None``: all samples are one line.
+        Columns of lines, replicates and conditions. ``by=None``: all samples are one line. Samples
+        that are one well, or wells of one replicate, line and condition, are summed.
     include_unassigned
         Whether ``unassigned`` is one of the states, so that fractions are of all cells; by default
         they are of the cells with a called state, which depends less on sequencing depth.

@@ -55,7 +55,8 @@ def nk_activation(
     treated, control
         Levels of ``condition``.
     by, replicate, condition
-        Columns of lines, replicates and conditions.
+        Columns of lines, replicates and conditions. Samples that are one well, or wells of one
+        replicate, line and condition, are summed.
     min_cells
         Samples with fewer called cells are excluded.
     confidence

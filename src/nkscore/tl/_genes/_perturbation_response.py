@@ -56,7 +56,8 @@ def perturbation_response(
         Level of ``obs[perturbation]`` that all targets are compared with.
     replicate
         Column of wells, donors or batches; ``None`` if there is only one. With ``unit="guide"`` and
-        ``condition`` each arm can have its own.
+        ``condition`` each arm can have its own. Samples that are one well, or wells of one NK
+        donor, line, condition and time, count as one replicate.
     condition
         Column that holds the arms, for example ``"condition"``; without it there is one arm.
     treated, control_condition

@@ -91,10 +91,13 @@ def interaction_response(
         NK cells, are shared by all. If it varies within samples (cell types), each sample is
         divided.
     replicate
-        Column of the replicates. Replicates in both arms of a line are matched.
+        Column of the replicates. Replicates in both arms of a line are matched. Samples that agree
+        in replicate, line, arm and covariates are summed and count once, and so are parts of one
+        well without a replicate (see ``docs/sample_sheet.md``).
     condition
         Column of the arms. If it varies within samples (guides of pooled knock-outs), each sample
-        is divided; ``replicate="sample"`` then compares cells of the same well.
+        is divided; ``replicate="sample"`` then compares cells of the same well (or of wells of one
+        NK donor, line, condition and time).
     covariates
         Further columns of ``obs``, constant within samples, for example ``["lane"]`` if each sample
         was measured in one lane.

@@ -71,7 +71,9 @@ def response_score(
     by
         Column of the lines.
     replicate
-        Column of the replicates; those in both arms of a line are matched.
+        Column of the replicates; those in both arms of a line are matched. Samples that are one
+        well, or wells of one replicate, line and condition, are averaged as one, except with
+        ``level="sample"``.
     condition
         Column of the arms.
     key
