@@ -263,6 +263,20 @@ def test_line_without_control_is_left_out_with_a_warning(clean, caplog):
     assert "no sample of both" in entry["reason"]
 
 
+@pytest.mark.parametrize("name", ["none", "None", "NK only"])
+def test_a_name_for_no_line_is_refused_by_name(clean, name):
+    adata = clean.copy()
+    line = adata.obs["tumor"].astype(object)
+    line[(adata.obs["condition"] == "nk_mono").to_numpy()] = name
+    adata.obs["tumor"] = pd.Categorical(line)
+    with pytest.raises(DesignError, match=rf"All controls have obs\['tumor'\] '{name}'") as caught:
+        nk.tl.interaction_response(adata, "nk")
+    # The remedy works.
+    exec(str(caught.value).partition("missing: ")[2].rstrip("."), {"adata": adata})
+    found = nk.tl.interaction_response(adata, "nk")
+    pd.testing.assert_frame_equal(found, nk.tl.interaction_response(clean, "nk"))
+
+
 # ---- the table
 
 

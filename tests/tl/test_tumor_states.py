@@ -8,7 +8,7 @@ import pytest
 
 import nkscore as nk
 from nkscore import signatures
-from nkscore.errors import DesignError, GeneCoverageError, MissingKeyError
+from nkscore.errors import DesignError, GeneCoverageError, MissingKeyError, NkscoreWarning
 
 pytestmark = pytest.mark.filterwarnings("ignore:.*incomplete in these data")
 LABELS = ["low_myc_dormant_like", "cycling", "ifn_gamma_response", "baseline", "unassigned"]
@@ -374,3 +374,13 @@ def test_interferon_alone_makes_no_cell_low_in_myc(kang):
     low = adata.obsm["tumor_programs"]["low_myc_dormant_like"] >= 0.8
     assert low[treated & monocytes].mean() < 0.05
     assert adata.obsm["tumor_program_scores"]["low_myc_dormant_like"].notna().all()
+
+
+def test_a_dormancy_index_that_cannot_be_made_is_named(experiment):
+    part = nk.signatures._programs.dormancy_components()["biosynthesis"]
+    lost = list(part.up)[len(part.up) // 4 :]
+    adata = experiment[:, ~experiment.var_names.isin(lost)].copy()
+    with pytest.warns(NkscoreWarning, match=r"obsm\['dormancy'\] is not written.*biosynthesis"):
+        nk.tl.tumor_states(adata)
+    assert "dormancy" not in adata.obsm
+    assert "low_myc_dormant_like" in adata.obsm["tumor_programs"]

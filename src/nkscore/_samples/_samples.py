@@ -256,7 +256,19 @@ def _comparable(table: pd.DataFrame, *, by: str, arms: str) -> Bools:
     if not keep.any():
         msg = (
             f"No {by} has samples of {arms}. Each needs at least one sample per arm; "
-            "lines without a monoculture cannot be compared."
+            f"lines without a monoculture cannot be compared.{_shared_by_name(group[~treated], by)}"
         )
         raise DesignError(msg)
     return keep
+
+
+def _shared_by_name(controls: Labels, by: str) -> str:
+    """Return what to do if the controls of all lines have a name instead of a missing value."""
+    found = sorted({str(name) for name in controls})
+    if len(found) != 1:
+        return ""
+    return (
+        f" All controls have obs[{by!r}] {found[0]!r}. If they are the controls of all levels, like "
+        "NK cells alone, leave it missing: "
+        f"adata.obs.loc[adata.obs[{by!r}] == {found[0]!r}, {by!r}] = None."
+    )

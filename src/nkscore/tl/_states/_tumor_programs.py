@@ -12,6 +12,7 @@ import pandas as pd
 from nkscore import schema, stats
 from nkscore._samples._cells import passed_qc
 from nkscore._storable import stored_name
+from nkscore._warn import warn
 from nkscore.errors import DesignError, GeneCoverageError, MissingKeyError
 from nkscore.signatures import Signature, dormancy_components, match
 from nkscore.signatures._programs import (
@@ -161,7 +162,14 @@ def match_programs(
     named = [name for name in poor if name in chosen]
     if named:
         _LOG.warning("Too few genes in the data, not called: %s", ", ".join(named))
-    complete = DORMANT in chosen and not any(name.startswith(_PART) for name in poor)
+    lacking = [name.removeprefix(_PART) for name in poor if name.startswith(_PART)]
+    complete = DORMANT in chosen and not lacking
+    if lacking:
+        warn(
+            f"obsm['dormancy'] is not written: less than {_MIN_COVERAGE:.0%} of the genes of "
+            f"{', '.join(lacking)} are in the data. Use all genes, not a panel or the highly "
+            "variable ones, if you need the index."
+        )
     if not complete:
         kept = {name: entry for name, entry in kept.items() if not name.startswith(_PART)}
     return ProgramGenes(match(var_names, kept, min_coverage=_MIN_COVERAGE).up, complete)
