@@ -28,6 +28,39 @@ import numpy as np
 
 GENES = ["NKG7", "CD34", "GNLY", "MATR3", "CD7", "GZMB", "PRF1", "MKI67"]
 KINDS = ("sheet", "h5", "h5_v2", "mtx", "mtx_gz", "h5ad", "loom", "csv", "rds")
+KINDS += ("mageck", "mle", "guides", "bioplex", "xlsx", "gmt", "sets", "zarr")
+TEXTUAL = {"sheet", "mtx", "csv", "mageck", "mle", "guides", "bioplex", "gmt", "sets"}
+TABLES = {
+    "mageck": """id	num	neg|p-value	neg|fdr	neg|lfc	pos|p-value	pos|fdr	pos|lfc
+NCR3LG1	4	0.999	1	2.5	0.00001	0.001	2.5
+B2M	4	1e-5	0.01	-1.5	0.9	1	-1.5
+""",
+    "mle": """Gene	sgRNA	nk|beta	nk|z	nk|p-value	nk|fdr	nk|wald-p-value
+NCR3LG1	4	0.5	2.5	0.01	0.2	0.012
+B2M	4	-0.7	-3	0.001	0.02	0.002
+""",
+    "guides": """sgRNA,Gene,NK_1,NK_2,alone
+B2M_1,B2M,10,12,300
+B2M_2,B2M,3,0,41
+NT_1,NT,5,6,7
+""",
+    "bioplex": """Plate 1,,,
+Type,Well,Description,Hu IFN-g (21),Hu IL-2 (38)
+X1,A1,NK,OOR <,3.5
+X2,A2,K562 NK,*90.5,OOR >
+X3,A3,K562,8.0,***
+""",
+    "gmt": """A_UP	source	NKG7	GNLY
+A_DN		CD3E
+B	http://x	PRF1	GZMB
+""",
+    "sets": """signature	gene	direction	source
+A	NKG7	up	x
+A	CD3E	down	x
+B	PRF1	up	x
+""",
+}
+ENDS = {"guides": ".csv", "bioplex": ".csv", "gmt": ".gmt", "sets": ".tsv"}
 SECONDS = 5
 MEMORY = 6 << 30
 
@@ -103,6 +136,28 @@ def write_csv(path, rng):
     path.write_text("\n".join(lines) + "\n")
 
 
+def write_zarr(folder, rng):
+    import pandas as pd
+    from anndata import AnnData
+    from scipy import sparse
+
+    path = folder / "a.zarr"
+    obs, var = pd.DataFrame(index=barcodes(rng)), pd.DataFrame(index=GENES)
+    AnnData(sparse.csr_matrix(counts(rng)), obs, var).write_zarr(path)
+    return path
+
+
+def write_xlsx(folder):
+    import io
+
+    import pandas as pd
+
+    path = folder / "plate.xlsx"
+    table = pd.read_csv(io.StringIO(TABLES["bioplex"].split("\n", 1)[1]), dtype=str)
+    table.to_excel(path, index=False)
+    return path
+
+
 SHEET = """path,hashtag,sample,tumor,lineage,nk_donor,condition,time_h,et_ratio,plate
 a.h5,HTO_1,K562_mono,K562,CML,,tumor_mono,24,,P1
 a.h5,HTO_2,K562_co,K562,CML,d1,coculture,24,0.5,P1
@@ -119,7 +174,15 @@ def make(kind, folder, rng):
     if kind.startswith("mtx"):
         write_mtx(folder / "a", rng, packed=kind.endswith("gz"))
         return folder / "a", sorted((folder / "a").iterdir())
-    if kind == "sheet":
+    if kind in TABLES:
+        path = folder / f"a{ENDS.get(kind, '.txt')}"
+        path.write_text(TABLES[kind])
+    elif kind == "xlsx":
+        path = write_xlsx(folder)
+    elif kind == "zarr":
+        path = write_zarr(folder, rng)
+        return path, sorted(file for file in path.rglob("*") if file.is_file())
+    elif kind == "sheet":
         path = folder / "s.csv"
         path.write_text(SHEET)
     elif kind == "rds":
@@ -235,6 +298,12 @@ def read(kind, path):
 
     if kind == "sheet":
         nk.io.read_sample_sheet(path, check_files=False)
+    elif kind in {"mageck", "mle", "guides"}:
+        nk.io.read_mageck(path)
+    elif kind in {"bioplex", "xlsx"}:
+        nk.io.read_bioplex(path)
+    elif kind in {"gmt", "sets"}:
+        nk.signatures.load(path)
     else:
         nk.io.read_lane(path)
 
@@ -246,7 +315,7 @@ def one(kind, number, seed, folder):
     rng = np.random.default_rng([seed, KINDS.index(kind), number])
     path, targets = make(kind, folder, rng)
     target = targets[rng.integers(len(targets))]
-    textual = kind in {"sheet", "mtx", "csv"} and rng.random() < 0.6
+    textual = kind in TEXTUAL and rng.random() < 0.6
     target.write_bytes((damage_text if textual else damage)(target.read_bytes(), rng))
     try:
         read(kind, path)

@@ -3,12 +3,16 @@
 from __future__ import annotations
 
 import gzip
+import json
 import os
 import subprocess
 import sys
+import warnings
 
+import anndata
 import h5py
 import numpy as np
+import pandas as pd
 import pytest
 from scipy import sparse
 
@@ -17,6 +21,7 @@ from nkscore.cli import main
 from nkscore.errors import LaneError, NkscoreError
 
 GENES = ["NKG7", "CD34", "GNLY", "CD7"]
+_METADATA = {".zarray", ".zgroup", ".zattrs", ".zmetadata", "zarr.json"}
 CELLS = ["AAACCCAAGAAACACT-1", "AAACCCAAGAAACCAT-1"]
 
 
@@ -196,3 +201,60 @@ with _rds_file._unpacked(path) as plain:
     done = subprocess.run([sys.executable, "-c", text], env=place, check=False)
     assert done.returncode == -9
     assert list((tmp_path / "tmp").iterdir()) == []
+
+
+@pytest.fixture
+def store(tmp_path):
+    """A zarr store of four cells with tags, each array in chunks of one file."""
+    pytest.importorskip("zarr")
+    obs = pd.DataFrame(
+        {"plate": ["a", "b", "a", "b"]}, index=[f"AAACCCAAGAAACAC{x}" for x in "ACGT"]
+    )
+    adata = anndata.AnnData(
+        sparse.csr_matrix([[3, 0, 1, 0], [0, 2, 5, 1], [1, 1, 1, 1], [0, 0, 0, 9]]),
+        obs,
+        pd.DataFrame({"gene_ids": [f"ENSG{i:011d}" for i in range(4)]}, index=GENES),
+    )
+    adata.obsm["tags"] = pd.DataFrame({"t1": [9, 1, 9, 1], "t2": [1, 8, 2, 8]}, index=obs.index)
+    with warnings.catch_warnings(action="ignore", category=UserWarning):
+        adata.write_zarr(tmp_path / "a.zarr")
+    return tmp_path / "a.zarr"
+
+
+def test_a_store_without_one_of_its_chunks_is_never_read_in_silence(store):
+    def read():
+        return nk.io.read_lane(store, hashtag_path="obsm:tags", annotations=True)
+
+    def found(adata):
+        counts = adata.layers["counts"].toarray().tolist()
+        return counts, adata.obs.astype(str).to_csv(), adata.obsm["hashtags"].to_csv()
+
+    sound, ends = found(read()), []
+    chunks = [p for p in store.rglob("*") if p.is_file() and p.name not in _METADATA]
+    for chunk in chunks:
+        raw = chunk.read_bytes()
+        chunk.unlink()
+        with warnings.catch_warnings(record=True) as given:
+            warnings.simplefilter("always")
+            try:
+                same = found(read()) == sound
+            except NkscoreError:
+                ends.append("refused")
+            else:
+                told = any("has no stored values" in str(w.message) for w in given)
+                ends.append("same" if same else "told" if told else f"silent: {chunk}")
+        chunk.write_bytes(raw)
+    assert not [end for end in ends if end.startswith("silent")]
+    assert {"refused", "told"} <= set(ends)
+
+
+def test_hostile_stores(store):
+    file = store / "X" / "data" / ".zarray"
+    metadata = json.loads(file.read_text())
+    file.write_text(json.dumps({**metadata, "shape": [1 << 40], "chunks": [1 << 10]}))
+    with pytest.raises(LaneError, match=r"data, claims 8,796,093,022,208 bytes"):
+        nk.io.read_lane(store)
+    file.unlink()
+    os.mkfifo(file)
+    with pytest.raises(LaneError, match="a pipe or a device"):
+        nk.io.read_lane(store)

@@ -61,8 +61,8 @@ ALLOWED |= {
     "tl": _TOOLS | {"_warn"},
     "_report": {"_colors", "_version", "_whole", "errors", "pl", "schema", "signatures", "tl"},
     "_run": {
-        *("_gate", "_report", "_version", "_whole", "errors", "io", "pp", "schema", "scoring"),
-        *("signatures", "tl"),
+        *("_gate", "_report", "_storable", "_version", "_whole", "errors", "io", "pp", "schema"),
+        *("scoring", "signatures", "tl"),
     },
 }
 #: Names of kinds of arrays, which every part may use in annotations.

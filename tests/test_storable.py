@@ -10,7 +10,13 @@ import pandas as pd
 import pytest
 
 import nkscore as nk
-from nkscore._storable import stored_frame, stored_name, stored_names, stored_value
+from nkscore._storable import (
+    spreadsheet_safe,
+    stored_frame,
+    stored_name,
+    stored_names,
+    stored_value,
+)
 from nkscore.tl._response._ambient_counts import _soups
 
 
@@ -123,3 +129,26 @@ def test_sums_with_gaps_in_text(small_coculture, tmp_path, kind):
     for table, stored in ((sums.obs, again.obs), (sums.uns["groups"], again.uns["groups"])):
         assert list(stored["plate"].dropna()) == list(table["plate"].dropna())
         assert list(stored.index) == list(table.index)
+
+
+def test_text_that_begins_like_a_formula(tmp_path):
+    table = pd.DataFrame(
+        {
+            "=name": ["=1+1", "+x", "-x", "@x", "-1.5", "-", "NKG7", None],
+            "level": pd.Categorical(["=a", "b"] * 4),
+            "mixed": np.array([-1, "-x", -2.5, "a", None, "x", True, "+1e3"], dtype=object),
+            "number": [-1.0, np.nan, np.inf, -np.inf, 0, 1, 2, 3],
+        },
+        index=["=cell", *"abcdefg"],
+    )
+    before = table.copy()
+    spreadsheet_safe(table).to_csv(tmp_path / "t.tsv", sep="\t")
+    pd.testing.assert_frame_equal(table, before)
+    rows = [line.split("\t") for line in (tmp_path / "t.tsv").read_text().splitlines()]
+    columns = list(zip(*rows, strict=True))
+    assert columns[0][1] == "'=cell"
+    assert columns[1] == ("'=name", "'=1+1", "'+x", "'-x", "'@x", "-1.5", "'-", "NKG7", "")
+    assert columns[2][1:3] == ("'=a", "b")
+    assert columns[3][1:6] == ("-1", "'-x", "-2.5", "a", "")
+    assert columns[3][8] == "+1e3"
+    assert columns[4][1:5] == ("-1.0", "", "inf", "-inf")

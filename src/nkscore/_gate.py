@@ -15,7 +15,7 @@ if TYPE_CHECKING:
     import h5py
 
 #: Up to this size an array is read whatever it claims.
-_SMALL: Final = 1 << 26
+SMALL: Final = 1 << 26
 #: Counts and names pack 3 to 30 times, tables of nearly nothing but zeros 200 times.
 _MOST_PACKED: Final = 400
 _MOST_ENTRIES: Final = 20_000
@@ -32,7 +32,7 @@ def check_regular(path: Path) -> None:
 
 def check_claim(claimed: int, stored: int, where: str) -> None:
     """Refuse an array whose size its bytes on disk cannot explain."""
-    if claimed > max(_SMALL, _MOST_PACKED * stored):
+    if claimed > max(SMALL, _MOST_PACKED * stored):
         msg = (
             f"{where} claims {claimed:,} bytes of values but stores {stored:,}. It is damaged or "
             "made to fill the memory. Copy or download the file again."

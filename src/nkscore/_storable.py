@@ -12,6 +12,8 @@ if TYPE_CHECKING:
 
 #: What files cannot hold in a name, and what stands for it.
 _SIGNS: Final = str.maketrans({"/": "|", "\0": "_"})
+#: With these signs spreadsheets begin a formula.
+_FORMULA: Final = frozenset("=+-@\t\r")
 #: Names that mean something else in a path, or to anndata.
 _TAKEN: Final = frozenset({"", ".", "..", "_index"})
 
@@ -106,3 +108,33 @@ def stored_value(value: object) -> object:
     if value is None:
         return "None"
     return value.item() if isinstance(value, np.generic) else value
+
+
+def spreadsheet_safe(table: pd.DataFrame) -> pd.DataFrame:
+    """Return a table whose text no spreadsheet takes for a formula.
+
+    Text that begins with ``=``, ``+``, ``-`` or ``@`` and is no number gets an apostrophe.
+    """
+    result = table.copy(deep=False)
+    for place in range(table.shape[1]):
+        column = table.iloc[:, place]
+        if not pd.api.types.is_numeric_dtype(column.dtype) and _begins_odd(column):
+            result.isetitem(place, column.astype(object).map(_safe))
+    result.columns = pd.Index([_safe(name) for name in table.columns])
+    if _begins_odd(table.index.to_series()):
+        result.index = table.index.map(_safe)
+    return result
+
+
+def _begins_odd(column: pd.Series) -> bool:
+    return any(isinstance(value, str) and value[:1] in _FORMULA for value in column.unique())
+
+
+def _safe(value: object) -> object:
+    if not isinstance(value, str) or value[:1] not in _FORMULA:
+        return value
+    try:
+        float(value)
+    except ValueError:
+        return f"'{value}"
+    return value

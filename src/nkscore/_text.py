@@ -41,8 +41,8 @@ def reading_table(path: Path) -> Iterator[None]:
     except (NkscoreError, NkscoreWarning, ImportError):
         raise
     except Exception as error:
-        # A damaged gzip file has an OSError, too, but without a number.
-        if isinstance(error, OSError) and error.errno is not None:
+        # A damaged archive leads to an OSError, too, but to none that names the file.
+        if isinstance(error, OSError) and error.filename is not None:
             raise
         detail = " ".join(str(error).split())[:200]
         msg = (

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import base64
+import hashlib
 import re
 import time
 
@@ -510,3 +512,13 @@ def test_sample_of_two_lanes_is_one_sample(bare):
     text = " ".join(measured(Results(adata, adata)))
     assert "2 samples" in text
     assert "1 in co-culture, 1 NK alone" in text
+
+
+def test_only_the_own_script_and_style_may_run(nasty):
+    text = nasty.read_text(encoding="utf-8")
+    policy = re.search(r'Content-Security-Policy" content="([^"]*)"', text)[1]
+    assert "unsafe" not in policy
+    for kind in ("script", "style"):
+        (inner,) = re.findall(rf"<{kind}>(.*?)</{kind}>", text, re.DOTALL)
+        digest = base64.b64encode(hashlib.sha256(inner.encode()).digest()).decode()
+        assert f"{kind}-src 'sha256-{digest}'" in policy

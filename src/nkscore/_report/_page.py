@@ -41,6 +41,8 @@ def page(results: Results, drawn: list[tuple[Panel, Path]], title: str) -> str:
     template = html.templates().get_template("page.html")
     text = template.render(
         title=title,
+        style=html.part("page.css"),
+        script=html.part("page.js"),
         version=__version__,
         sections=[
             {"name": name, "title": _SECTIONS[name], "parts": made}

@@ -19,6 +19,7 @@ from nkscore._run import _job as parts
 from nkscore._run import _options as options_of
 from nkscore._run._contents import with_contents
 from nkscore._run._source import Source, calls_kept
+from nkscore._storable import spreadsheet_safe
 from nkscore.io._columns import dictionary
 
 if TYPE_CHECKING:
@@ -212,7 +213,7 @@ def write(results: Results, out: Path) -> None:
     tables.mkdir(parents=True, exist_ok=True)
     parquet = importlib.util.find_spec("pyarrow") is not None
     for name, table in results.tables.items():
-        table.to_csv(tables / f"{name}.tsv", sep="\t", index=False)
+        spreadsheet_safe(table).to_csv(tables / f"{name}.tsv", sep="\t", index=False)
         if parquet:
             with results.optional(f"{name}.parquet"):
                 table.to_parquet(tables / f"{name}.parquet", index=False)

@@ -9,6 +9,7 @@ import os
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from nkscore._storable import spreadsheet_safe
 from nkscore._whole import whole
 
 if TYPE_CHECKING:
@@ -160,7 +161,7 @@ def _write(made: Rows, cells: pd.Index, names: list[str], out: Path) -> None:
     separator = "\t" if ".tsv" in out.name else ","
     with gzip.open(out, "wb") if out.name.endswith(".gz") else out.open("wb") as file:
         for i, table in enumerate(tables()):
-            table.to_csv(file, sep=separator, header=i == 0)
+            spreadsheet_safe(table).to_csv(file, sep=separator, header=i == 0)
 
 
 def _write_parquet(tables: Iterator[pd.DataFrame], out: Path) -> None:

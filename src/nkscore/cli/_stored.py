@@ -77,8 +77,13 @@ def _zarr_group(path: Path) -> zarr.Group:
     except ImportError as error:
         msg = f"{path} is a folder; zarr is needed to read it: pip install 'nkscore[scale]'."
         raise LaneError(msg) from error
+    from nkscore.io._zarr import check_store
+
     try:
+        check_store(path)
         return zarr.open_group(path, mode="r")
+    except LaneError:
+        raise
     except (OSError, ValueError, KeyError) as error:
         msg = f"{path} is a folder without a zarr group. Give an h5ad file or a zarr store."
         raise LaneError(msg) from error

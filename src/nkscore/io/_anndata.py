@@ -11,7 +11,7 @@ from scipy import sparse
 from nkscore.errors import LaneError, NkscoreError, WrongScaleError
 from nkscore.io._genes import features_table
 from nkscore.io._lane import Lane, as_int32, counts_from_csr, first_broken
-from nkscore.io._zarr import MARKERS, check_complete, opened
+from nkscore.io._zarr import MARKERS, check_columns, check_complete, opened
 from nkscore.schema import COUNTS
 
 if TYPE_CHECKING:
@@ -124,6 +124,7 @@ def _frame(path: Path, key: str) -> pd.DataFrame:
     from anndata.io import read_elem
 
     with opened(path) as file:
+        check_columns(file[key], f"{path}, {key}")
         frame: pd.DataFrame = read_elem(file[key])
     return frame
 
@@ -141,6 +142,7 @@ def _index(group: h5py.Group, path: Path) -> Array:
             "anndata.read_h5ad and write it again with write_h5ad."
         )
         raise LaneError(msg)
+    check_complete(group[group.attrs["_index"]], f"{path}, the names of cells or genes,")
     names = np.asarray(read_elem(group[group.attrs["_index"]]), dtype=object)
     return np.array([str(name) for name in names], dtype=object)
 
@@ -158,6 +160,7 @@ def _column(group: h5py.Group, key: str) -> Array:
     from anndata.io import read_elem
 
     element = group[key]
+    check_columns({key: element}, str(group.name))
     if "__categories" not in group or key not in group["__categories"]:
         values: Array = read_elem(element)
         return values
@@ -214,6 +217,7 @@ def _matrix(
 def _dense(element: h5py.Dataset, where: str, shape: tuple[int, int]) -> sparse.csr_matrix:
     if element.shape != shape:
         raise LaneError(_wrong_shape(where, element.shape, shape))
+    check_columns({"values": element}, where.rstrip(","))
     step = max(1, _BLOCK_BYTES // max(1, shape[1] * element.dtype.itemsize))
     blocks = [
         sparse.csr_matrix(_whole(element[start : start + step], where, start))

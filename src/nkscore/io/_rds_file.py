@@ -32,6 +32,9 @@ _PACKED: Final[tuple[tuple[bytes, Callable[..., Any]], ...]] = (
     (b"\xfd7zXZ\x00", lzma.open),
     (b"BZh", bz2.open),
 )
+#: Memory for each byte of an unpacked object, and for any object.
+_MOST_PER_BYTE: Final = 100
+_ALWAYS: Final = 1 << 29
 #: First bytes of a serialized object: binary (XDR), text, native binary.
 _SERIALIZED: Final = (b"X\n", b"A\n", b"A\r\n", b"B\n")
 _WORKSPACE: Final = (b"RDX", b"RDA", b"RDB")
@@ -133,15 +136,41 @@ def _unnamed() -> Iterator[tuple[IO[bytes], Path]]:
             yield file, path
 
 
+@contextmanager
+def _bounded(plain: Path) -> Iterator[None]:
+    """Let a damaged length fail where it asks for more memory than any object of this file.
+
+    On Linux only: other systems do not tell how much is in use.
+    """
+    in_use = Path("/proc/self/statm")
+    if not in_use.exists():
+        yield
+        return
+    import resource
+
+    before = resource.getrlimit(resource.RLIMIT_AS)
+    most = int(in_use.read_text(encoding="ascii").split()[0]) * resource.getpagesize()
+    most += _ALWAYS + _MOST_PER_BYTE * plain.stat().st_size
+    limits = [limit for limit in (most, before[0]) if limit != resource.RLIM_INFINITY]
+    resource.setrlimit(resource.RLIMIT_AS, (min(limits), before[1]))
+    try:
+        yield
+    finally:
+        resource.setrlimit(resource.RLIMIT_AS, before)
+
+
 def _with_rds2py(path: Path) -> Node:
     # Its import prints its missing extras, none of which is needed.
     silent = redirect_stdout(io.StringIO())
     with warnings.catch_warnings(action="ignore"), silent, _unpacked(path) as plain:
-        return Rds2pyNode(import_module("rds2py").parse_rds(str(plain)))
+        module = import_module("rds2py")
+        with _bounded(plain):
+            return Rds2pyNode(module.parse_rds(str(plain)))
 
 
 def _with_rdata(path: Path) -> Node:
     with warnings.catch_warnings(action="ignore"), _unpacked(path) as plain:
         # The suffix may not match the content.
         parse_file = import_module("rdata").parser.parse_file
-        return RdataNode(parse_file(str(plain), extension=".rds").object)
+        with _bounded(plain):
+            return RdataNode(parse_file(str(plain), extension=".rds").object)

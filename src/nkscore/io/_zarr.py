@@ -3,12 +3,16 @@
 from __future__ import annotations
 
 import json
+import math
 import os
+import re
 import warnings
 from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
+from nkscore._gate import SMALL, check_claim, check_regular
+from nkscore._warn import warn
 from nkscore.errors import LaneError
 
 if TYPE_CHECKING:
@@ -25,7 +29,7 @@ def opened(path: Path) -> Iterator[Any]:
     if path.is_dir():
         import zarr
 
-        check_codecs(path)
+        check_store(path)
         yield zarr.open_group(str(path), mode="r")
         return
     import h5py
@@ -36,18 +40,39 @@ def opened(path: Path) -> Iterator[Any]:
         yield file
 
 
-def check_codecs(path: Path) -> None:
-    """Refuse a store whose arrays can only be read by running stored code."""
+def check_store(path: Path) -> None:
+    """Refuse a store that runs stored code, claims more than it holds, or holds pipes."""
     for folder, _, names in os.walk(path):
+        for name in names:
+            check_regular(Path(folder) / name)
         for name in _METADATA.intersection(names):
             file = Path(folder) / name
-            if "pickle" in _codecs(json.loads(file.read_text(encoding="utf-8"))):
+            check_claim(file.stat().st_size, 0, f"{file},")
+            metadata = json.loads(file.read_text(encoding="utf-8"))
+            if "pickle" in _codecs(metadata):
                 msg = (
                     f"{file}: this array is stored as Python pickles, which run as code when they "
                     "are read; nkscore never does that. Ask its author to write the "
                     "store with anndata's write_zarr."
                 )
                 raise LaneError(msg)
+            _check_size(metadata, Path(folder))
+
+
+def _check_size(metadata: dict[str, Any], folder: Path) -> None:
+    if not isinstance(metadata.get("shape"), list):
+        return
+    kind = metadata.get("dtype", metadata.get("data_type"))
+    # Kinds are named by bytes in format 2 ("<i4") and by bits in format 3 ("int32").
+    digits = re.search(r"\d+", str(kind))
+    width = int(digits[0]) if digits else 8
+    width = width // 8 if digits and "dtype" not in metadata else width
+    grid = metadata.get("chunk_grid", {}).get("configuration", {}).get("chunk_shape")
+    chunk = math.prod(metadata.get("chunks") or grid or [1]) * max(1, width)
+    claimed = max(math.prod(metadata["shape"]) * max(1, width), chunk)
+    if claimed > SMALL:
+        stored = sum(file.stat().st_size for file in folder.rglob("*") if file.is_file())
+        check_claim(claimed, stored, f"{folder},")
 
 
 def _codecs(metadata: object) -> set[str]:
@@ -63,13 +88,43 @@ def _codecs(metadata: object) -> set[str]:
 def check_complete(array: object, where: str) -> None:
     """Raise :class:`LaneError` if chunks of a zarr array are missing.
 
-    zarr silently fills them with zeros, but the values of a sparse matrix are not zero.
+    zarr silently fills them with zeros or empty text, which names and sparse values never are.
     """
-    total = getattr(array, "nchunks", 0)
-    missing = total - getattr(array, "nchunks_initialized", total)
+    missing, total = _missing(array)
     if missing:
         msg = (
             f"{where} lacks {missing} of its {total} chunks: the store was not copied "
             "completely. Copy or download it again, preferably as one archive."
         )
         raise LaneError(msg)
+
+
+def check_columns(group: Any, where: str) -> None:  # noqa: ANN401 (of zarr or HDF5)
+    """Refuse a table that lacks text, and warn of numbers and levels that may be lost.
+
+    zarr stores no chunk that holds nothing but zeros.
+    """
+    doubtful = []
+    for name in group:
+        column = group[name]
+        if hasattr(column, "keys"):
+            levels, codes = column.get("categories"), column.get("codes")
+            check_complete(levels, f"{where}, {name}, categories")
+            if levels is not None and levels.shape[0] > 1 and _missing(codes)[0]:
+                doubtful.append(str(name))
+        elif getattr(column.dtype, "kind", "O") in "biuf":
+            doubtful += [str(name)] if _missing(column)[0] else []
+        else:
+            check_complete(column, f"{where}, {name}")
+    if doubtful:
+        msg = (
+            f"{where} has no stored values in parts of {', '.join(doubtful)}. They are read as 0 "
+            "or as the first level. If that is not what they were, the store was not copied "
+            "completely: copy it again."
+        )
+        warn(msg)
+
+
+def _missing(array: object) -> tuple[int, int]:
+    total = getattr(array, "nchunks", 0)
+    return total - getattr(array, "nchunks_initialized", total), total

@@ -13,6 +13,10 @@ for (const section of document.querySelectorAll("section.table")) {
 
   const packed = () => Uint8Array.from(
     atob(section.querySelector(".data").textContent), (c) => c.charCodeAt(0));
+  // Text that a spreadsheet would take for a formula gets an apostrophe; numbers stay.
+  const safe = (text) => text.replace(
+    /(^|[\t\n])([=+\-@][^\t\n]*)/g,
+    (all, before, cell) => isNaN(cell) && cell !== "-inf" ? `${before}'${cell}` : all);
   const unpacked = () => new Response(
     new Blob([packed()]).stream().pipeThrough(new DecompressionStream("gzip"))).text();
 
@@ -107,7 +111,7 @@ for (const section of document.querySelectorAll("section.table")) {
   section.querySelector(".download").addEventListener("click", async () => {
     const link = document.createElement("a");
     link.href = URL.createObjectURL(
-      new Blob([await unpacked()], { type: "text/tab-separated-values" }));
+      new Blob([safe(await unpacked())], { type: "text/tab-separated-values" }));
     link.download = `${section.dataset.name}.tsv`;
     link.click();
     setTimeout(() => URL.revokeObjectURL(link.href), 10000);
