@@ -119,7 +119,7 @@ def spreadsheet_safe(table: pd.DataFrame) -> pd.DataFrame:
     for place in range(table.shape[1]):
         column = table.iloc[:, place]
         if not pd.api.types.is_numeric_dtype(column.dtype) and _begins_odd(column):
-            result.isetitem(place, column.astype(object).map(_safe))
+            result.isetitem(place, column.astype(object).map(_safe).array)
     result.columns = pd.Index([_safe(name) for name in table.columns])
     if _begins_odd(table.index.to_series()):
         result.index = table.index.map(_safe)

@@ -52,7 +52,7 @@ def reading_table(path: Path) -> Iterator[None]:
         raise MissingKeyError(msg) from error
 
 
-class Bounded(io.RawIOBase):
+class _Bounded(io.RawIOBase):
     """An unpacked stream that ends with an error where a small file has become a huge one."""
 
     def __init__(self, stream: IO[bytes], path: Path) -> None:
@@ -72,9 +72,9 @@ class Bounded(io.RawIOBase):
         self._place = self._stream.seek(place, whence)
         return self._place
 
-    def readinto(self, data: WriteableBuffer, /) -> int:
+    def readinto(self, data: WriteableBuffer) -> int:
         """Read the next bytes."""
-        view = memoryview(data)
+        view = memoryview(data).cast("B")
         found = self._stream.read(len(view))
         view[: len(found)] = found
         self._place += len(found)
@@ -86,6 +86,11 @@ class Bounded(io.RawIOBase):
             )
             raise LaneError(msg)
         return len(found)
+
+
+def bounded(stream: IO[bytes], path: Path) -> IO[bytes]:
+    """Return the unpacked stream of ``path``, which ends with an error once it is too long."""
+    return io.BufferedReader(_Bounded(stream, path), 1 << 17)
 
 
 @contextmanager
@@ -118,7 +123,7 @@ def _unpacked(stream: IO[bytes], path: Path) -> IO[bytes]:
         if not packed:
             break
         packed_in = cast("IO[bytes]", gzip.GzipFile(filename="", mode="rb", fileobj=stream))
-        stream = io.BufferedReader(Bounded(packed_in, path), 1 << 17)
+        stream = bounded(packed_in, path)
     return stream
 
 

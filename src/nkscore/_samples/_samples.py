@@ -268,7 +268,7 @@ def _shared_by_name(controls: Labels, by: str) -> str:
     if len(found) != 1:
         return ""
     return (
-        f" All controls have obs[{by!r}] {found[0]!r}. If they are the controls of all levels, like "
-        "NK cells alone, leave it missing: "
+        f" All controls have obs[{by!r}] {found[0]!r}. If they are the controls of all levels, "
+        "like NK cells alone, leave it missing: "
         f"adata.obs.loc[adata.obs[{by!r}] == {found[0]!r}, {by!r}] = None."
     )

@@ -10,6 +10,7 @@ import numpy as np
 import pandas as pd
 
 from nkscore import schema
+from nkscore._storable import stored_name
 from nkscore._warn import warn
 from nkscore.errors import MissingKeyError, SampleSheetError
 from nkscore.io import _sheet, _sheet_rules, _sheet_values
@@ -17,7 +18,6 @@ from nkscore.io._cell_map import CALLS, CellMap, parsed
 from nkscore.io._coculture import read_lane
 from nkscore.io._sheet_columns import KNOWN, plain
 from nkscore.io._sheet_file import cell_text
-from nkscore.io._tags import storable
 
 if TYPE_CHECKING:
     import os
@@ -163,7 +163,8 @@ def with_kept(map_: CellMap, keep: str | Iterable[str]) -> CellMap:
 def _columns(map_: CellMap, file: pd.DataFrame, path: Path) -> dict[str, str]:
     """Return the column of the file for each column of nkscore."""
     stored = {
-        c: schema.LANE_IN_FILE if n == schema.LANE else storable(n) for c, n in map_.columns.items()
+        c: schema.LANE_IN_FILE if n == schema.LANE else stored_name(n)
+        for c, n in map_.columns.items()
     }
     own = {schema.LANE: schema.LANE_IN_FILE} | {c: c for c in schema.SAMPLE_COLUMNS}
     found = {column: name for column, name in own.items() if name in file} | stored

@@ -16,7 +16,7 @@ from importlib.util import find_spec
 from pathlib import Path
 from typing import IO, TYPE_CHECKING, Any, Final
 
-from nkscore._text import Bounded
+from nkscore._text import bounded
 from nkscore.errors import LaneError, NkscoreError
 from nkscore.io._rds_nodes import RdataNode, Rds2pyNode
 
@@ -117,7 +117,7 @@ def _unpacked(path: Path) -> Iterator[Path]:
     with _unnamed() as (target, plain):
         source: IO[bytes]
         with opener(path, "rb") as source:
-            shutil.copyfileobj(io.BufferedReader(Bounded(source, path)), target, 1 << 20)
+            shutil.copyfileobj(bounded(source, path), target, 1 << 20)
         target.flush()
         yield plain
 
