@@ -662,6 +662,9 @@ def test_errors_of_responders(screen):
     pp.normalize(adata)
     with pytest.raises(ValueError, match=r"'perturbation' would overwrite an input column"):
         tl.responders(adata, replicate="nk_donor", key_added="perturbation")
+    adata.uns["nkscore"]["sample_sheet"] = pd.DataFrame({"sample": ["a"], "plate": ["P1"]})
+    with pytest.raises(ValueError, match=r"'plate' would overwrite an input column or one of the"):
+        tl.responders(adata, replicate="nk_donor", key_added="plate")
     with pytest.raises(ValueError, match="n_neighbors is 0"):
         tl.responders(adata, replicate="nk_donor", n_neighbors=0)
     adata.obsm["X_pca"] = np.full((adata.n_obs, 2), np.nan)

@@ -102,7 +102,8 @@ def responders(
     WrongScaleError
         If ``X`` is not log-normalized, or the embedding not finite.
     ValueError
-        If ``key_added`` is an input column, or ``n_neighbors`` is below 1.
+        If ``key_added`` is an input column or one of the sample sheet, or ``n_neighbors`` is below
+        1.
 
     Examples
     --------
@@ -117,7 +118,8 @@ def responders(
     ['control', 'non-responder']
     """
     check_key(key_added)
-    _refuse_overwriting(key_added, [perturbation, guide, replicate])
+    sheet = adata.uns.get(schema.RECORD, {}).get(schema.SAMPLE_SHEET, ())
+    _refuse_overwriting(key_added, [perturbation, guide, replicate, *map(str, sheet)])
     counts, expression = counts_of(adata), expression_of(adata)
     columns = GuideColumns(perturbation, guide, control, replicate, None)
     cells = guide_cells(adata, columns, arms=(), compartment=compartment, min_cells=min_cells)
@@ -157,7 +159,10 @@ def responders(
 
 def _refuse_overwriting(key: str, read: list[str | None]) -> None:
     if key in read:
-        msg = f"key_added={key!r} would overwrite an input column. Choose another."
+        msg = (
+            f"key_added={key!r} would overwrite an input column or one of the sample sheet. Choose "
+            "another."
+        )
         raise ValueError(msg)
 
 
