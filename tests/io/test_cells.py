@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import warnings
+
 import anndata
 import numpy as np
 import pandas as pd
@@ -77,6 +79,17 @@ def test_cells_come_with_their_samples(file, simulated):
     assert "tumor=line" in record["options"]["columns"]
     assert "io.read_lane" not in adata.uns["nkscore"]
     nk.schema.validate(adata, "loaded")
+
+
+def test_other_formats_give_the_same(file, simulated, tmp_path):
+    pytest.importorskip("zarr")
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        simulated[0].copy().write_zarr(tmp_path / "cells.zarr")
+    one = nk.io.read_cells(file, f"{MAP},{COLUMNS}")
+    other = nk.io.read_cells(tmp_path / "cells.zarr", f"{MAP},{COLUMNS}")
+    pd.testing.assert_frame_equal(one.obs, other.obs)
+    assert (one.layers["counts"] != other.layers["counts"]).nnz == 0
 
 
 def test_a_mapping_says_the_same(file):

@@ -137,6 +137,16 @@ def test_without_the_extra_the_error_names_it(lanes, rds, tmp_path, monkeypatch)
         nk.io.read_lane(file)
 
 
+def test_annotated_seurat_object(lanes, rds, tmp_path, library):
+    file = rds.dump(seurat(lanes, rds, log=False), tmp_path / "cells.rds")
+    own = ["K562", "K562-NK2", "Doublet"]
+    with pytest.warns(nk.errors.NkscoreWarning, match="1 of 4 cells have no sample"):
+        adata = nk.io.read_cells(file, "condition=hash.ID", extra_conditions=own)
+    check(adata, lanes)
+    assert adata.obs["condition"].tolist()[:3] == own
+    assert adata.obs["sample"].isna().tolist() == [False, False, False, True]
+
+
 def test_seurat_lanes_of_a_sheet(lanes, rds, tmp_path, library):
     rds.dump(seurat(lanes, rds, log=False), tmp_path / "lane_a.rds")
     rows = lanes.hashed_rows("lane_a.rds", hashtag_path="assay:HTO")
