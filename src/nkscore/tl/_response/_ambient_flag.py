@@ -205,8 +205,8 @@ def _measured(
 def _standard_error(table: pd.DataFrame) -> Floats:
     """Return the error of each effect, toward zero if its likelihood is skewed.
 
-    If an arm has almost no counts, ``se`` is the error at the estimate. It is then much larger than
-    the error by which ``p_value`` measures the distance from zero.
+    If an arm has almost no counts, ``se`` (the error at the estimate) is much larger than the error
+    that ``p_value`` implies for the distance from zero.
     """
     error = table["se"].to_numpy(dtype=float)
     effect = np.abs(table["log2_fc" if "log2_fc" in table else "avg_log2FC"].to_numpy(dtype=float))
