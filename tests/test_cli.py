@@ -173,7 +173,7 @@ def test_killed_in_the_middle_and_resumed(finished, quick, tmp_path, capsys, mon
 
     monkeypatch.setattr(Table, "make", interrupted)
     assert main(command) == 130
-    assert "goes on from there" in capsys.readouterr().err
+    assert "resumes from there" in capsys.readouterr().err
     assert not out.exists()
     for name in ("keep", "normalize"):
         monkeypatch.setattr(f"nkscore.pp.{name}", None)
@@ -656,5 +656,5 @@ def test_demo_of_too_few_cells_says_what_was_not_made():
     nk.datasets.use_truth(loaded)
     text = summary(Results(loaded, nk.pp.keep(loaded), skipped={"nk_states": "few cells"}), truth)
     assert "## Tumor response, genes at q < 0.05\n\nNot made." in text
-    assert "| NK cells given a state | 0.0 % |" in text
+    assert "| NK cells with a called state | 0.0 % |" in text
     assert text.endswith("Not made: nk_states. few cells\n")

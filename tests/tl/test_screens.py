@@ -232,7 +232,7 @@ def test_screens_by_name_and_number():
     assert hits.groupby("screen")["perturbation"].first().tolist() == ["loss", "gain"]
     made = tl.join_screens(hits, screens="1", min_screens=1)
     assert (made["n_screens"] == 1).all()
-    with pytest.raises(MissingKeyError, match="There is no screen K562; known: 1, 2"):
+    with pytest.raises(MissingKeyError, match="There is no screen K562; there are 1, 2"):
         tl.join_screens(hits, screens="K562")
     with pytest.raises(DesignError, match=r"several rows for screen '1', gene .*; one is needed"):
         tl.join_screens(pd.concat([hits, hits]))
@@ -261,7 +261,7 @@ def test_errors():
     hits = tl.screen_hits(_table())
     with pytest.raises(DesignError, match="1 screens are given"):
         tl.join_screens(hits)
-    with pytest.raises(MissingKeyError, match="no screen zz; known: screen"):
+    with pytest.raises(MissingKeyError, match="no screen zz; there are screen"):
         tl.join_screens(hits, screens=["zz"])
     mouse = _table(gene=["Ncr3lg1", "H2-D1", "Actb", "NonTargeting_1"])
     with pytest.raises(

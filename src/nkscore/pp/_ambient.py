@@ -235,7 +235,7 @@ def _soups(
 def _given_soup(adata: AnnData, soup: object, lane: str) -> Floats:
     lanes = list(soup.columns) if isinstance(soup, pd.DataFrame) else []
     if not isinstance(soup, pd.DataFrame) or lane not in lanes:
-        have = ", ".join(map(str, lanes[:10])) or f"a {type(soup).__name__} is no table of lanes"
+        have = ", ".join(map(str, lanes[:10])) or f"a {type(soup).__name__} is not a table of lanes"
         msg = f"soup has no column {lane!r} ({have}); give a DataFrame of genes × lanes."
         raise DesignError(msg)
     if not soup.index.is_unique:
