@@ -15,7 +15,6 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
     from pathlib import Path
 
-    from _typeshed import WriteableBuffer
 
 _GZIP: Final = b"\x1f\x8b"
 #: A browser may pack a packed file once more.
@@ -72,7 +71,7 @@ class _Bounded(io.RawIOBase):
         self._place = self._stream.seek(place, whence)
         return self._place
 
-    def readinto(self, data: WriteableBuffer) -> int:
+    def readinto(self, data: bytearray) -> int:  # type: ignore[override]
         """Read the next bytes."""
         view = memoryview(data).cast("B")
         found = self._stream.read(len(view))
@@ -90,7 +89,7 @@ class _Bounded(io.RawIOBase):
 
 def bounded(stream: IO[bytes], path: Path) -> IO[bytes]:
     """Return the unpacked stream of ``path``, which ends with an error once it is too long."""
-    return io.BufferedReader(_Bounded(stream, path), 1 << 17)
+    return io.BufferedReader(cast("io.RawIOBase", _Bounded(stream, path)), 1 << 17)
 
 
 @contextmanager

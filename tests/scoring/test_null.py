@@ -150,7 +150,9 @@ def test_writes_tables_and_record(few):
 
 def test_what_is_refused(few):
     nk.pp.normalize(few)
-    with pytest.raises(ValueError, match=r"module_score already compares each set with control genes"):
+    with pytest.raises(
+        ValueError, match=r"module_score already compares each set with control genes"
+    ):
         nk.tl.score_null(few, {"a": ["PRF1"]}, method="module_score")
     with pytest.raises(ValueError, match=r"n_sets is 1; .* 2 or more"):
         nk.tl.score_null(few, {"a": ["PRF1"]}, n_sets=1)

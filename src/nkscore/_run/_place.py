@@ -56,6 +56,8 @@ def place(made: Path, out: Path) -> None:
         for name in sorted({*names, *written_before(out)}):
             if _is_there(out / name):
                 _move(out / name, old / name)
+        for folder in [p for p in new.rglob("*") if p.is_dir()]:
+            (out / folder.relative_to(new)).mkdir(parents=True, exist_ok=True)
         for name in names:
             _move(new / name, out / name)
             placed.append(name)

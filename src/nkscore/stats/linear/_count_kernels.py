@@ -110,7 +110,7 @@ def _moved(  # noqa: PLR0917 (numba)
     "int64[::1], float64[::1], int64[::1], int64[::1], int64[:,::1], int64,"
     "float64[:,::1], float64[:,::1], float64[:,::1], float64[:,::1], float64[:,::1])"
 )
-def fit_counts(  # noqa: C901, PLR0917 (numba)
+def fit_counts(  # noqa: PLR0917 (numba)
     y: Array,
     used: Array,
     log_library: Array,
@@ -151,8 +151,7 @@ def fit_counts(  # noqa: C901, PLR0917 (numba)
             if reduce_bias == 1:
                 _invert(a, starts, rows, place, kept, z)
                 _leverages(weight, x_starts, x_columns, x_values, place, z, scale, hat)
-            for k in range(n):
-                b[k] *= scale[k]
+            b *= scale
             change = _moved(
                 used[g], log_library, x_starts, x_columns, x_values, b, weight, work, eta
             )
@@ -162,9 +161,8 @@ def fit_counts(  # noqa: C901, PLR0917 (numba)
         if reduce_bias == 0:
             _invert(a, starts, rows, place, kept, z)
             _leverages(weight, x_starts, x_columns, x_values, place, z, scale, hat)
-        for s in range(n_samples):
-            mu[s] = np.exp(eta[s])
-            leverage[g, s] = hat[s]
+        mu[:] = np.exp(eta)
+        leverage[g] = hat
         for k in range(n):
             coefficients[g, k] = np.nan if lost[k] else b[k]
             unscaled[g, k] = np.nan if lost[k] else z[k] * scale[k] * scale[k]

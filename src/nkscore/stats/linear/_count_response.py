@@ -110,10 +110,7 @@ def fit_count_response(
         tested = expressed_genes(
             counts, design, library=library, min_count=min_count, n_cells=n_cells
         )
-    kept = np.any(list(tested.values()), axis=0)
-    if not kept.any():
-        msg = "No gene has enough counts in any line. Lower min_count or pool more cells."
-        raise DesignError(msg)
+    kept = _tested_somewhere(tested)
     if effective is None:
         effective = line_factors(counts, library, design).library
     at = {name: mask[kept] for name, mask in tested.items()}
@@ -126,9 +123,7 @@ def fit_count_response(
         robust=robust,
     )
     own_line = _of_lines(model, squeezed, design, at) if line_variance else {}
-    drawn = None
-    if cell_squares is not None and n_cells is not None:
-        drawn = CellNoise(counts[:, kept].T, cell_squares[:, kept].T, n_cells)
+    drawn = _cell_noise(counts, cell_squares, n_cells, kept)
     logs = log_cpm(counts[:, kept], effective)
     parts: list[pd.DataFrame] = []
     for name, rows in design.members.items():
@@ -153,6 +148,22 @@ def fit_count_response(
         known = np.isfinite(part["p_value"].to_numpy()) & np.isfinite(part["log2_fc"].to_numpy())
         parts.append(part[at[name] & known])
     return pd.concat(parts, ignore_index=True)
+
+
+def _tested_somewhere(tested: Mapping[str, Bools]) -> Bools:
+    kept: Bools = np.any(list(tested.values()), axis=0)
+    if not kept.any():
+        msg = "No gene has enough counts in any line. Lower min_count or pool more cells."
+        raise DesignError(msg)
+    return kept
+
+
+def _cell_noise(
+    counts: Floats, squares: Floats | None, n_cells: Floats | None, kept: Bools
+) -> CellNoise | None:
+    if squares is None or n_cells is None:
+        return None
+    return CellNoise(counts[:, kept].T, squares[:, kept].T, n_cells)
 
 
 @dataclass(frozen=True, slots=True)

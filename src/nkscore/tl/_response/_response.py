@@ -37,7 +37,6 @@ if TYPE_CHECKING:
 
     from anndata import AnnData
 
-    from nkscore._counts._base import Counts
     from nkscore._samples._left_out import LeftOut
     from nkscore._types import Bools, Floats
 
@@ -194,10 +193,8 @@ def interaction_response(
     >>> bool((table.loc[table["gene"] == "STAT1", "log2_fc"] > 0).all())
     True
     """
-    check_names("method", [method], _METHODS)
-    check_names("normalization", [normalization], _NORMALIZATIONS)
+    _check_names(method, normalization)
     _check_numbers(confidence=confidence, min_log2_fc=min_log2_fc, min_count=min_count)
-    matrix = counts_of(adata, check=False)
     schema.check_var_names(adata)
     inputs = response_inputs(
         adata,
@@ -215,9 +212,7 @@ def interaction_response(
     remarks: tuple[str, ...] = ()
     if method in {"quasi_likelihood", "voom"}:
         effective, remarks = _library_sizes(inputs, normalization, tested)
-        fit = fit_response
-        if method == "quasi_likelihood":
-            fit = _count_model(inputs, confidence, overdispersion=overdispersion)
+        fit = _model(method, inputs, confidence, overdispersion=overdispersion)
         table = fit(
             inputs.sums.sums,
             inputs.design,
@@ -232,18 +227,29 @@ def interaction_response(
     elif method == "pydeseq2":
         table = fit_deseq2(inputs.sums.sums, inputs.design, tested=tested, min_log2_fc=min_log2_fc)
     else:
-        table = _between_cells(matrix, inputs, arms, tested=tested)
-    excluded = _without_row(inputs, table)
-    table = _with_cells(_with_interval(table, confidence), arms)
-    table["donor_aware"] = method != "welch_t"
-    table = _named(table, adata, by)
-    table.attrs |= {"design": " ".join([*inputs.remarks, *remarks]), LEFT_OUT: excluded}
+        table = _between_cells(adata, inputs, arms, tested=tested)
+    attrs = {"design": " ".join([*inputs.remarks, *remarks]), LEFT_OUT: _without_row(inputs, table)}
+    table = _named(_completed(table, arms, method, confidence), adata, by)
+    table.attrs |= attrs
     return table
 
 
-def _count_model(
-    inputs: ResponseInputs, confidence: float, *, overdispersion: bool
+def _completed(table: pd.DataFrame, arms: _Arms, method: str, confidence: float) -> pd.DataFrame:
+    table = _with_cells(_with_interval(table, confidence), arms)
+    table["donor_aware"] = method != "welch_t"
+    return table
+
+
+def _check_names(method: str, normalization: str) -> None:
+    check_names("method", [method], _METHODS)
+    check_names("normalization", [normalization], _NORMALIZATIONS)
+
+
+def _model(
+    method: str, inputs: ResponseInputs, confidence: float, *, overdispersion: bool
 ) -> Callable[..., pd.DataFrame]:
+    if method == "voom":
+        return fit_response
     squares = inputs.sums.squares if overdispersion else None
     n_cells = inputs.samples.table["n_cells"].to_numpy(float)
     return partial(fit_count_response, n_cells=n_cells, cell_squares=squares, confidence=confidence)
@@ -316,13 +322,14 @@ def _without_row(inputs: ResponseInputs, table: pd.DataFrame) -> list[LeftOut]:
 
 
 def _between_cells(
-    matrix: Counts, inputs: ResponseInputs, arms: _Arms, *, tested: dict[str, Bools]
+    adata: AnnData, inputs: ResponseInputs, arms: _Arms, *, tested: dict[str, Bools]
 ) -> pd.DataFrame:
     warn(
         "method='welch_t' uses cells as replicates: its p-values do not hold for other "
         "donors or wells. Use it only to compare with published tables."
     )
     design, counts = inputs.design, inputs.sums.sums
+    matrix = counts_of(adata, check=False)
     moments = log_moments(matrix, arms.codes, len(arms.keys))
     level = log_cpm(counts, counts.sum(axis=1))
     parts = []
