@@ -189,7 +189,7 @@ def _clumped(rng, pairs=(3, 1), n_cells=200):
 def test_cells_of_a_line_set_the_smallest_error():
     cells, _ = _clumped(np.random.default_rng(9))
     counts, squares = cells.sum(axis=1).T, np.square(cells).sum(axis=1).T
-    noise = CellNoise(counts, squares, np.full(8, 200.0))
+    noise = CellNoise.of(counts, squares, np.full(8, 200.0))
     # Weights are the counts themselves: σ² is relative to the variance of Poisson counts.
     found = noise.variance(SimpleNamespace(mean=counts), counts, [np.array([6]), np.array([7])])
     variance = found * (1 / counts[:, 6] + 1 / counts[:, 7])

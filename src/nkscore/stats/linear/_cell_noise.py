@@ -22,11 +22,22 @@ _PRIOR_CELLS: Final = 20.0
 
 @dataclass(frozen=True, slots=True)
 class CellNoise:
-    """Sums of counts and squared counts of each sample, genes × samples, and its cells."""
+    """Sums of counts and squared counts of each sample, genes × samples, and its cells.
+
+    ``everywhere``: squared variation between cells beyond Poisson in all samples, per gene.
+    """
 
     counts: Floats
     squares: Floats
     n_cells: Floats
+    everywhere: Floats
+
+    @classmethod
+    def of(cls, counts: Floats, squares: Floats, n_cells: Floats) -> CellNoise:
+        """Estimate the variation in all samples."""
+        excess, scale = _moments(counts, squares, n_cells)
+        known = np.divide(excess, scale, out=np.zeros(excess.size), where=scale > 0)
+        return cls(counts, squares, n_cells, np.maximum(known, 0.0))
 
     def variance(self, fit: CountFit, weights: Floats, arms: list[Ints]) -> Floats:
         """Return σ² of an effect between two arms that differ only in which cells were drawn."""
@@ -42,19 +53,17 @@ class CellNoise:
 
     def _between(self, rows: Ints) -> Floats:
         """Return the squared variation between cells beyond Poisson in these samples."""
-        excess, scale = self._moments(np.arange(self.n_cells.size))
-        everywhere = np.divide(excess, scale, out=np.zeros(excess.size), where=scale > 0)
-        excess, scale = self._moments(rows)
+        excess, scale = _moments(self.counts[:, rows], self.squares[:, rows], self.n_cells[rows])
         mean = self.counts[:, rows].sum(axis=1) / self.n_cells[rows].sum()
         prior = _PRIOR_CELLS * np.square(mean)
         total = scale + prior
-        together = excess + np.maximum(everywhere, 0.0) * prior
+        together = excess + self.everywhere * prior
         found = np.divide(together, total, out=np.zeros(total.size), where=total > 0)
         return np.asarray(np.maximum(found, 0.0))
 
-    def _moments(self, rows: Ints) -> tuple[Floats, Floats]:
-        """Return the variance between cells beyond Poisson and the squared mean, summed."""
-        counts, n = self.counts[:, rows], self.n_cells[rows]
-        scale = np.square(counts) / n
-        within = (self.squares[:, rows] - scale) * (n / np.maximum(n - 1, 1))
-        return (within - counts).sum(axis=1), scale.sum(axis=1)
+
+def _moments(counts: Floats, squares: Floats, n_cells: Floats) -> tuple[Floats, Floats]:
+    """Return the variance between cells beyond Poisson and the squared mean, summed."""
+    scale = np.square(counts) / n_cells
+    within = (squares - scale) * (n_cells / np.maximum(n_cells - 1, 1))
+    return (within - counts).sum(axis=1), scale.sum(axis=1)

@@ -29,7 +29,7 @@ from nkscore.stats.linear._response import exact_zero_samples, expressed_genes
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
-    from nkscore._types import Bools, Floats, Ints
+    from nkscore._types import Bools, Floats
     from nkscore.stats.linear._design import Design
     from nkscore.stats.linear._linear import Squeezed
 
@@ -163,7 +163,7 @@ def _cell_noise(
 ) -> CellNoise | None:
     if squares is None or n_cells is None:
         return None
-    return CellNoise(counts[:, kept].T, squares[:, kept].T, n_cells)
+    return CellNoise.of(counts[:, kept].T, squares[:, kept].T, n_cells)
 
 
 @dataclass(frozen=True, slots=True)
@@ -229,10 +229,7 @@ def _of_lines(
     design: Design,
     tested: Mapping[str, Bools],
 ) -> dict[str, tuple[Floats, Floats, Floats]]:
-    dense = {
-        name: _least_mean(model.counts.mean, rows, design.treated[rows]) >= _DENSE
-        for name, rows in design.members.items()
-    }
+    dense = _dense(model.counts.mean, design)
     return line_variances_from(
         model.linear,
         squeezed,
@@ -245,10 +242,16 @@ def _of_lines(
     )
 
 
-def _least_mean(mean: Floats, rows: Ints, treated: Bools) -> Floats:
-    """Return the mean of the arm that has the lower one."""
-    arms = [mean[:, arm].mean(axis=1) for arm in (rows[treated], rows[~treated])]
-    return np.asarray(np.minimum(*arms))
+def _dense(mean: Floats, design: Design) -> dict[str, Bools]:
+    """Return for each line the genes with enough counts per sample in both arms."""
+    found = {}
+    for name, rows in design.members.items():
+        found[name] = np.ones(mean.shape[0], dtype=bool)
+        for arm in (rows[design.treated[rows]], rows[~design.treated[rows]]):
+            share = np.zeros(mean.shape[1])
+            share[arm] = 1 / arm.size
+            found[name] &= mean @ share >= _DENSE
+    return found
 
 
 @dataclass(frozen=True, slots=True)

@@ -173,6 +173,6 @@ def profile_bounds(  # noqa: PLR0917 (numba)
                 near, value_near = middle, value
             else:
                 far, value_far = middle, value
-            if abs(value - size[g]) < 1e-5 * size[g]:
+            if abs(value - size[g]) < 1e-4 * size[g]:
                 break
         out[g] = effect[g] + side * middle

@@ -120,7 +120,9 @@ def core_response(
     check_whole(1, min_lines=min_lines, **({} if min_up is None else {"min_up": min_up}))
     counting = method == "counting"
     columns = ["log2_fc", "q_value_line"] if counting else ["log2_fc", "se"]
-    table = response_matrices(responses, columns, [] if counting else ["q_value_line", "p_value"])
+    table = response_matrices(
+        responses, columns, [] if counting else ["q_value_line", "p_value", "df_total"]
+    )
     if len(table.lines) < min_lines:
         msg = (
             f"The table holds {len(table.lines)} line(s), {', '.join(map(repr, table.lines))}; "
