@@ -1,11 +1,18 @@
 from __future__ import annotations
 
+from dataclasses import replace
 from types import SimpleNamespace
 
 import numpy as np
 import pytest
 
-from nkscore.stats import class_posterior, fit_concentration, marker_genes
+from nkscore.stats import (
+    MarkerCounts,
+    class_posterior,
+    fit_concentration,
+    marker_genes,
+    without_soup,
+)
 
 PRIOR = np.array([0.475, 0.475, 0.05])
 
@@ -34,9 +41,25 @@ def _droplets(seed, *, ambient=0.05, depth=3000, n=300):
     )
 
 
+def _part(cells, *, prior=PRIOR, concentration=(200.0, 200.0), fit_shares=True, soup="a"):
+    """Cells in one sample, with ambient RNA of A alone or of both sources alike."""
+    n, markers = len(cells.in_a), cells.markers
+    soups = np.array([markers.share_a, markers.share_b])
+    return MarkerCounts(
+        cells.in_a,
+        cells.in_b,
+        markers,
+        soup=tuple(soups[:, 0] if soup == "a" else soups.mean(axis=1)),
+        ambient=0.0,
+        concentration=concentration,
+        prior=np.tile(prior, (n, 1)),
+        sample=np.full(n, 0 if fit_shares else -1),
+    )
+
+
 def _posterior(cells, **options):
-    options = {"prior": PRIOR, "concentration": 200.0, "fit_shares": True} | options
-    return class_posterior(cells.in_a, cells.in_b, cells.markers, **options)
+    posterior, centers = class_posterior(_part(cells, **options))
+    return posterior, centers[0]
 
 
 def test_markers_of_either_source():
@@ -68,9 +91,8 @@ def test_no_gene_tells_equal_profiles_apart():
     same = np.arange(50.0)
     markers = marker_genes(same, same, allowed=np.ones(50, dtype=bool))
     assert markers.genes_a.size == markers.genes_b.size == 0
-    posterior, _ = class_posterior(
-        np.zeros(5), np.zeros(5), markers, prior=PRIOR, concentration=40.0, fit_shares=False
-    )
+    none = SimpleNamespace(in_a=np.zeros(5), in_b=np.zeros(5), markers=markers)
+    posterior, _ = _posterior(none, fit_shares=False)
     np.testing.assert_allclose(posterior, np.tile(PRIOR, (5, 1)) / PRIOR.sum(), rtol=1e-6)
 
 
@@ -127,6 +149,59 @@ def test_a_cell_is_judged_by_its_own_counts_and_the_centers():
     order = cells.rng.permutation(cells.kind.size)
     cells.in_a, cells.in_b = cells.in_a[order], cells.in_b[order]
     np.testing.assert_allclose(_posterior(cells)[0], expected[order], rtol=0, atol=1e-9)
+
+
+def test_ambient_rna_of_both_sources_moves_both_classes():
+    """At 30 % ambient RNA of both, pure cells lie at w = .15 and .85 and are no doublets."""
+    cells = _droplets(3)
+    rng = np.random.default_rng(0)
+    n = cells.in_a + cells.in_b
+    center = np.array([0.15, 0.85, 0.5])[cells.kind]
+    (a1, a0), (b1, b0) = cells.markers.share_a, cells.markers.share_b
+    in_a, in_b = center * a1 + (1 - center) * a0, center * b1 + (1 - center) * b0
+    cells.in_a = rng.binomial(n.astype(int), in_a / (in_a + in_b)).astype(float)
+    cells.in_b = n - cells.in_a
+    part = replace(_part(cells, soup="both"), ambient=0.3)
+    posterior, centers = class_posterior(part)
+    assert centers == pytest.approx((0.15, 0.85), abs=0.02)
+    found = posterior.argmax(axis=1)
+    for kind in range(3):
+        assert (found == kind)[cells.kind == kind].mean() > 0.95
+
+
+def test_cells_of_a_known_class_calibrate_the_others():
+    """Few NK cells among doublets: those alone in a well show where NK cells lie."""
+    cells = _droplets(4)
+    chosen = np.concatenate([np.arange(300), np.arange(300, 310), np.arange(600, 660)])
+    known = np.arange(310, 400)
+    rows = np.concatenate([chosen, known])
+    few = SimpleNamespace(in_a=cells.in_a[rows], in_b=cells.in_b[rows], markers=cells.markers)
+    part = _part(few)
+    prior, sample = part.prior.copy(), part.sample.copy()
+    prior[-90:], sample[-90:] = (0.005, 0.985, 0.01), -1
+    _, centers = class_posterior(replace(part, prior=prior, sample=sample))
+    assert centers[1] == pytest.approx(0.97, abs=0.015)
+
+
+@pytest.mark.parametrize("share", [0.0, 0.05, 0.3])
+def test_profile_without_ambient_rna(share):
+    rng = np.random.default_rng(0)
+    own, other = rng.dirichlet(np.ones(500)), rng.dirichlet(np.ones(500))
+    own[:100], other[100:200] = 0, 0
+    own, other = own / own.sum(), other / other.sum()
+    soup = (own + other) / 2
+    counts = rng.poisson(200_000 * ((1 - share) * own + share * soup)).astype(float)
+    pure, found = without_soup(counts, soup, allowed=np.ones(500, dtype=bool))
+    assert 0.75 * share <= found < 1.2 * share + 0.03
+    assert pure[:100].sum() < 0.3 * max(counts[:100].sum(), 1)
+    assert np.corrcoef(pure, own)[0, 1] > 0.99
+
+
+def test_a_soup_of_the_same_cells_takes_nothing():
+    counts = np.arange(500.0)
+    pure, share = without_soup(counts, counts / counts.sum(), allowed=np.ones(500, dtype=bool))
+    assert share == 0
+    np.testing.assert_array_equal(pure, counts)
 
 
 def _beta_binomial(concentration, n_cells, rng):

@@ -12,10 +12,12 @@ from nkscore._checks import check_part
 from nkscore._samples._matrices import counts_of
 from nkscore._samples._samples import labels
 from nkscore.pp._marker_references import marker_references
-from nkscore.pp._references import Reference, monoculture_references
-from nkscore.stats import class_posterior, fit_concentration
+from nkscore.pp._references import Lanes, Reference, monoculture_references
+from nkscore.stats import MarkerCounts, class_posterior, fit_concentration
 
 if TYPE_CHECKING:
+    from collections.abc import Iterator
+
     from anndata import AnnData
 
     from nkscore._counts._base import Counts
@@ -111,15 +113,15 @@ def compartments(
         msg = f"Unknown evidence {evidence!r}. Known: auto, monocultures, markers."
         raise ValueError(msg)
     check_part("min_confidence", min_confidence)
-    source, references = _references(adata, counts, evidence, min_cells=min_cells)
+    lanes = Lanes.of(adata, counts)
+    source, references = _references(adata, counts, lanes, evidence, min_cells=min_cells)
     call = np.full(adata.n_obs, schema.UNASSIGNED, dtype=object)
     confidence = np.zeros(adata.n_obs)
     nk_share = np.full(adata.n_obs, np.nan)
     condition = _condition(adata)
     genotypes = _genotypes(adata, genotype)
-    sums = _marker_sums(counts, references)
-    for reference, found in zip(references, sums, strict=True):
-        posterior = _posterior(found, reference, condition) * genotypes[reference.cells]
+    for reference, made in _posteriors(counts, references, lanes, condition):
+        posterior = made * genotypes[reference.cells]
         posterior /= posterior.sum(axis=1, keepdims=True)
         rows, best = reference.cells, posterior.argmax(axis=1)
         names = np.array([reference.compartment, schema.NK, "mixed"], dtype=object)
@@ -149,17 +151,17 @@ def compartments(
 
 
 def _references(
-    adata: AnnData, counts: Counts, evidence: str, *, min_cells: int
+    adata: AnnData, counts: Counts, lanes: Lanes, evidence: str, *, min_cells: int
 ) -> tuple[str, list[Reference]]:
     """Return the evidence used and its references."""
     references = None
     if evidence != "markers":
         references = monoculture_references(
-            adata, counts, min_cells=min_cells, required=evidence == "monocultures"
+            adata, counts, lanes, min_cells=min_cells, required=evidence == "monocultures"
         )
     source = "monocultures" if references is not None else "markers"
     if references is None:
-        references = marker_references(adata, counts, min_cells=min_cells)
+        references = marker_references(adata, counts, lanes, min_cells=min_cells)
     _LOG.info("Compartments from %s: %d references", source, len(references))
     return source, references
 
@@ -212,36 +214,66 @@ def _condition(adata: AnnData) -> Labels:
 
 
 def _marker_sums(counts: Counts, references: list[Reference]) -> list[Floats]:
-    """Return cells × 2 for each reference: the sums over the markers of either source."""
+    """Return cells × 2 for each reference: the sums over the markers of either source.
+
+    The rows are its cells to classify, its pure cells and its NK cells, one after the other.
+    """
     asked = []
     for reference in references:
         member = np.zeros((counts.shape[1], 2))
         member[reference.markers.genes_a, 0] = 1
         member[reference.markers.genes_b, 1] = 1
-        asked.append((member, reference.cells))
+        rows = np.concatenate([reference.cells, reference.pure, reference.nk])
+        asked.append((member, rows))
     return counts.each_totals(asked)
 
 
-def _posterior(sums: Floats, reference: Reference, condition: Labels) -> Floats:
-    """Probabilities of the reference's cells, NK cells and both, for its cells."""
+def _posteriors(
+    counts: Counts, references: list[Reference], lanes: Lanes, condition: Labels
+) -> Iterator[tuple[Reference, Floats]]:
+    """Yield each reference with the posterior of its cells: its own, NK cells, both."""
+    for reference, sums in zip(references, _marker_sums(counts, references), strict=True):
+        own, pure, nk = np.split(sums, np.cumsum([reference.cells.size, reference.pure.size]))
+        # NK clusters can hold doublets, which would pass for a spread of NK cells.
+        alike = nk if reference.known else nk[:0]
+        spread = fit_concentration(*pure.T), fit_concentration(*alike.T)
+        posterior = np.zeros((len(own), 3))
+        lane_of = lanes.code[reference.cells]
+        for lane in np.unique(lane_of):
+            here = np.flatnonzero(lane_of == lane)
+            # NK cells alone in this lane show how far its ambient RNA moves NK cells.
+            anchors = reference.known & (lanes.code[reference.nk] == lane)
+            cells = np.concatenate([reference.cells[here], reference.nk[anchors]])
+            found = np.concatenate([own[here], nk[anchors]])
+            part = _part(found, condition[cells], reference, lanes.soup[lane], spread)
+            posterior[here] = class_posterior(part)[0][: here.size]
+        yield reference, posterior
+
+
+def _part(
+    sums: Floats,
+    condition: Labels,
+    reference: Reference,
+    soup: Floats,
+    concentration: tuple[float, float],
+) -> MarkerCounts:
+    """Return the cells of a reference in one lane, with the prior of their wells."""
     markers = reference.markers
-    a, b = sums.T
-    pure = np.isin(reference.cells, reference.pure)
-    concentration = fit_concentration(a[pure], b[pure])
-    here = condition[reference.cells]
-    posterior = np.zeros((len(a), 3))
-    for kind, sample in sorted({tuple(row) for row in here}):
-        rows = np.flatnonzero((here[:, 0] == kind) & (here[:, 1] == sample))
-        prior = _PRIOR[kind]
-        if kind == "open" and markers.genes_a.size + markers.genes_b.size == 0:
-            # No NK cells were found: without this, each call would be random.
-            prior = _PRIOR[schema.TUMOR_MONO]
-        posterior[rows], _ = class_posterior(
-            a[rows],
-            b[rows],
-            markers,
-            prior=np.array(prior),
-            concentration=concentration,
-            fit_shares=kind == "open",
-        )
-    return posterior
+    unknown = markers.genes_a.size + markers.genes_b.size == 0
+    # No NK cells were found: without this, each call would be random.
+    open_prior = _PRIOR[schema.TUMOR_MONO if unknown else "open"]
+    kinds = condition[:, 0]
+    prior = np.array([open_prior if k == "open" else _PRIOR[k] for k in kinds])
+    fitted = kinds == "open"
+    sample = np.full(kinds.size, -1, dtype=np.int64)
+    sample[fitted] = np.unique(condition[fitted, 1].astype(str), return_inverse=True)[1]
+    return MarkerCounts(
+        sums[:, 0],
+        sums[:, 1],
+        markers,
+        (float(soup[markers.genes_a].sum()), float(soup[markers.genes_b].sum())),
+        reference.ambient,
+        concentration,
+        prior,
+        sample,
+    )

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 import warnings
+from dataclasses import replace
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -13,9 +14,9 @@ from scipy import sparse
 from nkscore import schema, signatures
 from nkscore._samples._cells import passed_qc
 from nkscore.errors import DesignError, NkscoreWarning
-from nkscore.pp._references import Reference, identity_genes
+from nkscore.pp._references import Lanes, Reference, identity_genes
 from nkscore.scoring import RANK_AUC, gene_sets, run
-from nkscore.stats import Markers, marker_genes
+from nkscore.stats import marker_genes
 
 if TYPE_CHECKING:
     from anndata import AnnData
@@ -39,7 +40,9 @@ _T_ONLY = ("CD3D", "CD3G", "TRAC", "CD5", "CD6", "CD28")
 _NK_ONLY = ("FCER1G", "KLRF1", "SH2D1B", "NCR1")
 
 
-def marker_references(adata: AnnData, counts: Counts, *, min_cells: int) -> list[Reference]:
+def marker_references(
+    adata: AnnData, counts: Counts, lanes: Lanes, *, min_cells: int
+) -> list[Reference]:
     """Return one reference per group of cells, each with the cells to classify.
 
     Clusters in which the NK panel scores highest are NK clusters. Their cells are compared with T
@@ -73,24 +76,35 @@ def marker_references(adata: AnnData, counts: Counts, *, min_cells: int) -> list
     codes = [np.where(pure_nk, 0, np.where(other, 1, -1)) for other in others.values()]
     profiles = counts.each_group_sums([(code, 2) for code in codes])
     allowed = identity_genes(adata)
+    # Cells were chosen by these genes, so their counts do not show ambient RNA.
+    unselected = allowed & ~adata.var_names.isin([*_T_ONLY, *_NK_ONLY])
     references = []
     for (name, other), found in zip(others.items(), profiles, strict=True):
-        markers = marker_genes(*found.sums, allowed=allowed, fold=folds[name])
-        references += _by_compartment(adata, group == name, other, name=name, markers=markers)
+        sums = found.sums[0], found.sums[1]
+        *pure, ambient = lanes.separate(sums, (pure_nk, other & ~pure_nk), unselected)
+        markers = marker_genes(*pure, allowed=allowed, fold=folds[name])
+        made = Reference(
+            name,
+            "other",
+            cells=np.flatnonzero(group == name),
+            pure=np.flatnonzero(other & ~pure_nk),
+            nk=np.flatnonzero(pure_nk),
+            markers=markers,
+            ambient=ambient,
+            known=False,
+        )
+        references += _by_compartment(adata, made)
     return references
 
 
-def _by_compartment(
-    adata: AnnData, cells: Bools, other: Bools, *, name: str, markers: Markers
-) -> list[Reference]:
+def _by_compartment(adata: AnnData, reference: Reference) -> list[Reference]:
     """Return one reference for each compartment with cells to classify."""
-    references = []
+    parts = []
     for compartment, mask in _compartments_of(adata).items():
-        rows = np.flatnonzero(cells & mask)
+        rows = reference.cells[mask[reference.cells]]
         if rows.size:
-            pure = np.flatnonzero(other & cells & mask)
-            references.append(Reference(name, compartment, rows, pure, markers))
-    return references
+            parts.append(replace(reference, compartment=compartment, cells=rows))
+    return parts
 
 
 def _compartments_of(adata: AnnData) -> dict[str, Bools]:
@@ -106,7 +120,16 @@ def _without_nk(adata: AnnData) -> list[Reference]:
     nothing = np.zeros(0, dtype=np.int64)
     empty = marker_genes(np.ones(1), np.ones(1), allowed=np.zeros(1, dtype=bool))
     return [
-        Reference("no NK cells found", compartment, np.flatnonzero(mask), nothing, empty)
+        Reference(
+            "no NK cells found",
+            compartment,
+            cells=np.flatnonzero(mask),
+            pure=nothing,
+            nk=nothing,
+            markers=empty,
+            ambient=0.0,
+            known=False,
+        )
         for compartment, mask in _compartments_of(adata).items()
     ]
 

@@ -11,7 +11,7 @@ from nkscore import schema, signatures
 from nkscore._samples._cells import passed_qc
 from nkscore._samples._samples import labels
 from nkscore.errors import DesignError
-from nkscore.stats import Markers, marker_genes
+from nkscore.stats import Markers, marker_genes, without_soup
 
 if TYPE_CHECKING:
     from anndata import AnnData
@@ -25,13 +25,57 @@ _INDUCED = ("HALLMARK_INTERFERON_GAMMA_RESPONSE", "HALLMARK_INTERFERON_ALPHA_RES
 
 @dataclass(frozen=True, slots=True)
 class Reference:
-    """Cells that belong to this reference or are NK cells, and the genes that separate them."""
+    """Cells that belong to this reference or are NK cells, and the genes that separate them.
+
+    ``pure`` are cells of the reference, ``nk`` NK cells to compare with; ``known`` if those are
+    from monocultures, which calibrate the other cells of their lane. ``ambient`` is the share of
+    ambient RNA.
+    """
 
     name: str
     compartment: str
     cells: Ints
     pure: Ints
+    nk: Ints
     markers: Markers
+    ambient: float
+    known: bool
+
+
+@dataclass(frozen=True, slots=True)
+class Lanes:
+    """Lane of each cell, and the summed profile of each lane's cells (rows sum to one).
+
+    The sum of a lane's cells stands for its ambient RNA.
+    """
+
+    code: Ints
+    soup: Floats
+
+    @classmethod
+    def of(cls, adata: AnnData, counts: Counts) -> Lanes:
+        code = np.zeros(adata.n_obs, dtype=np.int64)
+        if schema.LANE in adata.obs:
+            names = [str(name) for name in labels(adata.obs, schema.LANE)]
+            code = np.unique(names, return_inverse=True)[1].astype(np.int64)
+        used = np.where(passed_qc(adata), code, -1)
+        sums = counts.group_sums(used, int(code.max()) + 1).sums
+        return cls(code, sums / np.maximum(sums.sum(axis=1, keepdims=True), 1))
+
+    def around(self, cells: Bools) -> Floats:
+        """Return the ambient RNA of these cells: their lanes' by number of cells."""
+        weight = np.bincount(self.code[cells], minlength=len(self.soup))
+        return np.asarray(weight @ self.soup / max(int(weight.sum()), 1))
+
+    def separate(
+        self, profiles: tuple[Floats, Floats], cells: tuple[Bools, Bools], allowed: Bools
+    ) -> tuple[Floats, Floats, float]:
+        """Return two summed profiles without their lanes' ambient RNA, and its smaller share."""
+        (a, in_a), (b, in_b) = (
+            without_soup(profile, self.around(each), allowed=allowed)
+            for profile, each in zip(profiles, cells, strict=True)
+        )
+        return a, b, min(in_a, in_b)
 
 
 def identity_genes(adata: AnnData) -> Bools:
@@ -42,7 +86,7 @@ def identity_genes(adata: AnnData) -> Bools:
 
 
 def monoculture_references(
-    adata: AnnData, counts: Counts, *, min_cells: int, required: bool
+    adata: AnnData, counts: Counts, lanes: Lanes, *, min_cells: int, required: bool
 ) -> list[Reference] | None:
     """Return one reference per line with a monoculture, or ``None`` if one type is absent."""
     columns = (schema.CONDITION, schema.TUMOR)
@@ -74,7 +118,7 @@ def monoculture_references(
     # Wells without such a line (NK monocultures, unknown lines): compared with all lines together.
     rest = ~np.isin(tumor, lines) & adata.obs[schema.CONDITION].notna().to_numpy()
     profiles = counts.group_sums(code, len(lines) + 1).sums
-    return _references(adata, code, lines, profiles, tumor=tumor, rest=rest)
+    return _references(adata, code, lines, profiles, lanes=lanes, tumor=tumor, rest=rest)
 
 
 def _references(
@@ -83,6 +127,7 @@ def _references(
     lines: list[str],
     profiles: Floats,
     *,
+    lanes: Lanes,
     tumor: Labels,
     rest: Bools,
 ) -> list[Reference]:
@@ -90,16 +135,22 @@ def _references(
     pooled = relative.mean(axis=0) * profiles[1:].sum() / len(lines)
     others = [*profiles[1:], pooled]
     cells = [tumor == line for line in lines] + [rest]
-    pure = [code == i for i in range(1, len(lines) + 1)] + [code == 0]
+    monos = [code == i for i in range(1, len(lines) + 1)] + [code > 0]
     allowed = identity_genes(adata)
-    return [
-        Reference(
-            name,
-            schema.TUMOR_CELLS,
-            np.flatnonzero(mask),
-            np.flatnonzero(own),
-            marker_genes(profiles[0], other, allowed=allowed),
-        )
-        for name, mask, own, other in zip([*lines, "all lines"], cells, pure, others, strict=True)
-        if mask.any()
-    ]
+    references = []
+    for name, mask, mono, other in zip([*lines, "all lines"], cells, monos, others, strict=True):
+        if mask.any():
+            nk, line, ambient = lanes.separate((profiles[0], other), (code == 0, mono), allowed)
+            references.append(
+                Reference(
+                    name,
+                    schema.TUMOR_CELLS,
+                    cells=np.flatnonzero(mask),
+                    pure=np.flatnonzero(mono),
+                    nk=np.flatnonzero(code == 0),
+                    markers=marker_genes(nk, line, allowed=allowed),
+                    ambient=ambient,
+                    known=True,
+                )
+            )
+    return references

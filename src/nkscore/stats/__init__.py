@@ -21,10 +21,12 @@ from nkscore.stats.droplets._contamination import (
 from nkscore.stats.droplets._hashtags import HashtagMixture, hashtag_mixture
 from nkscore.stats.droplets._htodemux import HtoDemux, htodemux
 from nkscore.stats.droplets._separation import (
+    MarkerCounts,
     Markers,
     class_posterior,
     fit_concentration,
     marker_genes,
+    without_soup,
 )
 from nkscore.stats.guides._guides import GuideMixture, guide_mixture
 from nkscore.stats.guides._perturbation import (
@@ -109,6 +111,7 @@ __all__ = [
     "HtoDemux",
     "LinearFit",
     "MarkerCells",
+    "MarkerCounts",
     "MarkerModel",
     "Markers",
     "Pooled",
@@ -192,5 +195,6 @@ __all__ = [
     "with_interval",
     "with_q_values",
     "without_replicates",
+    "without_soup",
     "without_zeros",
 ]

@@ -1,9 +1,9 @@
 """Share of a cell's RNA from one of two pure sources.
 
 Per cell, counts of genes that mark source A are compared with counts of genes that mark source B.
-With w the share of the cell's RNA from A, the expected share of A counts among both is a known
-function of w. In a pure B cell w is near the ambient share, in a pure A cell near one, and in a
-doublet in between.
+With w the share of the droplet's RNA from A, the expected share of A counts among both is a known
+function of w. Ambient RNA of a lane holds both sources: it raises w in B cells and lowers it in A
+cells. In a doublet w lies between the two.
 """
 
 from __future__ import annotations
@@ -19,8 +19,20 @@ if TYPE_CHECKING:
 
 _GRID: Final = np.linspace(0.0, 1.0, 51)
 _ROUNDS: Final = 50
-# Standard deviation of w within a pure class: cells differ in their amount of ambient RNA.
+# Standard deviation of w within a class without ambient RNA.
 _SPREAD: Final = 0.04
+#: Standard deviation of the ambient share of droplets over its mean.
+_VARIATION: Final = 0.4
+#: Share of doublets in a sample at which the fit stops, unless the prior is lower.
+_FEWEST_DOUBLETS: Final = 0.04
+#: Least share of the smaller cell's RNA in a doublet.
+_LEAST_PART: Final = 0.15
+#: A soup with more than this share in common with a profile holds nothing else.
+_LARGEST_SHARE: Final = 0.6
+#: Expected counts of a gene in pure soup, from which it can show the ambient share.
+_FEWEST_SOUP_COUNTS: Final = 50.0
+#: Standard deviations from a gene's counts to their upper limit, for the smallest of many genes.
+_ONE_SIDED: Final = 2.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -69,63 +81,163 @@ def _top(values: Floats, n: int) -> Ints:
     return np.sort(order[values[order] > 0])
 
 
-def class_posterior(
-    counts_a: Floats,
-    counts_b: Floats,
-    markers: Markers,
-    *,
-    prior: Floats,
-    concentration: float,
-    fit_shares: bool,
-) -> tuple[Floats, float]:
-    """Return probabilities of pure B, pure A and both, cells × 3, and the mean w of pure B cells.
+def without_soup(profile: Floats, soup: Floats, *, allowed: Bools) -> tuple[Floats, float]:
+    """Return summed counts of pure cells without ambient counts, and the ambient share.
 
     Parameters
     ----------
-    counts_a, counts_b
-        Summed counts of the markers per cell.
-    prior
-        Prior probabilities of the three classes.
-    concentration
-        Of the beta-binomial: how much cells of one class differ beyond counting noise.
-    fit_shares
-        Whether the class probabilities are fitted to these cells, starting at ``prior``.
+    profile
+        Summed counts per gene of the cells.
+    soup
+        Profile of the ambient RNA of these cells; its sum is one.
+    allowed
+        Genes that can show the share (boolean).
+
+    Notes
+    -----
+    A gene that these cells do not express reaches their droplets only as ambient RNA: its counts
+    over those of pure soup are the ambient share, and more if the cells express it. The share is
+    the smallest upper limit over all genes. Where the soup hardly has more of any gene than the
+    profile, it does not contain another source, and the profile is returned as it is.
     """
-    likelihood = _likelihood(counts_a, counts_b, markers, concentration)
-    share, center_b, center_a = np.asarray(prior, dtype=float), 0.02, 0.97
-    joint = np.zeros((len(counts_a), 3))
+    total = profile.sum()
+    expected = soup * total
+    genes = allowed & (expected >= _FEWEST_SOUP_COUNTS)
+    if not genes.any():
+        return profile, 0.0
+    counts = profile[genes]
+    limits = (counts + _ONE_SIDED * np.sqrt(counts + 1) + 1) / expected[genes]
+    share = float(limits.min())
+    if share > _LARGEST_SHARE:
+        return profile, 0.0
+    return np.maximum(profile - share * expected, 0.0), share
+
+
+@dataclass(frozen=True, slots=True)
+class MarkerCounts:
+    """Counts of the markers in cells of one lane.
+
+    ``soup``: share of the lane's ambient RNA in genes of A and of B. ``ambient``: share of the
+    ambient RNA in droplets, where the fit starts. ``concentration``: of pure B and pure A cells,
+    how much they differ beyond counting noise. ``prior``: cells × 3, probabilities of pure B,
+    pure A and both. ``sample``: cells with the same code share fitted class probabilities, which
+    start at the prior; cells with -1 keep their prior.
+    """
+
+    counts_a: Floats
+    counts_b: Floats
+    markers: Markers
+    soup: tuple[float, float]
+    ambient: float
+    concentration: tuple[float, float]
+    prior: Floats
+    sample: Ints
+
+
+def class_posterior(cells: MarkerCounts) -> tuple[Floats, tuple[float, float]]:
+    """Return probabilities of pure B, pure A and both, and the mean w of pure B and pure A cells.
+
+    The two means start where the lane's ambient RNA moves them and are fitted to the cells, those
+    of monocultures included. Droplets differ in their ambient RNA, so a class spreads the more, the
+    further ambient RNA moved it.
+    """
+    likelihood = _likelihood(cells.counts_a, cells.counts_b, cells.markers, cells.concentration)
+    start_b, start_a = _start(cells)
+    limits_b = (start_b, 0.0, max(0.2, start_b + 0.15))
+    limits_a = (start_a, min(0.75, start_a - 0.15), 1.0)
+    center_b, center_a, shares = start_b, start_a, cells.prior
+    posterior = np.zeros((len(likelihood), 3))
     for _ in range(_ROUNDS):
-        parts = np.stack([_bump(center_b), _bump(center_a), _between(center_b, center_a)], axis=1)
-        joint = likelihood @ parts * share
-        posterior = joint / np.maximum(joint.sum(axis=1, keepdims=True), 1e-300)
-        before = center_b, center_a, *share
-        if fit_shares:
-            # Two pseudo-cells per class keep a class from vanishing permanently.
-            share = (posterior.sum(axis=0) + 2 * prior) / (len(posterior) + 2 * prior.sum())
-        center_b = _center(likelihood, parts[:, 0], posterior[:, 0], (0.02, 0.0, 0.35))
-        center_a = _center(likelihood, parts[:, 1], posterior[:, 1], (0.97, 0.75, 1.0))
-        if np.abs(np.subtract((center_b, center_a, *share), before)).max() < 1e-4:
+        parts = _parts(center_b, center_a)
+        posterior = likelihood @ parts * shares
+        posterior /= np.maximum(posterior.sum(axis=1, keepdims=True), 1e-300)
+        before, old = (center_b, center_a), shares
+        shares = _shares(posterior, cells)
+        center_b = _center(likelihood, parts[:, 0], posterior[:, 0], limits_b)
+        center_a = _center(likelihood, parts[:, 1], posterior[:, 1], limits_a)
+        moved = max(abs(center_b - before[0]), abs(center_a - before[1]))
+        if max(moved, np.abs(shares - old).max(initial=0.0)) < 1e-4:
             break
-    return joint / np.maximum(joint.sum(axis=1, keepdims=True), 1e-300), center_b
+    return posterior, (center_b, center_a)
 
 
-def _likelihood(a: Floats, b: Floats, markers: Markers, concentration: float) -> Floats:
+def _shares(posterior: Floats, cells: MarkerCounts) -> Floats:
+    """Return cells × 3: class probabilities of each cell's sample, or its prior."""
+    shares = cells.prior.copy()
+    fitted = cells.sample >= 0
+    code = cells.sample[fitted]
+    if not code.size:
+        return shares
+    n = np.bincount(code)[:, None]
+    prior = np.zeros((n.size, 3))
+    prior[code] = cells.prior[fitted]
+    sums = np.column_stack([np.bincount(code, posterior[fitted, k], n.size) for k in range(3)])
+    # Two pseudo-cells per class keep a class from vanishing permanently.
+    found = (sums + 2 * prior) / np.maximum(n + 2 * prior.sum(axis=1, keepdims=True), 1e-300)
+    # A lane in which doublets cannot be seen has some all the same.
+    found[:, 2] = np.maximum(found[:, 2], np.minimum(prior[:, 2], _FEWEST_DOUBLETS))
+    shares[fitted] = found[code]
+    return shares
+
+
+def _start(cells: MarkerCounts) -> tuple[float, float]:
+    """Return w of pure B and pure A cells with their ambient RNA."""
+    centers = []
+    for own, least in ((0.0, 0.02), (1.0, 0.97)):
+        in_a, in_b = (
+            (1 - cells.ambient) * (own * pair[0] + (1 - own) * pair[1]) + cells.ambient * soup
+            for pair, soup in zip(
+                (cells.markers.share_a, cells.markers.share_b), cells.soup, strict=True
+            )
+        )
+        w = _share_of_a(in_a, in_b, cells.markers, own)
+        centers.append(max(w, least) if own == 0 else min(w, least))
+    return min(centers[0], 0.4), max(centers[1], 0.6)
+
+
+def _parts(center_b: float, center_a: float) -> Floats:
+    """Return grid × 3: how probable each w is in pure B, pure A and both."""
+    spread_b = float(np.hypot(_SPREAD, _VARIATION * center_b))
+    spread_a = float(np.hypot(_SPREAD, _VARIATION * (1 - center_a)))
+    # Doublets with less of one cell than this look like the other one.
+    edge = _LEAST_PART * (center_a - center_b)
+    low = center_b + min(2.5 * spread_b, edge)
+    high = center_a - min(2.5 * spread_a, edge)
+    return np.stack(
+        [_bump(center_b, spread_b), _bump(center_a, spread_a), _between(low, high)], axis=1
+    )
+
+
+def _share_of_a(in_a: float, in_b: float, markers: Markers, own: float) -> float:
+    """Return the w at which pure RNA has this ratio of A to B markers."""
+    p = in_a / max(in_a + in_b, 1e-300)
+    (a1, a0), (b1, b0) = markers.share_a, markers.share_b
+    at_b, at_a = a0 - p * (a0 + b0), a1 - p * (a1 + b1)
+    if abs(at_b - at_a) < 1e-12:
+        return own
+    return float(np.clip(at_b / (at_b - at_a), 0.0, 1.0))
+
+
+def _likelihood(
+    a: Floats, b: Floats, markers: Markers, concentrations: tuple[float, float]
+) -> Floats:
     """Beta-binomial likelihood of each cell at each w of the grid, scaled to 1 at its best."""
     in_a = _GRID * markers.share_a[0] + (1 - _GRID) * markers.share_a[1]
     in_b = _GRID * markers.share_b[0] + (1 - _GRID) * markers.share_b[1]
     p = np.clip(in_a / np.maximum(in_a + in_b, 1e-12), 1e-4, 1 - 1e-4)
+    concentration = np.exp(np.interp(_GRID, (0.0, 1.0), np.log(concentrations)))
     alpha, beta = p * concentration, (1 - p) * concentration
     log_p = special.betaln(a[:, None] + alpha, b[:, None] + beta) - special.betaln(alpha, beta)
     return np.asarray(np.exp(log_p - log_p.max(axis=1, keepdims=True)))
 
 
-def _bump(center: float) -> Floats:
-    weight = np.exp(-0.5 * ((_GRID - center) / _SPREAD) ** 2)
+def _bump(center: float, spread: float) -> Floats:
+    weight = np.exp(-0.5 * ((_GRID - center) / spread) ** 2)
     return np.asarray(weight / weight.sum())
 
 
 def _between(low: float, high: float) -> Floats:
-    middle, half = (low + high) / 2, (high - low) / 2 - 2.5 * _SPREAD
+    middle, half = (low + high) / 2, (high - low) / 2
     # Grid points at an edge count partially, so that weights change smoothly with the centers.
     inside = np.clip((half - np.abs(_GRID - middle)) / _GRID[1] + 0.5, 0.0, 1.0)
     return np.asarray(inside / inside.sum())
