@@ -97,7 +97,27 @@ def test_where_no_nk_cells_are_found_none_are_called(demultiplexed, condition, m
     adata.obs = adata.obs.drop(columns=["condition", "tumor", "sample"])
     if condition:
         adata.obs["condition"] = condition
-    assert set(call(adata)) == {made}
+    calls = call(adata)
+    # Without a condition, cells that no panel names are open.
+    assert set(calls) <= {made} | ({"unassigned"} if condition is None else set())
+    assert (calls == made).any()
+    assert (adata.obs["compartment_confidence"][calls == "unassigned"] <= 0.5).all()
+
+
+def test_with_few_genes_of_the_nk_panel_nk_cells_are_open(demultiplexed):
+    adata = subset(demultiplexed, ["coculture"])
+    panel = [g for g in nk.signatures.get("NK_EXCLUSIVE").up if g in adata.var_names]
+    few = adata[:, ~adata.var_names.isin(panel[5:])].copy()
+    assert (call(adata, evidence="markers") == "nk").sum() > 100
+    assert (call(few, evidence="markers") == "nk").sum() == 0
+
+
+def test_few_nk_cells_are_open_and_not_another_type(real):
+    adata = real("data/zheng_sorted_pbmc/mudan_sorted_2140x8863_counts.h5ad")
+    found = np.flatnonzero(adata.obs["cell_type"] == "nk")
+    adata = adata[np.delete(np.arange(adata.n_obs), found[:-15])].copy()
+    made = call(adata)
+    assert (made == "other")[adata.obs["cell_type"] == "nk"].mean() <= 0.1
 
 
 def test_without_conditions_the_rest_is_other(demultiplexed):

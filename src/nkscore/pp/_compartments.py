@@ -96,6 +96,9 @@ def compartments(
     NK-tumor conjugates and doublets are ``mixed``, never dropped. A cell whose hashtags did not
     identify a sample is ``unassigned`` if its line is needed. A cell that cannot be in its well is
     ``unassigned``, too: a tumor cell in an NK monoculture or the reverse (a wrong hashtag call).
+    Without monocultures, cells that no panel names are ``unassigned`` if fewer than 8 of the 13
+    genes of ``NK_EXCLUSIVE`` are measured, and so are NK clusters of fewer than ``min_cells``
+    cells.
 
     Examples
     --------
@@ -126,7 +129,7 @@ def compartments(
         rows, best = reference.cells, posterior.argmax(axis=1)
         names = np.array([reference.compartment, schema.NK, "mixed"], dtype=object)
         call[rows] = names[best]
-        confidence[rows] = posterior[np.arange(rows.size), best]
+        confidence[rows] = np.minimum(posterior[np.arange(rows.size), best], reference.limit)
         nk_share[rows] = posterior @ (0.0, 1.0, 0.5)
     conflict = _conflict(condition[:, 0], call)
     call[conflict | (confidence < min_confidence)] = schema.UNASSIGNED

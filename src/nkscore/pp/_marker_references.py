@@ -22,7 +22,7 @@ if TYPE_CHECKING:
     from anndata import AnnData
 
     from nkscore._counts._base import Counts
-    from nkscore._types import Bools, Ints
+    from nkscore._types import Bools, Ints, Labels
 
 _LOG = logging.getLogger("nkscore")
 
@@ -33,7 +33,18 @@ _PANELS = {
     "t": "T_CELL_MARKERS",
     "b": "B_CELL_MARKERS",
     "myeloid": "MYELOID_MARKERS",
+    "plasma": "PLASMA_CELL_MARKERS",
+    "erythroid": "ERYTHROID_MARKERS",
+    "platelet": "PLATELET_MARKERS",
 }
+_LEAST_COVERAGE = 0.3
+_NEEDED = ("nk", "t", "b", "myeloid")
+#: With fewer genes of the NK panel, NK cells cannot be told from other cells.
+_FEWEST_NK_GENES = 8
+#: Highest confidence of cells that the evidence leaves open.
+_OPEN = 0.5
+#: Clusters that no panel of another lineage names.
+_UNNAMED = ("nk", "none", "failed")
 _LEAST_NK_SCORE = 0.4
 # NK cells can express CD3E, and cytotoxic T cells most NK genes; these two groups are exclusive.
 _T_ONLY = ("CD3D", "CD3G", "TRAC", "CD5", "CD6", "CD28")
@@ -61,8 +72,9 @@ def marker_references(
     group = np.array([lineage[c] for c in clusters], dtype=object)
     nk = group == "nk"
     _LOG.info("NK clusters hold %d of %d cells", int(nk.sum()), adata.n_obs)
+    known = adata.var_names.isin(signatures.get(_PANELS["nk"]).genes).sum() >= _FEWEST_NK_GENES
     if nk.sum() < min_cells:
-        return _without_nk(adata)
+        return _without_nk(adata, group, known=known)
     t_only, nk_only = counts.totals(_members(adata, _T_ONLY, _NK_ONLY)).T
     pure_nk = nk & (t_only == 0)
     t_like = nk & (t_only >= 2) & (nk_only == 0)
@@ -80,8 +92,9 @@ def marker_references(
     unselected = allowed & ~adata.var_names.isin([*_T_ONLY, *_NK_ONLY])
     references = []
     for (name, other), found in zip(others.items(), profiles, strict=True):
-        sums = found.sums[0], found.sums[1]
-        *pure, ambient = lanes.separate(sums, (pure_nk, other & ~pure_nk), unselected)
+        *pure, ambient = lanes.separate(
+            (found.sums[0], found.sums[1]), (pure_nk, other & ~pure_nk), unselected
+        )
         markers = marker_genes(*pure, allowed=allowed, fold=folds[name])
         made = Reference(
             name,
@@ -92,6 +105,7 @@ def marker_references(
             markers=markers,
             ambient=ambient,
             known=False,
+            limit=_OPEN if name in _UNNAMED and not known else 1.0,
         )
         references += _by_compartment(adata, made)
     return references
@@ -116,22 +130,29 @@ def _compartments_of(adata: AnnData) -> dict[str, Bools]:
     return {schema.TUMOR_CELLS: tumor, "other": ~tumor}
 
 
-def _without_nk(adata: AnnData) -> list[Reference]:
+def _without_nk(adata: AnnData, group: Labels, *, known: bool) -> list[Reference]:
+    """Return references without markers; a few cells of an NK cluster stay open."""
     nothing = np.zeros(0, dtype=np.int64)
     empty = marker_genes(np.ones(1), np.ones(1), allowed=np.zeros(1, dtype=bool))
-    return [
-        Reference(
-            "no NK cells found",
-            compartment,
-            cells=np.flatnonzero(mask),
+    references = []
+    for name in sorted(set(group)):
+        open_ = name == "nk" or (name in _UNNAMED and not known)
+        made = Reference(
+            f"no NK cells found: {name}",
+            "other",
+            cells=np.flatnonzero(group == name),
             pure=nothing,
             nk=nothing,
             markers=empty,
             ambient=0.0,
             known=False,
+            limit=_OPEN if open_ else 1.0,
         )
-        for compartment, mask in _compartments_of(adata).items()
-    ]
+        for part in _by_compartment(adata, made):
+            # No panel and no tumor in the well: nothing speaks for these cells.
+            silent = part.compartment == "other" and name in _UNNAMED
+            references.append(replace(part, limit=_OPEN) if silent else part)
+    return references
 
 
 def _clusters(adata: AnnData, counts: Counts) -> Ints:
@@ -157,11 +178,18 @@ def _clusters(adata: AnnData, counts: Counts) -> Ints:
 
 def _lineages(adata: AnnData, counts: Counts, clusters: Ints) -> dict[int, str]:
     """Name each cluster by the panel its summed profile ranks highest; -1 is named ``failed``."""
-    sets = {short: signatures.get(name) for short, name in _PANELS.items()}
+    panels = {short: signatures.get(name) for short, name in _PANELS.items()}
+    # A panel of another lineage with few genes here does not compete; the NK panel must be there.
+    sets = {
+        short: found
+        for short, found in panels.items()
+        if short in _NEEDED
+        or adata.var_names.isin(found.genes).sum() >= _LEAST_COVERAGE * len(found.genes)
+    }
     with warnings.catch_warnings():
         # Panels can be longer than small gene sets; warn only about too few genes.
         warnings.simplefilter("ignore", NkscoreWarning)
-        match = signatures.match(adata.var_names, sets, min_coverage=0.3)
+        match = signatures.match(adata.var_names, sets, min_coverage=_LEAST_COVERAGE)
     index = gene_sets(
         [match.up[name] for name in sets],
         [match.down[name] for name in sets],

@@ -29,7 +29,7 @@ class Reference:
 
     ``pure`` are cells of the reference, ``nk`` NK cells to compare with; ``known`` if those are
     from monocultures, which calibrate the other cells of their lane. ``ambient`` is the share of
-    ambient RNA.
+    ambient RNA, ``limit`` the highest confidence that a call of these cells can have.
     """
 
     name: str
@@ -40,6 +40,7 @@ class Reference:
     markers: Markers
     ambient: float
     known: bool
+    limit: float = 1.0
 
 
 @dataclass(frozen=True, slots=True)
