@@ -11,7 +11,7 @@ from nkscore import schema
 from nkscore._checks import check_part
 from nkscore._samples._matrices import counts_of
 from nkscore._samples._samples import labels
-from nkscore.pp._marker_references import marker_references
+from nkscore.pp._marker_references import OPEN, marker_references, nk_like
 from nkscore.pp._references import Lanes, Reference, monoculture_references
 from nkscore.stats import MarkerCounts, class_posterior, fit_concentration
 
@@ -131,6 +131,7 @@ def compartments(
         call[rows] = names[best]
         confidence[rows] = np.minimum(posterior[np.arange(rows.size), best], reference.limit)
         nk_share[rows] = posterior @ (0.0, 1.0, 0.5)
+    confidence[_rare(adata, counts, source, call)] = OPEN
     conflict = _conflict(condition[:, 0], call)
     call[conflict | (confidence < min_confidence)] = schema.UNASSIGNED
     adata.obs[schema.COMPARTMENT] = schema.categorical(call, schema.COMPARTMENTS)
@@ -167,6 +168,13 @@ def _references(
         references = marker_references(adata, counts, lanes, min_cells=min_cells)
     _LOG.info("Compartments from %s: %d references", source, len(references))
     return source, references
+
+
+def _rare(adata: AnnData, counts: Counts, source: str, call: Labels) -> Bools:
+    """Return cells called another type by their cluster that look like NK cells."""
+    if source != "markers":
+        return np.zeros(adata.n_obs, dtype=bool)
+    return np.asarray(nk_like(adata, counts) & (call == "other"))
 
 
 def _conflict(condition: Labels, call: Labels) -> Bools:

@@ -39,10 +39,10 @@ _PANELS = {
 }
 _LEAST_COVERAGE = 0.3
 _NEEDED = ("nk", "t", "b", "myeloid")
-#: With fewer genes of the NK panel, NK cells cannot be told from other cells.
+#: With fewer genes of the NK panel, NK cells look like other cells.
 _FEWEST_NK_GENES = 8
 #: Highest confidence of cells that the evidence leaves open.
-_OPEN = 0.5
+OPEN = 0.5
 #: Clusters that no panel of another lineage names.
 _UNNAMED = ("nk", "none", "failed")
 _LEAST_NK_SCORE = 0.4
@@ -105,10 +105,21 @@ def marker_references(
             markers=markers,
             ambient=ambient,
             known=False,
-            limit=_OPEN if name in _UNNAMED and not known else 1.0,
+            limit=OPEN if name in _UNNAMED and not known else 1.0,
         )
         references += _by_compartment(adata, made)
     return references
+
+
+def nk_like(adata: AnnData, counts: Counts) -> Bools:
+    """Return cells with at least 3 genes of the NK panel, one only NK cells have, and no T gene.
+
+    They are too few for a cluster of their own where another type is called.
+    """
+    panel = np.flatnonzero(adata.var_names.isin(signatures.get(_PANELS["nk"]).genes))
+    t_only, nk_only = counts.totals(_members(adata, _T_ONLY, _NK_ONLY)).T
+    n_genes = np.asarray((counts.columns(panel) > 0).sum(axis=1)).ravel()
+    return np.asarray((n_genes >= 3) & (nk_only > 0) & (t_only == 0))
 
 
 def _by_compartment(adata: AnnData, reference: Reference) -> list[Reference]:
@@ -146,12 +157,12 @@ def _without_nk(adata: AnnData, group: Labels, *, known: bool) -> list[Reference
             markers=empty,
             ambient=0.0,
             known=False,
-            limit=_OPEN if open_ else 1.0,
+            limit=OPEN if open_ else 1.0,
         )
         for part in _by_compartment(adata, made):
-            # No panel and no tumor in the well: nothing speaks for these cells.
+            # No panel and no tumor in the well: these cells stay open.
             silent = part.compartment == "other" and name in _UNNAMED
-            references.append(replace(part, limit=_OPEN) if silent else part)
+            references.append(replace(part, limit=OPEN) if silent else part)
     return references
 
 
