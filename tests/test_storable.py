@@ -10,6 +10,7 @@ import pandas as pd
 import pytest
 
 import nkscore as nk
+from nkscore._samples._matrices import counts_of
 from nkscore._storable import (
     spreadsheet_safe,
     stored_frame,
@@ -108,7 +109,7 @@ def test_profiles_of_lanes_with_slashes_are_found(with_slashes):
     adata = with_slashes.copy()
     lane = str(adata.obs["lane"].iloc[0])
     adata.varm["ambient_soup"] = pd.DataFrame({stored_name(lane): 7.0}, index=adata.var_names)
-    assert (_soups(adata, [lane])[lane] == 7.0).all()
+    assert (_soups(adata, counts_of(adata), [lane])[lane] == 7.0).all()
 
 
 @pytest.mark.parametrize("function", [nk.tl.score, nk.tl.score_null])

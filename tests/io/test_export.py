@@ -148,7 +148,7 @@ def test_the_explorer_file(tmp_path, experiment):
     np.testing.assert_allclose(made.X.toarray(), experiment.X.toarray())
     assert set(made.obs.dtypes.map(lambda d: d.kind)) <= {"O", "f", "i"}
     assert not made.obs.select_dtypes("category").isna().any().any()
-    np.testing.assert_allclose(made.obs["scores: b|c"], experiment.obsm["scores"]["b/c"], rtol=1e-6)
+    np.testing.assert_allclose(made.obs["scores: b|c"], experiment.obsm["scores"]["b|c"], rtol=1e-6)
     assert list(made.obsm) == ["X_umap"]
     assert made.obsm["X_umap"].dtype == np.float32
     assert list(made.uns) == []

@@ -623,7 +623,7 @@ def test_scores_that_cannot_be_tested_are_named(screen):
     with pytest.raises(DesignError, match=r"One value in all cells.*constant\. Give scores"):
         run(["constant"])
     with pytest.warns(
-        NkscoreWarning, match=r"One value in all cells.*constant\. Left out"
+        NkscoreWarning, match=r"One value in all cells.*constant\. Skipped"
     ) as caught:
         both = run(["constant", "noise"])
     assert {item.filename for item in caught} == {__file__}

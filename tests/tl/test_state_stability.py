@@ -103,6 +103,7 @@ def test_half_of_the_cells_removed(of_tool, usual, call, tool):
 
 
 @TOOLS
+@pytest.mark.filterwarnings(r"ignore:obsm\['dormancy'\] is not written")
 def test_three_thousand_genes(of_tool, usual, call, tool):
     adata = of_tool[tool]
     total = np.asarray(adata.layers["counts"].sum(axis=0)).ravel()

@@ -199,6 +199,7 @@ def test_missing_columns(experiment):
         nk.tl.tumor_states(adata)
 
 
+@pytest.mark.filterwarnings(r"ignore:obsm\['dormancy'\] is not written")
 def test_genes_must_be_in_the_data(experiment):
     with pytest.raises(GeneCoverageError, match="have too few of their genes"):
         nk.tl.tumor_states(experiment[:, -300:].copy())

@@ -122,7 +122,7 @@ def _file_names(lanes: Sequence[str]) -> dict[str, str]:
     """Return the name of each lane's file, without signs that make a path of it."""
     names: dict[str, str] = {}
     for lane in lanes:
-        name = re.sub(r"[^\w() .+-]", "_", lane).lstrip(".") or "_"
+        name = re.sub(r"[^\w() .+-]", "_", lane).lstrip(".") or "lane"
         # Tags of the lane "a" are in "a_hashtags".
         taken = {*names.values(), *(f"{other}_hashtags" for other in names.values())}
         while name.lower() in {other.lower() for other in taken}:

@@ -31,6 +31,7 @@ _MEANINGS: Final[dict[str, str]] = {
     "ci_high": "upper limit of the confidence interval of the effect",
     "t": "test statistic: effect / its moderated standard error",
     "df": "degrees of freedom of the interval",
+    "df_total": "degrees of freedom of t: those of the standard error and of the shared variance",
     "df_residual": "degrees of freedom of the standard error",
     "p_value": "p-value of the effect",
     "q_value": "p_value adjusted for all tests of the table (Benjamini-Hochberg)",

@@ -60,7 +60,7 @@ class Lanes:
             names = [str(name) for name in labels(adata.obs, schema.LANE)]
             code = np.unique(names, return_inverse=True)[1].astype(np.int64)
         used = np.where(passed_qc(adata), code, -1)
-        sums = counts.group_sums(used, int(code.max()) + 1).sums
+        sums = counts.group_sums(used, int(code.max(initial=-1)) + 1).sums
         return cls(code, sums / np.maximum(sums.sum(axis=1, keepdims=True), 1))
 
     def around(self, cells: Bools) -> Floats:
