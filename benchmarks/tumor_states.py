@@ -435,7 +435,7 @@ def direction() -> None:
     table = pd.read_csv(path)
     names = {"gene": "Symbol", "value": "log2FoldChange", "by": "contrast"}
     matched = nk.tl.score_contrast(table, abundance="baseMean", **names)
-    plain = nk.tl.score_contrast(table, **names)
+    plain = nk.tl.score_contrast(table, abundance=None, **names)
     rows = []
     for contrast in plain["contrast"].unique():
         row: dict[str, object] = {"contrast": contrast.replace("_VS_", " / ")}
@@ -450,7 +450,9 @@ def direction() -> None:
     rng = np.random.default_rng(0)
     genes = table["Symbol"].dropna().unique()
     random = {f"random {i}": list(rng.choice(genes, 175, replace=False)) for i in range(40)}
-    found = nk.tl.score_contrast(table, random, n_permutations=399, **names).dropna()
+    found = nk.tl.score_contrast(
+        table, random, abundance=None, n_permutations=399, **names
+    ).dropna()
     print(
         f"Random sets of 175 genes: {(found['p_value'] <= 0.05).mean():.1%} of {len(found)} "
         "scores at p <= 0.05\n"

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Final
 
 import numpy as np
 import pandas as pd
 
 from nkscore import signatures
 from nkscore._checks import check_columns, check_whole, seed_of
+from nkscore._warn import warn
 from nkscore.errors import WrongScaleError
 from nkscore.stats import abundance_strata, rank_contrast
 
@@ -18,6 +19,13 @@ if TYPE_CHECKING:
     from nkscore.signatures import Signature
     from nkscore.signatures._convert import SignaturesLike
 
+AUTO: Final = "auto"
+#: Columns with the mean expression: of nkscore, DESeq2, limma and edgeR.
+_MEANS: Final = ("mean_log2_cpm", "baseMean", "AveExpr", "logCPM")
+#: Shares of cells with a count in both arms: of nkscore and Seurat.
+_SHARES: Final = (("pct_treated", "pct_control"), ("pct.1", "pct.2"), ("pct_1", "pct_2"))
+_MEAN_SHARE: Final = "mean of {} and {}"
+
 
 def score_contrast(
     table: pd.DataFrame,
@@ -26,7 +34,7 @@ def score_contrast(
     by: str | None = None,
     gene: str = "gene",
     value: str = "log2_fc",
-    abundance: str | None = None,
+    abundance: str | None = AUTO,
     min_genes: int = 5,
     n_permutations: int = 1999,
     rng: int | np.random.Generator | None = 0,
@@ -47,8 +55,11 @@ def score_contrast(
     gene, value
         Columns with gene symbols and with log2 fold changes or another signed statistic.
     abundance
-        Column with the mean expression; random sets are then drawn from genes of similar abundance
-        (deciles). Abundant genes often change together because of normalization.
+        Column with the mean expression, or ``None``. Random sets are drawn from genes of similar
+        abundance (deciles), because abundant genes often change together by normalization. By
+        default ``"mean_log2_cpm"``, DESeq2's ``"baseMean"``, limma's ``"AveExpr"``, edgeR's
+        ``"logCPM"``, or the mean of Seurat's ``"pct.1"`` and ``"pct.2"`` (here ``"pct_treated"``
+        and ``"pct_control"``). Without such a column, a warning says so.
     min_genes
         Sets with fewer genes in the table (at least 1) get missing scores.
     n_permutations
@@ -62,7 +73,8 @@ def score_contrast(
     DataFrame with one row per contrast and set: the column ``by`` (if any), ``signature``,
     ``score`` (mean rank of its genes against others of similar abundance, signed, -1 to 1; positive
     if the up genes of the set increased), ``p_up``, ``p_down`` (one-sided, (b + 1)/(m + 1)),
-    ``p_value`` (two-sided), ``n_genes``, ``n_genes_in_set``.
+    ``p_value`` (two-sided), ``n_genes``, ``n_genes_in_set``. ``attrs["abundance"]`` names the
+    column of the abundance, ``"none"`` without.
 
     Raises
     ------
@@ -77,14 +89,18 @@ def score_contrast(
     -----
     The test is competitive: it tests whether a set changes more than other genes of the same table.
 
+    Warns with :class:`nkscore.errors.NkscoreWarning` if no column of the abundance is found.
+
     Examples
     --------
     >>> import numpy as np, pandas as pd, nkscore as nk
     >>> table = pd.DataFrame({"gene": list("abcdefgh"), "log2_fc": np.arange(8.0) - 4})
-    >>> nk.tl.score_contrast(table, {"x": ["f", "g", "h"]}, min_genes=3)[["score", "p_up"]].round(2)
+    >>> found = nk.tl.score_contrast(table, {"x": ["f", "g", "h"]}, abundance=None, min_genes=3)
+    >>> found[["score", "p_up"]].round(2)
        score  p_up
     0   0.62  0.02
     """
+    table, abundance = _with_abundance(table, abundance)
     needed = [c for c in (by, gene, value, abundance) if c is not None]
     check_columns(table, needed, "Name its columns with by, gene, value, abundance.")
     check_whole(1, min_genes=min_genes, n_permutations=n_permutations)
@@ -111,7 +127,30 @@ def score_contrast(
         genes = _distinct(part[needed], gene, value, abundance)
         found = _rows(genes, sets, columns=(gene, value, abundance), **options)
         rows += [({by: label} if by is not None else {}) | row for row in found]
-    return pd.DataFrame(rows)
+    made = pd.DataFrame(rows)
+    made.attrs["abundance"] = abundance or "none"
+    return made
+
+
+def _with_abundance(table: pd.DataFrame, asked: str | None) -> tuple[pd.DataFrame, str | None]:
+    """Return the table with its column of the abundance, and the name of that column."""
+    if asked != AUTO or AUTO in table:
+        return table, asked
+    for name in _MEANS:
+        if name in table and pd.api.types.is_numeric_dtype(table[name]):
+            return table, name
+    for pair in _SHARES:
+        if set(pair) <= set(table) and all(
+            map(pd.api.types.is_numeric_dtype, table[list(pair)].dtypes)
+        ):
+            name = _MEAN_SHARE.format(*pair)
+            return table.assign(**{name: table[list(pair)].mean(axis=1)}), name
+    warn(
+        "The table has no column of the mean expression, so sets of abundant genes (MYC targets, "
+        "ribosomal proteins) can look changed by normalization alone. Name the column with "
+        "abundance, or pass abundance=None to compare with all genes."
+    )
+    return table, None
 
 
 def _check_values(values: pd.Series, name: str) -> None:
