@@ -249,9 +249,15 @@ def test_a_store_without_one_of_its_chunks_is_never_read_in_silence(store):
 
 
 def test_hostile_stores(store):
-    file = store / "X" / "data" / ".zarray"
-    metadata = json.loads(file.read_text())
-    file.write_text(json.dumps({**metadata, "shape": [1 << 40], "chunks": [1 << 10]}))
+    # Of format 2 and 3, as the anndata at hand writes it.
+    names = (".zarray", "zarr.json")
+    file = next(path for name in names if (path := store / "X" / "data" / name).exists())
+    metadata = json.loads(file.read_text()) | {"shape": [1 << 40]}
+    if file.name == ".zarray":
+        metadata["chunks"] = [1 << 10]
+    else:
+        metadata["chunk_grid"]["configuration"]["chunk_shape"] = [1 << 10]
+    file.write_text(json.dumps(metadata))
     with pytest.raises(LaneError, match=r"data, claims 8,796,093,022,208 bytes"):
         nk.io.read_lane(store)
     file.unlink()

@@ -97,7 +97,9 @@ def test_unknown_rule(tmp_path):
     importlib.util.find_spec("openpyxl") is None, reason="openpyxl is not installed"
 )
 def test_workbook(tmp_path):
-    frame = pd.DataFrame([row.split(",") for row in ROWS])
+    rows = [row.split(",") for row in ROWS]
+    width = max(map(len, rows))
+    frame = pd.DataFrame([row + [None] * (width - len(row)) for row in rows])
     frame.to_excel(tmp_path / "plate.xlsx", header=False, index=False)
     expected = io.read_bioplex(_write(tmp_path))
     pd.testing.assert_frame_equal(io.read_bioplex(tmp_path / "plate.xlsx"), expected)

@@ -102,7 +102,7 @@ def test_no_gene_becomes_a_date_or_a_formula(tmp_path):
     assert sheet["G2"].value == "a b"
     words = dict(list(book["columns"].values)[n][1::2] for n in range(1, 6))
     assert words["q_value"].startswith("p_value adjusted for all tests")
-    assert pd.read_excel(file)["gene"].tolist() == response()["gene"].tolist()
+    assert pd.read_excel(file, engine="openpyxl")["gene"].tolist() == response()["gene"].tolist()
 
 
 def test_several_tables_and_cells_in_a_workbook(tmp_path, experiment):
@@ -112,10 +112,11 @@ def test_several_tables_and_cells_in_a_workbook(tmp_path, experiment):
     names = openpyxl.load_workbook(file).sheetnames
     assert names == ["a_b" + "x" * 28, "A_B" + "x" * 24 + "_2", "s", "columns"]
     (file,) = nk.io.export(experiment, tmp_path / "c.xlsx", to="xlsx")
-    cells = pd.read_excel(file, sheet_name="cells")
+    cells = pd.read_excel(file, sheet_name="cells", engine="openpyxl")
     assert cells["cell"].tolist() == experiment.obs_names.tolist()
     np.testing.assert_allclose(
-        pd.read_excel(file, sheet_name="scores").iloc[:, 1:], experiment.obsm["scores"]
+        pd.read_excel(file, sheet_name="scores", engine="openpyxl").iloc[:, 1:],
+        experiment.obsm["scores"],
     )
     with pytest.raises(ValueError, match="has 2 rows and 16,385 columns; a worksheet holds"):
         nk.io.export(pd.DataFrame(np.zeros((2, 16385))), tmp_path / "w.xlsx", to="xlsx")

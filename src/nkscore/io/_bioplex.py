@@ -6,7 +6,7 @@ import csv
 import logging
 import re
 from pathlib import Path
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING, Final, Literal
 
 import numpy as np
 import pandas as pd
@@ -149,7 +149,11 @@ def _cells(path: Path, sheet: str | int) -> pd.DataFrame:
     """Return all cells as text, without a header."""
     if path.suffix.lower() in {".xlsx", ".xlsm", ".xls"}:
         check_workbook(path)
-        raw = pd.read_excel(path, sheet_name=sheet, header=None, dtype=str, keep_default_na=False)
+        # Named, as pandas will change which library reads .xlsx.
+        engine: Literal["openpyxl"] | None = "openpyxl" if path.suffix.lower() != ".xls" else None
+        raw = pd.read_excel(
+            path, sheet_name=sheet, header=None, dtype=str, keep_default_na=False, engine=engine
+        )
         return raw.map(lambda cell: str(cell).strip())
     lines = read_text(path).splitlines()
     mark = max("\t,;", key=lambda m: sum(line.count(m) for line in lines[:_LOOKED_AT]))
