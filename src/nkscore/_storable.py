@@ -66,9 +66,11 @@ def stored_column(column: pd.Series) -> pd.Series:
         if pd.api.types.is_numeric_dtype(levels) or _is_text(levels):
             return column
         return column.cat.rename_categories([str(level) for level in levels])
-    if pd.api.types.is_numeric_dtype(kind):
-        return column
     known = column.notna().to_numpy()
+    # The text of pandas 3 is stored and read as such.
+    is_str = isinstance(kind, pd.StringDtype) and kind.na_value is not pd.NA
+    if pd.api.types.is_numeric_dtype(kind) or (is_str and known.all()):
+        return column
     text = column.astype(object)
     text[known] = [str(value) for value in text[known]]
     return text if known.all() else text.where(known, np.nan).astype("category")
@@ -85,7 +87,7 @@ def stored_frame(table: pd.DataFrame) -> pd.DataFrame:
     made = dict(zip(names, columns, strict=True))
     result = pd.DataFrame(made, index=table.index, columns=names)
     if not pd.api.types.is_numeric_dtype(table.index.dtype):
-        result.index = pd.Index([str(name) for name in table.index], dtype=object)
+        result.index = pd.Index([str(name) for name in table.index])
     return result
 
 

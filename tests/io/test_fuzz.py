@@ -44,7 +44,7 @@ def test_damaged_inputs_raise_errors_of_nkscore_only(fuzz, tmp_path, kind):
             break
     # Some survive their damage, most do not.
     assert ends <= {"read", *nk.errors.__all__}
-    assert len(ends) > 1 or kind in {"mtx_gz", "xlsx"}
+    assert len(ends) > 1 or kind in {"mtx_gz", "xlsx", "zarr"}
 
 
 def test_odd_data_frames(fuzz):

@@ -56,7 +56,7 @@ def from_names(
         msg = "There are no names of samples. Write one name per line."
         raise SampleSheetError(msg)
     extra = [column for column in parsed if column not in MEANINGS and parsed[column].notna().any()]
-    return parsed.reindex(columns=[*MEANINGS, *extra]).fillna("")
+    return parsed.reindex(columns=[*MEANINGS, *extra]).astype(object).fillna("")
 
 
 def write(table: pd.DataFrame, path: Path) -> None:
