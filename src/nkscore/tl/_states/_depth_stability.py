@@ -59,12 +59,12 @@ def depth_stability(
 
     Returns
     -------
-    DataFrame with one row per share, repetition and state, deepest last, for ``pl.depth(table,
-    value="agreement", by="state")``: ``share`` (1 is full depth), ``repeat``, ``depth`` (median
-    counts of the cells that have a call or are ``unassigned``, times the share), ``state`` (also
-    ``all``, every called cell), ``n_cells`` (in the state at full depth), ``agreement`` (share of
-    them with the same call), ``unassigned`` (share of them without a call), ``fraction`` (cells in
-    the state at this depth, of all that have a call or are ``unassigned``).
+    DataFrame with one row per share, repetition and state, deepest last: ``share`` (1 is full
+    depth), ``repeat``, ``depth`` (median counts of the cells that have a call or are
+    ``unassigned``, times the share), ``state`` (also ``all``, every called cell), ``n_cells`` (in
+    the state at full depth), ``agreement`` (share of them with the same call), ``unassigned``
+    (share of them without a call), ``fraction`` (cells in the state at this depth, of all that have
+    a call or are ``unassigned``). Plot it with ``pl.depth(table, value="agreement", by="state")``.
 
     Raises
     ------
