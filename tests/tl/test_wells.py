@@ -103,11 +103,9 @@ def test_what_was_summed_is_said():
     assert text.endswith("were summed: a + b.")
 
 
-@pytest.fixture(scope="module")
-def null():
-    """A null experiment on one lane per pool, and its parts on two lanes each."""
+def null_experiment(tumors, *, rng):
     adata = nk.datasets.simulate_coculture(
-        tumors=["K562", "697", "RI1"],
+        tumors=tumors,
         n_cells_per_sample=80,
         n_genes=4000,
         null=True,
@@ -115,9 +113,16 @@ def null():
         ambient=0.0,
         doublets=0.0,
         lane_effect=0.0,
-        rng=3,
+        rng=rng,
     )
     nk.datasets.use_truth(adata)
+    return adata
+
+
+@pytest.fixture(scope="module")
+def null():
+    """A null experiment on one lane per pool, and its parts on two lanes each."""
+    adata = null_experiment(["K562", "697", "RI1"], rng=3)
     nk.pp.normalize(adata)
     nk.tl.score(adata, SCORE)
     second = np.random.default_rng(0).random(adata.n_obs) < 0.5
@@ -218,18 +223,7 @@ def test_null_experiments_with_wells_on_two_lanes_have_few_calls():
     """A small version of benchmarks/wells_over_lanes.py."""
     calls = []
     for seed in range(8):
-        adata = nk.datasets.simulate_coculture(
-            tumors=["K562", "697", "RI1", "JURKAT"],
-            n_cells_per_sample=80,
-            n_genes=4000,
-            null=True,
-            sample_effect=0.25,
-            ambient=0.0,
-            doublets=0.0,
-            lane_effect=0.0,
-            rng=seed,
-        )
-        nk.datasets.use_truth(adata)
+        adata = null_experiment(["K562", "697", "RI1", "JURKAT"], rng=seed)
         end = np.where(np.random.default_rng(seed).random(adata.n_obs) < 0.5, "_a", "_b")
         names = adata.obs["sample"].astype(object)
         adata.obs["sample"] = pd.Categorical(names.where(names.isna(), names.astype(str) + end))

@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import hashlib
 from pathlib import Path
-from typing import Final
+from typing import TYPE_CHECKING, Final
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable
 
 _BLOCK: Final = 1 << 20
 _SEAL: Final = hashlib.blake2b().digest_size
-#: What makes a folder a zarr store.
-_STORES: Final = (".zgroup", "zarr.json")
 
 
 def digest_of(path: Path) -> str:
@@ -33,10 +34,17 @@ def with_contents(options: object) -> object:
     return options
 
 
+def states_of(files: Iterable[Path]) -> list[tuple[str, int, str]]:
+    """Return path, time and digest of each file, by path."""
+    return [(str(file), file.stat().st_mtime_ns, digest_of(file)) for file in sorted(files)]
+
+
 def _named(text: str | Path) -> Path | None:
+    from nkscore.io._zarr import MARKERS
+
     path = Path(text).expanduser()
     try:
-        stored = path.is_dir() and any((path / name).is_file() for name in _STORES)
+        stored = path.is_dir() and any((path / name).is_file() for name in MARKERS)
         return path if stored or path.is_file() else None
     except (OSError, ValueError):
         # Text that is too long for a path.

@@ -213,7 +213,7 @@ def fingerprint(sheet: Path) -> list[Any]:
     columns = [_sheet_columns.PATH, _sheet_columns.HASHTAG_PATH]
     texts = {str(text) for column in columns for text in parsed.cells[column] if str(text)}
     files = {file for text in texts for file in files_of(parsed.resolve(text))}
-    states = [(str(f), f.stat().st_mtime_ns, _contents.digest_of(f)) for f in sorted(files)]
+    states = _contents.states_of(files)
     return [hashlib.sha256(Path(sheet).read_bytes()).hexdigest(), states]
 
 

@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Final
 
 from nkscore import io, schema
+from nkscore._run._contents import states_of
 from nkscore._run._job import fingerprint
 from nkscore.errors import SampleSheetError
 from nkscore.io._source import files_of
@@ -43,11 +44,10 @@ class Source:
             raise SampleSheetError(msg)
 
     def fingerprint(self) -> list[Any]:
-        """Describe all files from which cells are read by path, size and time."""
+        """Describe all files from which cells are read by path, time and content."""
         if not self.holds_cells:
             return fingerprint(self.path)
-        states = [(file, file.stat()) for file in sorted(files_of(self.path))]
-        return [(str(file), state.st_size, state.st_mtime_ns) for file, state in states]
+        return [*states_of(files_of(self.path))]
 
     def read(self, options: Options) -> AnnData:
         """Load the cells."""

@@ -14,6 +14,7 @@ from scipy import io as scipy_io
 from scipy import sparse
 
 from nkscore import schema
+from nkscore._storable import stored_name
 from nkscore._whole import whole
 from nkscore.errors import GeneCoverageError, MissingKeyError
 
@@ -169,6 +170,6 @@ def _flat(adata: AnnData) -> pd.DataFrame:
     for key, frame in adata.obsm.items():
         if isinstance(frame, pd.DataFrame):
             for column in map(str, frame):
-                name = f"{key}: {column}".replace("/", "|")
+                name = stored_name(f"{key}: {column}")
                 columns[name] = frame[column].to_numpy(dtype=np.float32)
     return pd.DataFrame(columns, index=adata.obs_names)

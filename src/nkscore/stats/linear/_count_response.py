@@ -9,7 +9,6 @@ import numpy as np
 import pandas as pd
 from scipy import stats
 
-from nkscore.errors import DesignError
 from nkscore.stats._adjust import standard_errors
 from nkscore.stats.linear._cell_noise import CellNoise
 from nkscore.stats.linear._factors import line_factors
@@ -24,7 +23,12 @@ from nkscore.stats.linear._quasi_likelihood import (
     fit_negative_binomial,
     residual_squares,
 )
-from nkscore.stats.linear._response import exact_zero_samples, expressed_genes
+from nkscore.stats.linear._response import (
+    exact_zero_samples,
+    expressed_genes,
+    samples_of_tested,
+    tested_anywhere,
+)
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -110,7 +114,7 @@ def fit_count_response(
         tested = expressed_genes(
             counts, design, library=library, min_count=min_count, n_cells=n_cells
         )
-    kept = _tested_somewhere(tested)
+    kept = tested_anywhere(tested)
     if effective is None:
         effective = line_factors(counts, library, design).library
     at = {name: mask[kept] for name, mask in tested.items()}
@@ -150,14 +154,6 @@ def fit_count_response(
     return pd.concat(parts, ignore_index=True)
 
 
-def _tested_somewhere(tested: Mapping[str, Bools]) -> Bools:
-    kept: Bools = np.any(list(tested.values()), axis=0)
-    if not kept.any():
-        msg = "No gene has enough counts in any line. Lower min_count or pool more cells."
-        raise DesignError(msg)
-    return kept
-
-
 def _cell_noise(
     counts: Floats, squares: Floats | None, n_cells: Floats | None, kept: Bools
 ) -> CellNoise | None:
@@ -191,9 +187,7 @@ def _fitted(
     scatter: Floats | None,
 ) -> _Model:
     own = np.ascontiguousarray(counts.T)
-    used = np.zeros(own.shape, dtype=bool)
-    for name, rows in design.members.items():
-        used[:, rows] |= tested[name][:, None]
+    used = samples_of_tested(tested, design, own.shape)
     zero = exact_zero_samples(own, design.strata, used)
     inside = used & ~zero
     psi = common_dispersion(own, design.matrix, effective, inside)

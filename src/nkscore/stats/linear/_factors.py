@@ -120,8 +120,9 @@ def _weighted_median(values: Floats, weights: Floats) -> float:
 def line_factors(counts: Floats, library: Floats, design: Design) -> Factors:
     """Return library sizes that are comparable within each line and its controls."""
     effective, remarks = library.astype(float).copy(), []
+    arm = arm_labels(design)
     for names, rows in lines_with_controls(design):
-        factors = steady_factors(counts[rows], library[rows], arm_labels(design)[rows])
+        factors = steady_factors(counts[rows], library[rows], arm[rows])
         if factors is None:
             number = int(steady_genes(counts[rows]).sum())
             remarks.append(

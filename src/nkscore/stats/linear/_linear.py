@@ -10,10 +10,10 @@ from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Final
 
 import numpy as np
-from scipy import optimize, sparse, special, stats
+from scipy import optimize, special, stats
 
 from nkscore.stats.linear._robust_prior import robust_prior, trimmed_mean
-from nkscore.stats.linear._sparse_pattern import elimination_pattern
+from nkscore.stats.linear._sparse_pattern import kernel_design
 
 if TYPE_CHECKING:
     from typing import TypeAlias
@@ -67,29 +67,21 @@ def fit_linear(y: Floats, design: Floats, weights: Floats) -> LinearFit:
     from nkscore.stats.linear._least_squares import fit_genes
 
     n_genes, n_coefficients = y.shape[0], design.shape[1]
-    pattern = elimination_pattern(design)
-    ordered = sparse.csr_array(design[:, pattern.order].astype(np.float64))
+    own = kernel_design(design)
     coefficients, unscaled = np.empty((2, n_genes, n_coefficients))
     variance, df = np.empty((2, n_genes))
     fitted = np.empty(y.shape)
     fit_genes(
         np.ascontiguousarray(y, dtype=np.float64),
         np.ascontiguousarray(weights, dtype=np.float64),
-        ordered.indptr.astype(np.int64),
-        ordered.indices.astype(np.int64),
-        ordered.data,
-        pattern.starts,
-        pattern.rows,
-        pattern.place,
-        pattern.size,
+        *own.arrays,
         coefficients,
         unscaled,
         variance,
         df,
         fitted,
     )
-    back = np.argsort(pattern.order)
-    return LinearFit(coefficients[:, back], unscaled[:, back], variance, df, fitted)
+    return LinearFit(coefficients[:, own.back], unscaled[:, own.back], variance, df, fitted)
 
 
 def without_zeros(

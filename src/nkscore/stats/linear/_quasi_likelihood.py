@@ -12,10 +12,9 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 import numpy as np
-from scipy import sparse
 
 from nkscore.stats.linear._count_kernels import adjusted_deviances, fit_counts
-from nkscore.stats.linear._sparse_pattern import elimination_pattern
+from nkscore.stats.linear._sparse_pattern import kernel_design
 from nkscore.stats.linear._unit_deviance import deviance_moments
 
 if TYPE_CHECKING:
@@ -78,8 +77,7 @@ def fit_negative_binomial(
         Means to start from; by default the counts, shrunken toward the mean of the gene.
     """
     n_genes, n_coefficients = counts.shape[0], design.shape[1]
-    pattern = elimination_pattern(design)
-    ordered = sparse.csr_array(design[:, pattern.order].astype(np.float64))
+    own = kernel_design(design)
     used = np.ones(counts.shape, dtype=bool) if used is None else used
     if start is None:
         start = _start(counts, library, used)
@@ -92,21 +90,14 @@ def fit_negative_binomial(
         np.log(library),
         dispersion,
         int(reduce_bias),
-        ordered.indptr.astype(np.int64),
-        ordered.indices.astype(np.int64),
-        ordered.data,
-        pattern.starts,
-        pattern.rows,
-        pattern.place,
-        pattern.size,
+        *own.arrays,
         coefficients,
         unscaled,
         log_mean,
         mean,
         leverage,
     )
-    back = np.argsort(pattern.order)
-    return CountFit(coefficients[:, back], unscaled[:, back], mean, leverage, dispersion)
+    return CountFit(coefficients[:, own.back], unscaled[:, own.back], mean, leverage, dispersion)
 
 
 def _start(counts: Floats, library: Floats, used: Bools) -> Floats:

@@ -87,15 +87,10 @@ def fit_response(
     library = counts.sum(axis=1) if library is None else library
     if tested is None:
         tested = expressed_genes(counts, design, library=library, min_count=min_count)
-    kept = np.any(list(tested.values()), axis=0)
-    if not kept.any():
-        msg = "No gene has enough counts in any line. Lower min_count or pool more cells."
-        raise DesignError(msg)
+    kept = tested_anywhere(tested)
     at = {name: mask[kept] for name, mask in tested.items()}
     own = np.ascontiguousarray(counts[:, kept].T)
-    used = np.zeros(own.shape, dtype=bool)
-    for name, rows in design.members.items():
-        used[:, rows] |= at[name][:, None]
+    used = samples_of_tested(at, design, own.shape)
     zero = exact_zero_samples(own, design.strata, used) if exact_zeros else None
     if effective is None:
         effective = library * tmm_factors(counts[:, kept], library)
@@ -160,6 +155,23 @@ def _effects(name: str, test: Test, design: Design, *, genes: Ints, mean: Floats
     )
 
 
+def tested_anywhere(tested: Mapping[str, Bools]) -> Bools:
+    """Return the genes that are tested in any group; without one, raise ``DesignError``."""
+    kept: Bools = np.any(list(tested.values()), axis=0)
+    if not kept.any():
+        msg = "No gene has enough counts in any line. Lower min_count or pool more cells."
+        raise DesignError(msg)
+    return kept
+
+
+def samples_of_tested(tested: Mapping[str, Bools], design: Design, shape: tuple[int, ...]) -> Bools:
+    """Return genes × samples: whether a gene is tested in the group of a sample."""
+    used = np.zeros(shape, dtype=bool)
+    for name, rows in design.members.items():
+        used[:, rows] |= tested[name][:, None]
+    return used
+
+
 def expressed_genes(
     counts: Floats,
     design: Design,
@@ -185,11 +197,11 @@ def expressed_genes(
             "Remove their cells (pp.qc, pp.keep)."
         )
         raise DesignError(msg)
-    found = {}
+    found, arm = {}, arm_labels(design)
     for names, rows in lines_with_controls(design):
         size = (library if n_cells is None else n_cells)[rows]
-        arm, treated = arm_labels(design)[rows], design.treated[rows]
-        enough = _enough(counts[rows], size, arm, treated=treated, min_count=min_count)
+        treated = design.treated[rows]
+        enough = _enough(counts[rows], size, arm[rows], treated=treated, min_count=min_count)
         for name in names:
             found[name] = enough & (counts[design.members[name]].sum(axis=0) > 0)
     return found

@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
+from scipy import sparse
 
 if TYPE_CHECKING:
     from nkscore._types import Floats, Ints
@@ -48,6 +49,32 @@ def elimination_pattern(design: Floats) -> Pattern:
         order[k] = chosen
         below.append(neighbors)
     return _numbered(order, below)
+
+
+class KernelDesign(NamedTuple):
+    """A design as the kernels take it: its rows, then the pattern; see ``Pattern``.
+
+    ``back`` puts coefficients into the order of the design's columns.
+    """
+
+    arrays: tuple[Ints, Ints, Floats, Ints, Ints, Ints, int]
+    back: Ints
+
+
+def kernel_design(design: Floats) -> KernelDesign:
+    """Return a design (samples × coefficients) in CSR form, its columns in order of elimination."""
+    pattern = elimination_pattern(design)
+    rows = sparse.csr_array(design[:, pattern.order].astype(np.float64))
+    arrays = (
+        rows.indptr.astype(np.int64),
+        rows.indices.astype(np.int64),
+        rows.data,
+        pattern.starts,
+        pattern.rows,
+        pattern.place,
+        pattern.size,
+    )
+    return KernelDesign(arrays, np.argsort(pattern.order))
 
 
 def _numbered(order: Ints, below: list[Ints]) -> Pattern:
