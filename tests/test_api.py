@@ -82,6 +82,8 @@ def test_the_first_parameter_is_the_data(name):
     first = next(iter(_parameters(name).values()))
     if first.name == "adata":
         assert first.annotation in ("AnnData", "AnnData | pd.DataFrame")
+    elif first.name == "model":
+        assert first.annotation == "ResponseModel"
     else:
         assert first.annotation.startswith("pd.DataFrame")
     assert first.default is first.empty
@@ -113,14 +115,18 @@ def test_everything_is_annotated(name):
 
 
 #: Functions whose result is an object of cells or samples.
-_OBJECTS = {"pp.keep", "tl.pseudobulk"}
+_OBJECTS = {
+    "pp.keep": "AnnData",
+    "tl.pseudobulk": "AnnData",
+    "tl.response_model": "ResponseModel",
+}
 
 
 @pytest.mark.parametrize("name", STEPS)
 def test_annotate_or_summarize(name):
     """Slots are written and nothing is returned, or a table is returned (or fewer cells, sums)."""
     returned = inspect.signature(FUNCTIONS[name]).return_annotation
-    assert returned in ("None", "AnnData" if name in _OBJECTS else "pd.DataFrame")
+    assert returned in ("None", _OBJECTS.get(name, "pd.DataFrame"))
     text = _sections(name)["Returns"]
     assert ("Writes" in text) is (returned == "None")
 

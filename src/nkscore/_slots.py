@@ -41,7 +41,10 @@ class Slot:
 # Functions that read the same slots.
 _STATES = "tl.explain_state tl.map_reference tl.nk_states tl.tumor_states"
 _FRACTIONS = "tl.nk_activation tl.state_fractions tl.state_shift"
-_COMPARED = "tl.communication tl.decompose_shift tl.interaction_response tl.response_score"
+_COMPARED = (
+    "tl.communication tl.decompose_shift tl.interaction_response tl.response_model "
+    "tl.response_score"
+)
 _BY_SAMPLE = f"{_COMPARED} {_FRACTIONS} tl.doublet_sensitivity tl.flag_ambient"
 _GUIDED = "tl.guide_abundance tl.perturbation_response tl.perturbation_scores tl.responders"
 _PREPARED = "pp.ambient pp.compartments"
@@ -53,6 +56,7 @@ _OF_COUNTS = (
     f"{_PREPARED} {_STATES} {_SUMMED} datasets.write_lanes pp.assign_guides pp.demultiplex "
     "pp.doublet_scores pp.normalize pp.qc tl.communication tl.depth_stability "
     "tl.doublet_sensitivity tl.flag_ambient tl.interaction_response tl.perturbation_response "
+    "tl.response_model "
     "tl.responders tl.score tl.score_null"
 )
 _OF_X = f"{_SUMMED} tl.cell_cycle tl.embed tl.marker_table tl.responders tl.score tl.score_null"

@@ -38,9 +38,20 @@ from nkscore.stats.guides._perturbation import (
 )
 from nkscore.stats.guides._responders import Responders, responder_mixture
 from nkscore.stats.linear._composition import CompositionFit, fit_composition
-from nkscore.stats.linear._count_response import fit_count_response
+from nkscore.stats.linear._contrast import (
+    contrast_of,
+    is_estimable,
+    joint_test,
+    lines_of,
+    needs_common_scale,
+    require_estimable,
+    test_of_contrast,
+    vectors_of_columns,
+)
+from nkscore.stats.linear._count_model import CountModel, fit_count_model
+from nkscore.stats.linear._count_response import EffectTest, fit_count_response, test_of_arms
 from nkscore.stats.linear._deseq2 import fit_deseq2
-from nkscore.stats.linear._design import Design, response_design
+from nkscore.stats.linear._design import Design, design_of_formula, response_design
 from nkscore.stats.linear._factors import joint_factors, line_factors
 from nkscore.stats.linear._linear import (
     LinearFit,
@@ -102,9 +113,11 @@ __all__ = [
     "AmbientShare",
     "Association",
     "CompositionFit",
+    "CountModel",
     "CoxFit",
     "Decomposition",
     "Design",
+    "EffectTest",
     "GeneLevels",
     "GuideMixture",
     "HashtagMixture",
@@ -132,7 +145,9 @@ __all__ = [
     "between_variance",
     "class_posterior",
     "complete_blocks",
+    "contrast_of",
     "cox_regression",
+    "design_of_formula",
     "dormancy_index",
     "error_correlation",
     "exact_test",
@@ -140,6 +155,7 @@ __all__ = [
     "expressed_genes",
     "fit_composition",
     "fit_concentration",
+    "fit_count_model",
     "fit_count_response",
     "fit_deseq2",
     "fit_informed",
@@ -154,9 +170,12 @@ __all__ = [
     "htodemux",
     "interaction_design",
     "interval",
+    "is_estimable",
     "joint_factors",
+    "joint_test",
     "kitagawa",
     "line_factors",
+    "lines_of",
     "log2_ratio_of_arms",
     "log_cpm",
     "log_moments",
@@ -165,6 +184,7 @@ __all__ = [
     "marker_posterior",
     "means_without_replicates",
     "moderated_test",
+    "needs_common_scale",
     "placed_behind",
     "pool_with_shared_variance",
     "program_counts",
@@ -175,6 +195,7 @@ __all__ = [
     "relative_change",
     "relative_error",
     "remaining_effect",
+    "require_estimable",
     "responder_mixture",
     "response_design",
     "robust_ranks",
@@ -186,9 +207,12 @@ __all__ = [
     "standard_errors",
     "stouffer",
     "target_design",
+    "test_of_arms",
+    "test_of_contrast",
     "tmm_factors",
     "two_level_posterior",
     "unit_spread",
+    "vectors_of_columns",
     "voom",
     "welch_test",
     "with_doubt",

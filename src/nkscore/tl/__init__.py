@@ -21,6 +21,7 @@ from nkscore.tl._lines._cytokine_response import cytokine_response
 from nkscore.tl._lines._sensitivity import hla_score, sensitivity_auc
 from nkscore.tl._response._ambient_flag import flag_ambient
 from nkscore.tl._response._communication import communication
+from nkscore.tl._response._contrast import contrast
 from nkscore.tl._response._core_response import core_response
 from nkscore.tl._response._decompose_shift import decompose_shift
 from nkscore.tl._response._doublet_sensitivity import doublet_sensitivity
@@ -28,6 +29,7 @@ from nkscore.tl._response._enrichment import enrichment
 from nkscore.tl._response._marker_table import marker_table
 from nkscore.tl._response._pseudobulk import pseudobulk
 from nkscore.tl._response._response import interaction_response
+from nkscore.tl._response._response_model import ResponseModel, response_model
 from nkscore.tl._response._response_modules import response_modules
 from nkscore.tl._response._response_score import response_score
 from nkscore.tl._response._specific_response import specific_response
@@ -44,6 +46,7 @@ from nkscore.tl._states._nk_states import nk_states
 from nkscore.tl._states._tumor_states import tumor_states
 
 __all__ = [
+    "ResponseModel",
     "TumorProgram",
     "associate",
     "calibration",
@@ -51,6 +54,7 @@ __all__ = [
     "cohort_differences",
     "cohort_survival",
     "communication",
+    "contrast",
     "core_response",
     "cytokine_response",
     "decompose_shift",
@@ -74,6 +78,7 @@ __all__ = [
     "project_cohort",
     "pseudobulk",
     "responders",
+    "response_model",
     "response_modules",
     "response_score",
     "score",

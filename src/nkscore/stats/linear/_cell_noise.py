@@ -39,25 +39,26 @@ class CellNoise:
         known = np.divide(excess, scale, out=np.zeros(excess.size), where=scale > 0)
         return cls(counts, squares, n_cells, np.maximum(known, 0.0))
 
-    def variance(self, fit: CountFit, weights: Floats, arms: list[Ints]) -> Floats:
+    def variance(self, fit: CountFit, arms: tuple[Ints, Ints], genes: Ints) -> Floats:
         """Return σ² of an effect between two arms that differ only in which cells were drawn."""
-        between = self._between(np.concatenate(arms))
+        between = self.between(np.concatenate(arms), genes)
         drawn, modelled = np.zeros((2, between.size))
         for rows in arms:
-            weight, mean = weights[:, rows], fit.mean[:, rows]
+            weight, mean = fit.weights[np.ix_(genes, rows)], fit.mean[np.ix_(genes, rows)]
             total = weight.sum(axis=1)
             spread = 1 / mean + between[:, None] / self.n_cells[rows]
             drawn += (np.square(weight) * spread).sum(axis=1) / np.square(total)
             modelled += 1 / total
         return np.asarray(drawn / modelled)
 
-    def _between(self, rows: Ints) -> Floats:
+    def between(self, rows: Ints, genes: Ints) -> Floats:
         """Return the squared variation between cells beyond Poisson in these samples."""
-        excess, scale = _moments(self.counts[:, rows], self.squares[:, rows], self.n_cells[rows])
-        mean = self.counts[:, rows].sum(axis=1) / self.n_cells[rows].sum()
+        at = np.ix_(genes, rows)
+        excess, scale = _moments(self.counts[at], self.squares[at], self.n_cells[rows])
+        mean = self.counts[at].sum(axis=1) / self.n_cells[rows].sum()
         prior = _PRIOR_CELLS * np.square(mean)
         total = scale + prior
-        together = excess + self.everywhere * prior
+        together = excess + self.everywhere[genes] * prior
         found = np.divide(together, total, out=np.zeros(total.size), where=total > 0)
         return np.asarray(np.maximum(found, 0.0))
 

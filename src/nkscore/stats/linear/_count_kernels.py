@@ -108,7 +108,8 @@ def _moved(  # noqa: PLR0917 (numba)
 @compiled(
     "void(float64[:,::1], boolean[:,::1], float64[::1], float64, int64, int64[::1],"
     "int64[::1], float64[::1], int64[::1], int64[::1], int64[:,::1], int64,"
-    "float64[:,::1], float64[:,::1], float64[:,::1], float64[:,::1], float64[:,::1])"
+    "float64[:,::1], float64[:,::1], float64[:,::1], float64[:,::1], float64[:,::1],"
+    "float64[:,::1])"
 )
 def fit_counts(  # noqa: PLR0917 (numba)
     y: Array,
@@ -128,8 +129,11 @@ def fit_counts(  # noqa: PLR0917 (numba)
     log_mean: Array,
     mean: Array,
     leverage: Array,
+    weights: Array,
 ) -> None:
     """Fit all genes by iterated least squares; ``log_mean`` holds the start.
+
+    ``weights`` are those of the last step, from which ``unscaled`` is; 0 for unused samples.
 
     With ``reduce_bias`` 1 (else 0) the score is that of Firth (1993, doi 10.1093/biomet/80.1.27):
     to each count is added half of its leverage, so that effects stay finite and hardly biased where
@@ -163,6 +167,7 @@ def fit_counts(  # noqa: PLR0917 (numba)
             _leverages(weight, x_starts, x_columns, x_values, place, z, scale, hat)
         mu[:] = np.exp(eta)
         leverage[g] = hat
+        weights[g] = weight
         for k in range(n):
             coefficients[g, k] = np.nan if lost[k] else b[k]
             unscaled[g, k] = np.nan if lost[k] else z[k] * scale[k] * scale[k]

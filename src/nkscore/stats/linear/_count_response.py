@@ -3,42 +3,24 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING
 
 import numpy as np
 import pandas as pd
 from scipy import stats
 
 from nkscore.stats._adjust import standard_errors
-from nkscore.stats.linear._cell_noise import CellNoise
+from nkscore.stats.linear._count_model import CountModel, fit_count_model
 from nkscore.stats.linear._factors import line_factors
-from nkscore.stats.linear._line_variance import LEAST_DF, line_variances_from
-from nkscore.stats.linear._linear import LinearFit, squeeze_variances
 from nkscore.stats.linear._normalization import log_cpm
-from nkscore.stats.linear._overdispersion import with_overdispersion
 from nkscore.stats.linear._profile import TwoCounts, two_counts
-from nkscore.stats.linear._quasi_likelihood import (
-    CountFit,
-    common_dispersion,
-    fit_negative_binomial,
-    residual_squares,
-)
-from nkscore.stats.linear._response import (
-    exact_zero_samples,
-    expressed_genes,
-    samples_of_tested,
-    tested_anywhere,
-)
+from nkscore.stats.linear._response import expressed_genes
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
-    from nkscore._types import Bools, Floats
+    from nkscore._types import Bools, Floats, Ints
     from nkscore.stats.linear._design import Design
-    from nkscore.stats.linear._linear import Squeezed
-
-#: Genes with this many counts per sample in each arm show how much lines differ in variance.
-_DENSE: Final = 2.0
 
 
 def fit_count_response(
@@ -114,142 +96,57 @@ def fit_count_response(
         tested = expressed_genes(
             counts, design, library=library, min_count=min_count, n_cells=n_cells
         )
-    kept = tested_anywhere(tested)
     if effective is None:
         effective = line_factors(counts, library, design).library
-    at = {name: mask[kept] for name, mask in tested.items()}
-    scatter = None if overdispersion is None else overdispersion[kept]
-    model = _fitted(counts[:, kept], design, effective, at, scatter)
-    squeezed = squeeze_variances(
-        model.linear.variance,
-        model.linear.df_residual,
-        covariate=model.level if variance_trend else None,
+    model = fit_count_model(
+        counts,
+        design,
+        tested=tested,
+        effective=effective,
+        overdispersion=overdispersion,
+        n_cells=n_cells,
+        cell_squares=cell_squares,
+        variance_trend=variance_trend,
         robust=robust,
+        line_variance=line_variance,
     )
-    own_line = _of_lines(model, squeezed, design, at) if line_variance else {}
-    drawn = _cell_noise(counts, cell_squares, n_cells, kept)
-    logs = log_cpm(counts[:, kept], effective)
-    parts: list[pd.DataFrame] = []
-    for name, rows in design.members.items():
-        posterior, _, prior_df = own_line.get(name, squeezed)
-        arms = [rows[design.treated[rows]], rows[~design.treated[rows]]]
-        least = 0.0 if drawn is None else drawn.variance(model.counts, model.weights, arms)
-        sigma = np.sqrt(np.maximum(posterior * model.factor, least))
-        df = np.minimum(model.linear.df_residual + prior_df, model.linear.df_residual.sum())
-        test = _test(model, design, name, sigma=sigma, df=df)
-        part = pd.DataFrame(
-            {
-                "group": name,
-                "gene": np.flatnonzero(kept),
-                **test.columns(min_log2_fc, confidence),
-                "mean_log2_cpm": logs[rows].mean(axis=0),
-                "n_samples_treated": arms[0].size,
-                "n_samples_control": arms[1].size,
-                "df_residual": model.linear.df_residual,
-                "df_total": df,
-            }
-        )
-        known = np.isfinite(part["p_value"].to_numpy()) & np.isfinite(part["log2_fc"].to_numpy())
-        parts.append(part[at[name] & known])
+    logs = log_cpm(counts[:, model.genes], effective)
+    parts = [
+        _of_line(model, name, logs, min_log2_fc=min_log2_fc, confidence=confidence)
+        for name in design.members
+    ]
     return pd.concat(parts, ignore_index=True)
 
 
-def _cell_noise(
-    counts: Floats, squares: Floats | None, n_cells: Floats | None, kept: Bools
-) -> CellNoise | None:
-    if squares is None or n_cells is None:
-        return None
-    return CellNoise.of(counts[:, kept].T, squares[:, kept].T, n_cells)
-
-
-@dataclass(frozen=True, slots=True)
-class _Model:
-    """Fit of all genes; ``linear`` has variances over ``factor``, which cell scatter predicts.
-
-    ``weights``, ``squares``, ``df`` and ``nominal`` (``df`` of large counts) are genes × samples.
-    """
-
-    counts: CountFit
-    weights: Floats
-    linear: LinearFit
-    squares: Floats
-    df: Floats
-    nominal: Floats
-    factor: Floats
-    level: Floats
-
-
-def _fitted(
-    counts: Floats,
-    design: Design,
-    effective: Floats,
-    tested: Mapping[str, Bools],
-    scatter: Floats | None,
-) -> _Model:
-    own = np.ascontiguousarray(counts.T)
-    used = samples_of_tested(tested, design, own.shape)
-    zero = exact_zero_samples(own, design.strata, used)
-    inside = used & ~zero
-    psi = common_dispersion(own, design.matrix, effective, inside)
-    likely = fit_negative_binomial(
-        own, design.matrix, effective, dispersion=psi, used=inside, reduce_bias=False
+def _of_line(
+    model: CountModel, name: str, logs: Floats, *, min_log2_fc: float, confidence: float
+) -> pd.DataFrame:
+    design, genes = model.design, np.flatnonzero(model.tested[name])
+    rows, column = design.members[name], design.effects[name]
+    arms = (rows[design.treated[rows]], rows[~design.treated[rows]])
+    effect, unscaled = (
+        part[genes, column] for part in (model.counts.coefficients, model.counts.unscaled)
     )
-    start = np.where(zero, 0.5, np.maximum(likely.mean, 1e-3))
-    fit = fit_negative_binomial(
-        own, design.matrix, effective, dispersion=psi, used=used, start=start
+    test = test_of_arms(model, genes, name, arms, effect=effect, unscaled=unscaled)
+    part = pd.DataFrame(
+        {
+            "group": name,
+            "gene": model.genes[genes],
+            **test.columns(min_log2_fc, confidence),
+            "mean_log2_cpm": logs[np.ix_(rows, genes)].mean(axis=0),
+            "n_samples_treated": arms[0].size,
+            "n_samples_control": arms[1].size,
+            "df_residual": model.linear.df_residual[genes],
+            "df_total": test.df,
+        }
     )
-    squares, df = residual_squares(fit, own, used, likely=np.where(zero, 0.0, likely.mean))
-    total = df.sum(axis=1)
-    total[total < LEAST_DF] = 0.0
-    found = squares.sum(axis=1)
-    variance = np.divide(found, total, out=np.full(total.size, np.nan), where=total > 0)
-    nominal = np.where(used, 1 - fit.leverage, 0.0)
-    # Counts near one have slightly more than one degree of freedom; samples are the limit.
-    total = np.minimum(total, nominal.sum(axis=1))
-    level = np.log2((np.where(used, own, 0.0).sum(axis=1) + 0.5) / (used @ effective) * 1e6)
-    linear = LinearFit(fit.coefficients, fit.unscaled, variance, total, np.zeros((1, 1)))
-    factor = np.ones(total.size)
-    if scatter is not None:
-        linear, weights = with_overdispersion(
-            linear, np.ones((total.size, 1)), level=level, overdispersion=scatter
-        )
-        factor = 1 / weights[:, 0]
-    return _Model(fit, fit.weights, linear, squares, df, nominal, factor, level)
-
-
-def _of_lines(
-    model: _Model,
-    squeezed: Squeezed,
-    design: Design,
-    tested: Mapping[str, Bools],
-) -> dict[str, tuple[Floats, Floats, Floats]]:
-    dense = _dense(model.counts.mean, design)
-    return line_variances_from(
-        model.linear,
-        squeezed,
-        design,
-        squares=model.squares / model.factor[:, None],
-        df=model.df,
-        nominal=model.nominal,
-        tested=tested,
-        dense=dense,
-    )
-
-
-def _dense(mean: Floats, design: Design) -> dict[str, Bools]:
-    """Return for each line the genes with enough counts per sample in both arms."""
-    found = {}
-    for name, rows in design.members.items():
-        found[name] = np.ones(mean.shape[0], dtype=bool)
-        for arm in (rows[design.treated[rows]], rows[~design.treated[rows]]):
-            share = np.zeros(mean.shape[1])
-            share[arm] = 1 / arm.size
-            found[name] &= mean @ share >= _DENSE
+    known = np.isfinite(part["p_value"].to_numpy()) & np.isfinite(part["log2_fc"].to_numpy())
+    found: pd.DataFrame = part[known]
     return found
 
 
 @dataclass(frozen=True, slots=True)
-class _Test:
+class EffectTest:
     """One effect: its profile likelihood, the root of σ², Wald's error, degrees of freedom of t."""
 
     pair: TwoCounts
@@ -286,8 +183,19 @@ class _Test:
         return side * np.maximum(nearer, 0.0), np.clip(p, any_effect, 1.0)
 
 
-def _test(model: _Model, design: Design, name: str, *, sigma: Floats, df: Floats) -> _Test:
-    column, rows = design.effects[name], design.members[name]
-    pair = two_counts(model.counts, model.weights, column, rows, design.treated[rows])
-    error = sigma * np.sqrt(model.counts.unscaled[:, column])
-    return _Test(pair, sigma, error, np.maximum(df, 1e-8))
+def test_of_arms(
+    model: CountModel,
+    genes: Ints,
+    line: str,
+    arms: tuple[Ints, Ints],
+    *,
+    effect: Floats,
+    unscaled: Floats,
+) -> EffectTest:
+    """Test the effect between two sets of samples of a line (treated, control), for some genes."""
+    posterior, df = model.variance(line)
+    least = 0.0 if model.drawn is None else model.drawn.variance(model.counts, arms, genes)
+    sigma = np.sqrt(np.maximum(posterior[genes], least))
+    pair = two_counts(model.counts, genes, arms, effect=effect, unscaled=unscaled)
+    error = sigma * np.sqrt(unscaled)
+    return EffectTest(pair, sigma, error, np.maximum(df[genes], 1e-8))

@@ -11,7 +11,7 @@ import pandas as pd
 from nkscore.errors import DesignError
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping, Sequence
+    from collections.abc import Iterable, Mapping, Sequence
 
     from nkscore._types import Bools, Floats, Ints, Labels
 
@@ -22,6 +22,7 @@ class Design:
 
     ``effects`` maps a group to its column; groups whose effect is confounded with other terms are
     in ``confounded`` instead. ``blocked`` says whether replicates are matched between the arms.
+    ``arm`` names the arm of each sample if there are more than treated and control.
     """
 
     matrix: Floats
@@ -33,6 +34,7 @@ class Design:
     treated: Bools
     members: dict[str, Ints]
     strata: Bools
+    arm: Labels | None = None
 
 
 def response_design(
@@ -99,6 +101,50 @@ def response_design(
     return design
 
 
+def design_of_formula(
+    matrix: Floats, columns: Iterable[str], *, line: Labels, arm: Labels, sets: list[Bools]
+) -> Design:
+    """Return a design by its matrix; effects are contrasts, which are named later.
+
+    Parameters
+    ----------
+    matrix
+        Samples × coefficients.
+    columns
+        Names of the coefficients.
+    line
+        Line of each sample: depth and expressed genes are those of samples of one line.
+    arm
+        Combination of variables of each sample, without its replicate.
+    sets
+        Sets of samples that might have a separate coefficient.
+
+    Raises
+    ------
+    DesignError
+        If no residual degree of freedom is left.
+    """
+    members = {name: np.flatnonzero(line == name) for name in dict.fromkeys(line)}
+    # The first arm of a line stands for its controls where two groups of samples are asked for.
+    treated = np.zeros(len(line), dtype=bool)
+    for rows in members.values():
+        treated[rows] = arm[rows] != arm[rows[0]]
+    design = Design(
+        matrix=matrix,
+        columns=tuple(columns),
+        effects=dict.fromkeys(members, -1),
+        confounded=(),
+        df_residual=len(line) - int(np.linalg.matrix_rank(matrix)),
+        blocked=False,
+        treated=treated,
+        members=members,
+        strata=_strata(matrix, [one for one in sets if one.any()]),
+        arm=arm,
+    )
+    _require_residual(design, n_samples=len(line))
+    return design
+
+
 def _blocks(treated: Bools, baseline: Labels, replicate: Labels) -> dict[str, Floats]:
     """One column per replicate in both arms of its baseline, minus one per baseline.
 
@@ -141,6 +187,8 @@ def _candidates(
 
 def _strata(matrix: Floats, sets: list[Bools]) -> Bools:
     """Keep the sets whose indicator is a combination of the columns."""
+    if not sets:
+        return np.zeros((len(matrix), 0), dtype=bool)
     indicator = np.column_stack(sets)
     target = indicator.astype(float)
     solution = np.linalg.lstsq(matrix, target, rcond=None)[0]
@@ -189,6 +237,10 @@ def _require_answerable(design: Design, *, n_samples: int) -> None:
             "each, or remove the term."
         )
         raise DesignError(msg)
+    _require_residual(design, n_samples=n_samples)
+
+
+def _require_residual(design: Design, *, n_samples: int) -> None:
     if design.df_residual < 1:
         msg = (
             f"{n_samples} samples and {design.matrix.shape[1]} coefficients leave no "

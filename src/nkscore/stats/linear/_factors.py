@@ -148,6 +148,8 @@ def joint_factors(counts: Floats, library: Floats, design: Design) -> Factors:
 
 def arm_labels(design: Design) -> Labels:
     """Return the name of each sample's arm; lines with common controls share the control arm."""
+    if design.arm is not None:
+        return design.arm
     arm = np.full(design.treated.size, "", dtype=object)
     for names, rows in lines_with_controls(design):
         arm[rows] = f"control {names[0]}"

@@ -17,7 +17,7 @@ import numpy as np
 from nkscore._compile import compiled
 
 if TYPE_CHECKING:
-    from nkscore._types import Array, Bools, Floats, Ints
+    from nkscore._types import Array, Floats, Ints
     from nkscore.stats.linear._quasi_likelihood import CountFit
 
 
@@ -59,20 +59,24 @@ class TwoCounts:
 
 
 def two_counts(
-    fit: CountFit, weights: Floats, column: int, rows: Ints, treated: Bools
+    fit: CountFit, genes: Ints, arms: tuple[Ints, Ints], *, effect: Floats, unscaled: Floats
 ) -> TwoCounts:
-    """Summarize the fit of the samples ``rows`` of one line; ``treated`` marks the treated ones."""
-    arms = rows[treated], rows[~treated]
-    information = [weights[:, arm].sum(axis=1) for arm in arms]
+    """Summarize the fit of some genes by the samples of each arm, the treated ones first.
+
+    ``unscaled`` is the variance of the effect without σ².
+    """
+    part = [fit.weights[np.ix_(genes, arm)] for arm in arms]
+    information = [weights.sum(axis=1) for weights in part]
     # The information in the control at which the variance is that of the fit.
-    rest = np.maximum(fit.unscaled[:, column] - 1 / information[0], 1e-12)
+    rest = np.maximum(unscaled - 1 / information[0], 1e-12)
     known = (information[0], 1 / rest)
     inflation = [
-        fit.mean[:, arm].sum(axis=1) / total for arm, total in zip(arms, information, strict=True)
+        fit.mean[np.ix_(genes, arm)].sum(axis=1) / total
+        for arm, total in zip(arms, information, strict=True)
     ]
     means = [i * k for i, k in zip(inflation, known, strict=True)]
     dispersion = [(i - 1) / m for i, m in zip(inflation, means, strict=True)]
-    return TwoCounts(fit.coefficients[:, column], *means, *dispersion)
+    return TwoCounts(effect, *means, *dispersion)
 
 
 @compiled("float64(float64, float64, float64)")

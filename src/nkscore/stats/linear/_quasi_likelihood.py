@@ -32,18 +32,16 @@ _LEAST_DISPERSION, _MOST_DISPERSION = 1e-6, 4.0
 class CountFit:
     """Fit of genes × coefficients on the natural logarithm; see ``LinearFit``.
 
-    ``mean`` and ``weights`` are genes × samples, the weights of the last step of the fit.
+    ``mean`` and ``weights`` are genes × samples; the weights are those of the last step of the fit,
+    0 for samples that a gene does not use.
     """
 
     coefficients: Floats
     unscaled: Floats
     mean: Floats
     leverage: Floats
+    weights: Floats
     dispersion: float
-
-    @property
-    def weights(self) -> Floats:
-        return self.mean / (1 + self.dispersion * self.mean)
 
 
 def fit_negative_binomial(
@@ -83,7 +81,7 @@ def fit_negative_binomial(
         start = _start(counts, library, used)
     coefficients, unscaled = np.empty((2, n_genes, n_coefficients))
     log_mean = np.log(start)
-    mean, leverage = np.empty((2, *counts.shape))
+    mean, leverage, weights = np.empty((3, *counts.shape))
     fit_counts(
         np.ascontiguousarray(counts, dtype=np.float64),
         np.ascontiguousarray(used),
@@ -96,8 +94,10 @@ def fit_negative_binomial(
         log_mean,
         mean,
         leverage,
+        weights,
     )
-    return CountFit(coefficients[:, own.back], unscaled[:, own.back], mean, leverage, dispersion)
+    back = own.back
+    return CountFit(coefficients[:, back], unscaled[:, back], mean, leverage, weights, dispersion)
 
 
 def _start(counts: Floats, library: Floats, used: Bools) -> Floats:
