@@ -43,8 +43,8 @@ import numpy as np
 import pandas as pd
 from scipy import sparse, stats
 
+from nkscore._counts._group_sums import GroupSums
 from nkscore.stats import (
-    GroupSums,
     expressed_genes,
     fit_count_response,
     fit_deseq2,

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Final
 
 import numpy as np
 
+from nkscore.datasets._bystanders import draw_bystanders, rna_of
 from nkscore.datasets._wells import hla_bins
 
 if TYPE_CHECKING:
@@ -44,6 +45,13 @@ class Cells:
     low_quality: Bools
     depth: Floats
     numbers: Ints
+    #: Position in BYSTANDERS, -1 for NK and tumor cells.
+    bystander: Ints
+
+    @property
+    def is_tumor(self) -> Bools:
+        """Whether a cell is a tumor cell."""
+        return ~self.is_nk & (self.bystander < 0)
 
 
 @dataclass(frozen=True)
@@ -59,7 +67,7 @@ def draw_droplets(
 ) -> tuple[Droplets, Cells]:
     """Fill the wells and join some cells as doublets."""
     n_wells = len(wells.sheet)
-    well = np.repeat(np.arange(n_wells), options.n_cells_per_sample).astype(np.int64)
+    well = np.repeat(np.arange(n_wells), wells.n_droplets).astype(np.int64)
     first = np.arange(well.size, dtype=np.int64)
     rate = 0.0 if options.clean else options.doublets
     joined = np.flatnonzero(streams.uniform("is doublet", first) < rate)
@@ -68,9 +76,12 @@ def draw_droplets(
     is_nk = _compartments(wells, np.concatenate([well, partner]), numbers, streams)
     opposite = forced & (wells.nk_fraction[partner] > 0) & (wells.nk_fraction[partner] < 1)
     is_nk[well.size :] = np.where(opposite, ~is_nk[joined], is_nk[well.size :])
-    cells = _draw_cells(
-        options, wells, genes, streams, (np.concatenate([well, partner]), is_nk, numbers)
-    )
+    of_cell = np.concatenate([well, partner])
+    conjugate = np.zeros(of_cell.size, dtype=bool)
+    conjugate[joined] = conjugate[well.size :] = forced
+    bystander = draw_bystanders(options, of_cell, numbers, conjugate, streams)
+    is_nk &= bystander < 0
+    cells = _draw_cells(options, wells, genes, streams, (of_cell, is_nk, numbers, bystander))
     pairs = np.full((well.size, 2), -1, dtype=np.int64)
     pairs[:, 0] = first
     pairs[joined, 1] = well.size + np.arange(joined.size)
@@ -95,9 +106,9 @@ def _draw_cells(
     wells: Wells,
     genes: Genes,
     streams: Streams,
-    drawn: tuple[Ints, Bools, Ints],
+    drawn: tuple[Ints, Bools, Ints, Ints],
 ) -> Cells:
-    well, is_nk, numbers = drawn
+    well, is_nk, numbers, bystander = drawn
     bins = hla_bins()
     survivor = streams.choice("tumor cell", numbers, wells.survivors[well])
     low_myc = survivor // bins.size
@@ -105,25 +116,27 @@ def _draw_cells(
     state = np.where(is_nk, streams.choice("nk state", numbers, wells.states[well]), low_myc)
     low_quality = streams.uniform("low quality", numbers) < options.low_quality
     depth = wells.depth[well] * np.exp(_RNA_SPREAD * streams.normal("rna", numbers))
-    depth *= np.where(is_nk, _RNA_NK, _RNA_TUMOR)
-    depth *= np.where(~is_nk & (state == 1), options.low_myc_rna, 1.0)
+    depth *= rna_of(bystander, np.where(is_nk, _RNA_NK, _RNA_TUMOR))
+    tumor = ~is_nk & (bystander < 0)
+    depth *= np.where(tumor & (state == 1), options.low_myc_rna, 1.0)
     depth *= np.where(low_quality, 0.15 + 0.25 * streams.uniform("lost rna", numbers), 1.0)
-    depth *= np.where(is_nk, genes.kept_share[1], genes.kept_share[0])
+    depth *= np.where(tumor, genes.kept_share[0], genes.kept_share[1])
     return Cells(
         well=well,
         is_nk=is_nk,
         state=state.astype(np.int64),
-        phase=_phases(options, is_nk, state, numbers, streams),
+        phase=_phases(options, tumor, state, numbers, streams) * (bystander < 0),
         hla=bins[survivor % bins.size],
         low_quality=low_quality,
         depth=depth,
         numbers=numbers,
+        bystander=bystander,
     )
 
 
-def _phases(options: Options, is_nk: Bools, state: Ints, numbers: Ints, streams: Streams) -> Ints:
+def _phases(options: Options, tumor: Bools, state: Ints, numbers: Ints, streams: Streams) -> Ints:
     if not options.cell_cycle:
         return np.zeros(numbers.size, dtype=np.int64)
-    kind = np.where(is_nk, 2, state == 1)
+    kind = np.where(tumor, state == 1, 2)
     shares = np.array([_PHASES_NORMAL, _PHASES_LOW_MYC, _PHASES_NK])
     return streams.choice("phase", numbers, shares[kind])

@@ -9,6 +9,7 @@ import numpy as np
 import pandas as pd
 
 from nkscore import schema
+from nkscore.datasets._uneven import over_lanes
 
 if TYPE_CHECKING:
     from typing import TypeAlias
@@ -31,15 +32,19 @@ def sample_sheet(options: Options) -> pd.DataFrame:
         for suffix in _replicates(options.n_mono_replicates)
         for tumor, lineage in options.tumors.items()
     ]
+    nk_alone = [
+        _well(f"{donor}_mono{suffix}", schema.NK_MONO, donor=donor)
+        for donor in options.donors
+        for suffix in _replicates(options.n_mono_replicates)
+    ]
+    apart = options.nk_lane and len(nk_alone) > 1
     for donor in options.donors:
         wells = [
             _well(f"{tumor}_{donor}", schema.COCULTURE, tumor=tumor, lineage=lineage, donor=donor)
             for tumor, lineage in options.tumors.items()
         ]
-        wells += [
-            _well(f"{donor}_mono{suffix}", schema.NK_MONO, donor=donor)
-            for suffix in _replicates(options.n_mono_replicates)
-        ]
+        alone = [w for w in nk_alone if w[schema.NK_DONOR] == donor]
+        wells += [] if apart else alone
         if len(targets) == 1:
             # A separate lane would hold one hashtag, which does not allow doublet calls.
             wells += targets
@@ -47,10 +52,12 @@ def sample_sheet(options: Options) -> pd.DataFrame:
         rows += _fill_lanes(f"Lane_{donor}", wells)
     if targets:
         rows += _fill_lanes("Lane_targets", targets)
+    if apart:
+        rows += _fill_lanes("Lane_nk", nk_alone)
     columns = [schema.LANE, schema.HASHTAG, *schema.SAMPLE_COLUMNS]
     sheet = pd.DataFrame(rows, columns=columns)
     sheet.index = sheet.index.astype(str)
-    return sheet
+    return over_lanes(sheet, options.lanes_per_pool)
 
 
 def _replicates(number: int) -> list[str]:

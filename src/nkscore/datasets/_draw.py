@@ -164,9 +164,13 @@ def hashtag_counts(
     *,
     lane: Ints,
     n_tags: int,
+    weaker: Floats,
     streams: Streams,
 ) -> Ints32:
-    """Draw droplets × hashtags: signal of the droplet's well, and background of the lane."""
+    """Draw droplets × hashtags: signal of the droplet's well, and background of the lane.
+
+    ``weaker`` is a factor on the signal of each well.
+    """
     tag = tag_numbers(wells)
     numbers = np.arange(lane.size, dtype=np.int64)
     lanes, columns = np.meshgrid(np.arange(len(wells.lanes)), np.arange(n_tags), indexing="ij")
@@ -182,6 +186,7 @@ def hashtag_counts(
         cell = droplets.cells[there, part]
         staining = np.exp(_STAINING * streams.normal("staining", cells.numbers[cell]))
         own = tag[cells.well[cell]]
+        staining *= weaker[cells.well[cell]]
         mean[there, own] += signal.reshape(shape)[lane[there], own] * staining
     mean *= np.exp(_CAPTURE * streams.normal("tag capture", numbers))[:, None]
     out = np.zeros(mean.shape, dtype=np.int32)

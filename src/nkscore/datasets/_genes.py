@@ -27,7 +27,7 @@ def gene_table() -> pd.DataFrame:
     (10x Genomics, labels of SoupX, doi:10.1093/gigascience/giaa151) and sorted NK cells
     (doi:10.1038/ncomms14049), rounded to quarters.
     """
-    return _read("genes.tsv")
+    return read_table("genes.tsv")
 
 
 @lru_cache(maxsize=1)
@@ -37,10 +37,11 @@ def program_table() -> pd.DataFrame:
     ``value`` is a log2 fold change at full activity; for programs named ``identity_<lineage>``
     it is the level of the gene in that lineage, log2 of counts per million.
     """
-    return _read("programs.tsv")
+    return read_table("programs.tsv")
 
 
-def _read(name: str) -> pd.DataFrame:
+def read_table(name: str) -> pd.DataFrame:
+    """Return a packaged table."""
     with files("nkscore.datasets").joinpath("data", name).open("rb") as handle:
         # A gene named NAN or NA would otherwise become a missing value.
         return pd.read_csv(handle, sep="\t", keep_default_na=False)
@@ -58,7 +59,7 @@ class Genes:
     kept_share: Floats
 
     def where(self, names: pd.Series[str]) -> Ints:
-        """Return the columns of ``names``; all must exist."""
+        """Return the columns of ``names``, -1 for those that are not among the genes."""
         return np.asarray(self.names.get_indexer(pd.Index(names)), dtype=np.int64)
 
 

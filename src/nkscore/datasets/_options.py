@@ -43,9 +43,16 @@ class Options:
     sample_effect: float
     lane_effect: float
     null: bool | str
+    uneven_depth: float | Mapping[str, float] = 1.0
+    lanes_per_pool: int = 1
+    nk_lane: bool = False
+    bystanders: float = 0.0
+    unequal_tags: float = 1.0
+    few_cells: float | Mapping[str, int] = 0.0
+    inherited: bool = False
 
     def __post_init__(self) -> None:
-        for name in ("n_donors", "n_cells_per_sample", "n_mono_replicates"):
+        for name in ("n_donors", "n_cells_per_sample", "n_mono_replicates", "lanes_per_pool"):
             _whole(name, getattr(self, name))
         for name in _FRACTIONS:
             _in_range(name, getattr(self, name), 1.0)
@@ -59,6 +66,7 @@ class Options:
             msg = f"null is {self.null!r}; known: False, True, 'all'."
             raise ValueError(msg)
         self._check_mappings()
+        self._check_uneven()
 
     def _check_mappings(self) -> None:
         _per_name("ambient", self.ambient, None, 0.9)
@@ -81,6 +89,31 @@ class Options:
                 )
                 raise ValueError(msg)
 
+    def _check_uneven(self) -> None:
+        for name in ("uneven_depth", "unequal_tags"):
+            value: Any = getattr(self, name)
+            for found in value.values() if isinstance(value, Mapping) else ():
+                _in_range(f"a factor of {name}", found, float("inf"), above=0.0)
+            if not isinstance(value, Mapping):
+                _in_range(name, value, float("inf"), low=1.0)
+        for name in ("nk_lane", "inherited"):
+            if not isinstance(getattr(self, name), bool):
+                msg = f"{name} is {getattr(self, name)!r}; True or False is needed."
+                raise ValueError(msg)  # noqa: TRY004 - one error for all options
+        if self.lanes_per_pool > _MOST_LANES:
+            msg = f"lanes_per_pool is {self.lanes_per_pool}; at most {_MOST_LANES} are possible."
+            raise ValueError(msg)
+        _in_range("bystanders", self.bystanders, 0.9)
+        self._check_few_cells()
+
+    def _check_few_cells(self) -> None:
+        few: Any = self.few_cells
+        if not isinstance(few, Mapping):
+            _in_range("few_cells", few, 1.0)
+            return
+        for sample, number in few.items():
+            _whole(f"few_cells[{sample!r}]", number)
+
     @property
     def donors(self) -> list[str]:
         """Names of the NK donors."""
@@ -97,6 +130,8 @@ class Options:
         return self.null == "all"
 
 
+#: Lanes of a pool are named by letters.
+_MOST_LANES = 26
 _FRACTIONS = (
     "nk_fraction",
     "low_myc",
@@ -122,9 +157,16 @@ def _whole(name: str, value: object) -> None:
         raise ValueError(msg)
 
 
-def _in_range(name: str, value: object, high: float) -> None:
-    if isinstance(value, bool) or not isinstance(value, Real) or not 0 <= float(value) <= high:
-        limit = "of at least 0" if high == float("inf") else f"from 0 to {high:g}"
+def _in_range(
+    name: str, value: object, high: float, *, low: float = 0.0, above: float | None = None
+) -> None:
+    if isinstance(value, bool) or not isinstance(value, Real):
+        number = float("nan")
+    else:
+        number = float(value)
+    if not low <= number <= high or (above is not None and number <= above):
+        limit = f"of at least {low:g}" if high == float("inf") else f"from {low:g} to {high:g}"
+        limit = limit if above is None else f"above {above:g}"
         msg = f"{name} is {value!r}; a number {limit} is needed."
         raise ValueError(msg)
 

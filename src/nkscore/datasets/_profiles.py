@@ -9,7 +9,9 @@ import numpy as np
 import pandas as pd
 
 from nkscore import schema
+from nkscore.datasets._bystanders import BYSTANDERS, bystander_levels, owners, share_of
 from nkscore.datasets._genes import FLOOR, program_table
+from nkscore.datasets._inherited import inherited_levels
 from nkscore.datasets._lines import NK_STATES
 
 if TYPE_CHECKING:
@@ -118,13 +120,23 @@ def _line_level(tumor: str, lineage: str, genes: Genes, streams: Streams) -> Flo
 
 
 def base_profiles(options: Options, wells: Wells, genes: Genes, streams: Streams) -> Floats32:
-    """Return shares per (well, compartment): row 2 × well is tumor, row 2 × well + 1 is NK."""
-    base = np.zeros((2 * len(wells.sheet), genes.names.size), dtype=np.float32)
+    """Return shares per (well, compartment): row 2 × well is tumor, row 2 × well + 1 is NK.
+
+    Rows of bystanders follow, well by well.
+    """
+    n_rows = 2 * len(wells.sheet)
+    kinds = list(BYSTANDERS) if options.bystanders else []
+    base = np.zeros((n_rows + len(kinds) * len(wells.sheet), genes.names.size), dtype=np.float32)
     tumor_levels = {
         tumor: _line_level(tumor, lineage, genes, streams)
         for tumor, lineage in options.tumors.items()
     }
     sheet = wells.sheet
+    donors = owners(wells).tolist()
+    nk_level = {
+        donor: inherited_levels(genes.nk, donor, genes, streams) if options.inherited else genes.nk
+        for donor in dict.fromkeys(donors)
+    }
     for i, sample in enumerate(sheet[schema.SAMPLE]):
         lane, donor = sheet[schema.LANE].iloc[i], sheet[schema.NK_DONOR].iloc[i]
         noise = options.sample_effect * streams.normal(f"genes of well {sample}", genes.numbers)
@@ -132,20 +144,32 @@ def base_profiles(options: Options, wells: Wells, genes: Genes, streams: Streams
         if wells.has_tumor[i]:
             base[2 * i] = _shares(tumor_levels[sheet[schema.TUMOR].iloc[i]] + noise, genes, 0)
         if wells.has_nk[i]:
-            noise += options.donor_effect * streams.normal(f"genes of {donor}", genes.numbers)
-            base[2 * i + 1] = _shares(genes.nk + noise, genes, 1)
+            own = noise + options.donor_effect * streams.normal(f"genes of {donor}", genes.numbers)
+            base[2 * i + 1] = _shares(nk_level[donors[i]] + own, genes, 1)
+        for j, kind in enumerate(kinds):
+            level = bystander_levels(genes, nk_level[donors[i]])[j]
+            own = options.donor_effect * streams.normal(f"{kind} of {donors[i]}", genes.numbers)
+            base[n_rows + i * len(kinds) + j] = _shares(level + noise + own, genes, 1, kind)
     return base
 
 
-def _shares(level: Floats, genes: Genes, compartment: int) -> Floats:
+def base_rows(cells: Cells, n_wells: int) -> Ints32:
+    """Return the row of :func:`base_profiles` of each cell."""
+    own = 2 * cells.well + cells.is_nk
+    other = 2 * n_wells + cells.well * len(BYSTANDERS) + cells.bystander
+    return np.where(cells.bystander >= 0, other, own).astype(np.int32)
+
+
+def _shares(level: Floats, genes: Genes, compartment: int, kind: str = "") -> Floats:
     share: Floats = 2.0**level
     rest = np.ones(share.size, dtype=bool)
     left = 1.0
-    for name, wanted in _SHARES.items():
+    for name, both in _SHARES.items():
+        wanted = share_of(kind, name, both[compartment])
         member = (genes.classes == name).to_numpy()
-        share[member] *= wanted[compartment] / share[member].sum()
+        share[member] *= wanted / share[member].sum()
         rest &= ~member
-        left -= wanted[compartment]
+        left -= wanted
     share[rest] *= left / share[rest].sum()
     return share
 
@@ -156,11 +180,13 @@ def activities(
     """Return up to seven programs per cell, with their activities."""
     program = np.full((cells.well.size, _SLOTS), -1, dtype=np.int32)
     activity = np.zeros((cells.well.size, _SLOTS))
-    tumor, low = ~cells.is_nk, ~cells.is_nk & (cells.state == 1)
+    tumor, low = cells.is_tumor, cells.is_tumor & (cells.state == 1)
+    bystander = cells.bystander >= 0
     varied = np.exp(_CELL_SPREAD * streams.normal("activity", cells.numbers) - _CELL_SPREAD**2 / 2)
     phases = np.array([programs.index(n) for n in ("phase_out", "phase_s", "phase_g2m")])
     program[:, 0] = phases[cells.phase]
     activity[:, 0] = np.where((cells.phase == 0) & ~low, 0.5, 1.0) * options.cell_cycle
+    activity[bystander, 0] = 1.0 * options.cell_cycle
     states = np.array([programs.index(f"nk_{state}") for state in NK_STATES])
     program[:, 1] = np.where(cells.is_nk, states[cells.state], programs.index("low_myc"))
     activity[:, 1] = np.where(cells.is_nk, varied * (options.nk_states is not False), low)

@@ -14,9 +14,16 @@ from nkscore.datasets._design import hashtag_names, lane_ambient, sample_sheet
 from nkscore.datasets._genes import select_genes
 from nkscore.datasets._lines import DEFAULT_TUMORS
 from nkscore.datasets._options import Options, check_threads, with_lineages
-from nkscore.datasets._profiles import activities, base_profiles, make_programs, planted_response
+from nkscore.datasets._profiles import (
+    activities,
+    base_profiles,
+    base_rows,
+    make_programs,
+    planted_response,
+)
 from nkscore.datasets._random import Streams, barcodes, seed_of
 from nkscore.datasets._truth import cell_truth, well_truth
+from nkscore.datasets._uneven import tag_factors
 from nkscore.datasets._wells import expected_wells
 
 if TYPE_CHECKING:
@@ -56,6 +63,13 @@ def simulate_coculture(
     donor_effect: float = 0.3,
     sample_effect: float = 0.15,
     lane_effect: float = 0.1,
+    uneven_depth: float | Mapping[str, float] = 1.0,
+    lanes_per_pool: int = 1,
+    nk_lane: bool = False,
+    bystanders: float = 0.0,
+    unequal_tags: float = 1.0,
+    few_cells: float | Mapping[str, int] = 0.0,
+    inherited: bool = False,
     null: bool | str = False,
     rng: int | np.random.Generator | None = 0,
     n_threads: int = 1,
@@ -129,6 +143,24 @@ def simulate_coculture(
         SD (log2) between wells: every gene, NK states, response and depth.
     lane_effect
         SD (log2) between lanes: every gene; one and a half times as much on depth.
+    uneven_depth
+        A number x: conditions, lanes and lines differ in depth, wells by up to x-fold. A mapping:
+        factors on the depth of named conditions, lanes or lines. 1 switches it off.
+    lanes_per_pool
+        Lanes on which each pool of wells is loaded (``Lane_NK1_a``, ``Lane_NK1_b``). A sample then
+        stands in as many rows of the sheet; its cells are shared out to the lanes.
+    nk_lane
+        NK cells alone are in a separate lane, so ambient RNA of tumor cells reaches NK cells
+        in co-cultures only. One well stays in the lane of its donor.
+    bystanders
+        Share of cells, in every well, that are T or B cells, monocytes, platelets or red cells.
+    unequal_tags
+        A number x: hashtags of wells stain up to x-fold weaker than others. 1 switches it off.
+    few_cells
+        Share of wells with a tenth of the droplets, or the number of droplets of named samples.
+    inherited
+        Whether donors differ in inherited expression: genes of X and Y, HLA alleles, GSTM1 and
+        other genes that some people lack.
     null
         ``True`` switches off all effects of the interaction: state shift, both responses, selection
         and induction. Killing continues, at the same rate for all cells. Ambient NK transcripts
@@ -151,7 +183,8 @@ def simulate_coculture(
           ``truth_sample_2``: of the second one; ``truth_hashtag``: missing unless one tag;
           ``truth_hashtag_class``: ``singlet``, ``doublet`` (two tags), ``negative``;
           ``truth_doublet``: two cells, with one tag or two; ``truth_compartment``: ``nk``,
-          ``tumor`` or ``mixed``; ``truth_nk_state``; ``truth_tumor_state``: ``normal`` or
+          ``tumor``, ``mixed`` (two kinds) or, with ``bystanders``, ``other``, whose type is in
+          ``truth_bystander``; ``truth_nk_state``; ``truth_tumor_state``: ``normal`` or
           ``low_myc``; ``truth_phase``; ``truth_ifng_activity``; ``truth_low_quality``;
           ``truth_ambient``: share of ambient counts.
         - ``uns["truth"]["samples"]``: per well the simulated response strengths, killed share,
@@ -183,34 +216,8 @@ def simulate_coculture(
     >>> sorted(adata.uns["truth"])
     ['ambient_profile', 'lanes', 'response', 'samples']
     """
-    options = Options(
-        tumors=with_lineages(tumors),
-        n_donors=n_donors,
-        n_cells_per_sample=n_cells_per_sample,
-        n_mono_replicates=n_mono_replicates,
-        n_genes=n_genes,
-        median_umi=median_umi,
-        nk_fraction=nk_fraction,
-        nk_states=nk_states,
-        state_shift=state_shift,
-        ifn_response=ifn_response,
-        donor_response=donor_response,
-        line_response=line_response,
-        low_myc=low_myc,
-        low_myc_rna=low_myc_rna,
-        induction=induction,
-        killing=killing,
-        selection=selection,
-        cell_cycle=cell_cycle,
-        ambient=ambient,
-        doublets=doublets,
-        negatives=negatives,
-        low_quality=low_quality,
-        donor_effect=donor_effect,
-        sample_effect=sample_effect,
-        lane_effect=lane_effect,
-        null=null,
-    )
+    given = {name: value for name, value in locals().items() if name in Options.__annotations__}
+    options = Options(**given | {"tumors": with_lineages(tumors)})
     return _simulate(options, Streams(seed_of(rng)), check_threads(n_threads))
 
 
@@ -226,7 +233,7 @@ def _simulate(options: Options, streams: Streams, n_threads: int) -> AnnData:
     program, activity = activities(options, wells, cells, programs, streams)
     expected = _draw.Expected(
         base=base_profiles(options, wells, genes, streams),
-        base_of=(2 * cells.well + cells.is_nk).astype(np.int32),
+        base_of=base_rows(cells, len(sheet)),
         program=program,
         activity=activity,
         programs=programs,
@@ -249,7 +256,13 @@ def _simulate(options: Options, streams: Streams, n_threads: int) -> AnnData:
     )
     tags = hashtag_names(sheet)
     table = _draw.hashtag_counts(
-        wells, droplets, cells, lane=lane, n_tags=len(tags), streams=streams
+        wells,
+        droplets,
+        cells,
+        lane=lane,
+        n_tags=len(tags),
+        weaker=tag_factors(options, sheet, streams),
+        streams=streams,
     )
     truth = cell_truth(wells, droplets, cells, expected=expected, ambient=ambient)
     lanes_of_cells = pd.Categorical.from_codes(lane, categories=pd.Index(wells.lanes))

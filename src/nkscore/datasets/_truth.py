@@ -8,12 +8,13 @@ import numpy as np
 import pandas as pd
 
 from nkscore import schema
+from nkscore.datasets._bystanders import BYSTANDERS
 from nkscore.datasets._lines import NK_STATES, PHASES, TUMOR_STATES
 
 if TYPE_CHECKING:
     from anndata import AnnData
 
-    from nkscore._types import Array, Floats, Ints
+    from nkscore._types import Array, Bools, Floats, Ints
     from nkscore.datasets._cells import Cells, Droplets
     from nkscore.datasets._draw import Expected
     from nkscore.datasets._wells import Wells
@@ -46,11 +47,14 @@ def cell_truth(
     kind = np.where(crossed, "doublet", np.where(droplets.negative, "negative", "singlet"))
     frame[schema.TRUTH_HASHTAG_CLASS] = schema.categorical(kind, schema.HASHTAG_CLASSES)
     frame[schema.TRUTH_DOUBLET] = double
-    nk = np.column_stack([cells.is_nk[first], cells.is_nk[np.where(double, second, first)]])
-    compartment = np.where(nk.all(axis=1), "nk", np.where(nk.any(axis=1), "mixed", "tumor"))
-    frame[schema.TRUTH_COMPARTMENT] = schema.categorical(compartment, ("nk", "tumor", "mixed"))
+    both = np.column_stack([first, np.where(double, second, first)])
+    nk, tumor = cells.is_nk[both], cells.is_tumor[both]
+    frame[schema.TRUTH_COMPARTMENT] = _compartments(nk, tumor)
+    if (cells.bystander >= 0).any():
+        kind = np.array([*BYSTANDERS, ""])[cells.bystander[first]]
+        frame[schema.TRUTH_BYSTANDER] = _labels(kind, pd.Series(list(BYSTANDERS)))
     nk_cell = np.where(nk[:, 0], first, np.where(nk[:, 1], second, -1))
-    tumor_cell = np.where(~nk[:, 0], first, np.where(~nk[:, 1], second, -1))
+    tumor_cell = np.where(tumor[:, 0], first, np.where(tumor[:, 1], second, -1))
     frame[schema.TRUTH_NK_STATE] = _states(nk_cell, cells, NK_STATES)
     frame[schema.TRUTH_TUMOR_STATE] = _states(tumor_cell, cells, TUMOR_STATES)
     frame[schema.TRUTH_PHASE] = schema.categorical(np.array(PHASES)[cells.phase[first]], PHASES)
@@ -60,6 +64,14 @@ def cell_truth(
     frame[schema.TRUTH_LOW_QUALITY] = cells.low_quality[first]
     frame[schema.TRUTH_AMBIENT] = np.round(ambient, 6)
     return pd.DataFrame(frame)
+
+
+def _compartments(nk: Bools, tumor: Bools) -> pd.Categorical[str]:
+    """Return the compartment of droplets, each with two cells or twice the same one."""
+    other = ~nk & ~tumor
+    code = np.select([nk.all(axis=1), tumor.all(axis=1), other.all(axis=1)], [0, 1, 3], default=2)
+    levels = ["nk", "tumor", "mixed", "other"][: max(3, int(code.max(initial=0)) + 1)]
+    return pd.Categorical.from_codes(code, categories=pd.Index(levels))
 
 
 def _labels(values: Array, known: pd.Series[str]) -> pd.Categorical[str]:
@@ -87,7 +99,8 @@ def well_truth(wells: Wells, obs: pd.DataFrame) -> pd.DataFrame:
         table[name] = counts.reindex(table[schema.SAMPLE], fill_value=0).to_numpy(dtype=np.int64)
     for i, state in enumerate(NK_STATES):
         table[f"nk_{state}"] = np.where(wells.has_nk, wells.states[:, i], np.nan)
-    return table
+    # A well on several lanes has several rows.
+    return table.drop_duplicates(schema.SAMPLE)
 
 
 def use_truth(adata: AnnData) -> None:
@@ -132,7 +145,7 @@ def use_truth(adata: AnnData) -> None:
         values = obs[f"truth_{name}"]
         codes = np.where(usable, values.cat.codes, -1)
         obs[name] = pd.Categorical.from_codes(codes, categories=values.cat.categories)
-    by_sample = sheet.set_index(schema.SAMPLE)
+    by_sample = sheet.drop_duplicates(schema.SAMPLE).set_index(schema.SAMPLE)
     for name in schema.NUMERIC_SAMPLE_COLUMNS:
         found = (
             by_sample[name].reindex(obs[schema.TRUTH_SAMPLE].astype(str)).to_numpy(dtype=np.float64)

@@ -12,6 +12,7 @@ from scipy.special import ndtri
 
 from nkscore import schema
 from nkscore.datasets._lines import ALONE, MOST_ACTIVATED, NK_STATES, activation
+from nkscore.datasets._uneven import cells_of_rows, depth_factors
 
 if TYPE_CHECKING:
     from nkscore._types import Bools, Floats, Ints
@@ -42,6 +43,7 @@ class Wells:
     #: Wells × (tumor state × HLA bin): shares of the tumor cells that survive killing.
     survivors: Floats
     induction: Floats
+    n_droplets: Ints
 
 
 def hla_bins() -> Floats:
@@ -85,6 +87,7 @@ def expected_wells(options: Options, sheet: pd.DataFrame, streams: Streams) -> W
         truth=truth,
         survivors=survivors,
         induction=induction,
+        n_droplets=cells_of_rows(options, sheet, streams),
     )
 
 
@@ -162,6 +165,7 @@ def _killing(
 def _depth(options: Options, sheet: pd.DataFrame, streams: Streams, lane: np.ndarray) -> Floats:
     wells = np.array([streams.normal(f"depth of {s}", 0)[0] for s in sheet[schema.SAMPLE]])
     lanes = streams.normal("depth of lane", lane)
-    return options.median_umi * 2.0 ** (
+    depth: Floats = options.median_umi * 2.0 ** (
         options.sample_effect * wells + 1.5 * options.lane_effect * lanes
     )
+    return depth * depth_factors(options, sheet, streams)
