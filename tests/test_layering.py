@@ -33,6 +33,7 @@ ALLOWED = {
     "_gate": {"errors"},
     "_text": {"errors", "_gate"},
     "schema": {"errors", "_counts", "_slots", "_storable", "_version"},
+    "_ledger": {"errors", "schema"},
     "_checks": {"errors"},
     "_colors": {"errors"},
     "_counts": {"errors", "_compile"},
@@ -40,8 +41,11 @@ ALLOWED = {
     "scoring": {"errors", "_compile", "_counts"},
     "stats": {"errors", "_compile", "_counts"},
     "datasets": {"errors", "schema", "signatures", "_compile", "_warn", "_whole"},
-    "io": {"errors", "schema", "_gate", "_slots", "_storable", "_text", "_warn", "_whole"},
-    "_samples": {"errors", "schema", "_counts", "stats"},
+    "io": {
+        *("errors", "schema", "_gate", "_ledger", "_slots", "_storable", "_text", "_warn"),
+        "_whole",
+    },
+    "_samples": {"errors", "schema", "_counts", "_ledger", "stats"},
     "pl": {"errors", "schema", "_colors", "_storable"},
 }
 _TOOLS = {
@@ -50,6 +54,7 @@ _TOOLS = {
     "_checks",
     "_colors",
     "_counts",
+    "_ledger",
     "_samples",
     "_storable",
     "scoring",
@@ -59,10 +64,12 @@ _TOOLS = {
 ALLOWED |= {
     "pp": (_TOOLS | {"_warn"}) - {"_colors"},
     "tl": _TOOLS | {"_warn"},
-    "_report": {"_colors", "_version", "_whole", "errors", "pl", "schema", "signatures", "tl"},
+    "_report": {
+        *("_colors", "_ledger", "_version", "_whole", "errors", "pl", "schema", "signatures", "tl"),
+    },
     "_run": {
-        *("_gate", "_report", "_storable", "_version", "_whole", "errors", "io", "pp", "schema"),
-        *("scoring", "signatures", "tl"),
+        *("_gate", "_ledger", "_report", "_storable", "_version", "_whole", "errors", "io"),
+        *("pp", "schema", "scoring", "signatures", "tl"),
     },
 }
 #: Names of kinds of arrays, which every part may use in annotations.

@@ -7,7 +7,7 @@
 Namespaces are loaded on first use, so that ``import nkscore`` is fast: ``io`` (read lanes),
 ``pp`` (quality, hashtags, compartments), ``tl`` (scores, states, responses), ``pl`` (figures),
 ``signatures`` (gene sets with sources), ``datasets`` (simulator), ``schema`` (data contract).
-``report`` writes an analysis as one HTML file.
+``report`` writes an analysis as one HTML file, ``ledger`` lists what each step lost.
 """
 
 from __future__ import annotations
@@ -24,6 +24,7 @@ __all__ = [
     "datasets",
     "errors",
     "io",
+    "ledger",
     "pl",
     "pp",
     "report",
@@ -34,12 +35,15 @@ __all__ = [
 
 if TYPE_CHECKING:
     from nkscore import datasets, errors, io, pl, pp, schema, signatures, tl
+    from nkscore._ledger import ledger
     from nkscore._report import report
 
 
 def __getattr__(name: str) -> object:
     if name in _NAMESPACES:
         return importlib.import_module(f"nkscore.{name}")
+    if name == "ledger":
+        return importlib.import_module("nkscore._ledger").ledger
     if name == "report":
         return importlib.import_module("nkscore._report").report
     msg = f"module 'nkscore' has no attribute {name!r}"

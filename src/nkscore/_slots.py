@@ -103,6 +103,10 @@ _WITH_AMBIENT = "tl.communication tl.flag_ambient"
 
 _LOADED = "io.read_coculture io.read_lane datasets.simulate_coculture io.read_cells"
 _SHEET = "pp.demultiplex io.read_coculture io.read_cells"
+_LOSING = (
+    "pp.qc io.read_coculture io.read_lane io.read_cells pp.demultiplex pp.compartments pp.keep "
+    "tl.map_reference tl.nk_states tl.score tl.score_null tl.tumor_states"
+)
 _NULL = "against random sets; `key_added` gives other names"
 _RESPONDER = "`responder`, `non-responder`, `unassigned` or `control`; `key_added` names it"
 _SCORED = "`coverage` and versions of the sets; `key_added` names it"
@@ -125,7 +129,10 @@ _TABLE: Final[dict[tuple[str, str, str], Rows]] = {
         "hashtags": ("int32 frame", "raw counts of sample tags", _OF_TAGS),
     },
     ("obsm", "cells × tags", "io.read_coculture io.read_lane io.read_cells"): {
-        "protein": ("int32 frame", "raw counts of antibodies"),
+        "protein": (
+            "int32 frame",
+            "raw counts of antibodies and of tags that the sheet does not name",
+        ),
         "guides": ("int32 frame", "raw counts of CRISPR guides", "pp.assign_guides"),
     },
     ("obs", "cells", "io.read_lane"): {
@@ -290,6 +297,9 @@ _TABLE: Final[dict[tuple[str, str, str], Rows]] = {
     },
     ("uns", "", "io.read_coculture datasets.simulate_coculture io.read_cells"): {
         "nkscore/sample_sheet": ("frame", "the checked sample sheet", _OF_SHEET),
+    },
+    ("uns", "", _LOSING): {
+        "nkscore/ledger": ("frame", "what each step lost, with the reason", "ledger report"),
     },
     ("uns", "", "datasets.simulate_coculture"): {
         "truth": ("dict", "planted: samples, lanes, response, ambient profile"),

@@ -31,6 +31,7 @@ GUIDES: Final = "guides"
 NON_TARGETING: Final = "non-targeting"
 RECORD: Final = "nkscore"
 SAMPLE_SHEET: Final = "sample_sheet"
+LEDGER: Final = "ledger"
 GENE_ID: Final = "gene_id"
 LANE_IN_FILE: Final = "lane_in_file"
 

@@ -80,7 +80,7 @@ def test_input_is_not_changed_and_not_shared(judged):
 def test_record_of_earlier_steps_stays(judged):
     judged.uns["nkscore"] = {"pp.qc": {"function": "pp.qc"}}
     kept = nk.pp.keep(judged)
-    assert set(kept.uns["nkscore"]) == {"pp.qc", "pp.keep"}
+    assert set(kept.uns["nkscore"]) == {"pp.qc", "pp.keep", "ledger"}
     assert set(judged.uns["nkscore"]) == {"pp.qc"}
 
 

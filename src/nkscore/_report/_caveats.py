@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 import pandas as pd
 
 from nkscore import schema
+from nkscore._ledger import LEDGER
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator
@@ -15,6 +16,13 @@ if TYPE_CHECKING:
 
 #: Share of unassigned cells, of failed cells and of ambient RNA worth a warning.
 _MANY_UNASSIGNED, _MANY_FAILED, _MUCH_AMBIENT = 0.25, 0.4, 0.1
+
+#: Share of a step's cells that one reason may take without a caveat, and how many are named.
+_MANY_LOST, _WORST = 0.1, 5
+#: What is always named where it is lost.
+_WHOLE = ("samples", "lines", "tags", "gene sets")
+#: Reasons that are no losses of the experiment.
+_BY_DESIGN = "in neither arm"
 
 
 def caveats(results: Results) -> list[str]:
@@ -25,8 +33,31 @@ def caveats(results: Results) -> list[str]:
         *_ambient(results),
         *_selection(results),
         *_cells(results),
+        *_losses(results),
         *absent(results),
     ]
+
+
+def _losses(results: Results) -> Iterator[str]:
+    """Name the worst losses of the ledger: whole samples, lines, tags and sets, and many cells."""
+    ledger = results.tables.get(LEDGER)
+    if ledger is None:
+        return
+    lost = ledger[(ledger["n_lost"] > 0) & ~ledger["what"].isin(["results", "features"])]
+    whole = lost[lost["what"].isin(_WHOLE) & ~lost["reason"].str.startswith(_BY_DESIGN)]
+    for what, name, reason in dict.fromkeys(
+        zip(whole["what"], whole["names"], whole["reason"], strict=True)
+    ):
+        steps = whole.loc[(whole["names"] == name) & (whole["reason"] == reason), "step"].unique()
+        yield f"Lost {what}: {names(name.split('; '))} ({reason}; {names(steps)})."
+    cells = lost[lost["what"].str.endswith("cells")]
+    share = cells["n_lost"] / cells["n_in"]
+    worst = cells[share > _MANY_LOST].assign(share=share).sort_values("share", ascending=False)
+    for _, row in worst.head(_WORST).iterrows():
+        yield (
+            f"{row['step']} loses {row['n_lost']:,} of {row['n_in']:,} {row['what']} "
+            f"({row['share']:.0%}): {row['reason']}."
+        )
 
 
 def absent(results: Results) -> list[str]:

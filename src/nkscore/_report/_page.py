@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 import pandas as pd
 
 from nkscore import schema
+from nkscore._ledger import LEDGER
 from nkscore._report import _html as html
 from nkscore._report._caveats import caveats, samples_of
 from nkscore._report._figures import QUALITY, RESPONSE, STATES, is_response
@@ -29,14 +30,18 @@ _SECTIONS = {
     QUALITY: "Quality",
     STATES: "States",
     RESPONSE: "Response to the interaction",
+    LEDGER: "Losses",
     "more": "Further tables",
     "methods": "Methods and versions",
 }
 
 
+_OF_TABLES = (QUALITY, STATES, RESPONSE, LEDGER, "more")
+
+
 def page(results: Results, drawn: list[tuple[Panel, Path]], title: str) -> str:
     """Return the report as HTML."""
-    parts = {name: _parts(name, results, drawn) for name in (QUALITY, STATES, RESPONSE, "more")}
+    parts = {name: _parts(name, results, drawn) for name in _OF_TABLES}
     parts = {"summary": [], **parts, "methods": _methods(results)}
     template = html.templates().get_template("page.html")
     text = template.render(

@@ -7,6 +7,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
+from nkscore._ledger import LEDGER, collected
 from nkscore._whole import is_full
 from nkscore.errors import NkscoreError
 
@@ -37,6 +38,14 @@ class Results:
     failed: set[str] = field(default_factory=set)
     #: Table → function that made it and its options, if known.
     methods: dict[str, tuple[str, dict[str, Any]]] = field(default_factory=dict)
+
+    def add_ledger(self) -> None:
+        """Add the table of what all steps and tables lost."""
+        parts = {name: table for name, table in self.tables.items() if name != LEDGER}
+        found = collected(self.kept, parts, self.skipped)
+        if len(found):
+            self.tables[LEDGER] = found
+            self.methods[LEDGER] = ("ledger", {})
 
     @contextmanager
     def optional(self, name: str) -> Iterator[None]:

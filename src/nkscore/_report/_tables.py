@@ -6,6 +6,7 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
 from nkscore import schema, tl
+from nkscore._ledger import LEDGER, rows
 from nkscore._report._figures import CORE, MODULES, QUALITY, RESPONSE, STATES, is_response
 from nkscore._report._results import unflagged
 
@@ -43,6 +44,11 @@ class Table:
         table: pd.DataFrame = getattr(tl, self.function)(
             first, **self.fixed, **self.given(results), **options
         )
+        if self.reads is not None and self.into is None:
+            n_in, n_out = len(results.tables[self.reads]), len(first)
+            lost = {"ambient RNA may explain it (ambient_suspect)": {"": n_in - n_out}}
+            first_rows = rows(f"tl.{self.function}", "effects given", n_in, n_out, lost)
+            table.attrs[LEDGER] = [*map(dict, first_rows), *table.attrs.get(LEDGER, [])]
         return table
 
 
@@ -175,12 +181,22 @@ def available() -> tuple[Table, ...]:
     return tuple(t for t in TABLES if hasattr(tl, t.function))
 
 
+_OF_LEDGER = (
+    "What came into each step, what went on, and why the rest did not; the rows of a step sum "
+    "to n_in - n_out. A cell that fails several steps counts in the first one. names: lanes or "
+    "samples with their cells, or what was lost."
+)
 _WORDS = {t.name: (t.section, t.title, t.caption) for t in TABLES} | {
     "ambient": (
         QUALITY,
         "Ambient RNA of tumor cells",
         "Ambient share of the tumor cells' counts; nk_share: the part from NK cells.",
-    )
+    ),
+    LEDGER: (
+        LEDGER,
+        "Losses of each step",
+        _OF_LEDGER,
+    ),
 }
 
 

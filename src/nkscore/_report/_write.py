@@ -97,6 +97,7 @@ def report(
         results.tables["ambient"] = record["pp.ambient"]["samples"]
         results.methods["ambient"] = ("pp.ambient", dict(record["pp.ambient"]["options"]))
     _add_modules(results)
+    results.add_ledger()
     with tempfile.TemporaryDirectory() as folder:
         write(results, draw(results, Path(folder), formats=["png"]), path, title=title)
     return path

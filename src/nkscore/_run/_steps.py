@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING
 from tqdm import tqdm
 
 from nkscore import pp, schema, tl
+from nkscore._ledger import LEDGER, keep_in
 from nkscore._report._figures import draw
 from nkscore._report._results import Results
 from nkscore._report._tables import available
@@ -67,6 +68,7 @@ def analyze(sheet: str | Path, job: Job, options: Options | None = None) -> Resu
             report_step(table.name)
             _table(table, results, job, (key, options))
         _add_ambient(results)
+        _add_ledger(results)
         report_step("figures and report")
         drawn: list[tuple[Panel, Path]] = []
         if options["run"]["figures"]:
@@ -202,6 +204,12 @@ def _add_ambient(results: Results) -> None:
     if record is not None:
         results.tables["ambient"] = record["samples"]
         results.methods["ambient"] = ("pp.ambient", dict(record["options"]))
+
+
+def _add_ledger(results: Results) -> None:
+    results.add_ledger()
+    if LEDGER in results.tables:
+        keep_in(results.kept, results.tables[LEDGER])
 
 
 def write(results: Results, out: Path) -> None:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import logging
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -11,6 +11,7 @@ import pandas as pd
 
 from nkscore import schema
 from nkscore._samples._cells import passed_qc
+from nkscore._samples._flow import Flow, note_flow
 from nkscore._samples._left_out import left_out
 from nkscore._samples._wells import wells_of
 from nkscore.errors import DesignError
@@ -38,6 +39,8 @@ class Samples:
     table: pd.DataFrame
     codes: Ints
     left_out: tuple[LeftOut, ...] = ()
+    #: What there was before any sample was excluded; None where nothing follows it.
+    flow: Flow | None = None
 
     def keep(self, mask: Bools | pd.Series) -> Samples:
         """Return the samples where ``mask`` is true, renumbered."""
@@ -45,12 +48,38 @@ class Samples:
         # The last entry is for code -1, even if no sample is left to number.
         renumbered = np.append(np.where(mask, np.cumsum(mask) - 1, -1), -1)
         table = self.table.loc[mask].reset_index(drop=True)
-        return Samples(table, renumbered[self.codes], self.left_out)
+        return replace(self, table=table, codes=renumbered[self.codes])
 
     def without(self, what: str, names: Iterable[str], reasons: Iterable[str]) -> Samples:
         """Return the same samples, with more entries in ``left_out``."""
         more = (*self.left_out, *left_out(what, names, reasons))
-        return Samples(self.table, self.codes, more)
+        return replace(self, left_out=more)
+
+    @property
+    def n_cells(self) -> int:
+        """Number of cells in the samples."""
+        return int((self.codes >= 0).sum())
+
+
+def note_samples(
+    table: pd.DataFrame,
+    samples: Samples,
+    *,
+    step: str,
+    by: str | None,
+    left_out: Iterable[LeftOut] = (),
+) -> pd.DataFrame:
+    """Add what the samples of a table of results lost to its ledger (``note_flow``); return it."""
+    note_flow(
+        table,
+        samples.flow,
+        samples.table,
+        [*samples.left_out, *left_out],
+        step=step,
+        n_cells=samples.n_cells,
+        by=by,
+    )
+    return table
 
 
 def compartment_samples(
@@ -74,10 +103,12 @@ def compartment_samples(
     """
     columns = list(dict.fromkeys([schema.SAMPLE, *columns]))
     schema.require(adata, "obs", columns, "pp.demultiplex")
-    inside = adata.obs[schema.SAMPLE].notna().to_numpy() & passed_qc(adata)
+    of_kind = np.ones(adata.n_obs, dtype=bool)
     if compartment is not None:
         schema.require(adata, "obs", [schema.COMPARTMENT], "pp.compartments")
-        inside = inside & (adata.obs[schema.COMPARTMENT] == compartment).to_numpy()
+        of_kind = labels(adata.obs, schema.COMPARTMENT) == compartment
+    passed, known = passed_qc(adata), adata.obs[schema.SAMPLE].notna().to_numpy()
+    inside = of_kind & passed & known
     if not inside.any():
         which = "in" if compartment is None else f"in compartment {compartment!r} of"
         msg = (
@@ -99,7 +130,9 @@ def compartment_samples(
     well_of = dict(zip(names[inside], wells[inside], strict=True))
     table[WELL] = table[schema.SAMPLE].map(well_of)
     table["n_cells"] = np.bincount(codes[codes >= 0], minlength=len(levels))
-    return _large_enough(Samples(table, codes), compartment, min_cells)
+    reasons = [("failed QC", passed), ("no sample", known), ("no value to split by", inside)]
+    flow = Flow.of(compartment, of_kind, reasons, table)
+    return _large_enough(Samples(table, codes, flow=flow), compartment, min_cells)
 
 
 def _large_enough(samples: Samples, compartment: str | None, min_cells: int) -> Samples:
@@ -226,8 +259,9 @@ def arms(
     keep = _comparable(table, by=by, arms=both)
     lost = sorted({str(g) for g in labels(table, by)[~keep]} - {"None"})
     nameless = table.loc[~keep & table[by].isna().to_numpy(), schema.SAMPLE]
-    found = Samples(table, samples.codes, samples.left_out)
-    found = found.without("line", lost, [f"no sample of {both}"] * len(lost))
+    found = replace(samples, table=table).without(
+        "line", lost, [f"no sample of {both}"] * len(lost)
+    )
     no_line = [f"no value of obs[{by!r}]"] * len(nameless)
     return found.without("sample", list(nameless), no_line).keep(keep)
 

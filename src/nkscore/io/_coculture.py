@@ -126,9 +126,10 @@ def read_coculture(
           the other columns of the sheet, which ``pp.demultiplex`` fills for the other lanes;
         - ``var["gene_id"]`` if the files contain ids;
         - ``obsm["hashtags"]``, ``obsm["protein"]``, ``obsm["guides"]``: int32 DataFrames, 0 if a
-          lane lacks a tag; hashtags are those named in the sheet;
-        - ``uns["nkscore"]["sample_sheet"]``, the checked sheet, and
-          ``uns["nkscore"]["io.read_coculture"]``, a record of the read files.
+          lane lacks a tag; hashtags are those named in the sheet, other tags are in ``protein``;
+        - ``uns["nkscore"]["sample_sheet"]``, the checked sheet,
+          ``uns["nkscore"]["io.read_coculture"]``, a record of the read files, and
+          ``uns["nkscore"]["ledger"]``, what was not read (:func:`nkscore.ledger`).
 
     Raises
     ------

@@ -106,6 +106,13 @@ _MEANINGS: Final[dict[str, str]] = {
     "log2_fc_tumor": "part of log2_fc from the tumor gene",
     "line_difference": "score minus the mean of the other lines",
     "p_value_line": "p-value of line_difference",
+    "step": "function or table",
+    "what": "what was counted: cells, genes, samples, tags, ...",
+    "n_in": "number that came into the step",
+    "n_out": "number that the step passed on",
+    "n_lost": "number lost for this reason",
+    "reason": "why; empty where nothing was lost",
+    "names": "lanes or samples with their cells, or what was lost",
     "p_value_bonferroni": "p_value × number of genes (Seurat's p_val_adj)",
 }
 _OF_TABLE: Final[dict[tuple[str, str], str]] = {

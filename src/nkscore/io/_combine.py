@@ -14,7 +14,14 @@ from nkscore._warn import warn
 from nkscore.errors import GeneCoverageError, LaneError
 from nkscore.io import _tags
 from nkscore.io._genes import check_symbols, unique_names
-from nkscore.io._lane import ANTIBODY, GENE_EXPRESSION, GUIDE, Lane, check_barcodes
+from nkscore.io._lane import (
+    ANTIBODY,
+    GENE_EXPRESSION,
+    GUIDE,
+    MULTIPLEXING,
+    Lane,
+    check_barcodes,
+)
 from nkscore.io._names import mend
 
 if TYPE_CHECKING:
@@ -48,6 +55,9 @@ class Part:
     kept: Array | None = None
     #: What was done to the names of genes, in words.
     mended: tuple[str, ...] = ()
+    #: Rows of the file that are no genes, and tags that mark samples but not those of the sheet.
+    no_genes: tuple[str, ...] = ()
+    unlisted: tuple[str, ...] = ()
 
 
 def part(
@@ -55,11 +65,15 @@ def part(
 ) -> Part:
     """Split a lane into genes and tags and check both; drop barcodes below ``min_counts``."""
     hashtags, used = table.frame(tags)
-    _tags.log_left_out(source, table, used)
+    _tags.log_left_out(source)
     own = table.origin[used] if len(table.origin) else table.origin
     frames = {
         schema.HASHTAGS: hashtags,
-        schema.PROTEIN: _tags.others(source, ANTIBODY, schema.PROTEIN, own),
+        schema.PROTEIN: _with_rest(
+            _tags.others(source, ANTIBODY, schema.PROTEIN, own),
+            _tags.others(source, MULTIPLEXING, "", own),
+            table.rest(used),
+        ),
         schema.GUIDES: _tags.others(source, GUIDE, schema.GUIDES, own),
     }
     is_gene = np.flatnonzero((source.features["type"] == GENE_EXPRESSION).to_numpy())
@@ -97,7 +111,17 @@ def part(
         n_read - len(barcodes),
         keep,
         tuple(mended.done),
+        tuple(mended.names[~mended.is_gene]),
+        tuple(table.unlisted(used, tags)),
     )
+
+
+def _with_rest(protein: pd.DataFrame, *others: pd.DataFrame) -> pd.DataFrame:
+    """Add tags that no sheet lists, so that pp.demultiplex can name them."""
+    for rest in others:
+        new = [name for name in rest if name not in protein]
+        protein = pd.concat([protein, rest[new]], axis=1) if new else protein
+    return protein
 
 
 def _kept(counts: sparse.csr_matrix, min_counts: int, source: Lane) -> Array | None:

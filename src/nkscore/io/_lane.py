@@ -22,6 +22,7 @@ if TYPE_CHECKING:
 GENE_EXPRESSION: Final = "Gene Expression"
 ANTIBODY: Final = "Antibody Capture"
 GUIDE: Final = "CRISPR Guide Capture"
+MULTIPLEXING: Final = "Multiplexing Capture"
 
 _INT32_MAX: Final = np.iinfo(np.int32).max
 

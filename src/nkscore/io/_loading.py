@@ -12,6 +12,7 @@ import numpy as np
 import pandas as pd
 
 from nkscore import schema
+from nkscore._ledger import note, rows
 from nkscore._storable import stored_column, stored_name
 from nkscore.errors import LaneError, NkscoreError, SampleSheetError
 from nkscore.io import _combine, _sheet, _sheet_columns, _sheet_rules, _sheet_values, _tags
@@ -25,6 +26,7 @@ if TYPE_CHECKING:
 
     from anndata import AnnData
 
+    from nkscore._ledger import Row
     from nkscore.io._lane import Lane
 
 _LOG: Final = logging.getLogger("nkscore")
@@ -246,4 +248,37 @@ def record(
         }
         for part in parts
     }
-    schema.record(adata, function, function=function, options=options, lanes=lanes)
+    unlisted = list(dict.fromkeys(tag for part in parts for tag in part.unlisted))
+    schema.record(
+        adata, function, function=function, options=options, lanes=lanes, unlisted_tags=unlisted
+    )
+    note(adata, {function: _losses(adata, function, parts, unlisted)})
+
+
+def _losses(
+    adata: AnnData, step: str, parts: Sequence[_combine.Part], unlisted: list[str]
+) -> list[Row]:
+    """Return the rows of the ledger: barcodes, genes, tags and features that were not read."""
+    dropped = {part.lane: part.n_dropped for part in parts}
+    made = rows(
+        step,
+        "cells",
+        adata.n_obs + sum(dropped.values()),
+        adata.n_obs,
+        {"fewer UMIs than min_counts": dropped},
+    )
+    genes = dict.fromkeys(gene for part in parts for gene in part.genes)
+    no_genes = dict.fromkeys(name for part in parts for name in part.no_genes)
+    absent = [gene for gene in genes if gene not in adata.var_names] if len(parts) > 1 else []
+    lost = {"row that is no gene": no_genes, "not in all lanes (genes='intersection')": absent}
+    made += rows(step, "genes", len(genes) + len(no_genes), adata.n_vars, lost)
+    n_tags = adata.obsm[schema.HASHTAGS].shape[1] if schema.HASHTAGS in adata.obsm else 0
+    if n_tags:
+        missing = {"not in the sample sheet": unlisted}
+        made += rows(step, "tags", n_tags + len(unlisted), n_tags, missing)
+    other = {kind: n for part in parts for kind, n in _tags.not_loaded(part.source).items()}
+    return made + (rows(step, "features", sum(other.values()), 0, _each(other)) if other else [])
+
+
+def _each(other: dict[str, int]) -> dict[str, dict[str, int]]:
+    return {f"{kind} is not used": {"": n} for kind, n in other.items()}

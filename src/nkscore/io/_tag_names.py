@@ -39,6 +39,27 @@ def number_of(name: str) -> int | None:
     return int(found["number"]) if found else None
 
 
+#: Names of antibodies against the cells themselves.
+_ANTIBODY: Final = re.compile(
+    r"(anti[\W_]?)?(human[\W_]?)?(CD\d|HLA|Ig[GMADE]|TCR|KLR|NK[GP]|isotype|mouse|rat\b)",
+    re.IGNORECASE,
+)
+
+
+def marks_samples(name: str, listed: Sequence[str], *, of_tags: bool) -> bool:
+    """Return whether a tag that no sheet lists marks samples, by its name.
+
+    In a table of tags (``of_tags``) all do that are not named like antibodies against cells.
+    """
+    if number_of(name) is not None or _stem(name) in {_stem(tag) for tag in listed}:
+        return True
+    return of_tags and _ANTIBODY.match(name) is None
+
+
+def _stem(name: str) -> str:
+    return re.sub(r"\d+", "#", plain(name))
+
+
 def alike(tag: str, names: Sequence[str]) -> int | None:
     """Return the position of the only name that differs from ``tag`` in writing alone.
 

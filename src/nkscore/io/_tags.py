@@ -21,12 +21,13 @@ from nkscore.io._lane import (
     ANTIBODY,
     GENE_EXPRESSION,
     GUIDE,
+    MULTIPLEXING,
     Lane,
     check_barcodes,
     own_table,
     reading,
 )
-from nkscore.io._tag_names import alike, plain
+from nkscore.io._tag_names import alike, marks_samples, plain
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Sequence
@@ -87,6 +88,22 @@ class TagTable:
         names = pd.Index(stored_names(found, "The tags"), dtype=object)
         return pd.DataFrame(self.counts[:, places].toarray(), columns=names), places
 
+    def unlisted(self, used: Sequence[int], tags: Sequence[str]) -> list[str]:
+        """Return the names of the tags that mark samples, but not those of ``tags``."""
+        rest = [str(name) for i, name in enumerate(self.names) if i not in set(used)]
+        of_tags = not len(self.origin)
+        names = dict.fromkeys(_SEQUENCE.sub("", name) for name in rest)
+        return [name for name in names if marks_samples(name, tags, of_tags=of_tags)]
+
+    def rest(self, used: Sequence[int]) -> pd.DataFrame:
+        """Return the counts of all tags that are not ``used``, if they are of another source."""
+        elsewhere = np.arange(0 if len(self.origin) else len(self.names))
+        chosen = np.setdiff1d(elsewhere, used)
+        named = [_SEQUENCE.sub("", str(name)) for name in self.names[chosen]]
+        names = unique_names(np.array(named, dtype=object), self.ids[chosen], where=self.where)
+        labels = pd.Index(stored_names(names, "The tags"), dtype=object)
+        return pd.DataFrame(columns(self.counts, chosen).toarray(), columns=labels)
+
 
 def columns(counts: sparse.csr_matrix, chosen: Array) -> sparse.csr_matrix:
     """Return some columns of a CSR matrix; adjacent ones are sliced, which is much faster."""
@@ -115,7 +132,7 @@ def inside(lane: Lane) -> TagTable:
 
 
 def _own_key(lane: Lane, slot: str) -> str | None:
-    keys = (slot, *_ASSAYS[slot]) if lane.tables_in == "assay" else (slot,)
+    keys = (slot, *_ASSAYS.get(slot, ())) if lane.tables_in == "assay" else (slot,)
     return next((key for key in keys if key in lane.tables), None)
 
 
@@ -266,16 +283,18 @@ def others(lane: Lane, feature_type: str, slot: str, used: Iterable[int]) -> pd.
     return pd.DataFrame(columns(lane.counts, chosen).toarray(), columns=labels)
 
 
-def log_left_out(lane: Lane, table: TagTable, used: Iterable[int]) -> None:
+def log_left_out(lane: Lane) -> None:
     """Log at INFO which features of a lane are not loaded."""
-    types = lane.features["type"]
-    other = types[~types.isin([GENE_EXPRESSION, ANTIBODY, GUIDE])]
-    left = [f"{count} × {name}" for name, count in other.value_counts().items()]
-    if table.where != str(lane.path):
-        unused = sorted(set(map(str, table.names)) - set(map(str, table.names[list(used)])))
-        left += [f"{table.where}: {', '.join(unused[:10])}"] if unused else []
+    left = [f"{count} × {name}" for name, count in not_loaded(lane).items()]
     if left:
         _LOG.info("%s: not loaded: %s.", lane.path, "; ".join(left))
+
+
+def not_loaded(lane: Lane) -> dict[str, int]:
+    """Return the number of features of each type that has no place in the result."""
+    types = lane.features["type"]
+    counts = types[~types.isin([GENE_EXPRESSION, ANTIBODY, GUIDE, MULTIPLEXING])].value_counts()
+    return {str(name): int(n) for name, n in counts.items()}
 
 
 def missing_tag(tag: str, lane: Lane, table: TagTable) -> str:

@@ -12,6 +12,7 @@ from nkscore._checks import check_part
 from nkscore._samples._matrices import counts_of
 from nkscore._samples._samples import labels
 from nkscore.pp._marker_references import OPEN, marker_references, nk_like
+from nkscore.pp._marks import note_marks
 from nkscore.pp._references import Lanes, Reference, monoculture_references
 from nkscore.stats import MarkerCounts, class_posterior, fit_concentration
 
@@ -77,7 +78,8 @@ def compartments(
         Writes ``obs["compartment"]`` (categorical), ``obs["compartment_confidence"]`` (float64,
         probability of the call, 0 if a cell has no sample for comparison), ``obs["nk_rna_share"]``
         (float64, expected share of the cell's RNA from NK cells, NaN if unknown) and
-        ``uns["nkscore"]["pp.compartments"]`` with the evidence and the cells per reference.
+        ``uns["nkscore"]["pp.compartments"]`` with the evidence and the cells per reference;
+        adds the cells that are neither to ``uns["nkscore"]["ledger"]``.
 
     Raises
     ------
@@ -150,6 +152,11 @@ def compartments(
         cells_per_reference={r.name: int(r.cells.size) for r in references},
         conflicts={str(k): int(n) for k, n in _per_sample(condition[conflict, 1]).items()},
     )
+    note_marks(adata)
+    _log(adata)
+
+
+def _log(adata: AnnData) -> None:
     n_cells = adata.obs[schema.COMPARTMENT].value_counts()
     _LOG.info("Compartments: %s", ", ".join(f"{n} {name}" for name, n in n_cells.items() if n))
 

@@ -16,6 +16,8 @@ from nkscore._samples._matrices import counts_of, has_counts
 from nkscore._warn import warn
 from nkscore.errors import MissingKeyError, SampleSheetError, WrongScaleError
 from nkscore.pp._demultiplex_methods import METHODS, LaneFit, Options
+from nkscore.pp._marks import note_marks
+from nkscore.pp._unlisted_tags import Unlisted, as_table, note_tags, other_tags, unlisted
 
 if TYPE_CHECKING:
     from anndata import AnnData
@@ -84,7 +86,9 @@ def demultiplex(
         sample sheet (``sample``, ``tumor``, ...; missing unless singlet) and
         ``uns["nkscore"]["pp.demultiplex"]`` with the number of cells per lane and call (``cells``)
         and, per lane and tag, its singlets, background, signal and cut-off (``tags``; missing if
-        the method has no such number).
+        the method has no such number), and negative cells that carry a tag which the sheet does
+        not name for their lane (``unlisted``). Cells, samples and tags that are lost are in
+        ``uns["nkscore"]["ledger"]`` (:func:`nkscore.ledger`).
 
     Raises
     ------
@@ -100,7 +104,8 @@ def demultiplex(
     Notes
     -----
     Each lane is fitted separately with its own tags. Two tags are enough. A warning names lanes
-    with more than 80 % negative cells, and those with more than 95 % of the singlets in one tag.
+    with more than 80 % negative cells, those with more than 95 % of the singlets in one tag, and
+    tags of negative cells that the sheet does not name.
 
     On two captures with genetic truth (Howitt et al. 2023, doi 10.1093/nargab/lqad086), the mean F1
     of the donors is 0.95 and 0.88 for ``mixture``, 0.92 and 0.78 for ``hashsolo``. HashSolo:
@@ -127,7 +132,8 @@ def demultiplex(
         {"hashtag": "", "class": schema.SINGLET, "confidence": 1.0}, index=adata.obs_names
     )
     lanes = adata.obs[schema.LANE].astype(str).to_numpy()
-    fits = []
+    fits: list[pd.DataFrame] = []
+    strangers: list[Unlisted] = []
     for lane in tqdm(sorted(set(hashed[schema.LANE])), desc="demultiplex", disable=None):
         rows = np.flatnonzero(lanes == lane)
         tags = _tags_of_lane(hashed, counts, lane)
@@ -139,6 +145,8 @@ def demultiplex(
         calls.iloc[rows] = called.to_numpy()
         fits.append(_tag_table(fit, here.columns, lane=lane, tags=tags, calls=called))
         _warn_of_odd_lane(called, lane)
+        more = other_tags(adata, counts, here, rows)
+        strangers += unlisted(here, more, called, depth[rows], lane)
     calls["confidence"] = calls["confidence"].astype(float)
     _write(adata, calls, sheet, lanes=lanes)
     schema.record(
@@ -148,7 +156,10 @@ def demultiplex(
         options={"method": method, **asdict(limits), **asdict(options)},
         cells=_summary(adata),
         tags=_joined(fits),
+        unlisted=as_table(strangers),
     )
+    note_marks(adata)
+    note_tags(adata, hashed, strangers)
 
 
 def _check_options(method: str, options: Options, limits: Limits) -> None:

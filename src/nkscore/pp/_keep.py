@@ -10,7 +10,9 @@ import pandas as pd
 
 from nkscore import schema
 from nkscore._checks import check_names, names_of
+from nkscore._ledger import has_step, note, rows
 from nkscore._samples._cells import passed_qc
+from nkscore.pp._marks import note_marks
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -47,7 +49,8 @@ def keep(
     -------
     AnnData
         A copy of the kept cells, whose ``uns["nkscore"]["pp.keep"]["removed"]`` counts the cells
-        removed for each reason (the first that applied, in the order QC, hashtag, compartment).
+        removed for each reason (the first that applied, in the order QC, hashtag, compartment), as
+        does its ``uns["nkscore"]["ledger"]`` with their lanes.
 
     Raises
     ------
@@ -90,6 +93,7 @@ def keep(
         n_before=adata.n_obs,
         n_kept=kept.n_obs,
     )
+    _note(adata, kept, classes, parts)
     _LOG.info(
         "Kept %d of %d cells; removed: %s",
         kept.n_obs,
@@ -97,6 +101,15 @@ def keep(
         ", ".join(f"{n} {r}" for r, n in removed.items()) or "none",
     )
     return kept
+
+
+def _note(
+    adata: AnnData, kept: AnnData, classes: list[str], compartments: list[str] | None
+) -> None:
+    n_left = note_marks(kept, classes=classes, compartments=compartments, of=adata)
+    # Nothing is lost here that an earlier step did not mark.
+    step = "pp.keep again" if has_step(adata, "pp.keep") else "pp.keep"
+    note(kept, {step: rows(step, "cells", n_left, kept.n_obs, {})})
 
 
 def _reasons(adata: AnnData, classes: list[str], compartments: list[str] | None) -> Labels:

@@ -12,6 +12,7 @@ from nkscore import schema
 from nkscore._checks import check_positive
 from nkscore._samples._matrices import counts_of
 from nkscore._warn import warn
+from nkscore.pp._marks import note_marks
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -85,7 +86,8 @@ def qc(
         ``obs["pct_counts_ribo"]`` (float64; genes ``MT-*``; ribosomal proteins, without kinases
         like ``RPS6KA1``), ``obs["qc_pass"]`` (bool), ``obs["qc_reason"]`` (categorical: ``pass``,
         or the limits that were crossed, for example ``low counts; high mitochondrial``) and
-        ``uns["nkscore"]["pp.qc"]`` with the limits per level of ``by``.
+        ``uns["nkscore"]["pp.qc"]`` with the limits per level of ``by``; adds the cells that failed
+        to ``uns["nkscore"]["ledger"]`` (:func:`nkscore.ledger`).
 
     Raises
     ------
@@ -131,6 +133,7 @@ def qc(
         options={"preset": preset, "by": by, "n_mads": n_mads},
         limits=used,
     )
+    note_marks(adata)
     n_cells = adata.obs[schema.QC_REASON].value_counts()
     _LOG.info("QC: %s", ", ".join(f"{n} {reason}" for reason, n in n_cells.items()))
 

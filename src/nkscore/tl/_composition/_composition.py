@@ -11,6 +11,7 @@ import pandas as pd
 
 from nkscore import schema
 from nkscore._checks import check_confidence
+from nkscore._ledger import LEDGER, note_in
 from nkscore._samples._left_out import LEFT_OUT
 from nkscore._samples._wells import WELL_COLUMNS, wells_of
 from nkscore.errors import DesignError
@@ -94,7 +95,9 @@ def state_fractions(
     long["n_cells"] = counts.to_numpy().ravel()
     long["fraction"] = long["n_cells"] / long["n_total"]
     order = ["sample", *described, "state", "n_cells", "n_total", "fraction"]
-    return long[order]
+    long = long[order]
+    found.note(long, step="tl.state_fractions", by=None)
+    return long
 
 
 def state_shift(
@@ -206,14 +209,18 @@ def state_shift(
     if not levels:
         msg = "treated names no level; at least one is needed, for example 'coculture'."
         raise DesignError(msg)
-    parts, left_out = [], []
+    parts, left_out, losses = [], [], []
     for level in levels:
         both = found.arms(treated=level, control=control, by=by, column=condition)
         part = compare_states(both, by=by, replicate=replicate)
         left_out += [one for one in part.attrs.pop(LEFT_OUT) if one not in left_out]
         parts.append(placed_behind(part, "state", treated=str(level)))
+        several = f" ({level})" if len(levels) > 1 else ""
+        both.note(parts[-1], step=f"tl.state_shift{several}", by=by)
+        losses += parts[-1].attrs.pop(LEDGER, [])
     table = with_intervals(pd.concat(parts, ignore_index=True), confidence)
     table.attrs[LEFT_OUT] = left_out
+    note_in(table, losses)
     return table
 
 

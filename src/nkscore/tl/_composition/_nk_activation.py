@@ -124,4 +124,5 @@ def nk_activation(
     table = table.drop(columns="state").reset_index(drop=True)
     table = placed_behind(table, "tumor", rank=np.arange(1, len(table) + 1))
     table.attrs[LEFT_OUT] = left_out
+    both.note(table, step="tl.nk_activation", by=by)
     return table

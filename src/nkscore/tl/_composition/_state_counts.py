@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import logging
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -11,7 +11,8 @@ import pandas as pd
 
 from nkscore import schema
 from nkscore._checks import check_columns, check_single_rows
-from nkscore._samples._left_out import left_out
+from nkscore._samples._flow import note_flow
+from nkscore._samples._left_out import LEFT_OUT, left_out
 from nkscore._samples._samples import Samples, arms, compartment_samples
 from nkscore._samples._wells import wells_of
 from nkscore.errors import DesignError, WrongScaleError
@@ -21,8 +22,9 @@ if TYPE_CHECKING:
 
     from anndata import AnnData
 
+    from nkscore._samples._flow import Flow
     from nkscore._samples._left_out import LeftOut
-    from nkscore._types import Level
+    from nkscore._types import Bools, Level
 
 _LOG = logging.getLogger("nkscore")
 _COMPARTMENT = {schema.NK_STATE: schema.NK, schema.TUMOR_STATE: schema.TUMOR_CELLS}
@@ -39,6 +41,20 @@ class StateCounts:
     table: pd.DataFrame
     counts: pd.DataFrame
     left_out: tuple[LeftOut, ...] = ()
+    #: What there was before any sample was excluded; None for counts from a table.
+    flow: Flow | None = None
+
+    def note(self, table: pd.DataFrame, *, step: str, by: str | None) -> None:
+        """Add what was lost to the ledger of a table of results."""
+        excluded = [*self.left_out, *table.attrs.get(LEFT_OUT, [])]
+        n_cells = int(self.counts.to_numpy().sum())
+        note_flow(table, self.flow, self.table, excluded, step=step, n_cells=n_cells, by=by)
+
+    def only(self, states: Bools) -> StateCounts:
+        """Return the counts of some states; the cells of the others are lost."""
+        lost = self.counts.loc[:, ~states].sum(axis=1).to_numpy()
+        flow = self.flow and self.flow.without("no state called", self.table[schema.SAMPLE], lost)
+        return replace(self, counts=self.counts.loc[:, states], flow=flow)
 
     def arms(self, *, treated: Level, control: Level, by: str, column: str) -> StateCounts:
         """Keep the samples of two conditions; the table gets the column ``treated``."""
@@ -51,7 +67,9 @@ class StateCounts:
             column=column,
         )
         counts = self.counts.iloc[kept.table["_row"].to_numpy()].reset_index(drop=True)
-        return StateCounts(kept.table.drop(columns="_row"), counts, kept.left_out)
+        return replace(
+            self, table=kept.table.drop(columns="_row"), counts=counts, left_out=kept.left_out
+        )
 
 
 def state_counts(
@@ -76,8 +94,7 @@ def state_counts(
     else:
         made = _from_cells(source, state, columns, replicate)
     if called:
-        shown = made.counts.columns != schema.UNASSIGNED
-        made = StateCounts(made.table, made.counts.loc[:, shown])
+        made = made.only(made.counts.columns != schema.UNASSIGNED)
     n_cells = made.counts.sum(axis=1).to_numpy()
     enough = n_cells >= max(1, min_cells)
     if not enough.any():
@@ -92,7 +109,8 @@ def state_counts(
     table = made.table.assign(n_cells=n_cells)[enough].reset_index(drop=True)
     reasons = [f"{n} cells, {min_cells} needed (min_cells)" for n in n_cells[~enough]]
     few = left_out("sample", made.table.loc[~enough, schema.SAMPLE], reasons)
-    return StateCounts(table, made.counts[enough].reset_index(drop=True), few)
+    counts = made.counts[enough].reset_index(drop=True)
+    return replace(made, table=table, counts=counts, left_out=few)
 
 
 def _from_cells(
@@ -108,7 +126,10 @@ def _from_cells(
     inside = (samples.codes >= 0) & (code >= 0)
     flat = samples.codes[inside] * len(levels) + code[inside]
     counts = np.bincount(flat, minlength=len(samples.table) * len(levels))
-    return StateCounts(samples.table, pd.DataFrame(counts.reshape(-1, len(levels)), columns=levels))
+    made = pd.DataFrame(counts.reshape(-1, len(levels)), columns=levels)
+    lost = samples.table["n_cells"].to_numpy() - made.sum(axis=1).to_numpy()
+    flow = samples.flow and samples.flow.without("no state", samples.table[schema.SAMPLE], lost)
+    return StateCounts(samples.table, made, flow=flow)
 
 
 def _levels(values: pd.Series) -> list[Any]:

@@ -17,7 +17,12 @@ from nkscore.stats import (
     pool_with_shared_variance,
     random_effects,
 )
-from nkscore.tl._response._response_table import error_df, response_matrices, with_errors
+from nkscore.tl._response._response_table import (
+    error_df,
+    note_effects,
+    response_matrices,
+    with_errors,
+)
 
 if TYPE_CHECKING:
     from nkscore._types import Floats, Ints
@@ -148,7 +153,12 @@ def core_response(
         )
         order = ["core", "p_value", "log2_fc", "gene"]
     ascending = [False, order[1] == "p_value", False, True]
-    return result.sort_values(order, ascending=ascending, ignore_index=True)
+    return note_effects(
+        result.sort_values(order, ascending=ascending, ignore_index=True),
+        table,
+        step="tl.core_response",
+        too_few=f"in fewer than {min_lines} lines (min_lines)",
+    )
 
 
 def _passing(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -10,7 +11,7 @@ from scipy import stats as scipy_stats
 
 from nkscore import schema
 from nkscore._checks import check_confidence, check_whole, names_of
-from nkscore._samples._samples import Samples, arms, compartment_samples, control_of
+from nkscore._samples._samples import arms, compartment_samples, control_of, note_samples
 from nkscore.stats import interval, kitagawa, unit_spread
 from nkscore.tl._response._cell_values import cell_values
 from nkscore.tl._response._decompose_strata import (
@@ -168,7 +169,7 @@ def decompose_shift(
         adata, compartment, columns=columns, min_cells=min_cells, replicate=replicate
     )
     column = by or _ALL
-    samples = Samples(samples.table.assign(**({} if by else {_ALL: _ALL})), samples.codes)
+    samples = replace(samples, table=samples.table.assign(**({} if by else {_ALL: _ALL})))
     stratum, levels = strata_of(adata, names_of(strata))
     samples = with_stratum(samples, stratum, min_cells)
     samples = arms(samples, treated=treated, control=control, by=column, column=condition)
@@ -188,7 +189,7 @@ def decompose_shift(
     table = pd.concat(parts, ignore_index=True)
     if interval == "none":
         table = table.assign(se=np.nan, df=np.nan)
-    return _ordered(table)
+    return note_samples(_ordered(table), samples, step="tl.decompose_shift", by=by)
 
 
 def _decomposed(

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import logging
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -75,7 +75,14 @@ def with_stratum(samples: Samples, stratum: Ints, min_cells: int) -> Samples:
     if not enough.all():
         names = ", ".join(samples.table.loc[~enough, schema.SAMPLE].head(10))
         _LOG.warning("Fewer than %d cells with a stratum, excluded: %s", min_cells, names)
-    return Samples(samples.table.assign(n_cells=n_cells), codes).keep(enough)
+    wells = samples.table[schema.SAMPLE]
+    flow = samples.flow and samples.flow.without(
+        "no stratum", wells, samples.table["n_cells"].to_numpy() - n_cells
+    )
+    few = [f"{n} cells, {min_cells} needed (min_cells)" for n in n_cells[~enough]]
+    table = samples.table.assign(n_cells=n_cells)
+    made = replace(samples, table=table, codes=codes, flow=flow)
+    return made.without("sample", list(wells[~enough]), few).keep(enough)
 
 
 def moments_of(values: Floats, samples: Samples, stratum: Ints, n_strata: int) -> Arm:

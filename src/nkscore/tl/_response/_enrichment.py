@@ -12,11 +12,15 @@ from scipy import stats as scipy_stats
 
 from nkscore import schema, signatures
 from nkscore._checks import check_columns, check_whole
+from nkscore._ledger import note_in, rows
 from nkscore.errors import GeneCoverageError, NkscoreWarning, WrongScaleError
 from nkscore.stats import benjamini_hochberg, placed_behind
 
 if TYPE_CHECKING:
+    from collections.abc import Mapping
+
     from nkscore._types import Floats
+    from nkscore.signatures import Signature
     from nkscore.signatures._convert import SignaturesLike
 
 _LOG = logging.getLogger("nkscore")
@@ -105,7 +109,8 @@ def enrichment(
         raise WrongScaleError(msg)
     table = _checked(response, statistic, by)
     genes = sorted(table["gene"].unique())
-    weights, size = _weights(genes, sets)
+    wanted = signatures.as_signatures(sets)
+    weights, size = _weights(genes, wanted)
     parts = []
     for line, part in table.groupby("line", sort=True):
         values = part.set_index("gene")["value"].sort_index()
@@ -126,7 +131,24 @@ def enrichment(
     made = pd.concat(parts, ignore_index=True)
     made = placed_behind(made, "set", n_genes=made["set"].map(size))
     made = placed_behind(made, "n_tested", coverage=made["n_tested"] / made["n_genes"])
-    return made.sort_values(["tumor", "p_value", "set"], ignore_index=True)
+    made = made.sort_values(["tumor", "p_value", "set"], ignore_index=True)
+    return _noted(made, response, table, list(wanted), f"(min_genes={min_genes})")
+
+
+def _noted(
+    made: pd.DataFrame, response: pd.DataFrame, table: pd.DataFrame, wanted: list[str], limit: str
+) -> pd.DataFrame:
+    """Add effects, sets and tests of sets in single lines that are lost to the ledger."""
+    step, n_given, tested = "tl.enrichment", len(response), set(made["set"])
+    missing = {"the statistic is missing": {"": n_given - len(table)}}
+    note_in(made, rows(step, "effects", n_given, len(table), missing))
+    few = {f"too few genes in every line {limit}": [n for n in wanted if n not in tested]}
+    note_in(made, rows(step, "gene sets", len(wanted), len(tested), few))
+    lines = made["tumor"].value_counts()
+    here = {str(line): len(tested) - int(n) for line, n in lines.items()}
+    lost = {f"too few genes in the line {limit}": here}
+    note_in(made, rows(step, "tests", len(tested) * len(lines), len(made), lost))
+    return made
 
 
 def _check_names(response: pd.DataFrame, by: str | None) -> None:
@@ -168,10 +190,12 @@ def _checked(response: pd.DataFrame, statistic: str, by: str | None) -> pd.DataF
     return table
 
 
-def _weights(genes: list[str], sets: SignaturesLike) -> tuple[pd.DataFrame, dict[str, int]]:
+def _weights(
+    genes: list[str], sets: Mapping[str, Signature]
+) -> tuple[pd.DataFrame, dict[str, int]]:
     """Return genes × sets of 1, -1 and 0, and the number of genes of each set."""
     columns, size = {}, {}
-    for name, signature in signatures.as_signatures(sets).items():
+    for name, signature in sets.items():
         with warnings.catch_warnings():
             # Incomplete sets are the rule in a table of expressed genes; see ``coverage``.
             warnings.simplefilter("ignore", NkscoreWarning)

@@ -30,7 +30,11 @@ from nkscore.stats import (
     with_interval,
     with_q_values,
 )
-from nkscore.tl._response._response_inputs import ResponseInputs, response_inputs
+from nkscore.tl._response._response_inputs import (
+    ResponseInputs,
+    note_response,
+    response_inputs,
+)
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
@@ -231,7 +235,7 @@ def interaction_response(
     attrs = {"design": " ".join([*inputs.remarks, *remarks]), LEFT_OUT: _without_row(inputs, table)}
     table = _named(_completed(table, arms, method, confidence), adata, by)
     table.attrs |= attrs
-    return table
+    return note_response(table, inputs, np.any(list(tested.values()), axis=0), by=by)
 
 
 def _completed(table: pd.DataFrame, arms: _Arms, method: str, confidence: float) -> pd.DataFrame:

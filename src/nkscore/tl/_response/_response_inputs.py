@@ -9,7 +9,8 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from nkscore import schema
-from nkscore._samples._left_out import confounded_lines
+from nkscore._ledger import note_in, rows
+from nkscore._samples._left_out import LEFT_OUT, confounded_lines
 from nkscore._samples._matrices import counts_of
 from nkscore._samples._samples import (
     WELL,
@@ -18,6 +19,7 @@ from nkscore._samples._samples import (
     compartment_samples,
     control_of,
     labels,
+    note_samples,
 )
 from nkscore._samples._wells import repeated_measures
 from nkscore.stats import response_design
@@ -25,6 +27,7 @@ from nkscore.stats import response_design
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
+    import pandas as pd
     from anndata import AnnData
 
     from nkscore._counts._group_sums import GroupSums
@@ -97,6 +100,18 @@ def response_inputs(
     sums = counts.group_sums(samples.codes, len(samples.table), squares=True)
     remarks = [*_remarks(adata, samples, design), *([unmatched] if unmatched else [])]
     return ResponseInputs(samples, design, sums, tuple(remarks))
+
+
+def note_response(
+    table: pd.DataFrame, inputs: ResponseInputs, tested: Bools, *, by: str
+) -> pd.DataFrame:
+    """Add cells, samples, lines and genes that a response lost to its ledger; return it."""
+    step = "tl.interaction_response"
+    left_out = table.attrs.get(LEFT_OUT, ())
+    note_samples(table, inputs.samples, step=step, by=by, left_out=left_out)
+    few = {"too few counts in every line (min_count)": {"": int((~tested).sum())}}
+    note_in(table, rows(step, "genes", len(tested), table["gene"].nunique(), few))
+    return table
 
 
 def _name_samples_without(condition: str, samples: Samples) -> Samples:

@@ -10,6 +10,7 @@ import numpy as np
 import pandas as pd
 
 from nkscore import schema
+from nkscore._ledger import note_in, rows
 from nkscore.errors import DesignError, MissingKeyError, WrongScaleError
 
 if TYPE_CHECKING:
@@ -44,6 +45,8 @@ class ResponseTable:
     lines: list[str]
     matrices: dict[str, Any]
     lineage: list[str] | None
+    #: Rows of the table.
+    n_rows: int = 0
 
 
 def response_matrices(
@@ -81,7 +84,11 @@ def response_matrices(
             matrix[flat] = _numbers(table[columns[name]])
             values[name] = matrix.reshape(len(genes), len(lines))
     return ResponseTable(
-        list(map(str, genes)), list(map(str, lines)), values, _lineage(table, lines, line_code)
+        list(map(str, genes)),
+        list(map(str, lines)),
+        values,
+        _lineage(table, lines, line_code),
+        len(table),
     )
 
 
@@ -127,6 +134,30 @@ def _lineage(table: pd.DataFrame, lines: Array, line_code: Ints) -> list[str] | 
         raise DesignError(msg)
     names = dict(zip(pairs["line"], pairs["lineage"], strict=True))
     return [names.get(i, "") for i in range(len(lines))]
+
+
+def note_effects(
+    result: pd.DataFrame, table: ResponseTable, *, step: str, too_few: str
+) -> pd.DataFrame:
+    """Add effects and genes that a table made from responses lost to its ledger; return it.
+
+    ``too_few`` says which genes have no estimate.
+    """
+    effect, se = table.matrices["log2_fc"], table.matrices.get("se")
+    usable = np.isfinite(effect)
+    if se is not None:
+        usable &= np.isfinite(se) & (se > 0)
+    n_given = int((~np.isnan(effect)).sum())
+    lost = {
+        "log2_fc is missing": {"": table.n_rows - n_given},
+        "standard error is 0 or missing": {"": n_given - int(usable.sum())},
+    }
+    note_in(result, rows(step, "effects", table.n_rows, int(usable.sum()), lost))
+    estimate = result["difference" if "difference" in result else "log2_fc"]
+    present = set(result.loc[estimate.notna(), "gene"])
+    without = [gene for gene in table.genes if gene not in present]
+    note_in(result, rows(step, "genes", len(table.genes), len(present), {too_few: without}))
+    return result
 
 
 def with_errors(table: ResponseTable) -> tuple[Floats, Floats]:

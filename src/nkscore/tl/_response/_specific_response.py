@@ -9,6 +9,7 @@ import pandas as pd
 from scipy import stats as scipy_stats
 
 from nkscore._checks import check_shares
+from nkscore._ledger import note_in, rows
 from nkscore.errors import DesignError, MissingKeyError
 from nkscore.stats import (
     adaptive_shrinkage,
@@ -16,7 +17,12 @@ from nkscore.stats import (
     fit_linear,
     squeeze_variances,
 )
-from nkscore.tl._response._response_table import error_df, response_matrices, with_errors
+from nkscore.tl._response._response_table import (
+    error_df,
+    note_effects,
+    response_matrices,
+    with_errors,
+)
 
 if TYPE_CHECKING:
     from nkscore._types import Floats, Ints
@@ -132,7 +138,20 @@ def specific_response(
         parts.append(_shrink(part, null_weight))
     result = pd.concat([p for p in parts if len(p)] or parts[:1], ignore_index=True)
     result["specific"] = result["lfsr"] < lfsr_threshold
-    return result[[by, *_COLUMNS]].sort_values([by, "lfsr", "gene"], ignore_index=True)
+    result = result[[by, *_COLUMNS]].sort_values([by, "lfsr", "gene"], ignore_index=True)
+    return _noted(result, table, by)
+
+
+def _noted(result: pd.DataFrame, table: ResponseTable, by: str) -> pd.DataFrame:
+    """Add effects, genes and lines that are lost to the ledger of the table."""
+    few, step = f"with an effect in a single {by}", "tl.specific_response"
+    note_effects(result, table, step=step, too_few=few)
+    if table.lineage is not None and by == "lineage":
+        known = dict(zip(table.lines, table.lineage, strict=True))
+        nameless = [line for line, lineage in known.items() if not lineage]
+        n_out = sum(map(bool, known.values()))
+        note_in(result, rows(step, "lines", len(known), n_out, {"no lineage": nameless}))
+    return result
 
 
 def _of_lineages(lineage: list[str] | None) -> tuple[list[str], list[int], Any]:

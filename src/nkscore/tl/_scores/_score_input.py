@@ -9,6 +9,7 @@ import numpy as np
 import pandas as pd
 
 from nkscore import schema, signatures
+from nkscore._ledger import note, rows_of_sets
 from nkscore._samples._matrices import matrix_of
 from nkscore._storable import stored_names
 from nkscore.scoring import gene_sets, get_scorer
@@ -25,6 +26,8 @@ if TYPE_CHECKING:
 
 #: The largest possible value of log1p of counts per 10,000, with tolerance for float32.
 _LARGEST_LOG = float(np.log1p(1e4)) + 1e-3
+#: Scores of these names need none in the ledger.
+_DEFAULT = (schema.SCORES, schema.SCORES_NULL)
 
 
 @dataclass(frozen=True)
@@ -117,3 +120,5 @@ def write_scores(
         coverage=found.coverage,
         signature_versions=found.versions,
     )
+    step = function if recorded_as in _DEFAULT else f"{function} ({recorded_as})"
+    note(adata, {step: rows_of_sets(step, found.coverage)})

@@ -245,6 +245,7 @@ def _write(
         call=call,
         confidence=ranked[:, -1],
         margin=ranked[:, -1] - ranked[:, -2],
+        step=f"{MAPPING} ({compartment})",
     )
     adata.obs[f"{slot}_distance"] = spread(distance, cells, adata.n_obs)
     write_table(adata, f"{slot}_posterior", share, cells, ref.labels)

@@ -91,7 +91,8 @@ def nk_states(
         states without enough evidence, which are not called, also have one),
         ``uns["nk_state_colors"]`` and ``uns["nkscore"]["tl.nk_states"]`` with markers, coverage,
         ``evidence`` for each state, ``other_genes`` with their folds, ``other_genes_weight`` (0 to
-        1), and what :func:`explain_state` needs.
+        1), and what :func:`explain_state` needs; adds cells without a state to
+        ``uns["nkscore"]["ledger"]``.
 
     Raises
     ------

@@ -98,7 +98,8 @@ def tumor_states(
         programs of ``order``, ``baseline``, ``unassigned``; missing outside),
         ``obs["tumor_state_confidence"]`` (float64), ``uns["tumor_state_colors"]`` and
         ``uns["nkscore"]["tl.tumor_states"]`` with the fitted ``levels``, the ``genes`` of each
-        program and their ``rates`` per 10,000 reference counts.
+        program and their ``rates`` per 10,000 reference counts; adds cells without a state to
+        ``uns["nkscore"]["ledger"]``.
 
     Raises
     ------

@@ -10,7 +10,8 @@ import pandas as pd
 
 from nkscore import schema
 from nkscore._colors import palette
-from nkscore._samples._cells import spread
+from nkscore._ledger import cells_by_lane, note, rows
+from nkscore._samples._cells import passed_qc, spread
 from nkscore._storable import stored_names
 
 if TYPE_CHECKING:
@@ -18,7 +19,7 @@ if TYPE_CHECKING:
 
     from anndata import AnnData
 
-    from nkscore._types import Floats, Ints
+    from nkscore._types import Bools, Floats, Ints
 
 MAPPING = "tl.map_reference"
 _LOG = logging.getLogger("nkscore")
@@ -46,6 +47,7 @@ def write_states(
     confidence: Floats,
     margin: Floats | None = None,
     everywhere: bool = False,
+    step: str | None = None,
 ) -> None:
     """Write label, confidence, margin and colors of the cells' states.
 
@@ -65,8 +67,28 @@ def write_states(
     colors = palette(slot, names)
     adata.uns[f"{slot}_colors"] = [colors[name] for name in names]
     counted = adata.obs[slot].value_counts()
+    _note_calls(adata, compartment, cells, call < len(states), step or SLOTS[compartment][1])
     kind = "NK" if compartment == schema.NK else "Tumor"
     _LOG.info("%s states: %s", kind, ", ".join(f"{n} {name}" for name, n in counted.items()))
+
+
+def _note_calls(adata: AnnData, compartment: str, cells: Ints, called: Bools, step: str) -> None:
+    """Add the cells of the compartment that got no state to the ledger, by lane."""
+    inside = (adata.obs[schema.COMPARTMENT] == compartment).to_numpy(dtype=bool)
+    got, fitted = np.zeros(adata.n_obs, dtype=bool), np.zeros(adata.n_obs, dtype=bool)
+    got[cells[called]], fitted[cells] = True, True
+    passed = passed_qc(adata)
+    lost = {
+        "failed QC": cells_by_lane(adata, inside & ~passed),
+        "too few cells of the line": cells_by_lane(adata, inside & passed & ~fitted),
+        "no state is certain (unassigned)": cells_by_lane(adata, fitted & ~got),
+    }
+    kind = "NK cells" if compartment == schema.NK else "tumor cells"
+    n_in, n_out = int((inside | fitted).sum()), int(got.sum())
+    made = {step: rows(step, kind, n_in, n_out, lost)}
+    # Earlier calls of these cells are gone.
+    others = {SLOTS[compartment][1], f"{MAPPING} ({compartment})"} - {step}
+    note(adata, {**made, **{other: [] for other in others}})
 
 
 def write_table(
