@@ -8,7 +8,7 @@ import pytest
 
 from nkscore import pl
 
-_FIGURES = ["qc", "hashtag_ridges", "response_heatmap", "state_density"]
+_FIGURES = ["qc", "hashtag_ridges", "response_heatmap", "state_density", "visibility"]
 _DRAWING = [name for name in pl.__all__ if name not in {"palette", "save", "style"}]
 
 

@@ -14,7 +14,7 @@ LEFT_OUT: Final = "left_out"
 
 
 class LeftOut(TypedDict):
-    """``what``: ``sample`` or ``line``."""
+    """``what``: ``sample``, ``line``, ``gene`` or ``class``."""
 
     what: str
     name: str

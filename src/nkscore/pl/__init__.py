@@ -33,6 +33,7 @@ from nkscore.pl._save import save
 from nkscore.pl._screens import screen_scatter
 from nkscore.pl._style import style
 from nkscore.pl._survival import survival
+from nkscore.pl._visibility import visibility
 from nkscore.pl._volcano import volcano
 
 __all__ = [
@@ -66,5 +67,6 @@ __all__ = [
     "style",
     "survival",
     "time_course",
+    "visibility",
     "volcano",
 ]

@@ -7,7 +7,8 @@
 A catalog (:func:`catalog`, :func:`get`, :func:`panel`, :func:`panels`), your own sets
 (:func:`load`, :func:`save`, :func:`as_signatures`), the fit to the data (:func:`match`,
 :func:`coverage`, :func:`diagnose`), comparison (:func:`overlap`), and facts
-(:func:`ligand_receptor`, :func:`crispr_hits`, :func:`nk_exclusive`).
+(:func:`ligand_receptor`, :func:`crispr_hits`, :func:`nk_exclusive`,
+:func:`visibility_classes`).
 """
 
 from __future__ import annotations
@@ -21,6 +22,7 @@ from nkscore.signatures._overlap import overlap
 from nkscore.signatures._programs import TumorProgram, dormancy_components, tumor_programs
 from nkscore.signatures._signature import Signature
 from nkscore.signatures._tables import crispr_hits, ligand_receptor
+from nkscore.signatures._visibility import visibility_classes
 from nkscore.signatures._vocabularies import State, vocabularies, vocabulary
 
 __all__ = [
@@ -44,6 +46,7 @@ __all__ = [
     "panels",
     "save",
     "tumor_programs",
+    "visibility_classes",
     "vocabularies",
     "vocabulary",
 ]

@@ -80,6 +80,7 @@ from nkscore.stats.outcomes._association import (
 )
 from nkscore.stats.outcomes._decomposition import Decomposition, kitagawa, unit_spread
 from nkscore.stats.outcomes._location import Shift, complete_blocks, shift_between, shift_within
+from nkscore.stats.outcomes._overlap_weights import Balanced, overlap_weights
 from nkscore.stats.outcomes._rank_contrast import RankContrast, abundance_strata, rank_contrast
 from nkscore.stats.outcomes._survival import CoxFit, cox_regression
 from nkscore.stats.pooling._meta_analysis import (
@@ -112,6 +113,7 @@ __all__ = [
     "FEWEST_GENES",
     "AmbientShare",
     "Association",
+    "Balanced",
     "CompositionFit",
     "CountModel",
     "CoxFit",
@@ -185,6 +187,7 @@ __all__ = [
     "means_without_replicates",
     "moderated_test",
     "needs_common_scale",
+    "overlap_weights",
     "placed_behind",
     "pool_with_shared_variance",
     "program_counts",

@@ -44,6 +44,7 @@ from nkscore.tl._states._explain import explain_state
 from nkscore.tl._states._map_reference import map_reference
 from nkscore.tl._states._nk_states import nk_states
 from nkscore.tl._states._tumor_states import tumor_states
+from nkscore.tl._states._visibility import visibility
 
 __all__ = [
     "ResponseModel",
@@ -91,4 +92,5 @@ __all__ = [
     "state_shift",
     "survival_curves",
     "tumor_states",
+    "visibility",
 ]
