@@ -43,7 +43,7 @@ class Step:
     #: Largest relative difference between number types of the same counts.
     tolerance: float = 0.0
     #: Beginning of the names of slots that the function writes for other options only.
-    never: str = "<"
+    never: str | tuple[str, ...] = "<"
     #: Slots that it writes.
     writes: frozenset[str] = frozenset()
 
@@ -80,6 +80,13 @@ def _with_guides(adata):
     adata.obsm["guides"] = pd.DataFrame(counts, index=adata.obs_names, columns=guides)
 
 
+def _with_genotypes(adata):
+    kind = np.where(_numbered(adata) % 7 == 0, "doublet", "unassigned")
+    adata.obs["genotype"] = pd.Categorical([None] * adata.n_obs)
+    adata.obs["genotype_class"] = pd.Categorical(kind)
+    adata.obs["genotype_confidence"] = np.where(kind == "doublet", 0.95, np.nan)
+
+
 def _with_perturbations(adata):
     even = _numbered(adata) % 2 == 0
     adata.obs["guide"] = pd.Categorical(np.where(even, "JAK1g1", "NTg1"))
@@ -113,6 +120,13 @@ STEPS: dict[str, Step] = {
         run=nk.pp.demultiplex,
         reads_counts=False,
         reads_genes=False,
+        never=("<", "sample_evidence"),
+    ),
+    "pp.demultiplex, with genotypes": Step(
+        run=nk.pp.demultiplex,
+        reads_counts=False,
+        reads_genes=False,
+        prepare=_with_genotypes,
     ),
     "pp.compartments": Step(
         run=nk.pp.compartments,

@@ -35,15 +35,16 @@ ALLOWED = {
     "schema": {"errors", "_counts", "_slots", "_storable", "_version"},
     "_ledger": {"errors", "schema"},
     "_checks": {"errors"},
+    "_donors": {"schema"},
     "_colors": {"errors"},
     "_counts": {"errors", "_compile"},
-    "signatures": {"errors", "_text", "_warn"},
+    "signatures": {"errors", "_gate", "_text", "_warn"},
     "scoring": {"errors", "_compile", "_counts"},
     "stats": {"errors", "_compile", "_counts"},
     "datasets": {"errors", "schema", "signatures", "_compile", "_warn", "_whole"},
     "io": {
-        *("errors", "schema", "_gate", "_ledger", "_slots", "_storable", "_text", "_warn"),
-        "_whole",
+        *("errors", "schema", "_donors", "_gate", "_ledger", "_slots", "_storable", "_text"),
+        *("_warn", "_whole"),
     },
     "_samples": {"errors", "schema", "_counts", "_ledger", "stats"},
     "pl": {"errors", "schema", "_colors", "_storable"},
@@ -62,7 +63,7 @@ _TOOLS = {
     "stats",
 }
 ALLOWED |= {
-    "pp": (_TOOLS | {"_warn"}) - {"_colors"},
+    "pp": (_TOOLS | {"_donors", "_warn"}) - {"_colors"},
     "tl": _TOOLS | {"_warn"},
     "_report": {
         *("_colors", "_ledger", "_version", "_whole", "errors", "pl", "schema", "signatures", "tl"),

@@ -332,6 +332,9 @@ def test_what_the_planted_truth_fills(small_coculture, is_of_type):
     _check_types(adata, made, is_of_type)
 
 
+GENOTYPES = {f"obs/{slot.name}" for slot in schema.SLOTS if slot.name.startswith("genotype")}
+
+
 def test_what_reading_writes(small_coculture, tmp_path, is_of_type):
     """One lane with hashtags and one that is a sample, with a column of one's own."""
     file = nk.datasets.write_lanes(small_coculture, tmp_path / "lanes")
@@ -341,7 +344,7 @@ def test_what_reading_writes(small_coculture, tmp_path, is_of_type):
     adata = nk.io.read_coculture(pd.concat([alone, several]), base=file.parent)
     made = _paths(adata)
     # Lanes of the simulator hold neither antibodies nor guides.
-    absent = {"obsm/protein", "obsm/guides"}
+    absent = {"obsm/protein", "obsm/guides", *GENOTYPES}
     assert made == _declared("io.read_coculture") - absent | {"obs/plate"}
     _check_types(adata, made - {"obs/plate"}, is_of_type)
 
@@ -351,7 +354,14 @@ def test_what_reading_one_lane_writes(small_coculture, tmp_path, is_of_type):
     lane = small_coculture[:30].copy()
     lane.obs["mine"] = 1
     lane.write_h5ad(file)
-    adata = nk.io.read_lane(file, annotations=["lane", "mine"], hashtag_path="obsm:hashtags")
+    donors = pd.DataFrame({"barcode": lane.obs_names, "donor": "d1", "probability": 0.9})
+    donors.to_csv(tmp_path / "donors.csv", index=False)
+    adata = nk.io.read_lane(
+        file,
+        annotations=["lane", "mine"],
+        hashtag_path="obsm:hashtags",
+        genotype_path=tmp_path / "donors.csv",
+    )
     absent = {"obsm/protein", "obsm/guides", "var/gene_id"}
     assert _paths(adata) == _declared("io.read_lane") - absent | {"obs/mine"}
     _check_types(adata, _paths(adata) - {"obs/mine"}, is_of_type)

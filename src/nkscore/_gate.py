@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import math
 import zipfile
+from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
 from nkscore.errors import LaneError
 
 if TYPE_CHECKING:
+    import os
     from collections.abc import Iterator
-    from pathlib import Path
 
     import h5py
 
@@ -21,6 +22,22 @@ _MOST_PACKED: Final = 400
 _MOST_ENTRIES: Final = 20_000
 _MOST_OBJECTS: Final = 200_000
 _MOST_IN_CHUNK: Final = 1 << 30
+
+
+def expanded(path: str | os.PathLike[str]) -> Path:
+    """Return the path with the home folder for ``~``; a name like ``~x`` of no user stays."""
+    try:
+        return Path(path).expanduser()
+    except RuntimeError:
+        return Path(path)
+
+
+def is_there(path: Path) -> bool:
+    """Whether there is a file or folder; none has a name that the system cannot hold."""
+    try:
+        return path.exists()
+    except (OSError, ValueError):
+        return False
 
 
 def check_regular(path: Path) -> None:

@@ -125,6 +125,12 @@ _TABLE: Final[dict[tuple[str, str, str], Rows]] = {
     ("var", "genes", "io.read_coculture io.read_lane io.read_cells"): {
         "gene_id": ("text", "Ensembl id, where the files hold ids"),
     },
+    ("obs", "cells", "io.read_coculture io.read_lane"): {
+        "genotype": ("category", "genetic donor; missing unless one", "pp.demultiplex"),
+        "genotype_class": ("category", "`singlet`, `doublet` or `unassigned`", "pp.demultiplex"),
+        "genotype_confidence": ("float64", "probability of that call", "pp.demultiplex"),
+        "genotype_doublet": ("float64", "probability that the droplet holds two donors"),
+    },
     ("obsm", "cells × tags", _LOADED): {
         "hashtags": ("int32 frame", "raw counts of sample tags", _OF_TAGS),
     },
@@ -171,6 +177,9 @@ _TABLE: Final[dict[tuple[str, str, str], Rows]] = {
         "hashtag": ("category", "tag of the cell; missing unless one", _TAGS),
         "hashtag_class": ("category", "`singlet`, `doublet` or `negative`", f"{_TAGS} pp.keep"),
         "hashtag_confidence": ("float64", "probability of that call", _TAGS),
+    },
+    ("obs", "cells", "pp.demultiplex"): {
+        "sample_evidence": ("category", "what named the sample: tag, genotype, both, ..."),
     },
     ("obs", "cells", "pp.assign_guides"): {
         "guide": ("category", "CRISPR guide; missing unless one", _GUIDED),
@@ -326,7 +335,7 @@ _RECORDS: Final[dict[str, tuple[str, ...]]] = {
     "io.read_cells": ("`lanes`: file, format and size; `kept`: calls that the file held",),
     "datasets.simulate_coculture": ("`seed`",),
     "pp.qc": ("`limits` of each lane", "pl.qc"),
-    "pp.demultiplex": ("`cells` of each call, `tags` with their cut-offs",),
+    "pp.demultiplex": ("`cells` of each call, `tags` with their cut-offs, `genotypes`",),
     "pp.assign_guides": ("`guides` with their cells",),
     "pp.compartments": ("`cells_per_reference`, `conflicts`",),
     "pp.doublet_scores": ("nothing",),

@@ -15,6 +15,8 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
     from pathlib import Path
 
+    import pandas as pd
+
 
 _GZIP: Final = b"\x1f\x8b"
 #: A browser may pack a packed file once more.
@@ -104,6 +106,21 @@ def opened(path: Path) -> Iterator[IO[bytes]]:
             yield stream
         else:
             yield io.BytesIO(_decoded(stream.read(), encoding).encode("utf-8"))
+
+
+#: How read_csv must read numbers: its other ways end the process at an exponent of many digits.
+SAFE_FLOATS: Final = "legacy"
+#: No table holds such a number, and pandas 3.0 ends the process at it.
+_HUGE_EXPONENT: Final = r"[eE][+-]?\d{5,}\s*$"
+
+
+def as_numbers(values: pd.Series) -> pd.Series:
+    """Return text as numbers, missing where it is none."""
+    import pandas as pd
+
+    if not pd.api.types.is_numeric_dtype(values.dtype):
+        values = values.mask(values.astype(str).str.contains(_HUGE_EXPONENT))
+    return pd.to_numeric(values, errors="coerce")
 
 
 def read_text(path: Path) -> str:

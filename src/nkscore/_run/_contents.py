@@ -6,6 +6,8 @@ import hashlib
 from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
+from nkscore._gate import expanded
+
 if TYPE_CHECKING:
     from collections.abc import Iterable
 
@@ -42,7 +44,7 @@ def states_of(files: Iterable[Path]) -> list[tuple[str, int, str]]:
 def _named(text: str | Path) -> Path | None:
     from nkscore.io._zarr import MARKERS
 
-    path = Path(text).expanduser()
+    path = expanded(text)
     try:
         stored = path.is_dir() and any((path / name).is_file() for name in MARKERS)
         return path if stored or path.is_file() else None

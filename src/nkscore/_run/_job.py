@@ -206,12 +206,12 @@ def key(*parts: object) -> str:
 
 def fingerprint(sheet: Path) -> list[Any]:
     """Describe the sheet by its bytes, and each file it names by path, time and content."""
-    from nkscore.io import _sheet, _sheet_columns
+    from nkscore.io import _sheet, _sheet_columns, _sheet_rules
     from nkscore.io._source import files_of
 
     parsed = _sheet.parse(sheet, None)
-    columns = [_sheet_columns.PATH, _sheet_columns.HASHTAG_PATH]
-    texts = {str(text) for column in columns for text in parsed.cells[column] if str(text)}
+    entries = [str(text) for column in _sheet_columns.FILES for text in parsed.cells[column]]
+    texts = {text for entry in entries for text in (entry, *_sheet_rules.paths_in(entry)) if text}
     files = {file for text in texts for file in files_of(parsed.resolve(text))}
     states = _contents.states_of(files)
     return [hashlib.sha256(Path(sheet).read_bytes()).hexdigest(), states]

@@ -3,7 +3,8 @@
 ``read_coculture`` loads an experiment by its sample sheet, ``read_cells`` annotated cells,
 ``read_lane`` a single lane,
 ``read_sample_sheet`` checks a sheet before the data exist, ``parse_sample_names`` makes the columns
-of a sheet from names of samples. ``read_mageck`` and ``read_bioplex`` read tables of pooled screens
+of a sheet from names of samples. ``read_genotypes`` reads donors of droplets, ``read_mageck`` and
+``read_bioplex`` read tables of pooled screens
 and of cytokine panels. ``export`` writes cells and tables for other programs.
 """
 
@@ -13,6 +14,7 @@ from nkscore.io._bioplex import read_bioplex
 from nkscore.io._cells import read_cells
 from nkscore.io._coculture import read_coculture, read_lane, read_sample_sheet
 from nkscore.io._export import export
+from nkscore.io._genotypes import read_genotypes
 from nkscore.io._mageck import read_mageck
 from nkscore.io._sample_names import DONOR_NAMES, SAMPLE_NAME_PATTERNS, parse_sample_names
 
@@ -24,6 +26,7 @@ __all__ = [
     "read_bioplex",
     "read_cells",
     "read_coculture",
+    "read_genotypes",
     "read_lane",
     "read_mageck",
     "read_sample_sheet",

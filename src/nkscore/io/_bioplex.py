@@ -12,7 +12,7 @@ import numpy as np
 import pandas as pd
 
 from nkscore._gate import check_workbook
-from nkscore._text import read_text, reading_table
+from nkscore._text import as_numbers, read_text, reading_table
 from nkscore.errors import DesignError, MissingKeyError, WrongScaleError
 
 if TYPE_CHECKING:
@@ -259,7 +259,7 @@ def _analyte(cells: pd.Series, name: str, path: Path, *, below: str, above: str)
     empty = text.str.lower().isin(_EMPTY)
     starred = text.str.contains("*", regex=False) & ~empty
     plain = _with_points(text.str.replace("*", "", regex=False).str.strip(), name, path)
-    value = pd.to_numeric(plain.where(~(low | high | empty)), errors="coerce")
+    value = as_numbers(plain.where(~(low | high | empty)))
     _refuse_text(text, (value.isna() & ~(low | high | empty)) | (value < 0), name, path)
     asked = (low.any() and below != "missing") or (high.any() and above != "missing")
     if value.isna().all() and asked:

@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import logging
-from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
 import numpy as np
 import pandas as pd
 
 from nkscore import schema
+from nkscore._gate import expanded
 from nkscore._storable import stored_name
 from nkscore._warn import warn
 from nkscore.errors import MissingKeyError, SampleSheetError
@@ -22,6 +22,7 @@ from nkscore.io._sheet_file import cell_text
 if TYPE_CHECKING:
     import os
     from collections.abc import Iterable, Sequence
+    from pathlib import Path
 
     from anndata import AnnData
 
@@ -115,7 +116,7 @@ def read_cells(
     ['coculture', 'nk_mono', 'tumor_mono']
     """
     map_ = with_kept(parsed(mapping), keep)
-    place = Path(path).expanduser()
+    place = expanded(path)
     adata = read_lane(place, genome=genome, min_counts=min_counts, annotations=True)
     file = adata.obs.drop(columns=schema.LANE)
     found = _columns(map_, file, place)

@@ -8,8 +8,9 @@ from typing import TYPE_CHECKING
 import pandas as pd
 
 from nkscore import schema
+from nkscore._gate import expanded
 from nkscore._storable import stored_name
-from nkscore.io import _combine, _loading, _sheet
+from nkscore.io import _combine, _loading, _sheet, _tags
 from nkscore.io._readers import load
 from nkscore.io._source import default_lane
 
@@ -206,6 +207,8 @@ def read_lane(
     lane: str | None = None,
     hashtags: Iterable[str] | None = None,
     hashtag_path: str | os.PathLike[str] | None = None,
+    protein_path: str | os.PathLike[str] | None = None,
+    genotype_path: str | os.PathLike[str] | None = None,
     genome: str | None = None,
     min_counts: int = 0,
     annotations: Sequence[str] | bool = False,
@@ -226,8 +229,14 @@ def read_lane(
         ``hashtag_path``.
     hashtag_path
         Matrix that holds the hashtags; ``obsm:<key>`` for a table of an ``.h5ad`` or ``.zarr``
-        lane, ``assay:<name>`` for an assay of an ``.rds`` lane; by default they are read from the
-        lane's own file.
+        lane, ``assay:<name>`` for an assay of an ``.rds`` lane; several are separated by ``;``. By
+        default hashtags are read from the lane's own file.
+    protein_path
+        Separate matrix of antibodies, as for ``hashtag_path``; into ``obsm["protein"]``.
+    genotype_path
+        Calls of the donor of each cell, in a format of :func:`read_genotypes`; into
+        ``obs["genotype"]``, ``["genotype_class"]``, ``["genotype_confidence"]`` and
+        ``["genotype_doublet"]``.
     genome
         Genome to read if the lane was mapped to several; a file without genome names is read whole.
     min_counts
@@ -269,18 +278,25 @@ def read_lane(
            [0, 2, 5]], dtype=int32)
     """
     _loading.check_options("union", min_counts)
-    place = Path(path).expanduser()
+    place = expanded(path)
     source = load(place, genome=genome)
     tag_path = "" if hashtag_path is None else str(hashtag_path)
-    table = _loading.tag_table(source, tag_path, Path(), genome=genome)
+    files = {
+        "hashtag_path": tag_path,
+        "protein_path": "" if protein_path is None else str(protein_path),
+        "genotype_path": "" if genotype_path is None else str(genotype_path),
+    }
+    tables = _loading.tag_tables(source, files, Path(), genome=genome)
+    table = _tags.joined(tables.hashtags)
     if isinstance(hashtags, str):
         hashtags = [hashtags]
     wanted = [] if hashtags is None else list(dict.fromkeys(hashtags))
     if hashtags is None and tag_path:
         wanted = [str(name) for name in table.names]
-    _loading.absent_in_lane(wanted, source, table)
+    _loading.absent_in_lane(wanted, source, tables.all)
+    calls = _loading.genotypes(source, files["genotype_path"], Path())
     name = lane if lane is not None else default_lane(place.resolve())
-    part = _combine.part(name, source, table, wanted, min_counts=min_counts)
+    part = _combine.part(name, source, tables, wanted, min_counts=min_counts, calls=calls)
     _loading.log(part)
     adata = _combine.join([part], genes="union")
     _loading.annotate(adata, part, annotations)
@@ -289,7 +305,7 @@ def read_lane(
         "lane": lane,
         "hashtags": wanted or None,
         "genome": genome,
-        "hashtag_path": tag_path or None,
+        **{name: given or None for name, given in files.items()},
         "min_counts": min_counts,
         "annotations": annotations if isinstance(annotations, bool) else list(annotations),
     }

@@ -13,6 +13,7 @@ from nkscore import schema
 from nkscore._warn import warn
 from nkscore.errors import GeneCoverageError, LaneError
 from nkscore.io import _tags
+from nkscore.io._barcodes import decode
 from nkscore.io._genes import check_symbols, unique_names
 from nkscore.io._lane import (
     ANTIBODY,
@@ -58,19 +59,33 @@ class Part:
     #: Rows of the file that are no genes, and tags that mark samples but not those of the sheet.
     no_genes: tuple[str, ...] = ()
     unlisted: tuple[str, ...] = ()
+    #: Calls of genetic donors, one row per barcode.
+    calls: pd.DataFrame | None = None
 
 
 def part(
-    lane: str, source: Lane, table: _tags.TagTable, tags: Sequence[str], *, min_counts: int
+    lane: str,
+    source: Lane,
+    tables: _tags.TagTables,
+    tags: Sequence[str],
+    *,
+    min_counts: int,
+    calls: pd.DataFrame | None = None,
 ) -> Part:
-    """Split a lane into genes and tags and check both; drop barcodes below ``min_counts``."""
+    """Split a lane into genes and tags and check both; drop barcodes below ``min_counts``.
+
+    ``calls``: of genetic donors, one row per barcode of the source.
+    """
+    table = tables.all
     hashtags, used = table.frame(tags)
     _tags.log_left_out(source)
     own = table.origin[used] if len(table.origin) else table.origin
+    own = own[own >= 0]
+    proteins = _tags.others(source, ANTIBODY, schema.PROTEIN, own)
     frames = {
         schema.HASHTAGS: hashtags,
         schema.PROTEIN: _with_rest(
-            _tags.others(source, ANTIBODY, schema.PROTEIN, own),
+            _beside(source, [proteins, *tables.proteins_beside(used)]),
             _tags.others(source, MULTIPLEXING, "", own),
             table.rest(used),
         ),
@@ -93,11 +108,12 @@ def part(
     check_symbols(names, source.path, ids=ids)
     keep = _kept(counts, min_counts, source)
     kept = source.barcodes if keep is None else source.barcodes[keep]
-    barcodes = _tags.decode(kept, source.path)
+    barcodes = decode(kept, source.path)
     check_barcodes(barcodes, source.path)
     if keep is not None:
         counts = counts[keep]
         frames = {slot: frame[keep] for slot, frame in frames.items()}
+        calls = None if calls is None else calls[keep]
     # Release the counts of genes and tags together, which are as large as the result.
     n_read, source = source.counts.shape[0], replace(source, counts=None)
     return Part(
@@ -113,6 +129,7 @@ def part(
         tuple(mended.done),
         tuple(mended.names[~mended.is_gene]),
         tuple(table.unlisted(used, tags)),
+        calls,
     )
 
 
@@ -122,6 +139,19 @@ def _with_rest(protein: pd.DataFrame, *others: pd.DataFrame) -> pd.DataFrame:
         new = [name for name in rest if name not in protein]
         protein = pd.concat([protein, rest[new]], axis=1) if new else protein
     return protein
+
+
+def _beside(source: Lane, frames: Sequence[pd.DataFrame]) -> pd.DataFrame:
+    """Return tables of proteins side by side."""
+    table = pd.concat(frames, axis=1) if len(frames) > 1 else frames[0]
+    twice = table.columns[table.columns.duplicated()]
+    if len(twice):
+        msg = (
+            f"{source.path} and its matrix of proteins both hold {', '.join(twice[:5])}. Give the "
+            "matrix without these, or leave protein_path empty."
+        )
+        raise LaneError(msg)
+    return table
 
 
 def _kept(counts: sparse.csr_matrix, min_counts: int, source: Lane) -> Array | None:
@@ -148,7 +178,8 @@ def join(parts: Sequence[Part], *, genes: GeneRule) -> AnnData:
     lanes = [each.lane for each in parts]
     lane = pd.Categorical.from_codes(np.repeat(np.arange(len(parts)), n_cells), pd.Index(lanes))
     cells = [f"{each.lane}_{barcode}" for each in parts for barcode in each.barcodes]
-    obs = pd.DataFrame({schema.LANE: lane}, index=pd.Index(cells))
+    columns = {schema.LANE: lane, **_donors(parts)}
+    obs = pd.DataFrame(columns, index=pd.Index(cells))
     return AnnData(
         X=None,
         obs=obs,
@@ -156,6 +187,26 @@ def join(parts: Sequence[Part], *, genes: GeneRule) -> AnnData:
         layers={schema.COUNTS: counts},
         obsm={slot: _stack(parts, slot, obs.index) for slot in _slots(parts)},
     )
+
+
+def _donors(parts: Sequence[Part]) -> dict[str, Any]:
+    """Return the columns of genetic donors, if any lane has them."""
+    if all(each.calls is None for each in parts):
+        return {}
+    nothing = {"donor": None, "call": None, "probability": np.nan, "doublet_probability": np.nan}
+    tables = [
+        pd.DataFrame(nothing, index=range(len(each.barcodes))) if each.calls is None else each.calls
+        for each in parts
+    ]
+    column = {name: np.concatenate([t[name].to_numpy(object) for t in tables]) for name in nothing}
+    donors = sorted({str(name) for name in column["donor"] if isinstance(name, str)})
+    text = [name if isinstance(name, str) else None for name in column["donor"]]
+    return {
+        schema.GENOTYPE: schema.categorical(np.array(text, dtype=object), donors),
+        schema.GENOTYPE_CLASS: schema.categorical(column["call"], schema.GENOTYPE_CLASSES),
+        schema.GENOTYPE_CONFIDENCE: column["probability"].astype(np.float64),
+        schema.GENOTYPE_DOUBLET: column["doublet_probability"].astype(np.float64),
+    }
 
 
 def _check_copies(parts: Sequence[Part]) -> None:

@@ -2,17 +2,18 @@
 
 from __future__ import annotations
 
-from pathlib import Path
 from typing import TYPE_CHECKING, Final, Literal, get_args
 
 import pandas as pd
 
+from nkscore._gate import expanded
 from nkscore.io._export_cells import write_cellxgene, write_seurat
 from nkscore.io._export_tables import Choice, write_gmt, write_rnk, write_xlsx
 
 if TYPE_CHECKING:
     import os
     from collections.abc import Mapping
+    from pathlib import Path
 
     from anndata import AnnData
 
@@ -96,7 +97,7 @@ def export(
     if to not in _TARGETS:
         msg = f"to={to!r} is unknown. Pass one of {', '.join(map(repr, _TARGETS))}."
         raise ValueError(msg)
-    place = Path(path).expanduser()
+    place = expanded(path)
     choice = Choice(by, rank_by, max_q, overwrite)
     if to == "xlsx":
         return write_xlsx(adata_or_table, place, choice)

@@ -2,27 +2,33 @@
 
 from __future__ import annotations
 
+import difflib
 import logging
 import sys
 from dataclasses import dataclass
-from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
 import numpy as np
 import pandas as pd
 
 from nkscore import schema
+from nkscore._donors import donors_in
+from nkscore._gate import expanded
 from nkscore._ledger import note, rows
 from nkscore._storable import stored_column, stored_name
+from nkscore._warn import warn
 from nkscore.errors import LaneError, NkscoreError, SampleSheetError
 from nkscore.io import _combine, _sheet, _sheet_columns, _sheet_rules, _sheet_values, _tags
-from nkscore.io._lane import reading
+from nkscore.io._barcodes import decode, match
+from nkscore.io._genotypes import read_genotypes
+from nkscore.io._lane import check_barcodes, reading
 from nkscore.io._readers import load
 from nkscore.io._source import default_lane
 
 if TYPE_CHECKING:
     import os
     from collections.abc import Iterator, Mapping, Sequence
+    from pathlib import Path
 
     from anndata import AnnData
 
@@ -38,7 +44,8 @@ class Entry:
 
     lane: str
     path: Path
-    hashtag_path: str
+    #: Column of files → its entry.
+    files: Mapping[str, str]
     positions: tuple[int, ...]
     #: Hashtag of each sample; one empty string for a lane that is one sample.
     hashtags: tuple[str, ...]
@@ -87,7 +94,7 @@ def entries_of(sheet: _sheet.Sheet) -> list[Entry]:
             Entry(
                 lane,
                 sheet.resolve(rows[_sheet_columns.PATH].iloc[0]),
-                rows[_sheet_columns.HASHTAG_PATH].iloc[0],
+                {column: str(rows[column].iloc[0]) for column in _sheet_columns.FILES},
                 tuple(int(position) for position in positions),
                 tuple(rows[schema.HASHTAG]),
             )
@@ -114,9 +121,12 @@ def load_entry(
     """Load a lane of the sheet; errors name its lane and row."""
     try:
         source = load(entry.path, genome=genome)
-        table = tag_table(source, entry.hashtag_path, sheet.base, genome=genome)
-        _sheet.report(sheet.name, _absent_tags(entry, sheet, source, table), sheet.spelled)
-        part = _combine.part(entry.lane, source, table, tags, min_counts=min_counts)
+        tables = tag_tables(source, entry.files, sheet.base, genome=genome)
+        problems = _absent_tags(entry, sheet, source, tables.all)
+        calls = genotypes(source, entry.files[_sheet_columns.GENOTYPE_PATH], sheet.base)
+        problems += _absent_donors(entry, sheet, calls)
+        _sheet.report(sheet.name, problems, sheet.spelled)
+        part = _combine.part(entry.lane, source, tables, tags, min_counts=min_counts, calls=calls)
     except SampleSheetError:
         raise
     except NkscoreError as error:
@@ -127,14 +137,65 @@ def load_entry(
     return part
 
 
-def tag_table(source: Lane, tag_path: str, base: Path, *, genome: str | None) -> _tags.TagTable:
-    """Return the table that holds a lane's hashtags."""
-    if not tag_path:
-        return _tags.inside(source)
-    if tag_path.startswith(_sheet_rules.OWN_TABLE):
-        return _tags.in_table(source, tag_path.partition(":")[2])
-    other = load(base / Path(tag_path).expanduser(), genome=genome)
-    return _tags.separate(source, other)
+def tag_tables(
+    source: Lane, files: Mapping[str, str], base: Path, *, genome: str | None
+) -> _tags.TagTables:
+    """Return the tables that hold a lane's hashtags and, if they have their own, proteins."""
+    paths = _sheet_rules.paths_in(files.get(_sheet_columns.HASHTAG_PATH, ""))
+    hashtags = [_tag_table(source, path, base, genome, "hashtag") for path in paths]
+    path = files.get(_sheet_columns.PROTEIN_PATH, "")
+    proteins = [_tag_table(source, path, base, genome, "protein")] if path else []
+    return _tags.TagTables(tuple(hashtags or [_tags.inside(source)]), tuple(proteins))
+
+
+def _tag_table(
+    source: Lane, path: str, base: Path, genome: str | None, what: str
+) -> _tags.TagTable:
+    if path.startswith(_sheet_rules.OWN_TABLE):
+        return _tags.in_table(source, path.partition(":")[2])
+    return _tags.separate(source, load(base / expanded(path), genome=genome), what)
+
+
+def genotypes(source: Lane, path: str, base: Path) -> pd.DataFrame | None:
+    """Return the calls of donors of a lane, one row per barcode; None without a file."""
+    if not path:
+        return None
+    place = base / expanded(path)
+    calls = read_genotypes(place)
+    cells = decode(source.barcodes, source.path)
+    check_barcodes(cells, source.path)
+    rows = match(cells, calls.index, where=source.path, other=place, what="table of donors")
+    absent = int((rows < 0).sum())
+    if absent:
+        warn(
+            f"{absent:,} of {len(rows):,} cells of {source.path} are not in its table of donors "
+            f"{place}; their donor is unassigned."
+        )
+    found = calls.iloc[np.maximum(rows, 0)].reset_index(drop=True)
+    found.loc[rows < 0] = [None, schema.UNASSIGNED, np.nan, np.nan]
+    return found
+
+
+def _absent_donors(
+    entry: Entry, sheet: _sheet.Sheet, calls: pd.DataFrame | None
+) -> list[_sheet.Problem]:
+    """Return the problems of donors that a sheet names and the calls do not."""
+    if calls is None:
+        return []
+    held = sorted(set(calls["donor"].dropna()))
+    problems = []
+    for position in entry.positions:
+        text = str(sheet.cells[schema.GENOTYPE].iloc[position])
+        for donor in [name for name in donors_in(text, held) if name not in held]:
+            close = difflib.get_close_matches(donor, held, n=1)
+            hint = f" Did you mean {close[0]!r}?" if close else ""
+            shown = ", ".join(held[:12]) + (", ..." if len(held) > 12 else "")
+            said = (
+                f"{donor!r} is not a donor of {entry.files[_sheet_columns.GENOTYPE_PATH]} (its "
+                f"donors: {shown}).{hint} Several donors of a sample are separated by ';'."
+            )
+            problems.append(_sheet.Problem(sheet.rows[position], schema.GENOTYPE, said))
+    return problems
 
 
 def _absent_tags(
@@ -191,7 +252,7 @@ def fill_samples(
         return
     row_of_cell = np.repeat(row, sizes)
     for column in table:
-        if column in {schema.LANE, schema.HASHTAG}:
+        if column in {schema.LANE, schema.HASHTAG, schema.GENOTYPE}:
             continue
         if column in schema.NUMERIC_SAMPLE_COLUMNS:
             values = np.append(table[column].to_numpy(), np.nan)

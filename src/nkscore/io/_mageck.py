@@ -12,7 +12,7 @@ import numpy as np
 import pandas as pd
 from scipy import stats
 
-from nkscore._text import opened, reading_table
+from nkscore._text import as_numbers, opened, reading_table
 from nkscore.errors import GeneCoverageError, MissingKeyError, WrongScaleError
 from nkscore.io._names import warn_of_dates
 from nkscore.io._orthologs import human_genes
@@ -134,14 +134,22 @@ def read_mageck(
                 io.TextIOWrapper(stream, encoding="utf-8"),
                 sep=None,
                 engine="python",
+                dtype=str,
                 na_values=["NA", ""],
                 keep_default_na=False,
             )
+        table = table.apply(_inferred)
         made = _checked(table, path, screen=screen)
     kind = made.attrs["format"]
     made = human_genes(made, orthologs, path)
     made.attrs["format"] = kind
     return made
+
+
+def _inferred(column: pd.Series) -> pd.Series:
+    """Return a column as numbers if all of its text is."""
+    values = as_numbers(column)
+    return values if values.notna().equals(column.notna()) else column
 
 
 def _checked(table: pd.DataFrame, path: Path, *, screen: str | None) -> pd.DataFrame:
@@ -275,7 +283,7 @@ def _read_counts(table: pd.DataFrame, path: Path) -> pd.DataFrame:
 
 def _numeric(table: pd.DataFrame, columns: list[str], path: Path) -> None:
     for column in columns:
-        values = pd.to_numeric(table[column], errors="coerce")
+        values = as_numbers(table[column])
         bad = values.isna() & table[column].notna()
         if bad.any():
             row = int(np.argmax(bad.to_numpy()))

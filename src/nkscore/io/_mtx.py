@@ -14,7 +14,7 @@ import numpy as np
 import pandas as pd
 from scipy import sparse
 
-from nkscore._text import opened
+from nkscore._text import SAFE_FLOATS, opened
 from nkscore.errors import LaneError
 from nkscore.io._lane import Lane, as_int32, counts_from_csr, reading
 from nkscore.io._listing import read_barcodes, read_features
@@ -202,6 +202,7 @@ def _body(
         na_filter=False,
         quoting=3,
         chunksize=_CHUNK,
+        float_precision=SAFE_FLOATS,
     )
     for block in blocks:
         chunks.append(_entries(block, sides, str(trio.matrix)))

@@ -65,7 +65,7 @@ def _mapping(genes: pd.Series, orthologs: str | PathLike[str] | pd.DataFrame) ->
         path = Path(orthologs)
         with reading_table(path), opened(path) as stream:
             text = io.TextIOWrapper(stream, encoding="utf-8")
-            pairs = pd.read_csv(text, sep=None, engine="python", keep_default_na=False)
+            pairs = pd.read_csv(text, sep=None, engine="python", dtype=str, keep_default_na=False)
     if not {"mouse", "human"} <= set(pairs.columns):
         msg = (
             f"orthologs has the columns {', '.join(map(str, pairs.columns))}; 'mouse' and 'human' "

@@ -13,9 +13,10 @@ import numpy as np
 import pandas as pd
 
 from nkscore import schema
+from nkscore._gate import expanded
 from nkscore._warn import warn
 from nkscore.errors import SampleSheetError
-from nkscore.io._sheet_columns import HASHTAG_PATH, KNOWN, PATH, REQUIRED, Header, header_of
+from nkscore.io._sheet_columns import FILES, KNOWN, REQUIRED, Header, header_of
 from nkscore.io._sheet_file import Table, cell_text, read_table
 
 if TYPE_CHECKING:
@@ -85,7 +86,7 @@ class Sheet:
 
     def resolve(self, text: str) -> Path:
         """Return the path ``text`` relative to the sheet's folder."""
-        return self.base / Path(text).expanduser()
+        return self.base / expanded(text)
 
 
 def report(
@@ -120,7 +121,7 @@ def parse(sheet: object, base: str | os.PathLike[str] | None) -> Sheet:
         )
         table = Table(header, records, rows)
     elif isinstance(sheet, (str, os.PathLike)):
-        path = Path(sheet).expanduser()
+        path = expanded(sheet)
         name, default_base = str(path), path.resolve().parent
         table = read_table(path)
     else:
@@ -129,7 +130,7 @@ def parse(sheet: object, base: str | os.PathLike[str] | None) -> Sheet:
             "pandas DataFrame is needed."
         )
         raise TypeError(msg)
-    base = default_base if base is None else Path(base).expanduser().resolve()
+    base = default_base if base is None else expanded(base).resolve()
     cells, spelled = _frame(name, table)
     return Sheet(name, base, cells, table.rows, table.decimal_comma, spelled)
 
@@ -220,7 +221,9 @@ def with_cells(sheet: Sheet, cells: pd.DataFrame) -> Sheet:
 
 def stored(sheet: Sheet) -> pd.DataFrame:
     """Return the table for ``uns``: text columns, float ``time_h`` and ``et_ratio``."""
-    skipped = (PATH, HASHTAG_PATH)
+    # Most sheets have no genotypes; their tables stay as they are.
+    genotyped = (sheet.cells[schema.GENOTYPE] != "").any()
+    skipped = FILES if genotyped else (*FILES, schema.GENOTYPE)
     table: dict[str, Any] = {}
     for column in map(str, sheet.cells):
         if column in skipped:

@@ -16,8 +16,15 @@ if TYPE_CHECKING:
 
 PATH: Final = "path"
 HASHTAG_PATH: Final = "hashtag_path"
+PROTEIN_PATH: Final = "protein_path"
+GENOTYPE_PATH: Final = "genotype_path"
+#: Columns of files, which the stored sheet leaves out.
+FILES: Final = (PATH, HASHTAG_PATH, PROTEIN_PATH, GENOTYPE_PATH)
 REQUIRED: Final = (PATH, schema.SAMPLE, schema.CONDITION)
-KNOWN: Final = (schema.LANE, PATH, HASHTAG_PATH, schema.HASHTAG, *schema.SAMPLE_COLUMNS)
+KNOWN: Final = (
+    *(schema.LANE, *FILES[:2], schema.HASHTAG, *FILES[2:], schema.GENOTYPE),
+    *schema.SAMPLE_COLUMNS,
+)
 
 #: Column → other names, as lower-case letters and digits without "name" or "id" at the end.
 _WORDS: Final[dict[str, str]] = {
@@ -32,7 +39,20 @@ _WORDS: Final[dict[str, str]] = {
     ),
     HASHTAG_PATH: (
         "htopath htofile htofolder htomatrix htomatrixpath hashtagfile hashtagfolder "
-        "hashtagmatrix tagpath tagfile citeseqpath adtpath"
+        "hashtagmatrix tagpath tagfile citeseqpath"
+    ),
+    PROTEIN_PATH: (
+        "adtpath adtfile adtfolder adtmatrix adtmatrixpath proteinfile proteinfolder proteinmatrix "
+        "antibodypath antibodyfile surfaceproteinpath"
+    ),
+    GENOTYPE_PATH: (
+        "genotypefile genotypesfile genotypespath genotypecalls donorcalls donorids donoridsfile "
+        "donoridspath vireo vireopath vireofile souporcell souporcellpath demuxlet demuxletpath "
+        "freemuxlet geneticdemultiplexing demuxpath"
+    ),
+    schema.GENOTYPE: (
+        "genotypes geneticdonor geneticdonors genotypedonor vireodonor souporcellcluster "
+        "demuxletsample genotypecluster snpdonor"
     ),
     schema.HASHTAG: (
         "hto hashtagoligo hashtagantibody hashtagno hashtagnumber htono htonumber hash "
@@ -80,7 +100,7 @@ _TIME: Final = re.compile(
 _UNITS: Final = {"h": 1.0, "m": 1.0 / 60.0, "d": 24.0}
 
 #: Columns that nkscore writes; ``index`` cannot be stored.
-_OF_SHEET: Final = frozenset({schema.LANE, schema.HASHTAG, *schema.SAMPLE_COLUMNS})
+_OF_SHEET: Final = frozenset({schema.LANE, schema.HASHTAG, schema.GENOTYPE, *schema.SAMPLE_COLUMNS})
 RESERVED: Final = frozenset(
     {"index", "_index"} | {slot.name.lower() for slot in SLOTS if slot.place == "obs"}
 ) - (_OF_SHEET)

@@ -10,6 +10,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
+from nkscore._gate import is_there
 from nkscore._text import read_text
 from nkscore.errors import SampleSheetError
 from nkscore.io._sheet_columns import REQUIRED, column_of
@@ -60,7 +61,7 @@ def _check_file(path: Path) -> None:
     if path.is_dir():
         msg = f"The sample sheet {path} is a folder. Give the CSV, TSV or XLSX file in it."
         raise SampleSheetError(msg)
-    if not path.is_file():
+    if not is_there(path) or not path.is_file():
         msg = f"The sample sheet {path} does not exist (working folder: {Path.cwd()})."
         raise SampleSheetError(msg)
 

@@ -9,9 +9,10 @@ import re
 from typing import TYPE_CHECKING, Final
 
 from nkscore import schema
+from nkscore._gate import is_there
 from nkscore._warn import warn
 from nkscore.io._sheet import Problem, Sheet, number
-from nkscore.io._sheet_columns import HASHTAG_PATH, PATH
+from nkscore.io._sheet_columns import FILES, GENOTYPE_PATH, HASHTAG_PATH, PATH, PROTEIN_PATH
 from nkscore.io._source import nearby
 
 if TYPE_CHECKING:
@@ -172,7 +173,7 @@ def _repeated(sheet: Sheet) -> Iterator[Problem]:
 
 
 #: Columns that can differ between the lanes of one sample.
-_OF_A_LANE: Final = (schema.SAMPLE, schema.LANE, schema.HASHTAG, PATH, HASHTAG_PATH)
+_OF_A_LANE: Final = (schema.SAMPLE, schema.LANE, schema.HASHTAG, schema.GENOTYPE, *FILES)
 
 
 def _contradictions(sheet: Sheet) -> Iterator[Problem]:
@@ -225,7 +226,8 @@ def _warn_of_one_pool(sheet: Sheet) -> None:
 def _lanes(sheet: Sheet) -> Iterator[Problem]:
     paths: dict[str, tuple[str, str]] = {}
     lanes: dict[str, tuple[str, str]] = {}
-    tag_paths: dict[str, tuple[str, str]] = {}
+    others: dict[str, dict[str, tuple[str, str]]] = {column: {} for column in _TWO_FILES}
+    genotyped = set(sheet.cells.loc[sheet.cells[GENOTYPE_PATH] != "", schema.LANE])
     rows_of: dict[str, list[tuple[str, str]]] = {}
     for row, cells in _records(sheet):
         lane, path = cells[schema.LANE], cells[PATH]
@@ -235,15 +237,17 @@ def _lanes(sheet: Sheet) -> Iterator[Problem]:
         rows_of.setdefault(lane, []).append((row, cells[schema.HASHTAG]))
         yield from _differs(paths, lane, (row, place), path, _TWO_PATHS)
         yield from _differs(lanes, place, (row, lane), path, _TWO_LANES)
-        tag_path = cells[HASHTAG_PATH]
-        yield from _differs(tag_paths, lane, (row, tag_path), tag_path, _TWO_TAG_PATHS)
+        for column, seen in others.items():
+            kind = (column, _TWO_FILES[column])
+            yield from _differs(seen, lane, (row, cells[column]), cells[column], kind)
     for lane, rows in rows_of.items():
         untagged = [row for row, tag in rows if not tag]
-        if len(rows) > 1 and untagged:
+        tagless = len(untagged) == len(rows) and lane in genotyped
+        if len(rows) > 1 and untagged and not tagless:
             text = (
                 f"is empty, but lane {lane!r} holds {len(rows)} samples. Only hashtags "
-                "can separate their cells: give each sample a hashtag, or load one "
-                "sample per lane."
+                "can separate their cells, or calls of their donors in genotype_path: give each "
+                "sample a hashtag, or load one sample per lane."
             )
             yield from (Problem(row, schema.HASHTAG, text) for row in untagged)
 
@@ -262,13 +266,16 @@ _TWO_LANES: Final = (
         "Use one lane name for all samples of a file."
     ),
 )
-_TWO_TAG_PATHS: Final = (
-    HASHTAG_PATH,
-    (
-        "is {value!r}, but {other!r} in {row} of the same lane {key!r}. A lane has one hashtag "
-        "matrix: repeat the same path in all its rows."
-    ),
+_TWO: Final = (
+    "is {{value!r}}, but {{other!r}} in {{row}} of the same lane {{key!r}}. {rule} in all its rows."
 )
+_TWO_FILES: Final = {
+    HASHTAG_PATH: _TWO.format(
+        rule="A lane has one entry (several matrices separated by ';'): repeat the same path"
+    ),
+    PROTEIN_PATH: _TWO.format(rule="A lane has one matrix of proteins: repeat the same path"),
+    GENOTYPE_PATH: _TWO.format(rule="A lane has one table of donors: repeat the same path"),
+}
 
 
 def _differs(
@@ -290,16 +297,25 @@ def _idle_tag_paths(sheet: Sheet) -> Iterator[Problem]:
         if cells[HASHTAG_PATH] and not cells[schema.HASHTAG]:
             text = f"is empty, but {HASHTAG_PATH!r} is given. Name the hashtag, or empty both."
             yield Problem(row, schema.HASHTAG, text)
+        if cells[schema.GENOTYPE] and not cells[GENOTYPE_PATH]:
+            text = "is empty, but 'genotype' is given. Name the file of calls, or empty both."
+            yield Problem(row, GENOTYPE_PATH, text)
+
+
+def paths_in(text: str) -> list[str]:
+    """Return the paths of an entry, which ``;`` separates."""
+    return [part.strip() for part in text.split(";") if part.strip()]
 
 
 def _files(sheet: Sheet) -> Iterator[Problem]:
     reported = set()
     for row, cells in _records(sheet):
-        for column in (PATH, HASHTAG_PATH):
-            text = cells[column]
+        named = [(column, cells[column]) for column in FILES if column != HASHTAG_PATH]
+        named += [(HASHTAG_PATH, text) for text in paths_in(cells[HASHTAG_PATH])]
+        for column, text in named:
             if not text or text in reported or text.startswith(OWN_TABLE):
                 continue
-            if sheet.resolve(text).exists():
+            if is_there(sheet.resolve(text)):
                 continue
             reported.add(text)
             yield Problem(row, column, _missing_file(sheet, text))
@@ -308,6 +324,6 @@ def _files(sheet: Sheet) -> Iterator[Problem]:
 def _missing_file(sheet: Sheet, text: str) -> str:
     place = sheet.resolve(text)
     message = f"{text!r} does not exist (looked for {place}).{nearby(place)}"
-    if "\\" in text and sheet.resolve(text.replace("\\", "/")).exists():
+    if "\\" in text and is_there(sheet.resolve(text.replace("\\", "/"))):
         message = f"{text!r} is written with backslashes. Write {text.replace(chr(92), '/')!r}."
     return f"{message} Paths are relative to {sheet.base}."

@@ -7,7 +7,7 @@ import re
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Final, Literal
 
-from nkscore._gate import check_hdf5, check_regular
+from nkscore._gate import check_hdf5, check_regular, is_there
 from nkscore.errors import LaneError
 from nkscore.io._lane import reading
 
@@ -45,7 +45,7 @@ class Source:
 
 def inspect(path: Path) -> Source:
     """Return the source at ``path``, or raise :class:`LaneError` if it is not usable."""
-    if not path.exists():
+    if not is_there(path):
         msg = f"{path} does not exist.{nearby(path)} Check the path and that the disk is mounted."
         raise LaneError(msg)
     check_regular(path)

@@ -12,7 +12,7 @@ import numpy as np
 import pandas as pd
 from scipy import sparse
 
-from nkscore._text import opened
+from nkscore._text import SAFE_FLOATS, as_numbers, opened
 from nkscore.errors import LaneError, WrongScaleError
 from nkscore.io._genes import features_table, mostly_ensembl
 from nkscore.io._lane import Lane, as_int32, first_broken, reading
@@ -129,6 +129,7 @@ def _read_dense(
         na_filter=False,
         chunksize=step,
         names=range(len(names) + 1),
+        float_precision=SAFE_FLOATS,
     )
     for block in reader:
         rows = [str(label) for label in block[0]]
@@ -151,7 +152,7 @@ def _width(stream: IO[bytes], path: Path, delimiter: str) -> int:
 def _numbers(block: pd.DataFrame, rows: list[str], names: list[str], path: Path) -> Array:
     for column, dtype in enumerate(block.dtypes):
         if dtype.kind not in "biuf":
-            numbers = pd.to_numeric(block.iloc[:, column], errors="coerce")
+            numbers = as_numbers(block.iloc[:, column])
             bad = int(np.argmax(numbers.isna().to_numpy()))
             text = str(block.iloc[bad, column])
             msg = (
@@ -181,6 +182,7 @@ def _read_triplets(
         names=["row", "column", "count"],
         dtype={"row": str, "column": str},
         na_filter=False,
+        float_precision=SAFE_FLOATS,
     )
     lines = [f"entry {number}" for number in range(1, len(frame) + 1)]
     values = _numbers(frame[["count"]], lines, ["count"], path).ravel()

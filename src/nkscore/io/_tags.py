@@ -16,6 +16,7 @@ from nkscore import schema
 from nkscore._storable import stored_names
 from nkscore._warn import warn
 from nkscore.errors import LaneError
+from nkscore.io._barcodes import decode, match
 from nkscore.io._genes import unique_names
 from nkscore.io._lane import (
     ANTIBODY,
@@ -25,13 +26,11 @@ from nkscore.io._lane import (
     Lane,
     check_barcodes,
     own_table,
-    reading,
 )
 from nkscore.io._tag_names import alike, marks_samples, plain
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable, Sequence
-    from pathlib import Path
+    from collections.abc import Iterable, Sequence
 
     from nkscore._types import Array
 
@@ -105,6 +104,25 @@ class TagTable:
         return pd.DataFrame(columns(self.counts, chosen).toarray(), columns=labels)
 
 
+@dataclass(frozen=True, slots=True)
+class TagTables:
+    """Tables of one lane: those of its hashtags, and that of its proteins if it has its own."""
+
+    hashtags: tuple[TagTable, ...]
+    proteins: tuple[TagTable, ...] = ()
+
+    @property
+    def all(self) -> TagTable:
+        """All of them side by side: a hashtag can be among the proteins."""
+        return joined((*self.hashtags, *self.proteins))
+
+    def proteins_beside(self, used: Iterable[int]) -> list[pd.DataFrame]:
+        """Return the tags of the protein matrix that mark no sample."""
+        first = sum(len(table.names) for table in self.hashtags)
+        own = [place - first for place in used if place >= first]
+        return [unused(table, own) for table in self.proteins]
+
+
 def columns(counts: sparse.csr_matrix, chosen: Array) -> sparse.csr_matrix:
     """Return some columns of a CSR matrix; adjacent ones are sliced, which is much faster."""
     if len(chosen) == counts.shape[1]:
@@ -144,17 +162,18 @@ def in_table(lane: Lane, key: str) -> TagTable:
     return TagTable(names, names, counts, f"{lane.path}, {lane.tables_in}[{key!r}]", _NOWHERE)
 
 
-def separate(lane: Lane, tags: Lane) -> TagTable:
+def separate(lane: Lane, tags: Lane, what: str = "hashtag") -> TagTable:
     """Return the tags of another matrix, its rows put into the order of the lane's barcodes."""
     cells, tagged = decode(lane.barcodes, lane.path), decode(tags.barcodes, tags.path)
     check_barcodes(cells, lane.path)
     check_barcodes(tagged, tags.path)
-    rows = _match(cells, tagged, lane=lane, tags=tags)
+    rows = match(cells, tagged, where=lane.path, other=tags.path, what=f"{what} matrix")
     absent = int((rows < 0).sum())
     if absent:
+        then = ", so they will be called negative" if what == "hashtag" else ""
         msg = (
-            f"{absent:,} of {len(rows):,} cells of {lane.path} are not in its hashtag matrix "
-            f"{tags.path}; their hashtag counts are 0, so they will be called negative."
+            f"{absent:,} of {len(rows):,} cells of {lane.path} are not in its {what} matrix "
+            f"{tags.path}; their {what} counts are 0{then}."
         )
         warn(msg)
     real = np.flatnonzero(lane_names(tags) != _UNMAPPED)
@@ -175,92 +194,26 @@ def lane_names(lane: Lane) -> Array:
     return np.asarray(lane.features["name"], dtype=object)
 
 
-def decode(barcodes: Array, path: Path) -> pd.Index:
-    """Return barcodes, bytes or text, as an index of text."""
-    if barcodes.dtype.kind == "S":
-        with reading(path):
-            try:
-                barcodes = barcodes.astype(str)
-            except UnicodeDecodeError:
-                barcodes = np.char.decode(barcodes, "utf-8")
-    index: pd.Index = pd.Index(barcodes.astype(object))
-    return index
-
-
-def _match(cells: pd.Index, tagged: pd.Index, *, lane: Lane, tags: Lane) -> Array:
-    """Return the row of each cell in the tag matrix, -1 where it has none.
-
-    Of all ways to write a barcode the one that matches most counts, the plainest among equals: by
-    chance some barcodes of a lane are those of another.
-    """
-    best, how, rows = 0, "", np.full(len(cells), -1)
-    possible = min(len(cells), len(tagged))
-    for name, ours, theirs in _WAYS:
-        if best == possible:
-            break
-        mine, other = ours(cells), theirs(tagged)
-        if mine.is_unique and other.is_unique:
-            found = other.get_indexer(mine)
-            matched = int((found >= 0).sum())
-            if matched > best:
-                best, how, rows = matched, name, np.asarray(found)
-    if best < _LEAST_MATCHED * possible or best == 0:
-        raise LaneError(_no_match(cells, tagged, best, lane=lane, tags=tags))
-    if how:
-        warn(
-            f"{tags.path}: {best:,} of its {len(tagged):,} barcodes match those of {lane.path} "
-            f"{how}. They were matched so; check that this is how the library was made."
-        )
-    return rows
-
-
-def _no_match(cells: pd.Index, tagged: pd.Index, best: int, *, lane: Lane, tags: Lane) -> str:
-    found = f"Only {best:,}" if best else "None"
-    return (
-        f"{found} of the {len(cells):,} barcodes of {lane.path} (for example {cells[0]}) "
-        f"{'are' if best else 'is'} among the {len(tagged):,} of its hashtag matrix {tags.path} "
-        f"(for example {tagged[0]}), read as they are, by sequence, reversed and by 10x's "
-        "translation of TotalSeq-B and -C barcodes. Give the hashtag matrix of the same lane."
+def joined(tables: Sequence[TagTable]) -> TagTable:
+    """Return the tags of several tables of one lane side by side."""
+    if len(tables) == 1:
+        return tables[0]
+    inside = [t.origin if len(t.origin) else np.full(len(t.names), -1) for t in tables]
+    return TagTable(
+        np.concatenate([table.names for table in tables]),
+        np.concatenate([table.ids for table in tables]),
+        sparse.csr_matrix(sparse.hstack([table.counts for table in tables])),
+        " and ".join(table.where for table in tables),
+        np.concatenate(inside),
     )
 
 
-def _as_is(barcodes: pd.Index) -> pd.Index:
-    return barcodes
-
-
-def _without_suffix(barcodes: pd.Index) -> pd.Index:
-    return pd.Index(barcodes.str.replace(r"-\d+$", "", regex=True))
-
-
-def _sequence_only(barcodes: pd.Index) -> pd.Index:
-    # A cell's name can contain its lane: "lane1_ACGT...-1". Without a sequence it stays unchanged.
-    return pd.Index(barcodes.str.replace(r"^.*?([ACGTN]{14,})(-\d+)?.*$", r"\1", regex=True))
-
-
-_COMPLEMENT: Final = str.maketrans("ACGT", "TGCA")
-
-
-def _translated(barcodes: pd.Index) -> pd.Index:
-    """Complement bases 8 and 9: 10x's list pairs barcodes of tags and RNA that way."""
-    plain = _sequence_only(barcodes)
-    return plain.str[:7] + plain.str[7:9].str.translate(_COMPLEMENT) + plain.str[9:]
-
-
-def _reversed(barcodes: pd.Index) -> pd.Index:
-    return _sequence_only(barcodes).str[::-1].str.translate(_COMPLEMENT)
-
-
-_Way = tuple[str, "Callable[[pd.Index], pd.Index]", "Callable[[pd.Index], pd.Index]"]
-#: What a match by this way is worth a warning for, and how cells and tags are written for it.
-_WAYS: Final[tuple[_Way, ...]] = (
-    ("", _as_is, _as_is),
-    ("", _without_suffix, _without_suffix),
-    ("", _sequence_only, _sequence_only),
-    ("after 10x's translation of TotalSeq-B and -C barcodes", _sequence_only, _translated),
-    ("as reverse complements", _sequence_only, _reversed),
-)
-#: Share of the smaller of both lists.
-_LEAST_MATCHED: Final = 0.5
+def unused(table: TagTable, used: Iterable[int]) -> pd.DataFrame:
+    """Return the tags of a table that mark no sample."""
+    rest = np.setdiff1d(np.arange(len(table.names)), list(used))
+    names = unique_names(table.names[rest], table.ids[rest], where=table.where)
+    labels = pd.Index(stored_names(names, "The tags"), dtype=object)
+    return pd.DataFrame(table.counts[:, rest].toarray(), columns=labels)
 
 
 def others(lane: Lane, feature_type: str, slot: str, used: Iterable[int]) -> pd.DataFrame:

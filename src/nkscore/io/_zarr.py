@@ -14,12 +14,14 @@ from typing import TYPE_CHECKING, Any, Final
 from nkscore._gate import SMALL, check_claim, check_regular
 from nkscore._warn import warn
 from nkscore.errors import LaneError
+from nkscore.io._lane import reading
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
 #: Files that make a folder a zarr group, of format 2 and 3.
 MARKERS: Final = frozenset({".zgroup", "zarr.json"})
+_NO_CHUNKS: Final = frozenset({".zarray", ".zattrs", ".zmetadata", "zarr.json"})
 _METADATA: Final = frozenset({".zarray", "zarr.json"})
 
 
@@ -57,6 +59,7 @@ def check_store(path: Path) -> None:
                 )
                 raise LaneError(msg)
             _check_size(metadata, Path(folder))
+            _check_chunks(metadata, Path(folder))
 
 
 def _check_size(metadata: dict[str, Any], folder: Path) -> None:
@@ -73,6 +76,51 @@ def _check_size(metadata: dict[str, Any], folder: Path) -> None:
     if claimed > SMALL:
         stored = sum(file.stat().st_size for file in folder.rglob("*") if file.is_file())
         check_claim(claimed, stored, f"{folder},")
+
+
+def _check_chunks(metadata: dict[str, Any], folder: Path) -> None:
+    """Refuse chunks that announce more bytes or texts than they can hold.
+
+    Their decoders take the memory for it first.
+    """
+    codecs = _codecs(metadata)
+    # A shard is an archive of chunks, with an index.
+    if not isinstance(metadata.get("shape"), list) or "sharding_indexed" in codecs:
+        return
+    if not codecs & {"blosc", "vlen-utf8"}:
+        return
+    grid = metadata.get("chunk_grid", {}).get("configuration", {}).get("chunk_shape")
+    most = math.prod(metadata.get("chunks") or grid or [1])
+    for file in folder.rglob("*"):
+        if file.name in _NO_CHUNKS or not file.is_file():
+            continue
+        if "blosc" in codecs:
+            with file.open("rb") as stream:
+                head = stream.read(8)
+            check_claim(int.from_bytes(head[4:8], "little"), file.stat().st_size, f"{file},")
+        if "vlen-utf8" in codecs:
+            _check_text(file, metadata, most)
+
+
+def _check_text(file: Path, metadata: dict[str, Any], most: int) -> None:
+    """Refuse a chunk whose first four bytes, the number of its texts, are more than it holds."""
+    import numcodecs
+
+    packed = metadata.get("compressor")
+    for codec in metadata.get("codecs", []):
+        if codec.get("name") in {"blosc", "zstd", "gzip"}:
+            packed = {"id": codec["name"]}
+    content = file.read_bytes()
+    if packed:
+        with reading(file):
+            content = bytes(numcodecs.get_codec(packed).decode(content))
+    announced = int.from_bytes(content[:4], "little")
+    if announced > most:
+        msg = (
+            f"{file} announces {announced:,} texts, and a chunk holds {most:,}: it is damaged. "
+            "Copy or download the store again."
+        )
+        raise LaneError(msg)
 
 
 def _codecs(metadata: object) -> set[str]:

@@ -15,6 +15,7 @@ from nkscore._checks import check_frame, check_part, check_shares
 from nkscore._samples._matrices import counts_of, has_counts
 from nkscore._warn import warn
 from nkscore.errors import MissingKeyError, SampleSheetError, WrongScaleError
+from nkscore.pp._demultiplex_genotypes import EVIDENCE, Settled, settle
 from nkscore.pp._demultiplex_methods import METHODS, LaneFit, Options
 from nkscore.pp._marks import note_marks
 from nkscore.pp._unlisted_tags import Unlisted, as_table, note_tags, other_tags, unlisted
@@ -49,11 +50,18 @@ def demultiplex(
     min_confidence: float = 0.5,
     max_doublet_rate: float | None = None,
 ) -> None:
-    """Assign each cell of a hashed lane to its sample.
+    """Assign each cell of a lane with several samples to its sample.
 
-    Reads ``obsm["hashtags"]``, ``obs["lane"]``, ``layers["counts"]`` (its sum per cell) and the
-    sample sheet in ``uns["nkscore"]["sample_sheet"]``. All cells of a lane enter the fit, including
-    those that failed QC. Lanes with a single sample without hashtag are not changed.
+    Reads ``obsm["hashtags"]``, ``obs["lane"]``, ``layers["counts"]`` (its sum per cell), the
+    sample sheet in ``uns["nkscore"]["sample_sheet"]`` and, if lanes were read with a
+    ``genotype_path``, the donors in ``obs["genotype"]``, ``["genotype_class"]`` and
+    ``["genotype_confidence"]``. All cells of a lane enter the fit, including those that failed QC.
+    Lanes with a single sample without hashtag are not changed, except that droplets of two donors
+    become doublets.
+
+    A genotype names the sample where the lane has no hashtags or the tag is missing, if one sample
+    alone holds its donor. A droplet that is a doublet by tag or genotype is a doublet. Where tag
+    and genotype name different samples the cell is ``negative``.
 
     Parameters
     ----------
@@ -69,7 +77,8 @@ def demultiplex(
     positive_quantile
         Only for ``htodemux``: a tag is positive above this quantile of its background.
     min_confidence
-        A singlet with a lower probability is called ``negative``. ``htodemux`` ignores it.
+        A singlet with a lower probability is called ``negative``, and a donor with a lower one is
+        not used. ``htodemux`` ignores it.
     max_doublet_rate
         Largest expected share of doublets among the singlets of a lane, for example 0.01. Any doubt
         about a call counts as a doublet. Calls are accepted from the most certain one on, until the
@@ -81,21 +90,27 @@ def demultiplex(
     -------
     None
         Writes ``obs["hashtag"]`` (categorical, missing unless singlet), ``obs["hashtag_class"]``
-        (``singlet``, ``doublet``, ``negative``), ``obs["hashtag_confidence"]`` (float64,
-        probability of the call; missing for ``htodemux``, which computes none), the columns of the
+        (``singlet``, ``doublet``, ``negative``; by genotype too, where there is one),
+        ``obs["hashtag_confidence"]`` (float64, probability of the call; missing for ``htodemux``,
+        which computes none, and where tag and genotype disagree), with genotypes
+        ``obs["sample_evidence"]`` (``whole_lane``, ``hashtag``, ``genotype``, ``both``,
+        ``conflict``, ``doublet_hashtag``, ``doublet_genotype``, ``doublet_both``, ``none``), the
+        columns of the
         sample sheet (``sample``, ``tumor``, ...; missing unless singlet) and
         ``uns["nkscore"]["pp.demultiplex"]`` with the number of cells per lane and call (``cells``)
         and, per lane and tag, its singlets, background, signal and cut-off (``tags``; missing if
-        the method has no such number), and negative cells that carry a tag which the sheet does
-        not name for their lane (``unlisted``). Cells, samples and tags that are lost are in
-        ``uns["nkscore"]["ledger"]`` (:func:`nkscore.ledger`).
+        the method has no such number), negative cells that carry a tag which the sheet does not
+        name for their lane (``unlisted``) and, with genotypes, the cells per lane and evidence
+        (``genotypes``). Cells, samples and tags that are lost are in ``uns["nkscore"]["ledger"]``
+        (:func:`nkscore.ledger`).
 
     Raises
     ------
     MissingKeyError
         If there is no sample sheet or no table of hashtags.
     SampleSheetError
-        If a lane has hashtags that the matrix lacks, or only one (or only one with counts).
+        If a lane has hashtags that the matrix lacks, or only one (or only one with counts); if a
+        lane without hashtags has a sample that shares all of its donors.
     WrongScaleError
         If hashtag counts are not counts.
     ValueError
@@ -148,7 +163,11 @@ def demultiplex(
         more = other_tags(adata, counts, here, rows)
         strangers += unlisted(here, more, called, depth[rows], lane)
     calls["confidence"] = calls["confidence"].astype(float)
-    _write(adata, calls, sheet, lanes=lanes)
+    settled = _settled(calls, sheet, lanes)
+    genotypes = settle(adata, sheet, lanes, settled, min_confidence)
+    _write(adata, settled, sheet)
+    if genotypes is not None:
+        adata.obs[schema.SAMPLE_EVIDENCE] = schema.categorical(settled.evidence, EVIDENCE)
     schema.record(
         adata,
         "pp.demultiplex",
@@ -157,6 +176,7 @@ def demultiplex(
         cells=_summary(adata),
         tags=_joined(fits),
         unlisted=as_table(strangers),
+        **({} if genotypes is None else {"genotypes": genotypes}),
     )
     note_marks(adata)
     note_tags(adata, hashed, strangers)
@@ -316,21 +336,30 @@ def _joined(tables: list[pd.DataFrame]) -> pd.DataFrame | None:
     return table.set_index(table.index.astype(str))
 
 
-def _write(adata: AnnData, calls: pd.DataFrame, sheet: pd.DataFrame, *, lanes: Array) -> None:
-    adata.obs[schema.HASHTAG] = pd.Categorical(calls["hashtag"].where(calls["hashtag"] != ""))
-    adata.obs[schema.HASHTAG_CLASS] = schema.categorical(
-        calls["class"].to_numpy(dtype=object), schema.HASHTAG_CLASSES
-    )
-    adata.obs[schema.HASHTAG_CONFIDENCE] = calls["confidence"].to_numpy()
-    row_of = {
-        key: i for i, key in enumerate(zip(sheet[schema.LANE], sheet[schema.HASHTAG], strict=True))
-    }
+def _settled(calls: pd.DataFrame, sheet: pd.DataFrame, lanes: Array) -> Settled:
+    """Return the calls of the hashtags with the row of the sheet that each names."""
+    keys = list(zip(sheet[schema.LANE], sheet[schema.HASHTAG], strict=True))
+    # Several samples of a lane without hashtags can only be separated by genotypes.
+    row_of = {key: i for i, key in enumerate(keys) if keys.count(key) == 1}
     singlet = calls["class"].to_numpy() == schema.SINGLET
-    keys = zip(lanes, calls["hashtag"], strict=True)
-    row = np.array([row_of.get(key, -1) for key in keys], dtype=np.int64)
-    row[~singlet] = -1
-    known = row >= 0
-    for column in [c for c in sheet.columns if c not in (schema.LANE, schema.HASHTAG)]:
+    found = [row_of.get(key, -1) for key in zip(lanes, calls["hashtag"], strict=True)]
+    return Settled(
+        row=np.where(singlet, np.array(found, dtype=np.int64), -1),
+        kind=calls["class"].to_numpy(dtype=object, copy=True),
+        hashtag=calls["hashtag"].to_numpy(dtype=object, copy=True),
+        confidence=calls["confidence"].to_numpy(dtype=np.float64, copy=True),
+        evidence=np.full(len(calls), "none", dtype=object),
+    )
+
+
+def _write(adata: AnnData, calls: Settled, sheet: pd.DataFrame) -> None:
+    tag = np.where(calls.hashtag == "", None, calls.hashtag)
+    adata.obs[schema.HASHTAG] = pd.Categorical(pd.Series(tag, dtype=object))
+    adata.obs[schema.HASHTAG_CLASS] = schema.categorical(calls.kind, schema.HASHTAG_CLASSES)
+    adata.obs[schema.HASHTAG_CONFIDENCE] = calls.confidence
+    row, known = calls.row, calls.row >= 0
+    marks = (schema.LANE, schema.HASHTAG, schema.GENOTYPE)
+    for column in [c for c in sheet.columns if c not in marks]:
         values = sheet[column].to_numpy()
         if column in schema.NUMERIC_SAMPLE_COLUMNS:
             adata.obs[column] = np.where(known, values.astype(float)[row], np.nan)

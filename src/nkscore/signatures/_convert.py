@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 
 import pandas as pd
 
+from nkscore._gate import expanded
 from nkscore.errors import GeneCoverageError, MissingKeyError
 from nkscore.signatures._catalog import all_panels, get, nearest, packaged, panel
 from nkscore.signatures._long_table import from_long_table
@@ -110,7 +111,7 @@ def _named(name: str) -> dict[str, Signature]:
     if name in packaged():
         return {name: get(name)}
     if is_file_name(name):
-        return read_sets(Path(name).expanduser())
+        return read_sets(expanded(name))
     msg = (
         f"{name!r} is neither a signature nor a panel of the catalog. "
         f"{nearest(name, [*packaged(), *all_panels()])}"

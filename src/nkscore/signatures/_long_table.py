@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, Final
 
 import pandas as pd
 
+from nkscore._text import as_numbers
 from nkscore.errors import MissingKeyError
 from nkscore.signatures._signature import PROVENANCE, Signature
 
@@ -84,7 +85,7 @@ def _directions(frame: pd.DataFrame, where: str) -> pd.Series[str]:
             raise ValueError(msg)
         return direction
     if "weight" in frame.columns:
-        weight = pd.to_numeric(frame["weight"], errors="coerce")
+        weight = as_numbers(frame["weight"])
         if (weight.isna() | (weight == 0)).any():
             msg = (
                 f"{where} holds weights that are zero or missing or no numbers; a positive (up) or "

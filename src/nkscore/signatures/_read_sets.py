@@ -8,6 +8,7 @@ from typing import Any, Final
 
 import pandas as pd
 
+from nkscore._gate import is_there
 from nkscore._text import opened, read_text, reading_table
 from nkscore.errors import GeneCoverageError, NkscoreError
 from nkscore.signatures._diagnose import diagnose
@@ -32,7 +33,7 @@ def is_file_name(text: str) -> bool:
 def read_sets(path: Path) -> dict[str, Signature]:
     """Return the sets of a file by name."""
     kind = kind_of(path)
-    if not path.exists() or path.is_dir():
+    if not is_there(path) or path.is_dir():
         msg = (
             f"{path} is not a file (working folder: {Path.cwd()}). Give the path of a .gmt, .tsv "
             "or .csv file of gene sets, or the name of a set of signatures.catalog()."
