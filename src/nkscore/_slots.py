@@ -39,6 +39,7 @@ class Slot:
 
 
 # Functions that read the same slots.
+_CONTACTS = "tl.contact_response tl.contacts"
 _STATES = "tl.explain_state tl.map_reference tl.nk_states tl.tumor_states"
 _FRACTIONS = "tl.nk_activation tl.state_fractions tl.state_shift"
 _COMPARED = (
@@ -58,12 +59,14 @@ _OF_COUNTS = (
     "tl.doublet_sensitivity tl.flag_ambient tl.interaction_response tl.perturbation_response "
     "tl.response_model "
     "tl.responders tl.score tl.score_null"
+    f" {_CONTACTS}"
 )
 _OF_X = f"{_SUMMED} tl.cell_cycle tl.embed tl.marker_table tl.responders tl.score tl.score_null"
 _OF_LANE = (
     f"{_TAGS} datasets.write_lanes pl.qc pp.ambient pp.assign_guides pp.demultiplex "
     "pp.doublet_scores pp.qc tl.communication tl.flag_ambient tl.interaction_response "
     "tl.tumor_states"
+    f" {_CONTACTS}"
 )
 _OF_SAMPLE = (
     f"{_PREPARED} {_BY_SAMPLE} {_GUIDED} {_SUMMED} pl.compartments report tl.nk_states "
@@ -88,6 +91,7 @@ _OF_QC_PASS = (
 _OF_COMPARTMENT = (
     f"{_BY_SAMPLE} {_GUIDED} {_STATES} {_SUMMED} pl.compartments pl.state_density pp.ambient "
     "pp.keep report"
+    f" {_CONTACTS}"
 )
 _OF_SCORES = "pl.embedding tl.decompose_shift tl.perturbation_scores tl.response_score"
 _OF_NK_STATE = (
@@ -95,7 +99,7 @@ _OF_NK_STATE = (
     "tl.explain_state tl.map_reference tl.marker_table"
 )
 _OF_TUMOR_STATE = "report tl.explain_state tl.map_reference tl.state_fractions tl.state_shift"
-_OF_TAGS = f"{_TAGS} datasets.write_lanes pp.demultiplex"
+_OF_TAGS = f"{_TAGS} datasets.write_lanes pp.demultiplex {_CONTACTS}"
 _PLANTED = "datasets.write_lanes"
 _TRUTH = f"datasets.use_truth {_PLANTED}"
 _OF_SHEET = f"{_TRUTH} pp.demultiplex"
@@ -174,8 +178,12 @@ _TABLE: Final[dict[tuple[str, str, str], Rows]] = {
         "qc_reason": ("category", "`pass`, or the limits it crossed", "pp.keep", "qc"),
     },
     ("obs", "cells", "pp.demultiplex datasets.use_truth"): {
-        "hashtag": ("category", "tag of the cell; missing unless one", _TAGS),
-        "hashtag_class": ("category", "`singlet`, `doublet` or `negative`", f"{_TAGS} pp.keep"),
+        "hashtag": ("category", "tag of the cell; missing unless one", f"{_TAGS} {_CONTACTS}"),
+        "hashtag_class": (
+            "category",
+            "`singlet`, `doublet` or `negative`",
+            f"{_TAGS} {_CONTACTS} pp.keep",
+        ),
         "hashtag_confidence": ("float64", "probability of that call", _TAGS),
     },
     ("obs", "cells", "pp.demultiplex"): {
@@ -198,6 +206,12 @@ _TABLE: Final[dict[tuple[str, str, str], Rows]] = {
     },
     ("obs", "cells", "pp.compartments"): {
         "nk_rna_share": ("float64", "share of its RNA from NK cells", "tl.doublet_sensitivity"),
+        "pair": (
+            "category",
+            "NK–tumor pair: `own` (one tag), `chance` (two), `unknown`; else missing",
+            f"pp.keep {_CONTACTS}",
+        ),
+        "pair_tumor": ("category", "line of the pair by its RNA", _CONTACTS),
     },
     ("obs", "cells", "pp.doublet_scores"): {
         "doublet_score": ("float64", "Scrublet's score, 0 to 1"),
@@ -303,6 +317,7 @@ _TABLE: Final[dict[tuple[str, str, str], Rows]] = {
         "truth_phase": ("category", "planted: phase of the cell cycle", _PLANTED),
         "truth_ifng_activity": ("float64", "planted: response to interferon gamma", _PLANTED),
         "truth_ambient": ("float64", "planted: share of its counts that is ambient", _PLANTED),
+        "truth_pair": ("category", "planted: `own` or `chance`; with `contacts`", _PLANTED),
     },
     ("uns", "", "io.read_coculture datasets.simulate_coculture io.read_cells"): {
         "nkscore/sample_sheet": ("frame", "the checked sample sheet", _OF_SHEET),
@@ -335,9 +350,12 @@ _RECORDS: Final[dict[str, tuple[str, ...]]] = {
     "io.read_cells": ("`lanes`: file, format and size; `kept`: calls that the file held",),
     "datasets.simulate_coculture": ("`seed`",),
     "pp.qc": ("`limits` of each lane", "pl.qc"),
-    "pp.demultiplex": ("`cells` of each call, `tags` with their cut-offs, `genotypes`",),
+    "pp.demultiplex": (
+        "`cells` of each call, `tags` with their cut-offs, `models` of the mixture, `genotypes`",
+        _CONTACTS,
+    ),
     "pp.assign_guides": ("`guides` with their cells",),
-    "pp.compartments": ("`cells_per_reference`, `conflicts`",),
+    "pp.compartments": ("`cells_per_reference`, `conflicts`, `pair_genes`", _CONTACTS),
     "pp.doublet_scores": ("nothing",),
     "pp.ambient": ("`samples` with their ambient share", f"{_WITH_AMBIENT} tl.tumor_states"),
     "pp.keep": ("`removed` for each reason, `n_before`, `n_kept`",),

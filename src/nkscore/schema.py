@@ -66,6 +66,8 @@ GUIDE_CONFIDENCE: Final = "guide_confidence"
 COMPARTMENT: Final = "compartment"
 COMPARTMENT_CONFIDENCE: Final = "compartment_confidence"
 NK_RNA_SHARE: Final = "nk_rna_share"
+PAIR: Final = "pair"
+PAIR_TUMOR: Final = "pair_tumor"
 DOUBLET_SCORE: Final = "doublet_score"
 AMBIENT_SOUP: Final = "ambient_soup"
 AMBIENT_NK: Final = "ambient_nk"
@@ -134,6 +136,7 @@ TRUTH_PHASE: Final = "truth_phase"
 TRUTH_IFNG_ACTIVITY: Final = "truth_ifng_activity"
 TRUTH_LOW_QUALITY: Final = "truth_low_quality"
 TRUTH_AMBIENT: Final = "truth_ambient"
+TRUTH_PAIR: Final = "truth_pair"
 
 #: Columns of one biological sample, in the order of the sample sheet.
 SAMPLE_COLUMNS: Final = (
@@ -160,6 +163,9 @@ NK: Final = "nk"
 TUMOR_CELLS: Final = "tumor"
 COMPARTMENTS: Final = (NK, TUMOR_CELLS, "other", "mixed", "unassigned")
 UNASSIGNED: Final = "unassigned"
+MIXED: Final = "mixed"
+#: NK–tumor pairs: of one hashtag, of two, or without a tag that could say.
+PAIRS: Final = ("own", "chance", "unknown")
 
 #: Stage → the stages that it builds on, and itself.
 _STAGE_REQUIRES: Final[dict[str, tuple[str, ...]]] = {

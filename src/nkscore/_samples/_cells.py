@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Final
 
 import numpy as np
 import pandas as pd
@@ -14,6 +14,9 @@ if TYPE_CHECKING:
     from anndata import AnnData
 
     from nkscore._types import Array, Bools, Floats, Ints
+
+#: Upper limits of depth, which pairs cross because they hold two cells.
+_DEEP: Final = frozenset({"high counts", "high genes"})
 
 
 def passed_qc(adata: AnnData) -> Bools:
@@ -32,6 +35,16 @@ def passed_qc(adata: AnnData) -> Bools:
         )
         raise WrongScaleError(msg)
     return np.asarray(column, dtype=bool)
+
+
+def without_deep(adata: AnnData) -> Bools:
+    """Return which droplets passed QC, or failed it only because they hold many counts."""
+    passed = passed_qc(adata)
+    if schema.QC_REASON not in adata.obs or passed.all():
+        return passed
+    reasons = adata.obs[schema.QC_REASON].astype(str)
+    deep = {r for r in set(reasons) if set(r.split("; ")) <= _DEEP}
+    return np.asarray(passed | reasons.isin(deep).to_numpy())
 
 
 def cells_of(adata: AnnData, compartment: str, *, min_cells: int, purpose: str) -> Ints:

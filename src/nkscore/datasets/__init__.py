@@ -7,10 +7,19 @@ simulated truth, ``write_lanes`` writes the experiment as 10x lanes with a sampl
 
 from __future__ import annotations
 
+from nkscore.datasets._contacts import Contacts
 from nkscore.datasets._lines import LINES
 from nkscore.datasets._registry import fetch, registry
 from nkscore.datasets._simulate import simulate_coculture
 from nkscore.datasets._truth import use_truth
 from nkscore.datasets._write import write_lanes
 
-__all__ = ["LINES", "fetch", "registry", "simulate_coculture", "use_truth", "write_lanes"]
+__all__ = [
+    "LINES",
+    "Contacts",
+    "fetch",
+    "registry",
+    "simulate_coculture",
+    "use_truth",
+    "write_lanes",
+]

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Final
 import numpy as np
 
 from nkscore.datasets._bystanders import draw_bystanders, rna_of
+from nkscore.datasets._contacts import attached_droplets, preferred
 from nkscore.datasets._wells import hla_bins
 
 if TYPE_CHECKING:
@@ -34,7 +35,8 @@ class Cells:
     """Single cells: first one per droplet, then the second cells of doublets.
 
     ``state`` and ``phase`` by number; ``hla``: HLA class I against the mean of the line, in
-    standard deviations; ``depth``: expected total count; ``numbers`` in the random streams.
+    standard deviations; ``depth``: expected total count; ``numbers`` in the random streams;
+    ``attached``: in a planted contact.
     """
 
     well: Ints
@@ -47,6 +49,7 @@ class Cells:
     numbers: Ints
     #: Position in BYSTANDERS, -1 for NK and tumor cells.
     bystander: Ints
+    attached: Bools
 
     @property
     def is_tumor(self) -> Bools:
@@ -70,18 +73,23 @@ def draw_droplets(
     well = np.repeat(np.arange(n_wells), wells.n_droplets).astype(np.int64)
     first = np.arange(well.size, dtype=np.int64)
     rate = 0.0 if options.clean else options.doublets
-    joined = np.flatnonzero(streams.uniform("is doublet", first) < rate)
-    partner, forced = _partners(wells, well, joined, streams)
+    attached = attached_droplets(options, wells, well, streams)
+    joined = np.flatnonzero((streams.uniform("is doublet", first) < rate) | attached)
+    planted = None if options.contacts is None else attached[joined]
+    partner, forced = _partners(wells, well, joined, streams, planted)
     numbers = np.concatenate([first, well.size + joined])
     is_nk = _compartments(wells, np.concatenate([well, partner]), numbers, streams)
     opposite = forced & (wells.nk_fraction[partner] > 0) & (wells.nk_fraction[partner] < 1)
     is_nk[well.size :] = np.where(opposite, ~is_nk[joined], is_nk[well.size :])
     of_cell = np.concatenate([well, partner])
-    conjugate = np.zeros(of_cell.size, dtype=bool)
-    conjugate[joined] = conjugate[well.size :] = forced
+    attached = np.concatenate([attached, attached[joined]])
+    conjugate = attached.copy()
+    conjugate[joined] |= forced
+    conjugate[well.size :] |= forced
     bystander = draw_bystanders(options, of_cell, numbers, conjugate, streams)
     is_nk &= bystander < 0
-    cells = _draw_cells(options, wells, genes, streams, (of_cell, is_nk, numbers, bystander))
+    drawn = (of_cell, is_nk, numbers, bystander, attached)
+    cells = _draw_cells(options, wells, genes, streams, drawn)
     pairs = np.full((well.size, 2), -1, dtype=np.int64)
     pairs[:, 0] = first
     pairs[joined, 1] = well.size + np.arange(joined.size)
@@ -89,9 +97,13 @@ def draw_droplets(
     return Droplets(cells=pairs, negative=negative & (pairs[:, 1] < 0)), cells
 
 
-def _partners(wells: Wells, well: Ints, joined: Ints, streams: Streams) -> tuple[Ints, Bools]:
+def _partners(
+    wells: Wells, well: Ints, joined: Ints, streams: Streams, planted: Bools | None
+) -> tuple[Ints, Bools]:
     """Return the well of each second cell, and whether the two are a conjugate."""
-    forced = streams.uniform("is conjugate", joined) < _CONJUGATES
+    forced = planted
+    if forced is None:
+        forced = streams.uniform("is conjugate", joined) < _CONJUGATES
     same_lane = wells.lane[well[joined]][:, None] == wells.lane[None, :]
     partner = streams.choice("partner", joined, same_lane.astype(np.float64))
     return np.where(forced, well[joined], partner), forced
@@ -106,17 +118,20 @@ def _draw_cells(
     wells: Wells,
     genes: Genes,
     streams: Streams,
-    drawn: tuple[Ints, Bools, Ints, Ints],
+    drawn: tuple[Ints, Bools, Ints, Ints, Bools],
 ) -> Cells:
-    well, is_nk, numbers, bystander = drawn
+    well, is_nk, numbers, bystander, attached = drawn
     bins = hla_bins()
-    survivor = streams.choice("tumor cell", numbers, wells.survivors[well])
+    states, survivors = preferred(options, wells.states[well], wells.survivors[well], attached)
+    survivor = streams.choice("tumor cell", numbers, survivors)
     low_myc = survivor // bins.size
     low_myc |= streams.uniform("induction", numbers) < wells.induction[well]
-    state = np.where(is_nk, streams.choice("nk state", numbers, wells.states[well]), low_myc)
+    state = np.where(is_nk, streams.choice("nk state", numbers, states), low_myc)
     low_quality = streams.uniform("low quality", numbers) < options.low_quality
     depth = wells.depth[well] * np.exp(_RNA_SPREAD * streams.normal("rna", numbers))
-    depth *= rna_of(bystander, np.where(is_nk, _RNA_NK, _RNA_TUMOR))
+    ratio = None if options.contacts is None else options.contacts.rna_ratio
+    of_nk = _RNA_NK if ratio is None else ratio * _RNA_TUMOR
+    depth *= rna_of(bystander, np.where(is_nk, of_nk, _RNA_TUMOR))
     tumor = ~is_nk & (bystander < 0)
     depth *= np.where(tumor & (state == 1), options.low_myc_rna, 1.0)
     depth *= np.where(low_quality, 0.15 + 0.25 * streams.uniform("lost rna", numbers), 1.0)
@@ -131,6 +146,7 @@ def _draw_cells(
         depth=depth,
         numbers=numbers,
         bystander=bystander,
+        attached=attached,
     )
 
 

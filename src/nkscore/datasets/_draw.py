@@ -17,6 +17,7 @@ if TYPE_CHECKING:
 
     from nkscore._types import Floats, Floats32, Ints, Ints32
     from nkscore.datasets._cells import Cells, Droplets
+    from nkscore.datasets._contacts import Contacts
     from nkscore.datasets._genes import Genes
     from nkscore.datasets._profiles import Programs
     from nkscore.datasets._random import Streams
@@ -166,6 +167,7 @@ def hashtag_counts(
     n_tags: int,
     weaker: Floats,
     streams: Streams,
+    contacts: Contacts | None = None,
 ) -> Ints32:
     """Draw droplets × hashtags: signal of the droplet's well, and background of the lane.
 
@@ -178,7 +180,9 @@ def hashtag_counts(
     used = np.zeros((len(wells.lanes), n_tags), dtype=bool)
     used[wells.lane, tag] = True
     shape = used.shape
-    signal = _SIGNAL * np.exp(_SIGNAL_BETWEEN_TAGS * streams.normal("signal", place))
+    typical = _SIGNAL if contacts is None else contacts.tag_signal
+    between = _SIGNAL_BETWEEN_TAGS if contacts is None else contacts.tag_spread
+    signal = typical * np.exp(between * streams.normal("signal", place))
     noise = _BACKGROUND * np.exp(_BACKGROUND_BETWEEN_TAGS * streams.normal("background", place))
     mean = np.where(used, noise.reshape(shape), 0.0)[lane]
     for part in range(2):

@@ -12,6 +12,8 @@ from nkscore.datasets._lines import LINEAGES, LINES, NK_STATES
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
 
+    from nkscore.datasets._contacts import Contacts
+
 
 @dataclass(frozen=True)
 class Options:
@@ -50,6 +52,7 @@ class Options:
     unequal_tags: float = 1.0
     few_cells: float | Mapping[str, int] = 0.0
     inherited: bool = False
+    contacts: Contacts | None = None
 
     def __post_init__(self) -> None:
         for name in ("n_donors", "n_cells_per_sample", "n_mono_replicates", "lanes_per_pool"):

@@ -10,6 +10,7 @@ import pandas as pd
 
 from nkscore import schema
 from nkscore.datasets._bystanders import BYSTANDERS, bystander_levels, owners, share_of
+from nkscore.datasets._contacts import contact_programs, with_contact_slot
 from nkscore.datasets._genes import FLOOR, program_table
 from nkscore.datasets._inherited import inherited_levels
 from nkscore.datasets._lines import NK_STATES
@@ -77,6 +78,7 @@ def make_programs(options: Options, genes: Genes, streams: Streams) -> Programs:
         parts.append((name, members, np.ones(members.size)))
     for tumor, lineage in options.tumors.items():
         parts.append((f"response_{tumor}", *_line_response(tumor, lineage, genes, streams)))
+    parts += contact_programs(options, genes, streams)
     sizes = [members.size for _, members, _ in parts]
     return Programs(
         names=[name for name, _, _ in parts],
@@ -206,7 +208,7 @@ def activities(
     )
     program[:, 6] = programs.index("ribosomal")
     activity[:, 6] = _RIBO_SPREAD * streams.normal("ribosomal", cells.numbers)
-    return program, activity
+    return with_contact_slot(options, cells, programs, (program, activity))
 
 
 def planted_response(

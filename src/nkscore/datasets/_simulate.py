@@ -10,6 +10,7 @@ import pandas as pd
 
 from nkscore import schema
 from nkscore.datasets._cells import draw_droplets
+from nkscore.datasets._contacts import contact_truth, pair_truth
 from nkscore.datasets._design import hashtag_names, lane_ambient, sample_sheet
 from nkscore.datasets._genes import select_genes
 from nkscore.datasets._lines import DEFAULT_TUMORS
@@ -33,6 +34,7 @@ if TYPE_CHECKING:
     from scipy import sparse
 
     from nkscore._types import Ints
+    from nkscore.datasets._contacts import Contacts
     from nkscore.datasets._wells import Wells
 
 
@@ -71,6 +73,7 @@ def simulate_coculture(
     few_cells: float | Mapping[str, int] = 0.0,
     inherited: bool = False,
     null: bool | str = False,
+    contacts: Contacts | None = None,
     rng: int | np.random.Generator | None = 0,
     n_threads: int = 1,
 ) -> AnnData:
@@ -166,6 +169,9 @@ def simulate_coculture(
         and induction. Killing continues, at the same rate for all cells. Ambient NK transcripts
         still reach co-cultured tumor cells; ``"all"`` also switches off ambient RNA and doublets.
         Random effects of donors, wells and lanes remain: they are the noise of the null.
+    contacts
+        Attached pairs of NK and tumor cells; see :class:`nkscore.datasets.Contacts`. All doublets
+        are then chance pairs of the lane, instead of three in ten from one well.
     rng
         Seed, generator or ``None`` for fresh entropy.
     n_threads
@@ -193,6 +199,9 @@ def simulate_coculture(
           ``["response"]``: simulated ``log2_fc`` per ``tumor``, ``gene`` and ``kind`` (``ifng``,
           ``line``), averaged over donors, and ``log2_fc_share``, the change of the gene's share of
           all counts (shares sum to 1); ``["ambient_profile"]``: genes × lanes.
+        - With ``contacts``: ``obs["truth_pair"]`` (``own``, ``chance``; missing unless the droplet
+          holds an NK and a tumor cell), ``uns["truth"]["contacts"]`` (rate and pairs per well) and
+          ``["contact_genes"]`` (``gene``, ``cell``, ``log2_fc``).
 
     Raises
     ------
@@ -263,8 +272,10 @@ def _simulate(options: Options, streams: Streams, n_threads: int) -> AnnData:
         n_tags=len(tags),
         weaker=tag_factors(options, sheet, streams),
         streams=streams,
+        contacts=options.contacts,
     )
     truth = cell_truth(wells, droplets, cells, expected=expected, ambient=ambient)
+    truth = truth.join(pair_truth(options, droplets, cells))
     lanes_of_cells = pd.Categorical.from_codes(lane, categories=pd.Index(wells.lanes))
     obs = truth.assign(**{schema.LANE: lanes_of_cells})[[schema.LANE, *truth.columns]]
     obs = obs.iloc[order].set_axis(names, axis=0)
@@ -277,6 +288,7 @@ def _simulate(options: Options, streams: Streams, n_threads: int) -> AnnData:
         "lanes": lanes,
         "response": planted_response(options, wells, genes, programs, expected.base),
         "ambient_profile": pd.DataFrame(soup.T, index=genes.names, columns=wells.lanes),
+        **contact_truth(options, wells, obs, programs, genes),
     }
     _record(adata, options, sheet, streams.seed)
     return adata

@@ -10,6 +10,7 @@ from nkscore._colors import palette
 from nkscore.pl._box import box_by_group
 from nkscore.pl._checks import confusion, p_values
 from nkscore.pl._compartments import compartments
+from nkscore.pl._contacts import contacts
 from nkscore.pl._decomposition import decomposition
 from nkscore.pl._density import state_density
 from nkscore.pl._dots import (
@@ -42,6 +43,7 @@ __all__ = [
     "communication_dots",
     "compartments",
     "confusion",
+    "contacts",
     "core_response",
     "decomposition",
     "depth",

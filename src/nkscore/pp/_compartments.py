@@ -13,6 +13,7 @@ from nkscore._samples._matrices import counts_of
 from nkscore._samples._samples import labels
 from nkscore.pp._marker_references import OPEN, marker_references, nk_like
 from nkscore.pp._marks import note_marks
+from nkscore.pp._pairs import find_pairs
 from nkscore.pp._references import Lanes, Reference, monoculture_references
 from nkscore.stats import MarkerCounts, class_posterior, fit_concentration
 
@@ -77,9 +78,12 @@ def compartments(
     None
         Writes ``obs["compartment"]`` (categorical), ``obs["compartment_confidence"]`` (float64,
         probability of the call, 0 if a cell has no sample for comparison), ``obs["nk_rna_share"]``
-        (float64, expected share of the cell's RNA from NK cells, NaN if unknown) and
-        ``uns["nkscore"]["pp.compartments"]`` with the evidence and the cells per reference;
-        adds the cells that are neither to ``uns["nkscore"]["ledger"]``.
+        (float64, expected share of the cell's RNA from NK cells, NaN if unknown), ``obs["pair"]``
+        (categorical; NK–tumor pairs are ``own`` if their tag is of the well of their line,
+        ``chance`` if they have two tags or that of another line, ``unknown`` if no tag can say;
+        other cells are missing), ``obs["pair_tumor"]`` (line of a pair by its RNA) and
+        ``uns["nkscore"]["pp.compartments"]`` with the evidence and the cells per reference; adds
+        the cells that are neither to ``uns["nkscore"]["ledger"]``.
 
     Raises
     ------
@@ -95,7 +99,9 @@ def compartments(
 
     Notes
     -----
-    NK-tumor conjugates and doublets are ``mixed``, never dropped. A cell whose hashtags did not
+    NK-tumor conjugates and doublets are ``mixed``, never dropped; in hashed lanes, droplets with
+    two tags are compared with all lines of the lane (see :func:`nkscore.tl.contacts`). A cell whose
+    hashtags did not
     identify a sample is ``unassigned`` if its line is needed. A cell that cannot be in its well is
     ``unassigned``, too: a tumor cell in an NK monoculture or the reverse (a wrong hashtag call).
     Without monocultures, cells that no panel names are ``unassigned`` if fewer than 8 of the 13
@@ -136,9 +142,10 @@ def compartments(
     confidence[_rare(adata, counts, source, call)] = OPEN
     conflict = _conflict(condition[:, 0], call)
     call[conflict | (confidence < min_confidence)] = schema.UNASSIGNED
-    adata.obs[schema.COMPARTMENT] = schema.categorical(call, schema.COMPARTMENTS)
-    adata.obs[schema.COMPARTMENT_CONFIDENCE] = confidence
-    adata.obs[schema.NK_RNA_SHARE] = nk_share
+    pairs = find_pairs(adata, counts, call)
+    pairs.settle(call, confidence, nk_share)
+    _write(adata, call, confidence, nk_share)
+    pairs.write(adata)
     schema.record(
         adata,
         "pp.compartments",
@@ -151,12 +158,19 @@ def compartments(
         },
         cells_per_reference={r.name: int(r.cells.size) for r in references},
         conflicts={str(k): int(n) for k, n in _per_sample(condition[conflict, 1]).items()},
+        pair_genes=list(adata.var_names[pairs.genes].astype(str)),
     )
-    note_marks(adata)
     _log(adata)
 
 
+def _write(adata: AnnData, call: Labels, confidence: Floats, nk_share: Floats) -> None:
+    adata.obs[schema.COMPARTMENT] = schema.categorical(call, schema.COMPARTMENTS)
+    adata.obs[schema.COMPARTMENT_CONFIDENCE] = confidence
+    adata.obs[schema.NK_RNA_SHARE] = nk_share
+
+
 def _log(adata: AnnData) -> None:
+    note_marks(adata)
     n_cells = adata.obs[schema.COMPARTMENT].value_counts()
     _LOG.info("Compartments: %s", ", ".join(f"{n} {name}" for name, n in n_cells.items() if n))
 

@@ -10,7 +10,7 @@ import numpy as np
 import pandas as pd
 from tqdm import tqdm
 
-from nkscore import schema
+from nkscore import schema, stats
 from nkscore._checks import check_frame, check_part, check_shares
 from nkscore._samples._matrices import counts_of, has_counts
 from nkscore._warn import warn
@@ -99,10 +99,11 @@ def demultiplex(
         sample sheet (``sample``, ``tumor``, ...; missing unless singlet) and
         ``uns["nkscore"]["pp.demultiplex"]`` with the number of cells per lane and call (``cells``)
         and, per lane and tag, its singlets, background, signal and cut-off (``tags``; missing if
-        the method has no such number), negative cells that carry a tag which the sheet does not
-        name for their lane (``unlisted``) and, with genotypes, the cells per lane and evidence
-        (``genotypes``). Cells, samples and tags that are lost are in ``uns["nkscore"]["ledger"]``
-        (:func:`nkscore.ledger`).
+        the method has no such number), the fitted mixture (``models``), with which
+        :func:`nkscore.tl.contacts` calls further droplets, negative cells that carry a tag which
+        the sheet does not name for their lane (``unlisted``) and, with genotypes, the cells per
+        lane and evidence (``genotypes``). Cells, samples and tags that are lost are in
+        ``uns["nkscore"]["ledger"]`` (:func:`nkscore.ledger`).
 
     Raises
     ------
@@ -147,8 +148,7 @@ def demultiplex(
         {"hashtag": "", "class": schema.SINGLET, "confidence": 1.0}, index=adata.obs_names
     )
     lanes = adata.obs[schema.LANE].astype(str).to_numpy()
-    fits: list[pd.DataFrame] = []
-    strangers: list[Unlisted] = []
+    found = _Found([], [], [])
     for lane in tqdm(sorted(set(hashed[schema.LANE])), desc="demultiplex", disable=None):
         rows = np.flatnonzero(lanes == lane)
         tags = _tags_of_lane(hashed, counts, lane)
@@ -158,10 +158,11 @@ def demultiplex(
         if not METHODS[method].gives_probabilities:
             called["confidence"] = np.nan
         calls.iloc[rows] = called.to_numpy()
-        fits.append(_tag_table(fit, here.columns, lane=lane, tags=tags, calls=called))
-        _warn_of_odd_lane(called, lane)
+        found.fits.append(_tag_table(fit, here.columns, lane=lane, tags=tags, calls=called))
+        found.models.extend(_model_table(fit, here.columns, limits, lane=lane, calls=called))
         more = other_tags(adata, counts, here, rows)
-        strangers += unlisted(here, more, called, depth[rows], lane)
+        found.strangers.extend(unlisted(here, more, called, depth[rows], lane))
+        _warn_of_odd_lane(called, lane)
     calls["confidence"] = calls["confidence"].astype(float)
     settled = _settled(calls, sheet, lanes)
     genotypes = settle(adata, sheet, lanes, settled, min_confidence)
@@ -174,12 +175,22 @@ def demultiplex(
         function="pp.demultiplex",
         options={"method": method, **asdict(limits), **asdict(options)},
         cells=_summary(adata),
-        tags=_joined(fits),
-        unlisted=as_table(strangers),
+        tags=_joined(found.fits),
+        models=_joined(found.models),
+        unlisted=as_table(found.strangers),
         **({} if genotypes is None else {"genotypes": genotypes}),
     )
     note_marks(adata)
-    note_tags(adata, hashed, strangers)
+    note_tags(adata, hashed, found.strangers)
+
+
+@dataclass(frozen=True, slots=True)
+class _Found:
+    """Of all lanes: tables of tags, of mixtures, and negative cells with a tag of no sample."""
+
+    fits: list[pd.DataFrame]
+    models: list[pd.DataFrame]
+    strangers: list[Unlisted]
 
 
 def _check_options(method: str, options: Options, limits: Limits) -> None:
@@ -327,6 +338,24 @@ def _tag_table(
     table = numbers.reindex(index=tags, columns=fitted)
     table = table.assign(lane=lane, tag=tags, n_cells=n_cells)
     return table[["lane", "tag", "n_cells", *fitted]]
+
+
+def _model_table(
+    fit: LaneFit, tags: pd.Index, limits: Limits, *, lane: str, calls: pd.DataFrame
+) -> list[pd.DataFrame]:
+    """Return what is needed to call further droplets of the lane, where a mixture was fitted."""
+    if fit.mixture is None:
+        return []
+    doubt = 1.0
+    if limits.max_doublet_rate is not None:
+        single = calls["class"] == schema.SINGLET
+        doubt = (
+            float(1 - calls.loc[single, "confidence"].astype(float).min()) if single.any() else 0.0
+        )
+    model = stats.fixed_tags(
+        fit.mixture, list(tags), min_confidence=limits.min_confidence, max_doubt=doubt
+    )
+    return [] if model is None else [model.as_table(lane)]
 
 
 def _joined(tables: list[pd.DataFrame]) -> pd.DataFrame | None:

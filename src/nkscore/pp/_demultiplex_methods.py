@@ -28,10 +28,11 @@ class Options:
 
 @dataclass(frozen=True, slots=True)
 class LaneFit:
-    """Probabilities (droplets × (tags, negative, doublet)) and numbers per tag."""
+    """Probabilities (droplets × (tags, negative, doublet)), numbers per tag, the fitted mixture."""
 
     probability: Floats
     tags: dict[str, Floats] = field(default_factory=dict)
+    mixture: stats.HashtagMixture | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -47,7 +48,7 @@ def mixture(counts: Floats, depth: Floats, options: Options) -> LaneFit:
     """Mixture of background and signal with a factor per droplet; see ``stats.hashtag_mixture``."""
     fit = stats.hashtag_mixture(counts, depth=depth, priors=options.priors)
     numbers = {"background": fit.background, "signal": fit.signal}
-    return LaneFit(fit.probability, numbers)
+    return LaneFit(fit.probability, numbers, fit)
 
 
 def htodemux(counts: Floats, depth: Floats, options: Options) -> LaneFit:  # noqa: ARG001

@@ -11,7 +11,7 @@ import pandas as pd
 from nkscore import schema
 from nkscore._checks import check_names, names_of
 from nkscore._ledger import has_step, note, rows
-from nkscore._samples._cells import passed_qc
+from nkscore._samples._cells import passed_qc, without_deep
 from nkscore.pp._marks import note_marks
 
 if TYPE_CHECKING:
@@ -29,6 +29,7 @@ def keep(
     *,
     hashtag_classes: Sequence[str] = (schema.SINGLET,),
     compartments: Sequence[str] | None = (schema.NK, schema.TUMOR_CELLS),
+    pairs: bool = False,
 ) -> AnnData:
     """Return a new object with the cells that passed all previous steps.
 
@@ -44,6 +45,9 @@ def keep(
     compartments
         Compartments to keep (``nk``, ``tumor``, ``other``, ``mixed``, ``unassigned``); ``None``
         keeps all.
+    pairs
+        Whether to keep NK–tumor pairs (``obs["pair"]``), too, whatever their hashtags and upper
+        limits of depth: for :func:`nkscore.tl.contacts`.
 
     Returns
     -------
@@ -73,6 +77,9 @@ def keep(
     classes = names_of(hashtag_classes)
     parts = None if compartments is None else names_of(compartments)
     reason = _reasons(adata, classes, parts)
+    if pairs:
+        schema.require(adata, "obs", [schema.PAIR], "pp.compartments")
+        reason[adata.obs[schema.PAIR].notna().to_numpy() & without_deep(adata)] = ""
     removed = pd.Series(reason[reason != ""]).value_counts().sort_index()
     if (reason != "").all():
         msg = (
@@ -88,6 +95,7 @@ def keep(
         options={
             "hashtag_classes": classes,
             "compartments": parts,
+            "pairs": pairs,
         },
         removed={str(k): int(v) for k, v in removed.items()},
         n_before=adata.n_obs,

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from nkscore.stats._adjust import (
     benjamini_hochberg,
+    holm,
     interval,
     placed_behind,
     standard_errors,
@@ -11,6 +12,7 @@ from nkscore.stats._adjust import (
     with_q_values,
 )
 from nkscore.stats.droplets._ambient import AmbientShare, ambient_share
+from nkscore.stats.droplets._contact_excess import Excess, LaneEvidence, excess_of
 from nkscore.stats.droplets._contamination import (
     Remainder,
     adjusted_p,
@@ -19,7 +21,9 @@ from nkscore.stats.droplets._contamination import (
     remaining_effect,
 )
 from nkscore.stats.droplets._hashtags import HashtagMixture, hashtag_mixture
+from nkscore.stats.droplets._hashtags_fixed import FixedTags, fixed_tags
 from nkscore.stats.droplets._htodemux import HtoDemux, htodemux
+from nkscore.stats.droplets._pair_profiles import PairFit, PairModel, limits_of, pair_model
 from nkscore.stats.droplets._separation import (
     MarkerCounts,
     Markers,
@@ -120,15 +124,20 @@ __all__ = [
     "Decomposition",
     "Design",
     "EffectTest",
+    "Excess",
+    "FixedTags",
     "GeneLevels",
     "GuideMixture",
     "HashtagMixture",
     "HtoDemux",
+    "LaneEvidence",
     "LinearFit",
     "MarkerCells",
     "MarkerCounts",
     "MarkerModel",
     "Markers",
+    "PairFit",
+    "PairModel",
     "Pooled",
     "ProgramCounts",
     "RankContrast",
@@ -154,6 +163,7 @@ __all__ = [
     "error_correlation",
     "exact_test",
     "exact_zero_samples",
+    "excess_of",
     "expressed_genes",
     "fit_composition",
     "fit_concentration",
@@ -165,10 +175,12 @@ __all__ = [
     "fit_present_states",
     "fit_response",
     "fit_with_counting",
+    "fixed_tags",
     "gene_levels",
     "group_sums",
     "guide_mixture",
     "hashtag_mixture",
+    "holm",
     "htodemux",
     "interaction_design",
     "interval",
@@ -176,6 +188,7 @@ __all__ = [
     "joint_factors",
     "joint_test",
     "kitagawa",
+    "limits_of",
     "line_factors",
     "lines_of",
     "log2_ratio_of_arms",
@@ -188,6 +201,7 @@ __all__ = [
     "moderated_test",
     "needs_common_scale",
     "overlap_weights",
+    "pair_model",
     "placed_behind",
     "pool_with_shared_variance",
     "program_counts",

@@ -43,6 +43,22 @@ def _adjusted(p: Floats) -> Floats:
     return q
 
 
+def holm(p_value: npt.ArrayLike) -> Floats:
+    """Return p-values adjusted for any wrong call among the known ones; NaN stays NaN.
+
+    Notes
+    -----
+    Holm 1979: valid for any dependence between the tests.
+    """
+    p = np.asarray(p_value, dtype=np.float64)
+    adjusted = np.full(p.shape, np.nan)
+    known = np.flatnonzero(~np.isnan(p))
+    order = known[np.argsort(p[known], kind="stable")]
+    factor = known.size - np.arange(known.size)
+    adjusted[order] = np.minimum(np.maximum.accumulate(p[order] * factor), 1.0)
+    return adjusted
+
+
 def standard_errors(df: Floats | float, confidence: float) -> Floats | float:
     """Return the half-width of an interval in standard errors, by Student's t.
 

@@ -9,6 +9,8 @@ from nkscore.tl._cohorts._project_cohort import project_cohort
 from nkscore.tl._cohorts._survival_curves import survival_curves
 from nkscore.tl._composition._composition import state_fractions, state_shift
 from nkscore.tl._composition._nk_activation import nk_activation
+from nkscore.tl._contacts._contact_response import contact_response
+from nkscore.tl._contacts._contacts import contacts
 from nkscore.tl._genes._guide_abundance import guide_abundance
 from nkscore.tl._genes._join_screens import join_screens
 from nkscore.tl._genes._perturbation_response import perturbation_response
@@ -55,6 +57,8 @@ __all__ = [
     "cohort_differences",
     "cohort_survival",
     "communication",
+    "contact_response",
+    "contacts",
     "contrast",
     "core_response",
     "cytokine_response",

@@ -33,13 +33,15 @@ class HashtagMixture:
 
     ``probability``: droplets × (tags + 2): each tag alone, then negative, then doublet; rows sum to
     one. ``background`` and ``signal``: typical counts of a droplet without and with the tag.
-    ``share`` of all tags carried.
+    ``share`` of all tags carried. ``fitted``: the model, the mean log depth and ``shared_label``,
+    to call other droplets of the lane.
     """
 
     probability: Floats
     background: Floats
     signal: Floats
     share: Floats
+    fitted: tuple[Model, float, float] | None = None
 
 
 def hashtag_mixture(
@@ -100,17 +102,19 @@ def hashtag_mixture(
     if not tagged.size:
         nothing = np.zeros(n_tags)
         return HashtagMixture(probability, nothing, nothing, nothing)
-    data = _prepare(counts[tagged], None if depth is None else np.asarray(depth)[tagged])
+    data, center = _prepare(counts[tagged], None if depth is None else np.asarray(depth)[tagged])
     model = _fit(_representative(data), priors=priors, shared_label=shared_label)
     posterior = expect(data, model, shared_label=shared_label)
-    probability[tagged] = _probabilities(posterior, n_tags)
-    return HashtagMixture(probability, model.base, np.expm1(model.signal), model.share)
+    probability[tagged] = probabilities(posterior, n_tags)
+    fitted = model, center, shared_label
+    return HashtagMixture(probability, model.base, np.expm1(model.signal), model.share, fitted)
 
 
-def _prepare(counts: Floats, depth: Floats | None) -> Data:
+def _prepare(counts: Floats, depth: Floats | None) -> tuple[Data, float]:
     logs = np.log1p(counts)
     relative = np.zeros(len(counts)) if depth is None else np.log1p(depth)
-    return Data(counts, logs, relative - relative.mean())
+    center = float(relative.mean())
+    return Data(counts, logs, relative - center), center
 
 
 def _representative(data: Data) -> Data:
@@ -322,7 +326,7 @@ def _fitted_numbers(posterior: Posterior) -> Floats:
     return np.asarray((n + extra) / (n + extra).sum())
 
 
-def _probabilities(posterior: Posterior, n_tags: int) -> Floats:
+def probabilities(posterior: Posterior, n_tags: int) -> Floats:
     """Each tag alone, none, several. One cell with two full tags can belong to either tag."""
     found = np.zeros((len(posterior.top), n_tags + 2))
     rows = np.arange(len(found))
