@@ -33,7 +33,8 @@ def marks_of(rows: pd.DataFrame, held: Collection[str]) -> dict[str, list[int]]:
     plain = {_plain(name): name for name in held}
     found: dict[str, list[int]] = {}
     for position, row in enumerate(rows.to_dict("records")):
-        for donor in dict.fromkeys(_donors_of(row, held, plain)):
+        named = {str(name): value for name, value in row.items()}
+        for donor in dict.fromkeys(_donors_of(named, held, plain)):
             found.setdefault(donor, []).append(position)
     return found
 

@@ -247,8 +247,7 @@ def _frame(donor: pd.Series, call: pd.Series, best: Floats, doublet: Floats) -> 
     single, double = (call == schema.SINGLET).to_numpy(), (call == DOUBLET).to_numpy()
     probability = np.where(single, best, np.where(double, doublet, np.nan))
     made = {"donor": donor.where(single).astype(object), "call": call.astype(object)}
-    made |= {"probability": probability, "doublet_probability": doublet}
-    return pd.DataFrame(made)
+    return pd.DataFrame(made).assign(probability=probability, doublet_probability=doublet)
 
 
 def _checked(calls: pd.DataFrame, path: Path) -> pd.DataFrame:

@@ -23,7 +23,7 @@ from nkscore.pp._unlisted_tags import Unlisted, as_table, note_tags, other_tags,
 if TYPE_CHECKING:
     from anndata import AnnData
 
-    from nkscore._types import Array, Bools, Floats, Ints
+    from nkscore._types import Array, Bools, Floats, Ints, Labels
 
 _LOG = logging.getLogger("nkscore")
 #: A lane with a larger share of negative cells, or of singlets of one tag, is warned of.
@@ -164,11 +164,7 @@ def demultiplex(
         found.strangers.extend(unlisted(here, more, called, depth[rows], lane))
         _warn_of_odd_lane(called, lane)
     calls["confidence"] = calls["confidence"].astype(float)
-    settled = _settled(calls, sheet, lanes)
-    genotypes = settle(adata, sheet, lanes, settled, min_confidence)
-    _write(adata, settled, sheet)
-    if genotypes is not None:
-        adata.obs[schema.SAMPLE_EVIDENCE] = schema.categorical(settled.evidence, EVIDENCE)
+    genotypes = _named(adata, calls, sheet, lanes, min_confidence)
     schema.record(
         adata,
         "pp.demultiplex",
@@ -178,10 +174,23 @@ def demultiplex(
         tags=_joined(found.fits),
         models=_joined(found.models),
         unlisted=as_table(found.strangers),
-        **({} if genotypes is None else {"genotypes": genotypes}),
+        **genotypes,
     )
     note_marks(adata)
     note_tags(adata, hashed, found.strangers)
+
+
+def _named(
+    adata: AnnData, calls: pd.DataFrame, sheet: pd.DataFrame, lanes: Labels, min_confidence: float
+) -> dict[str, pd.DataFrame]:
+    """Write the samples of tags and genotypes; return the cells per lane and evidence of those."""
+    settled = _settled(calls, sheet, lanes)
+    genotypes = settle(adata, sheet, lanes, settled, min_confidence)
+    _write(adata, settled, sheet)
+    if genotypes is None:
+        return {}
+    adata.obs[schema.SAMPLE_EVIDENCE] = schema.categorical(settled.evidence, EVIDENCE)
+    return {"genotypes": genotypes}
 
 
 @dataclass(frozen=True, slots=True)
@@ -382,8 +391,8 @@ def _settled(calls: pd.DataFrame, sheet: pd.DataFrame, lanes: Array) -> Settled:
 
 
 def _write(adata: AnnData, calls: Settled, sheet: pd.DataFrame) -> None:
-    tag = np.where(calls.hashtag == "", None, calls.hashtag)
-    adata.obs[schema.HASHTAG] = pd.Categorical(pd.Series(tag, dtype=object))
+    tag = pd.Series(calls.hashtag, dtype=object)
+    adata.obs[schema.HASHTAG] = pd.Categorical(tag.mask(calls.hashtag == "", None))
     adata.obs[schema.HASHTAG_CLASS] = schema.categorical(calls.kind, schema.HASHTAG_CLASSES)
     adata.obs[schema.HASHTAG_CONFIDENCE] = calls.confidence
     row, known = calls.row, calls.row >= 0
