@@ -79,6 +79,20 @@ def one_donor(adata):
     return made
 
 
+def uneven(seed):
+    """Return an experiment as uneven as real lanes."""
+    return experiment(
+        seed,
+        uneven_depth=4.0,
+        lanes_per_pool=2,
+        nk_lane=True,
+        bystanders=0.1,
+        unequal_tags=8.0,
+        few_cells=0.2,
+        inherited=True,
+    )
+
+
 def cases(seed):
     """Yield name, experiment and options of the test."""
     once = experiment(seed)
@@ -88,6 +102,7 @@ def cases(seed):
     yield "renamed per lane, with a column 'well'", renamed(lanes, part, well=True), {}
     yield "renamed per lane, the tags show the pool", renamed(lanes, part, well=False), {}
     yield "two wells of each line alone", experiment(seed, n_mono_replicates=2), {}
+    yield "all that is uneven", uneven(seed), {}
     repeated = renamed(one_donor(lanes), part, well=True)
     yield "one donor, experiments as replicates", repeated, {"replicate": "experiment"}
 
@@ -123,9 +138,9 @@ def own(obs):
     return {str(name): str(name) for name in obs["sample"].dropna().unique()}
 
 
-def run(n_experiments, *, before=False):
+def run(seeds, *, before=False):
     rows = []
-    for seed in tqdm(range(n_experiments), disable=None):
+    for seed in tqdm(seeds, disable=None):
         for case, adata, arguments in cases(seed):
             nk.pp.normalize(adata)
             nk.tl.score(adata, SCORE)
@@ -133,7 +148,7 @@ def run(n_experiments, *, before=False):
                 found = list(tests(adata, arguments))
             rows += [{"case": case, "test": test, "called": float(x)} for test, x in found]
         if seed % 10 == 9:
-            print(f"{seed + 1} experiments\n{_shares(rows)}", file=sys.stderr, flush=True)
+            print(f"up to {seed}\n{_shares(rows).to_string()}", file=sys.stderr, flush=True)
     return _shares(rows)
 
 
@@ -145,12 +160,14 @@ def _shares(rows):
 def main():
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--experiments", type=int, default=100)
+    parser.add_argument("--first", type=int, default=0, help="seed of the first experiment")
     parser.add_argument("--before", action="store_true", help="count each part of a well")
     options = parser.parse_args()
     logging.getLogger("nkscore").setLevel(logging.ERROR)
     pd.set_option("display.width", 250, "display.max_columns", 20)
     start = time.process_time()
-    table = run(options.experiments, before=options.before)
+    seeds = range(options.first, options.first + options.experiments)
+    table = run(seeds, before=options.before)
     print(f"Share of {options.experiments} null experiments with a call")
     print(table.round(3).to_string())
     print(f"{time.process_time() - start:.0f} s CPU")
