@@ -8,7 +8,8 @@ Run from the repository root, on one thread, in slices::
 
 Designs: ``kang4`` (control cells of Kang et al. 2018, doi 10.1038/nbt.4042, four types as lines),
 ``kang1`` (CD14 monocytes alone), ``kang26`` (26 lines, resampled from six types), ``donors`` (whole
-donors against whole donors, so that what differs between people counts, too), ``sorted`` (sorted
+donors against whole donors, so that what differs between people counts, too), ``donors_common``
+(the same, on genes that are not known to differ between people), ``sorted`` (sorted
 cells of Zheng et al. 2017, doi 10.1038/ncomms14049, dealt out to donors), ``nk`` (sorted NK cells,
 controls shared by all lines), ``nk_floating`` (5 % tumor RNA in the NK cells of the treated arm;
 genes of the tumor are not looked at) and ``p185`` (bulk replicates of Buri et al. 2025).
@@ -68,6 +69,9 @@ _FOUR = ("CD14 Mono", "CD4 Naive T", "CD4 Memory T", "B")
 _SIX = (*_FOUR, "CD16 Mono", "CD8 T")
 #: A donor's cells of one type are left out below it: either half needs some.
 _FEWEST = 10
+#: Inherited (deleted, on X or Y, or known to differ by genotype), and an interferon response of
+#: some of the donors.
+_PERSONAL = {"RPS26", "LYZ", "GSTM1", "XIST", "RPS4Y1", "DDX3Y", "EIF1AY", "IFI27", "IFI6"}
 #: What one row of the printed table is of.
 _KEYS = ["design", "donors", "cells", "depth", "method"]
 
@@ -79,6 +83,7 @@ class Pool:
     counts: sparse.csr_matrix
     kind: np.ndarray[Any, Any]
     donor: np.ndarray[Any, Any]
+    genes: tuple[str, ...] = ()
 
     def of(self, kind: str, donor: str) -> np.ndarray[Any, Any]:
         """Return the rows of a type of one donor."""
@@ -103,7 +108,7 @@ def kang(shared: Path) -> Pool:
     cells = cells[(cells.obs["condition"] == "ctrl") & cells.obs["donor"].notna()]
     cells = cells[cells.obs["cell_type"].notna()]
     kind, donor = (cells.obs[c].astype(str).to_numpy(dtype=object) for c in ("cell_type", "donor"))
-    return Pool(sparse.csr_matrix(cells.X).astype(np.int64), kind, donor)
+    return Pool(sparse.csr_matrix(cells.X).astype(np.int64), kind, donor, tuple(cells.var_names))
 
 
 def sorted_cells(shared: Path, rng: Rng, donors: int) -> Pool:
@@ -278,8 +283,14 @@ def make(design: str, seed: int, options: argparse.Namespace, pool: Any) -> Expe
         kinds = {"CD14 Mono": "CD14 Mono"}
     else:
         kinds = {k: k for k in _FOUR}
-    split = donors_apart if design == "donors" else halves
-    return summed(rng, pool.counts, split(rng, pool, kinds, options), options)
+    split = donors_apart if design.startswith("donors") else halves
+    look_at = common_genes(pool) if design == "donors_common" else None
+    return summed(rng, pool.counts, split(rng, pool, kinds, options), options, look_at=look_at)
+
+
+def common_genes(pool: Pool) -> Any:
+    """Return whether a gene is none of those that some people have or express more."""
+    return np.array([g not in _PERSONAL and not g.startswith("HLA-") for g in pool.genes])
 
 
 def tested_of(experiment: Experiment) -> dict[str, Any]:
