@@ -8,6 +8,8 @@ import io
 from contextlib import contextmanager
 from typing import IO, TYPE_CHECKING, Final, cast
 
+import pandas as pd
+
 from nkscore._gate import check_regular
 from nkscore.errors import LaneError, MissingKeyError, NkscoreError, NkscoreWarning
 
@@ -51,6 +53,25 @@ def reading_table(path: Path) -> Iterator[None]:
             "the original file of the program, or save it again as text."
         )
         raise MissingKeyError(msg) from error
+
+
+def with_header(table: pd.DataFrame, path: Path) -> pd.DataFrame:
+    """Return a table without R's row names, or raise :class:`LaneError`.
+
+    pandas takes the first cells of rows that are longer than the header for names of rows. If they
+    are none, a cell of the header was lost, and each column would hold its neighbor.
+    """
+    if isinstance(table.index, pd.RangeIndex):
+        return table
+    if table.index.nlevels == 1 and table.index.is_unique:
+        names = [str(name) for name in table.index]
+        if all(map(str.isdigit, names)) or names == [str(cell) for cell in table.iloc[:, 0]]:
+            return table.reset_index(drop=True)
+    msg = (
+        f"{path}: its rows have more cells than its header ({', '.join(map(str, table.columns))}), "
+        "so it is not certain which column is which. Write one name for each column."
+    )
+    raise LaneError(msg)
 
 
 class _Bounded(io.RawIOBase):

@@ -13,6 +13,7 @@ from nkscore import schema
 from nkscore._warn import warn
 from nkscore.errors import GeneCoverageError, LaneError
 from nkscore.io import _tags
+from nkscore.io._axes import check_names
 from nkscore.io._barcodes import decode
 from nkscore.io._genes import check_symbols, unique_names
 from nkscore.io._lane import (
@@ -106,6 +107,7 @@ def part(
         counts, genes = counts[:, np.flatnonzero(mended.is_gene)], genes[mended.is_gene]
     names, ids = mended.names[mended.is_gene], genes["id"].to_numpy(dtype=object)
     check_symbols(names, source.path, ids=ids)
+    check_names(names, source.barcodes, source.path)
     keep = _kept(counts, min_counts, source)
     kept = source.barcodes if keep is None else source.barcodes[keep]
     barcodes = decode(kept, source.path)

@@ -12,7 +12,7 @@ import numpy as np
 import pandas as pd
 from scipy import stats
 
-from nkscore._text import as_numbers, opened, reading_table
+from nkscore._text import as_numbers, opened, reading_table, with_header
 from nkscore.errors import GeneCoverageError, MissingKeyError, WrongScaleError
 from nkscore.io._names import warn_of_dates
 from nkscore.io._orthologs import human_genes
@@ -138,7 +138,7 @@ def read_mageck(
                 na_values=["NA", ""],
                 keep_default_na=False,
             )
-        table = table.apply(_inferred)
+        table = with_header(table, path).apply(_inferred)
         made = _checked(table, path, screen=screen)
     kind = made.attrs["format"]
     made = human_genes(made, orthologs, path)

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Final
 
 import pandas as pd
 
-from nkscore._text import opened, reading_table
+from nkscore._text import opened, reading_table, with_header
 from nkscore._warn import warn
 from nkscore.errors import GeneCoverageError, MissingKeyError
 
@@ -66,6 +66,7 @@ def _mapping(genes: pd.Series, orthologs: str | PathLike[str] | pd.DataFrame) ->
         with reading_table(path), opened(path) as stream:
             text = io.TextIOWrapper(stream, encoding="utf-8")
             pairs = pd.read_csv(text, sep=None, engine="python", dtype=str, keep_default_na=False)
+            pairs = with_header(pairs, path)
     if not {"mouse", "human"} <= set(pairs.columns):
         msg = (
             f"orthologs has the columns {', '.join(map(str, pairs.columns))}; 'mouse' and 'human' "

@@ -14,6 +14,7 @@ from scipy import sparse
 
 from nkscore._text import SAFE_FLOATS, as_numbers, opened
 from nkscore.errors import LaneError, WrongScaleError
+from nkscore.io._axes import BARCODE, check_corner, check_edges
 from nkscore.io._genes import features_table, mostly_ensembl
 from nkscore.io._lane import Lane, as_int32, first_broken, reading
 from nkscore.io._names import known_symbols
@@ -26,7 +27,6 @@ if TYPE_CHECKING:
 
 _LOG: Final = logging.getLogger("nkscore")
 _NAME: Final = re.compile(r".+\.(csv|tsv|txt|tab)(\.gz)?", re.IGNORECASE)
-_BARCODE: Final = re.compile(r"(.*[_.:-])?[ACGTN]{10,}([._-]\w+)?")
 _TAG: Final = re.compile(r"(?P<name>.*[^-_.:])[-_.:][ACGTN]{6,}")
 _BLOCK_BYTES: Final = 1 << 27
 _LOOKED_AT: Final = 20_000
@@ -55,6 +55,8 @@ def read_table(source: Source, genome: str | None) -> Lane:  # noqa: ARG001
             stream.readline()
         read = _read_triplets if triplets else _read_dense
         rows, columns, counts = read(stream, head, delimiter, path)
+    if not triplets:
+        check_edges(counts, rows, columns, path)
     genes_first = _genes_in_rows(rows, columns, path)
     genes, barcodes = (rows, columns) if genes_first else (columns, rows)
     kind = "triplets" if triplets else "genes × cells" if genes_first else "cells × genes"
@@ -117,6 +119,7 @@ def _read_dense(
         )
         raise LaneError(msg)
     names = [str(name) for name in head[1 - shift :]]
+    check_corner(None if shift else head[0], names, path)
     step = max(1, _BLOCK_BYTES // (8 * max(1, len(names))))
     labels: list[str] = []
     blocks = []
@@ -231,4 +234,4 @@ def _looks_like_barcodes(names: Array) -> float:
     ends = [_TAG.fullmatch(name) for name in some]
     if len(some) > 1 and all(ends) and len({end["name"] for end in ends if end}) == len(some):
         return 0.0
-    return sum(_BARCODE.fullmatch(name) is not None for name in some) / max(1, len(some))
+    return sum(BARCODE.fullmatch(name) is not None for name in some) / max(1, len(some))

@@ -9,7 +9,7 @@ from typing import Any, Final
 import pandas as pd
 
 from nkscore._gate import is_there
-from nkscore._text import opened, read_text, reading_table
+from nkscore._text import opened, read_text, reading_table, with_header
 from nkscore.errors import GeneCoverageError, NkscoreError
 from nkscore.signatures._diagnose import diagnose
 from nkscore.signatures._long_table import from_long_table
@@ -55,6 +55,7 @@ def read_sets(path: Path) -> dict[str, Signature]:
 def _read_table(path: Path, separator: str) -> dict[str, Signature]:
     with opened(path) as stream:
         table = pd.read_csv(stream, sep=separator, dtype=str, keep_default_na=False)
+    table = with_header(table, path)
     return from_long_table(table, path.name)
 
 
