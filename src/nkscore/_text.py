@@ -17,8 +17,6 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
     from pathlib import Path
 
-    import pandas as pd
-
 
 _GZIP: Final = b"\x1f\x8b"
 #: A browser may pack a packed file once more.

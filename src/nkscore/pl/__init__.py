@@ -32,6 +32,7 @@ from nkscore.pl._qc import qc
 from nkscore.pl._reliability import reliability
 from nkscore.pl._save import save
 from nkscore.pl._screens import screen_scatter
+from nkscore.pl._signals import signal_activity
 from nkscore.pl._style import style
 from nkscore.pl._survival import survival
 from nkscore.pl._visibility import visibility
@@ -63,6 +64,7 @@ __all__ = [
     "save",
     "screen_dots",
     "screen_scatter",
+    "signal_activity",
     "state_density",
     "state_fractions",
     "state_shift",

@@ -86,6 +86,7 @@ from nkscore.stats.outcomes._decomposition import Decomposition, kitagawa, unit_
 from nkscore.stats.outcomes._location import Shift, complete_blocks, shift_between, shift_within
 from nkscore.stats.outcomes._overlap_weights import Balanced, overlap_weights
 from nkscore.stats.outcomes._rank_contrast import RankContrast, abundance_strata, rank_contrast
+from nkscore.stats.outcomes._signals import SignalFit, fit_signals, shrunken_over_lines
 from nkscore.stats.outcomes._survival import CoxFit, cox_regression
 from nkscore.stats.pooling._meta_analysis import (
     Pooled,
@@ -145,6 +146,7 @@ __all__ = [
     "Responders",
     "Shift",
     "Shrunk",
+    "SignalFit",
     "Test",
     "TwoLevels",
     "WelchTest",
@@ -174,6 +176,7 @@ __all__ = [
     "fit_linear",
     "fit_present_states",
     "fit_response",
+    "fit_signals",
     "fit_with_counting",
     "fixed_tags",
     "gene_levels",
@@ -218,6 +221,7 @@ __all__ = [
     "robust_ranks",
     "shift_between",
     "shift_within",
+    "shrunken_over_lines",
     "signed_mean",
     "signed_z",
     "squeeze_variances",

@@ -34,6 +34,7 @@ from nkscore.tl._response._response import interaction_response
 from nkscore.tl._response._response_model import ResponseModel, response_model
 from nkscore.tl._response._response_modules import response_modules
 from nkscore.tl._response._response_score import response_score
+from nkscore.tl._response._signal_activity import signal_activity
 from nkscore.tl._response._specific_response import specific_response
 from nkscore.tl._scores._cell_cycle import cell_cycle
 from nkscore.tl._scores._score import score
@@ -91,6 +92,7 @@ __all__ = [
     "score_null",
     "screen_hits",
     "sensitivity_auc",
+    "signal_activity",
     "specific_response",
     "state_fractions",
     "state_shift",
