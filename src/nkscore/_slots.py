@@ -262,6 +262,11 @@ _TABLE: Final[dict[tuple[str, str, str], Rows]] = {
         "tumor_program_scores": ("float64 frame", "observed less expected count, in SD"),
         "dormancy": ("float64 frame", "change of the components of dormancy, and `index`"),
     },
+    ("obsm", "cells × axes", "tl.tumor_states"): {
+        "tumor_axes": ("float64 frame", "change along each axis of a tumor cell's state"),
+        "tumor_axes_low": ("float64 frame", "lower end of its 95 % interval"),
+        "tumor_axes_high": ("float64 frame", "upper end"),
+    },
     ("obs", "cells", "tl.map_reference"): {
         "nk_state_distance": ("float64", "0: as the label's median cell; above 1: unlike all"),
         "tumor_state_distance": ("float64", "the same for tumor cells"),

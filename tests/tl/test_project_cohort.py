@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+import warnings
+from pathlib import Path
+
 import anndata as ad
 import numpy as np
 import pandas as pd
 import pytest
 from scipy import stats as scipy_stats
 
-from nkscore import tl
+from nkscore import signatures, tl
 from nkscore.errors import (
     DesignError,
     GeneCoverageError,
@@ -121,7 +124,7 @@ def test_default_panel_leaves_out_what_the_data_cannot_tell(patients):
         made = tl.project_cohort(short)
     assert {item.filename for item in caught} == {__file__}
     assert made.attrs["left_out"] == ["CD274"]
-    assert any("1 of 36 sets have too few" in str(w.message) for w in caught)
+    assert any("1 of 39 sets have too few" in str(w.message) for w in caught)
 
 
 def test_single_cells_are_summed_by_patient(patients):
@@ -211,3 +214,118 @@ def test_linear_values_are_no_logarithms():
     table = pd.DataFrame([[900.0, 3.0], [5.0, 70.0]], columns=["B2M", "MYC"])
     with pytest.raises(WrongScaleError, match="goes up to 900, which logarithms do not"):
         tl.project_cohort(table, gene_signatures={"a": ["B2M"]}, scale="log", method="zscore")
+
+
+@pytest.fixture
+def cells():
+    """Log-normalized values of 40 small samples; the second half is high in set A, low in B."""
+    rng = np.random.default_rng(5)
+    logs = rng.normal(3, 1, (40, 300)) + rng.normal(0, 2, 300)
+    logs[20:, :10] += 1.0
+    logs[20:, 10:30] -= 1.0
+    names = [f"P{i}" for i in range(40)]
+    return pd.DataFrame(logs - logs.min(), names, [f"G{i}" for i in range(300)])
+
+
+SIGNED = {"both": [f"G{i}" for i in range(10)] + [f"G{i}-" for i in range(10, 30)]}
+
+
+def test_signed_zscore_by_hand(cells):
+    made = tl.project_cohort(cells, gene_signatures=SIGNED, method="signed_zscore", intervals=True)
+    logs = cells.to_numpy()
+    z = np.clip((logs - logs.mean(axis=0)) / logs.std(axis=0, ddof=1), -1.345, 1.345)
+    up, down = np.sqrt(10), np.sqrt(20)
+    want = (up * z[:, :10].mean(axis=1) - down * z[:, 10:30].mean(axis=1)) / (up + down)
+    np.testing.assert_allclose(made["both"], want, rtol=1e-10)
+    error = np.sqrt(
+        (up / (up + down)) ** 2 * z[:, :10].var(axis=1, ddof=1) / 10
+        + (down / (up + down)) ** 2 * z[:, 10:30].var(axis=1, ddof=1) / 20
+    )
+    half = scipy_stats.t.ppf(0.975, 28) * error
+    np.testing.assert_allclose(made["both_high"] - made["both"], half, rtol=1e-10)
+    np.testing.assert_allclose(made["both"] - made["both_low"], half, rtol=1e-10)
+    assert made["both"][20:].min() > made["both"][:20].max()
+    centered = tl.project_cohort(
+        cells - cells.mean(), gene_signatures=SIGNED, method="signed_zscore"
+    )
+    np.testing.assert_allclose(centered["both"], made["both"], atol=1e-10)
+
+
+def test_signed_zscore_compares_within_strata(cells):
+    batch = pd.Series(np.tile(["plate 1", "plate 2"], 20), cells.index)
+    shifted = cells.copy()
+    shifted.loc[(batch == "plate 2").to_numpy(), list(cells.columns[:10])] += 3.0
+    options = {"gene_signatures": SIGNED, "method": "signed_zscore"}
+    first, second = (
+        tl.project_cohort(table, strata=batch, **options) for table in (cells, shifted)
+    )
+    np.testing.assert_allclose(first["both"], second["both"], atol=1e-10)
+    assert tl.project_cohort(shifted, **options)["both"].corr(first["both"]) < 0.9
+    # A gene that one platform lacks is skipped there; elsewhere its own spread scales it.
+    second_plate = (batch == "plate 2").to_numpy()
+    lacks = shifted.copy()
+    lacks.loc[second_plate, "G3"] = np.nan
+    made = tl.project_cohort(lacks, strata=batch, **options)
+    np.testing.assert_allclose(made["both"][~second_plate], first["both"][~second_plate], atol=0.02)
+    assert 0.99 < made["both"][second_plate].corr(first["both"][second_plate]) < 1
+    lacks.loc[second_plate, [f"G{i}" for i in range(8)]] = np.nan
+    made = tl.project_cohort(lacks, strata=batch, **options)["both"]
+    assert made[second_plate].isna().all()
+    assert made[~second_plate].notna().all()
+
+
+def test_depth_of_samples_is_named_and_can_be_taken_out(cells):
+    rng = np.random.default_rng(0)
+    counts = rng.poisson(np.exp(cells.to_numpy() / 3))
+    counts[::2] = rng.binomial(counts[::2], 0.02)
+    logs = pd.DataFrame(np.log1p(1e4 * counts / counts.sum(axis=1, keepdims=True)), cells.index)
+    logs.columns = cells.columns
+    falling = {"falls": [f"G{i}-" for i in range(100, 160)]}
+    options = {"gene_signatures": falling, "method": "signed_zscore"}
+    with pytest.warns(NkscoreWarning, match="Samples differ in the genes detected"):
+        made = tl.project_cohort(logs, **options)["falls"]
+    equal = tl.project_cohort(logs, equal_detection=True, **options)["falls"]
+    gap, left = (abs(found[::2].mean() - found[1::2].mean()) for found in (made, equal))
+    assert left < gap / 3
+
+
+def test_what_signed_zscore_refuses(cells):
+    options = {"gene_signatures": SIGNED, "method": "signed_zscore"}
+    with pytest.raises(DesignError, match="fewer than 3 samples"):
+        tl.project_cohort(cells.iloc[:2], **options)
+    with pytest.raises(DesignError, match="39 of 40 samples have no stratum"):
+        tl.project_cohort(cells, strata={"P0": "a"}, **options)
+    holes = cells.copy()
+    holes.iloc[3, 7] = np.nan
+    with pytest.raises(DesignError, match="only some samples of a stratum, first 'G7'"):
+        tl.project_cohort(holes, **options)
+    with pytest.raises(ValueError, match="need method='signed_zscore'"):
+        tl.project_cohort(cells, gene_signatures=SIGNED, intervals=True)
+    with pytest.raises(ValueError, match="has no option max_rank"):
+        tl.project_cohort(cells, max_rank=5, **options)
+    holes.iloc[3, 7] = np.inf
+    with pytest.raises(WrongScaleError):
+        tl.project_cohort(holes, **options)
+
+
+def test_sorted_quiescent_cells_stand_apart():
+    """Circulating tumor cells, slow against fast (Wiecek 2023): gene by gene beats ranks."""
+    path = Path(__file__).parents[3] / "shared/data/ctc_gse75367_quiescence"
+    if not path.is_dir():
+        pytest.skip("../shared/data/ctc_gse75367_quiescence is not there.")
+    slow = pd.read_csv(path / "cells.csv", index_col=0)["slow_published"].dropna() == 1
+    table = pd.read_csv(path / "normalised_expression.csv.gz", index_col=0).T.loc[slow.index]
+    sets = signatures.tumor_axes() | {"all": signatures.dormancy_components()["dormant_like"]}
+    area = {}
+    for method in ("signed_zscore", "rank_auc"):
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore", NkscoreWarning)
+            made = tl.project_cohort(table, gene_signatures=sets, method=method)
+        rank = made.rank()[slow.to_numpy()].sum() - slow.sum() * (slow.sum() + 1) / 2
+        area[method] = rank / (slow.sum() * (~slow).sum())
+    assert area["signed_zscore"]["all"] >= 0.95
+    assert area["signed_zscore"]["low_myc"] >= 0.95
+    # The published score has 0.928.
+    assert area["signed_zscore"]["g0"] > 0.93 > area["rank_auc"]["g0"] + 0.05
+    # No sum is sold as more than its best axis.
+    assert area["signed_zscore"]["all"] < area["signed_zscore"]["low_myc"] + 0.02

@@ -13,6 +13,7 @@ A catalog (:func:`catalog`, :func:`get`, :func:`panel`, :func:`panels`), your ow
 
 from __future__ import annotations
 
+from nkscore.signatures._axes import tumor_axes
 from nkscore.signatures._catalog import catalog, get, nk_exclusive, panel, panels
 from nkscore.signatures._convert import as_signatures
 from nkscore.signatures._diagnose import diagnose
@@ -45,6 +46,7 @@ __all__ = [
     "panel",
     "panels",
     "save",
+    "tumor_axes",
     "tumor_programs",
     "visibility_classes",
     "vocabularies",

@@ -97,6 +97,7 @@ from nkscore.stats.pooling._meta_analysis import (
 from nkscore.stats.pooling._pooling import FEWEST_GENES, pool_with_shared_variance
 from nkscore.stats.pooling._rank_aggregation import robust_ranks, signed_z, stouffer
 from nkscore.stats.pooling._shrinkage import Shrunk, adaptive_shrinkage
+from nkscore.stats.programs._axes import AxisValues, axis_change, signed_axis
 from nkscore.stats.programs._dormancy import (
     DORMANCY_EFFECTS,
     dormancy_index,
@@ -118,6 +119,7 @@ __all__ = [
     "FEWEST_GENES",
     "AmbientShare",
     "Association",
+    "AxisValues",
     "Balanced",
     "CompositionFit",
     "CountModel",
@@ -154,6 +156,7 @@ __all__ = [
     "adaptive_shrinkage",
     "adjusted_p",
     "ambient_share",
+    "axis_change",
     "benjamini_hochberg",
     "between_variance",
     "class_posterior",
@@ -222,6 +225,7 @@ __all__ = [
     "shift_between",
     "shift_within",
     "shrunken_over_lines",
+    "signed_axis",
     "signed_mean",
     "signed_z",
     "squeeze_variances",

@@ -26,14 +26,19 @@ def relative_change(x: Floats, expected: Floats, line: Ints, baseline: Bools) ->
 
     Unlike a log ratio, its mean is the same at any depth.
     """
+    return np.asarray(x / baseline_count(x, expected, line, baseline) - 1)
+
+
+def baseline_count(x: Floats, expected: Floats, line: Ints, baseline: Bools) -> Floats:
+    """Return the count expected of each cell at the mean level of its line's baseline cells."""
     use = _comparison_cells(line, baseline)
     level = np.bincount(line, use * x) / np.maximum(np.bincount(line, use * expected), 1e-12)
-    return np.asarray(x / np.maximum(expected * level[line], 1e-12) - 1)
+    return np.maximum(expected * level[line], 1e-12)
 
 
 def signed_mean(parts: list[tuple[Floats, int]], line: Ints, baseline: Bools) -> Floats:
     """Return the precision-weighted mean of relative changes times their signs."""
-    weights = [1 / _variance(values, line, baseline) for values, _ in parts]
+    weights = [1 / baseline_variance(values, line, baseline) for values, _ in parts]
     total = np.sum(weights, axis=0)[line]
     summed = sum(w[line] * sign * v for w, (v, sign) in zip(weights, parts, strict=True))
     return np.asarray(summed / total)
@@ -47,7 +52,7 @@ def dormancy_index(components: Mapping[str, Floats], line: Ints, baseline: Bools
     """
     top, bottom = np.zeros(line.size), np.zeros(line.size)
     for name, effect in DORMANCY_EFFECTS.items():
-        weight = effect / _variance(components[name], line, baseline)[line]
+        weight = effect / baseline_variance(components[name], line, baseline)[line]
         top += weight * components[name]
         bottom += weight * effect
     return top / bottom
@@ -60,7 +65,8 @@ def _comparison_cells(line: Ints, baseline: Bools) -> Bools:
     return baseline | none
 
 
-def _variance(values: Floats, line: Ints, baseline: Bools) -> Floats:
+def baseline_variance(values: Floats, line: Ints, baseline: Bools) -> Floats:
+    """Return each line's variance between its baseline cells."""
     use = _comparison_cells(line, baseline).astype(np.float64)
     n_cells = np.bincount(line, use)
     mean = np.bincount(line, use * values) / n_cells

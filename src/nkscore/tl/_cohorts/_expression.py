@@ -41,11 +41,11 @@ class Expression:
     def logs(self) -> Floats:
         """Return logarithms from zero: of counts per million or of linear values, or unchanged."""
         if self.scale == "counts":
-            total = self.values.sum(axis=1, keepdims=True)
+            total = np.nansum(self.values, axis=1, keepdims=True)
             return np.asarray(np.log2(1 + 1e6 * self.values / np.where(total > 0, total, 1.0)))
         if self.scale == "linear":
             return np.asarray(np.log2(1 + self.values))
-        return np.asarray(self.values - min(0.0, float(self.values.min(initial=0.0))))
+        return np.asarray(self.values - min(0.0, float(np.nanmin(self.values, initial=0.0))))
 
 
 def sample_expression(
@@ -55,8 +55,12 @@ def sample_expression(
     by: str | Sequence[str] | None,
     compartment: str | None,
     min_cells: int,
+    missing: bool = False,
 ) -> Expression:
-    """Convert a table, or cells summed by patient, to samples × genes."""
+    """Convert a table, or cells summed by patient, to samples × genes.
+
+    Values may be ``missing``, and genes centered, if the method compares each gene with itself.
+    """
     if scale not in SCALES:
         msg = f"scale={scale!r}; one of {', '.join(SCALES)} is needed."
         raise ValueError(msg)
@@ -78,8 +82,8 @@ def sample_expression(
                 f"expression; each {what} must occur once. Sum, average or rename the repeats."
             )
             raise (DesignError if what == "sample" else GeneCoverageError)(msg)
-    _check_values(values, samples, genes)
-    return Expression(samples, genes, values, _scale(values, scale, genes))
+    _check_values(values, samples, genes, missing=missing)
+    return Expression(samples, genes, values, _scale(values, scale, genes, centered=missing))
 
 
 def _numbers(table: pd.DataFrame) -> Floats:
@@ -144,11 +148,13 @@ def _log_small(left_out: Sequence[str] | Labels, n: int, min_cells: int) -> None
         )
 
 
-def _check_values(values: Floats, samples: pd.Index, genes: pd.Index) -> None:
+def _check_values(
+    values: Floats, samples: pd.Index, genes: pd.Index, *, missing: bool = False
+) -> None:
     if 0 in values.shape:
         msg = f"The expression has {values.shape[0]} samples and {values.shape[1]} genes."
         raise DesignError(f"{msg} At least one of each is needed: check the previous filters.")
-    bad = ~np.isfinite(values)
+    bad = np.isinf(values) if missing else ~np.isfinite(values)
     if bad.any():
         row, column = np.argwhere(bad)[0]
         msg = (
@@ -160,8 +166,8 @@ def _check_values(values: Floats, samples: pd.Index, genes: pd.Index) -> None:
         raise WrongScaleError(msg)
 
 
-def _scale(values: Floats, asked: str, genes: pd.Index) -> str:
-    low, high = float(values.min()), float(values.max())
+def _scale(values: Floats, asked: str, genes: pd.Index, *, centered: bool = False) -> str:
+    low, high = float(np.nanmin(values)), float(np.nanmax(values))
     if asked in {"counts", "linear"} and low < 0:
         msg = (
             f"The expression goes down to {low:g}, which is impossible with scale={asked!r}. Give "
@@ -174,13 +180,14 @@ def _scale(values: Floats, asked: str, genes: pd.Index) -> str:
             "scale='linear' or scale='counts', or let it be detected (scale='auto')."
         )
         raise WrongScaleError(msg)
-    if low < 0 and len(values) >= 3:
+    if low < 0 and len(values) >= 3 and not centered:
         _refuse_standardized(values, genes)
     if asked != "auto":
         return asked
     if low < 0 or high <= _LARGEST_LOG:
         return "log"
-    return "counts" if (values == np.rint(values)).all() else "linear"
+    whole = (values == np.rint(values)) | np.isnan(values)
+    return "counts" if whole.all() else "linear"
 
 
 def _refuse_standardized(values: Floats, genes: pd.Index) -> None:

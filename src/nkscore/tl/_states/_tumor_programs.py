@@ -21,6 +21,7 @@ from nkscore.signatures._programs import (
     program_groups,
     reference_genes,
 )
+from nkscore.tl._states._tumor_axes import axis_sets
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Mapping
@@ -150,7 +151,7 @@ def match_programs(
         for name, program in {**other_programs(chosen), **chosen}.items()
     }
     if DORMANT in chosen:
-        sets |= _component_sets()
+        sets |= _component_sets() | axis_sets()
     poor, kept = [], {}
     for name, entry in sets.items():
         there = found_genes(var_names, entry) if name not in needed else entry.genes

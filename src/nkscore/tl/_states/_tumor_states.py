@@ -13,6 +13,7 @@ from nkscore._checks import no_longer
 from nkscore._samples._matrices import counts_of
 from nkscore.signatures._programs import packaged_programs
 from nkscore.stats import two_level_posterior
+from nkscore.tl._states._tumor_axes import write_axes
 from nkscore.tl._states._tumor_programs import (
     DORMANT,
     choose_programs,
@@ -92,14 +93,17 @@ def tumor_states(
         Writes ``obsm["tumor_programs"]`` (float64 DataFrame, cells × programs: posterior
         probability, NaN outside the tumor compartment), ``obsm["tumor_program_scores"]`` (same
         shape: observed minus expected count in standard deviations, positive toward the program),
+        ``obs["tumor_state"]`` (categorical: the programs of ``order``, ``baseline``,
+        ``unassigned``; missing outside), ``obs["tumor_state_confidence"]`` (float64),
+        ``uns["tumor_state_colors"]`` and ``uns["nkscore"]["tl.tumor_states"]`` with the fitted
+        ``levels``, the ``genes`` of each program, their ``rates`` per 10,000 reference counts, and
+        the parts of the ``axes``. With ``low_myc_dormant_like`` also ``obsm["tumor_axes"]``,
+        ``obsm["tumor_axes_low"]`` and ``obsm["tumor_axes_high"]`` (float64 DataFrames, cells × 7
+        axes of :func:`nkscore.signatures.tumor_axes`: relative change against the line's
+        monoculture, and the ends of its 95 % interval; NaN for axes whose genes the data lack), and
         ``obsm["dormancy"]`` (float64 DataFrame: ``myc``, ``biosynthesis``, ``diapause``, ``g0``,
-        ``senescence``, ``apoptosis``: relative change against the line's monoculture; ``index``;
-        only with ``low_myc_dormant_like`` and its genes), ``obs["tumor_state"]`` (categorical: the
-        programs of ``order``, ``baseline``, ``unassigned``; missing outside),
-        ``obs["tumor_state_confidence"]`` (float64), ``uns["tumor_state_colors"]`` and
-        ``uns["nkscore"]["tl.tumor_states"]`` with the fitted ``levels``, the ``genes`` of each
-        program and their ``rates`` per 10,000 reference counts; adds cells without a state to
-        ``uns["nkscore"]["ledger"]``.
+        ``senescence``, ``apoptosis``, and the ``index`` made of them; only if all their genes are
+        in the data). Adds cells without a state to ``uns["nkscore"]["ledger"]``.
 
     Raises
     ------
@@ -150,9 +154,12 @@ def tumor_states(
     _write_states(adata, _label_table(fits, shown, primary), cells, min_confidence=min_confidence)
     scores = {name: _score(fits[name], counts.of(name), p) for name, p in shown.items()}
     write_table(adata, schema.TUMOR_PROGRAM_SCORES, pd.DataFrame(scores), cells.rows, scores)
-    if DORMANT in shown and genes.has_components:
-        dormancy = _dormancy(counts, fits)
-        write_table(adata, schema.DORMANCY, dormancy, cells.rows, dormancy.columns)
+    made_from = {}
+    if DORMANT in shown:
+        made_from["axes"] = write_axes(adata, counts)
+        if genes.has_components:
+            dormancy = _dormancy(counts, fits)
+            write_table(adata, schema.DORMANCY, dormancy, cells.rows, dormancy.columns)
     options = {
         "programs": list(shown),
         "order": primary,
@@ -171,6 +178,7 @@ def tumor_states(
         levels=_level_table(fits, cells, list(shown)),
         genes=_gene_table(adata, genes, shown),
         rates=_rate_table(adata, counts, cells, shown),
+        **made_from,
     )
 
 

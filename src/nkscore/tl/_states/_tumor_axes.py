@@ -1,0 +1,100 @@
+"""Axes of a tumor cell's state: genes that the data contain, and the value of each cell."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import numpy as np
+import pandas as pd
+
+from nkscore import schema
+from nkscore._warn import warn
+from nkscore.signatures import Signature
+from nkscore.signatures._axes import AXES, axis_parts
+from nkscore.stats import AxisValues, axis_change, signed_axis
+from nkscore.tl._states._write import write_table
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable
+
+    from anndata import AnnData
+
+    from nkscore._types import Floats
+    from nkscore.tl._states._tumor_programs import TumorCounts
+
+#: Prefix of the parts of the axes among the sets of the programs.
+AXIS = "axis: "
+
+
+def axis_sets() -> dict[str, Signature]:
+    """Return the genes of each part of each axis."""
+    return {
+        f"{AXIS}{part.name}": Signature(part.name, part.genes)
+        for parts in axis_parts().values()
+        for part in parts
+    }
+
+
+def incomplete_axes(found: Iterable[str]) -> dict[str, list[str]]:
+    """Return the axes with a part that is not among the sets found, and those parts."""
+    there = set(found)
+    lacking = {
+        axis: [part.name for part in parts if f"{AXIS}{part.name}" not in there]
+        for axis, parts in axis_parts().items()
+    }
+    return {axis: names for axis, names in lacking.items() if names}
+
+
+def write_axes(adata: AnnData, counts: TumorCounts) -> pd.DataFrame:
+    """Write value and interval of each cell on each axis; return what the axes were made from."""
+    lacking = incomplete_axes(counts.genes.columns)
+    if lacking:
+        warn(
+            f"{', '.join(lacking)} of obsm[{schema.TUMOR_AXES!r}] have no values: less than half "
+            f"of the genes of {', '.join(n for names in lacking.values() for n in names)} are in "
+            "the data. Use all genes, not a panel or the highly variable ones."
+        )
+    made = {axis: _axis(counts, axis) for axis in AXES if axis not in lacking}
+    nothing = np.full(counts.line.size, np.nan)
+    for slot, end in (
+        (schema.TUMOR_AXES, "value"),
+        (schema.TUMOR_AXES_LOW, "low"),
+        (schema.TUMOR_AXES_HIGH, "high"),
+    ):
+        table = {axis: getattr(made[axis], end) if axis in made else nothing for axis in AXES}
+        write_table(adata, slot, pd.DataFrame(table), counts.cells.rows, AXES)
+    return _made_from(counts)
+
+
+def _axis(counts: TumorCounts, axis: str) -> AxisValues:
+    line, baseline = counts.line, counts.baseline
+    parts = []
+    for part in axis_parts()[axis]:
+        data = counts.of(f"{AXIS}{part.name}")
+        noise = data.noise + _gene_noise(counts, f"{AXIS}{part.name}")[line]
+        parts.append((axis_change(data.x, data.expected, noise, line, baseline), part.sign))
+    return signed_axis(parts, line, baseline)
+
+
+def _gene_noise(counts: TumorCounts, name: str) -> Floats:
+    """Return each line's squared relative error of a sum because its genes vary on their own."""
+    genes, levels = counts.genes.columns[name], counts.levels
+    rate, spread = levels.rate[:, genes], levels.spread[:, genes]
+    part = rate / (1 + spread * rate * levels.depth[:, None])
+    total = np.maximum(part.sum(axis=1), 1e-12)
+    return np.asarray((part**2 * spread).sum(axis=1) / total**2)
+
+
+def _made_from(counts: TumorCounts) -> pd.DataFrame:
+    rows = [
+        {
+            "axis": axis,
+            "part": part.name,
+            "sign": part.sign,
+            "n_genes": len(part.genes),
+            "n_found": len(counts.genes.columns.get(f"{AXIS}{part.name}", ())),
+        }
+        for axis, parts in axis_parts().items()
+        for part in parts
+    ]
+    return pd.DataFrame(rows)
