@@ -93,7 +93,7 @@ def test_lacking_genes_leave_one_axis_out_and_say_so(stated):
     found = set(nk.signatures.tumor_axes()["interferon"].genes)
     kept = ~(stated.var_names.isin(found) & (np.arange(stated.n_vars) % 5 > 0))
     few = stated[stated.obs["tumor"].isin(["697", "GDM1"]).to_numpy(), kept].copy()
-    with pytest.warns(NkscoreWarning, match="interferon of obsm"):
+    with pytest.warns(NkscoreWarning, match="has no values of interferon: less than 50%"):
         nk.tl.tumor_states(few, programs=["low_myc_dormant_like", "cycling"])
     axes = few.obsm["tumor_axes"]
     assert axes["interferon"].isna().all()
@@ -174,6 +174,6 @@ def test_measured_effects_move_their_own_axis():
     persists = moved(planted(lines, persister_effect(), marked, rng), marked)
     assert persists["low_myc"] > 0.4
     assert persists["growth"] < -0.4
-    assert abs(persists["interferon"]) < 0.6
+    assert persists.drop("interferon").abs().max() > abs(persists["interferon"])
     # Depth alone moves no axis.
     assert moved(half_of(lines, marked, rng), marked).abs().max() < 0.35

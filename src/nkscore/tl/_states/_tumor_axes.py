@@ -8,7 +8,6 @@ import numpy as np
 import pandas as pd
 
 from nkscore import schema
-from nkscore._warn import warn
 from nkscore.signatures import Signature
 from nkscore.signatures._axes import AXES, axis_parts
 from nkscore.stats import AxisValues, axis_change, signed_axis
@@ -48,12 +47,6 @@ def incomplete_axes(found: Iterable[str]) -> dict[str, list[str]]:
 def write_axes(adata: AnnData, counts: TumorCounts) -> pd.DataFrame:
     """Write value and interval of each cell on each axis; return what the axes were made from."""
     lacking = incomplete_axes(counts.genes.columns)
-    if lacking:
-        warn(
-            f"{', '.join(lacking)} of obsm[{schema.TUMOR_AXES!r}] have no values: less than half "
-            f"of the genes of {', '.join(n for names in lacking.values() for n in names)} are in "
-            "the data. Use all genes, not a panel or the highly variable ones."
-        )
     made = {axis: _axis(counts, axis) for axis in AXES if axis not in lacking}
     nothing = np.full(counts.line.size, np.nan)
     for slot, end in (

@@ -21,7 +21,7 @@ from nkscore.signatures._programs import (
     program_groups,
     reference_genes,
 )
-from nkscore.tl._states._tumor_axes import axis_sets
+from nkscore.tl._states._tumor_axes import axis_sets, incomplete_axes
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Mapping
@@ -165,15 +165,33 @@ def match_programs(
         _LOG.warning("Too few genes in the data, not called: %s", ", ".join(named))
     lacking = [name.removeprefix(_PART) for name in poor if name.startswith(_PART)]
     complete = DORMANT in chosen and not lacking
-    if lacking:
-        warn(
-            f"obsm['dormancy'] is not written: less than {_MIN_COVERAGE:.0%} of the genes of "
-            f"{', '.join(lacking)} are in the data. Use all genes, not a panel or the highly "
-            "variable ones, if you need the index."
-        )
+    if DORMANT in chosen:
+        _warn_of_lacking(lacking, list(incomplete_axes(kept)))
     if not complete:
         kept = {name: entry for name, entry in kept.items() if not name.startswith(_PART)}
     return ProgramGenes(match(var_names, kept, min_coverage=_MIN_COVERAGE).up, complete)
+
+
+def _warn_of_lacking(components: list[str], axes: list[str]) -> None:
+    """Warn once of components of the index of dormancy and of axes that lack genes."""
+    said = []
+    if components:
+        said.append(
+            f"obsm['dormancy'] is not written: less than {_MIN_COVERAGE:.0%} of the genes of "
+            f"{', '.join(components)} are in the data."
+        )
+    if axes:
+        said.append(
+            f"obsm[{schema.TUMOR_AXES!r}] has no values of {', '.join(axes)}, for the same reason."
+            if components
+            else f"obsm[{schema.TUMOR_AXES!r}] has no values of {', '.join(axes)}: less than "
+            f"{_MIN_COVERAGE:.0%} of the genes of an axis are in the data."
+        )
+    if said:
+        said.append(
+            "Use all genes, not a panel or the highly variable ones, if you need these values."
+        )
+        warn(" ".join(said))
 
 
 def _component_sets() -> dict[str, Signature]:

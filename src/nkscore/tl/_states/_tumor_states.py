@@ -154,7 +154,7 @@ def tumor_states(
     _write_states(adata, _label_table(fits, shown, primary), cells, min_confidence=min_confidence)
     scores = {name: _score(fits[name], counts.of(name), p) for name, p in shown.items()}
     write_table(adata, schema.TUMOR_PROGRAM_SCORES, pd.DataFrame(scores), cells.rows, scores)
-    made_from = {}
+    made_from: dict[str, pd.DataFrame] = {}
     if DORMANT in shown:
         made_from["axes"] = write_axes(adata, counts)
         if genes.has_components:
