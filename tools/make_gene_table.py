@@ -1,4 +1,4 @@
-"""Make the two tables that the simulator ships: ``genes.tsv`` and ``programs.tsv``.
+"""Make the tables of the simulator, ``genes.tsv`` and ``programs.tsv``, and ``nk_profile.tsv``.
 
 Run from the repository root, with the reference material beside it::
 
@@ -9,6 +9,8 @@ per million, in steps of 0.25): one typical of leukemia cells, one of NK cells. 
 from the detection rates of untreated 697 and RCHACV cells (Dufva et al. 2023), from 10x PBMC 4k
 (labels of SoupX) and from sorted CD56+ cells (Zheng et al. 2017). ``programs.tsv`` lists gene
 programs with log2 values; the effect sizes are choices, the membership is published.
+``nk_profile.tsv`` (of the signatures) repeats the NK levels of expressed genes: ``tl.flag_ambient``
+reads it.
 """
 
 from __future__ import annotations
@@ -32,6 +34,9 @@ from _program_choices import (
 )
 
 DATA = Path(__file__).parents[1] / "src" / "nkscore" / "datasets" / "data"
+PROFILE = DATA.parents[1] / "signatures" / "data" / "nk_profile.tsv"
+#: Least level in NK cells of a gene of the NK profile: 8 counts per million.
+LEAST_NK = 3.0
 FLOOR = -3.5
 CEILING = 14.5
 STEP = 0.25
@@ -248,6 +253,10 @@ def main(shared: Path) -> None:
     frame["nk"] = [NK_LEVELS.get(g, v) for g, v in zip(genes, frame["nk"], strict=True)]
     DATA.mkdir(parents=True, exist_ok=True)
     frame.to_csv(DATA / "genes.tsv", sep="\t", index=False, lineterminator="\n")
+    profile = frame.loc[frame["nk"] >= LEAST_NK, ["gene", "nk"]].set_axis(
+        ["gene", "log2_cpm"], axis=1
+    )
+    profile.to_csv(PROFILE, sep="\t", index=False, lineterminator="\n")
     programs.to_csv(DATA / "programs.tsv", sep="\t", index=False, lineterminator="\n")
     print(frame["class"].value_counts(), programs.groupby("program").size(), len(frame), sep="\n")
 

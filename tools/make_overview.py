@@ -28,7 +28,7 @@ def main() -> None:
     nk.tl.nk_states(adata)
     fractions = nk.tl.state_fractions(adata, "nk_state")
     response = nk.tl.flag_ambient(nk.tl.interaction_response(adata, "tumor"), adata=adata)
-    core = nk.tl.core_response(response[~response["ambient_suspect"]])
+    core = nk.tl.core_response(response)
     with nk.pl.style():
         figure = plt.figure(figsize=(13, 4.4), layout="constrained")
         left, middle, right = figure.subplots(1, 3, width_ratios=[1.0, 1.15, 0.9])

@@ -18,6 +18,8 @@ P = ParamSpec("P")
 R = TypeVar("R")
 
 _SHOWN = 20
+#: Columns with the share of treated and control cells with a count: of nkscore and Seurat.
+SHARES_OF_CELLS = (("pct_treated", "pct_control"), ("pct.1", "pct.2"), ("pct_1", "pct_2"))
 
 
 def check_confidence(confidence: float) -> None:

@@ -6,7 +6,9 @@ import pytest
 from scipy import sparse
 
 import nkscore as nk
+from nkscore.datasets._genes import gene_table
 from nkscore.errors import DesignError, GeneCoverageError, MissingKeyError
+from nkscore.signatures._tables import nk_profile
 
 
 def test_raised_nk_genes_are_flagged():
@@ -47,14 +49,87 @@ def test_empty_table():
     assert nk.tl.flag_ambient(table)["ambient_suspect"].tolist() == []
 
 
-@pytest.mark.parametrize("line", ["697", "RCHACV"])
-def test_published_tables(shared, line):
-    folder = shared / "data/dufva2023_target_de"
-    table = pd.read_csv(folder / f"{line}_expandedNK_vs_untreated.tsv.gz", sep="\t")
-    flagged = nk.tl.flag_ambient(table).set_index("gene")["ambient_suspect"]
-    assert flagged["GNLY"]
-    assert not flagged[["HLA-B", "STAT1", "PSMB9", "B2M", "HLA-E"]].any()
-    assert 3 < flagged.sum() < 40
+LEVELS = nk_profile()
+#: Share of ambient RNA that makes GNLY visible in a third of the cells, at 5,000 counts per cell.
+SHARE, DEPTH = 0.03, 5e3
+
+
+def levels_table(line="a", share=SHARE):
+    """NK-exclusive genes and IL2RB as ambient RNA makes them; others not, for one reason each."""
+    genes = ["GNLY", "PRF1", "GZMB", "KLRD1", "IL2RB", "KLRB1", "KLRK1", "FCER1G", "IRF9"]
+    times = np.array([1, 1, 1, 1, 3, 100, 1, 1, 100])
+    control = np.array([0, 0, 0, 0, 0, 0, 0, 0.4, 0])
+    expected = SHARE * 2.0 ** LEVELS.reindex(genes).fillna(0).to_numpy() / 1e6 * DEPTH
+    treated = control + share / SHARE * times * expected
+    return pd.DataFrame(
+        {
+            "tumor": line,
+            "gene": genes,
+            "log2_fc": np.log2((treated + 1e-3) / (control + 1e-3)),
+            "p_value": [1e-9] * 6 + [0.5] + [1e-9] * 2,
+            "pct_treated": 100 * -np.expm1(-treated),
+            "pct_control": 100 * -np.expm1(-control),
+        }
+    )
+
+
+def test_genes_are_flagged_by_their_level_in_nk_cells():
+    table = levels_table()
+    flagged = nk.tl.flag_ambient(table)["ambient_suspect"].tolist()
+    # KLRB1 and IRF9 rise too far, KLRK1 is not significant, the line has FCER1G.
+    assert flagged == [True] * 5 + [False] * 4
+    shares = table.assign(pct_treated=table["pct_treated"] / 100)
+    shares = shares.assign(pct_control=table["pct_control"] / 100).rename(
+        columns={"pct_treated": "pct.1", "pct_control": "pct.2", "p_value": "p_val"}
+    )
+    assert nk.tl.flag_ambient(shares)["ambient_suspect"].tolist() == flagged
+    means = table.drop(columns=["pct_treated", "pct_control"])
+    arms = [-np.log1p(-table[name] / 100) / DEPTH * 1e6 + 0.01 for name in table.columns[-2:]]
+    means["log2_fc"] = np.log2(arms[0] / arms[1])
+    means["mean_log2_cpm"] = np.log2(arms[0] * arms[1]) / 2
+    assert nk.tl.flag_ambient(means)["ambient_suspect"].tolist() == flagged
+    # Each line has its own factor: a hundredth of the ambient RNA does not explain the same rise.
+    clean = levels_table("b", SHARE / 100)
+    clean.loc[clean["gene"] == "IL2RB", table.columns[-2:]] = table.loc[
+        4, table.columns[-2:]
+    ].values
+    both = nk.tl.flag_ambient(pd.concat([table, clean]))["ambient_suspect"].to_numpy()
+    assert both.tolist() == [*flagged, *[True] * 4, *[False] * 5]
+    given = nk.tl.flag_ambient(table, nk_genes=["GNLY"])["ambient_suspect"]
+    assert given.tolist() == [True] + [False] * 8
+    # Too few NK-exclusive genes to know the factor.
+    assert not nk.tl.flag_ambient(table.iloc[3:])["ambient_suspect"].iloc[1]
+
+
+def test_the_nk_profile_is_the_one_of_the_simulator():
+    genes = gene_table().set_index("gene")["nk"]
+    pd.testing.assert_series_equal(LEVELS, genes[genes >= 3], check_names=False)
+
+
+def test_published_tables(shared):
+    """NK genes that the line lacks are flagged, interferon genes not; sets from elsewhere."""
+    cursons = pd.read_csv(shared / "data/nk_state_tables/cursons2019_NK_signature.csv").iloc[:, 0]
+    interferon = {
+        *nk.signatures.get("HALLMARK_INTERFERON_GAMMA_RESPONSE").up,
+        *nk.signatures.get("HALLMARK_INTERFERON_ALPHA_RESPONSE").up,
+    }
+    of_nk, induced = [], []
+    for line in ("697", "RCHACV"):
+        name = f"data/dufva2023_target_de/{line}_expandedNK_vs_untreated.tsv.gz"
+        flagged = nk.tl.flag_ambient(pd.read_csv(shared / name, sep="\t")).set_index("gene")
+        suspect = flagged["ambient_suspect"]
+        named = ["GNLY", "KLRB1", "KLRK1", "IL2RB", "KLRC2", "FCGR3A", "FCER1G", "CLIC3", "HOPX"]
+        assert suspect[[*named, "CD2", "TIGIT"]].all()
+        assert not suspect[["HLA-B", "STAT1", "PSMB9", "B2M", "HLA-E"]].any()
+        raised = flagged[(flagged["avg_log2FC"] > 0) & (flagged["p_val"] < 0.05)]
+        lacking = raised[(raised["pct.2"] <= 0.01) & raised.index.isin(cursons)]
+        sure = raised[(raised["p_val_adj"] < 0.05) & raised.index.isin(interferon - {*cursons})]
+        of_nk += lacking["ambient_suspect"].tolist()
+        induced += sure["ambient_suspect"].tolist()
+    assert len(of_nk) > 50
+    assert np.mean(of_nk) >= 0.9
+    assert len(induced) > 60
+    assert np.mean(induced) <= 0.05
 
 
 def test_simulated_ambient_genes_are_caught(simulate):
@@ -138,10 +213,41 @@ def test_what_remains_is_the_planted_effect(soups):
     assert after < 0.35
 
 
+def test_the_core_of_all_rows_holds_the_planted_effects(soups, without):
+    """Planted means lie in their intervals, also of genes that are mostly ambient."""
+    adata, table = soups[0.15]
+    planted = adata.uns["truth"]["response"].query("kind == 'ifng'").groupby("gene")["log2_fc"]
+    truth = planted.mean()[planted.size() == 3]
+    rows = table.drop_duplicates(["tumor", "gene"])
+    core = nk.tl.core_response(rows).set_index("gene")
+    assert core.attrs["effect"] == "log2_fc_adjusted"
+    found = core.loc[core.index.intersection(truth.index)].dropna(subset=["ci_low"])
+    true = truth[found.index]
+
+    def inside(pooled):
+        at = pooled.loc[found.index]
+        return (at["ci_low"] <= true) & (at["ci_high"] >= true)
+
+    ambient = rows.groupby("gene")["ambient_share"].mean()[found.index] > 0.25
+    assert ambient.sum() >= 20
+    assert inside(core).mean() >= 0.9
+    assert inside(core)[ambient].mean() >= 0.9
+    measured = nk.tl.core_response(rows, adjusted=False).set_index("gene")
+    assert inside(measured)[ambient].mean() < 0.8
+    # GNLY is in the table, and no core gene: what is left of it is unknown.
+    assert core.loc["GNLY", "n_ambient"] == core.loc["GNLY", "n_lines"]
+    assert not core.loc["GNLY", "core"]
+    assert core.loc["GNLY", "se"] > measured.loc["GNLY", "se"]
+    clean = nk.tl.core_response(without.drop_duplicates(["tumor", "gene"]))
+    assert clean.attrs["effect"] == "log2_fc"
+    assert clean["n_ambient"].isna().all()
+
+
 def test_columns_of_measured_flags(soups):
     table = soups[0.15][1]
     assert table["ambient_share"].dropna().between(0, 1).all()
     assert (table["p_value_adjusted"] >= table["p_value"]).all()
+    assert (table["se_adjusted"] >= np.hypot(table["se"], table["se_ambient"]) - 1e-12).all()
     assert table["ambient_suspect"].dtype == bool
     known = table.loc[table["gene"].isin(["GNLY", "NKG7"]), "ambient_share"]
     assert (known > 0.75).all()

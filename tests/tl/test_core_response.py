@@ -116,6 +116,54 @@ def test_round_trip(planted, tmp_path):
         pd.testing.assert_frame_equal(back, result, check_dtype=False)
 
 
+def _adjusted(planted):
+    """G0 is raised by ambient RNA alone, G1 partly, G2 has no adjusted effect in L0."""
+    shift = planted["gene"].map({"G0": -1.5, "G1": -0.25}).fillna(0.0)
+    p = np.where(planted["q_value"] < 0.05, 1e-8, 0.5)
+    table = planted.assign(
+        log2_fc_adjusted=planted["log2_fc"] + shift,
+        se_adjusted=planted["se"] * 1.5,
+        se_ambient=np.where(shift < 0, 0.5 * planted["se"], 0.0),
+        p_value_adjusted=np.where(planted["gene"] == "G0", 0.9, p),
+        ambient_suspect=planted["gene"] == "G0",
+    )
+    table.loc[(table["gene"] == "G2") & (table["tumor"] == "L0"), "log2_fc_adjusted"] = np.nan
+    return table
+
+
+def test_effects_without_ambient_rna_are_pooled_if_there_are_any(planted):
+    table = _adjusted(planted)
+    core = nk.tl.core_response(table)
+    named = core.set_index("gene")
+    assert core.attrs["effect"] == "log2_fc_adjusted"
+    assert core.attrs["left_out"] == [
+        {"what": "effects", "name": "L0", "reason": "1 with no adjusted effect"}
+    ]
+    assert named["core"][["G0", "G1", "G3"]].tolist() == [False, True, True]
+    assert named["log2_fc"][["G0", "G1"]].to_numpy() == pytest.approx([0, 1.25], abs=0.2)
+    assert named["n_up"][["G0", "G1"]].tolist() == [0, 6]
+    assert named["n_ambient"][["G0", "G1"]].tolist() == [6, 0]
+    assert named["n_lines"]["G2"] == 5
+    # The error that lines share does not average out.
+    assert named["se"]["G1"] > 1.15 * named["se"]["G3"]
+    counted = nk.tl.core_response(table, method="counting").set_index("gene")
+    assert not counted.loc["G0", "core"]
+    assert counted.loc["G1", "core"]
+    assert not set(nk.tl.specific_response(table).query("specific")["gene"]) & {"G0", "G1"}
+    plain = nk.tl.core_response(table.drop(columns="ambient_suspect"), adjusted=False)
+    pd.testing.assert_frame_equal(plain, nk.tl.core_response(planted))
+    with pytest.raises(MissingKeyError, match=r"adjusted is True.*Run tl.flag_ambient"):
+        nk.tl.core_response(planted, adjusted=True)
+
+
+def test_flags_without_counts_keep_genes_out_of_the_core(planted):
+    flagged = planted["gene"].eq("G0") | (planted["gene"].eq("G1") & planted["tumor"].eq("L0"))
+    core = nk.tl.core_response(planted.assign(ambient_suspect=flagged)).set_index("gene")
+    assert core["core"][["G0", "G1", "G3"]].tolist() == [False, True, True]
+    assert core["n_ambient"][["G0", "G1", "G3"]].tolist() == [6, 1, 0]
+    assert core.loc["G0", "log2_fc"] > 1
+
+
 def test_useless_errors_and_missing_genes(planted, caplog):
     broken = planted.copy()
     broken.loc[broken["gene"] == "G0", "se"] = 0.0
@@ -123,6 +171,12 @@ def test_useless_errors_and_missing_genes(planted, caplog):
     broken = broken[(broken["gene"] != "G2") | (broken["tumor"] == "L5")]
     core = nk.tl.core_response(broken).set_index("gene")
     assert "11 of" in caplog.text
+    reason = "a standard error of 0 or NaN"
+    assert core.attrs["left_out"][1] == {
+        "what": "effects",
+        "name": "L1",
+        "reason": f"2 with {reason}",
+    }
     assert core.loc[["G0", "G1", "G2"], "n_lines"].tolist() == [0, 1, 1]
     assert core.loc[["G0", "G1", "G2"], "p_value"].isna().all()
     assert not core.loc[["G0", "G1", "G2"], "core"].any()

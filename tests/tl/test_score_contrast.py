@@ -180,7 +180,7 @@ def test_abundance_is_found(columns, used):
     rng = np.random.default_rng(0)
     level = rng.uniform(size=400)
     table = contrast(level - 0.5 + rng.normal(scale=0.1, size=400)).assign(
-        **dict.fromkeys(columns, level)
+        **dict.fromkeys(columns, 0.9 * level)
     )
     sets = {"x": [f"g{i}" for i in np.argsort(-level)[:40]]}
     found = nk.tl.score_contrast(table, sets, n_permutations=199)
@@ -216,3 +216,10 @@ def test_published_myc_targets_are_not_up_for_being_abundant():
     assert matched.loc["MYC_TARGETS_V2", "p_value"] > 0.2
     assert plain.loc["MYC_TARGETS_V2", "score"] > 0.08 > abs(matched.loc["MYC_TARGETS_V2", "score"])
     assert matched.loc["INTERFERON_GAMMA_RESPONSE", "p_up"] < 0.01
+    # Most genes of V1 have counts in nearly all cells: their share says nothing of their abundance.
+    first = {"V1": sets["HALLMARK_MYC_TARGETS_V1"], "V2": sets["HALLMARK_MYC_TARGETS_V2"]}
+    with pytest.warns(NkscoreWarning, match=r"many genes of 'V1' are such genes \(n_unmatched\)"):
+        found = nk.tl.score_contrast(table, first, **options).set_index("signature")
+    unmatched = found["n_unmatched"] / found["n_genes"]
+    assert unmatched["V1"] > 0.5
+    assert 0 < unmatched["V2"] < 0.25

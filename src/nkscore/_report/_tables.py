@@ -132,10 +132,9 @@ TABLES: tuple[Table, ...] = (
         "core_response",
         RESPONSE,
         "Core response of tumor cells",
-        "The responses of all lines combined gene by gene, without genes that ambient RNA may "
-        "explain.",
+        "The responses of all lines combined gene by gene: all rows of the tumor response, with "
+        "the expected ambient counts subtracted.",
         reads="tumor_response",
-        keep=unflagged,
     ),
     Table(
         MODULES,

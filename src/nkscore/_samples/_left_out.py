@@ -14,7 +14,7 @@ LEFT_OUT: Final = "left_out"
 
 
 class LeftOut(TypedDict):
-    """``what``: ``sample``, ``line``, ``gene`` or ``class``."""
+    """``what``: ``sample``, ``line``, ``gene``, ``class``, or ``effects`` (of a line)."""
 
     what: str
     name: str

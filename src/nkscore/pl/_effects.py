@@ -37,8 +37,9 @@ def core_response(
 ) -> Axes:
     """Draw the mean response of genes over lines with its confidence and prediction intervals.
 
-    Dots are filled for core genes. Numbers next to a gene: lines in which it passes, of those in
-    which it was tested.
+    The effects of all rows without ambient RNA are what ``tl.core_response`` pools, if the response
+    went through ``tl.flag_ambient``. Dots are filled for core genes. Numbers next to a gene: lines
+    in which it passes, of those in which it was tested.
 
     Parameters
     ----------

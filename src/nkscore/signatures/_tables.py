@@ -16,6 +16,16 @@ def read_table(name: str) -> pd.DataFrame:
         return pd.read_csv(path, sep="\t", keep_default_na=False)
 
 
+@cache
+def nk_profile() -> pd.Series[float]:
+    """Return the level of genes that NK cells express, log2 of counts per million, by gene.
+
+    From sorted NK cells (doi:10.1038/ncomms14049) and NK cells of 10x PBMC
+    (doi:10.1093/gigascience/giaa151), in quarters, made by ``tools/make_gene_table.py``.
+    """
+    return read_table("nk_profile.tsv").set_index("gene")["log2_cpm"].astype(float)
+
+
 def ligand_receptor() -> pd.DataFrame:
     """Return receptor-ligand pairs between NK cells and tumor cells.
 

@@ -18,6 +18,9 @@ _HALF_COUNT: Final = 0.5
 _FEWEST_OWN: Final = 0.05
 _LEAST_LOG_VARIANCE: Final = 1e-3
 _STEPS: Final = 60
+#: Own counts of an arm that has none beyond the foreign ones, over their error.
+_LEAST_OWN: Final = 0.5
+_LN2: Final = float(np.log(2))
 _MEDIAN_CHI2: Final = float(stats.chi2.ppf(0.5, 1))
 
 
@@ -25,12 +28,16 @@ _MEDIAN_CHI2: Final = float(stats.chi2.ppf(0.5, 1))
 class Remainder:
     """Per gene: change of the log2 fold change, evidence for the remaining effect (a signed z).
 
-    ``evidence_before`` is the same evidence without subtraction.
+    ``evidence_before`` is the same evidence without subtraction. ``added_error`` (log2) is the
+    error that subtraction adds; ``foreign_error`` is its part from the foreign expectation, which
+    samples with the same foreign RNA share.
     """
 
     shift: Floats
     evidence: Floats
     evidence_before: Floats
+    added_error: Floats
+    foreign_error: Floats
 
 
 @dataclass(frozen=True, slots=True)
@@ -72,7 +79,8 @@ def remaining_effect(
     ``own`` differ by the effect plus noise with the variance between samples, and ``log(factor)``
     has standard deviation ``error``. Evidence is the signed root of the increase in penalized
     deviance for a zero effect, so it falls to zero if foreign RNA alone explains the counts,
-    however large the logarithm of the small difference is.
+    however large the logarithm of the small difference is. Errors are those of the logarithm of
+    the difference, whose relative error grows as the own counts of an arm shrink.
     """
     own = np.maximum(counts - foreign, 0.0)
     before = _sums(counts, np.zeros_like(foreign), treated, _library(counts))
@@ -82,7 +90,28 @@ def remaining_effect(
     shift = _log2_ratio(after) - _log2_ratio(before)
     # If no foreign counts are expected, keep the estimate of the model.
     shift[foreign.sum(axis=0) == 0] = 0.0
-    return Remainder(shift, _evidence(after, between, error), _evidence(before, between, error))
+    evidence, evidence_before = (_evidence(sums, between, error) for sums in (after, before))
+    added, of_foreign = _added_variance(after, error)
+    return Remainder(
+        shift,
+        evidence,
+        evidence_before,
+        np.sqrt(added) / _LN2,
+        np.sqrt(of_foreign) / _LN2,
+    )
+
+
+def _added_variance(sums: _Sums, error: float) -> tuple[Floats, Floats]:
+    """Return the variance that subtraction adds to a log ratio, and its part from the expectation.
+
+    An arm without own counts has those that its error allows.
+    """
+    of_expectation = (error * sums.foreign) ** 2
+    spread = np.sqrt(sums.counts + of_expectation)
+    own = np.maximum(sums.counts - sums.foreign, _LEAST_OWN * spread) + 1
+    foreign = of_expectation / own**2
+    counting = (sums.counts + 1) / own**2 - 1 / (sums.counts + 1)
+    return (foreign + np.maximum(counting, 0.0)).sum(axis=0), foreign.sum(axis=0)
 
 
 def _library(counts: Floats) -> Floats:

@@ -19,6 +19,8 @@ if TYPE_CHECKING:
 
 _ROUNDS: Final = 100
 _TOLERANCE: Final = 1e-10
+#: Least part of a line's error that it does not share.
+_LEAST_OWN_PART: Final = 0.1
 
 
 @dataclass(frozen=True, slots=True)
@@ -80,23 +82,35 @@ def between_variance(effect: Floats, variance: Floats, groups: Ints | None = Non
 
 @dataclass(frozen=True, slots=True)
 class Lines:
-    """Genes × lines: effects (0 if not measured), errors, known entries; error correlation."""
+    """Genes × lines: effects (0 if not measured), errors, known entries; error correlation.
+
+    ``common`` is the part of the errors that all lines share.
+    """
 
     effect: Floats
     error: Floats
+    common: Floats
     known: Bools
     correlation: float
 
     @classmethod
-    def of(cls, effect: Floats, standard_error: Floats, correlation: float) -> Lines:
+    def of(
+        cls,
+        effect: Floats,
+        standard_error: Floats,
+        correlation: float,
+        common: Floats | None = None,
+    ) -> Lines:
         """Mark the measured entries."""
         known = np.isfinite(effect) & np.isfinite(standard_error)
         y, s = np.where(known, effect, 0.0), np.where(known, standard_error, 1.0)
-        return cls(y, s, known, correlation)
+        shared = np.zeros_like(s) if common is None else np.where(known, common, 0.0)
+        rest = np.sqrt(np.maximum(s**2 - shared**2, (_LEAST_OWN_PART * s) ** 2))
+        return cls(y, rest, shared, known, correlation)
 
     @property
     def own_variance(self) -> Floats:
-        """Independent part of the variance of each line's error."""
+        """Variance of each line's error without the parts that lines share."""
         return np.asarray((1 - self.correlation) * self.error**2)
 
     def pooled(self, tau2: Floats | float) -> tuple[Floats, Floats, Floats, Floats]:
@@ -106,6 +120,7 @@ class Lines:
         mean = (weight * self.effect).sum(axis=1) / total
         spread = (weight * (self.effect - mean[:, None]) ** 2).sum(axis=1)
         shared = self.correlation * ((weight * self.error).sum(axis=1) / total) ** 2
+        shared += ((weight * self.common).sum(axis=1) / total) ** 2
         return mean, 1 / total, shared, spread
 
 
@@ -125,6 +140,7 @@ def random_effects(
     standard_error: Floats,
     *,
     correlation: float = 0.0,
+    common: Floats | None = None,
     confidence: float = 0.95,
 ) -> Pooled:
     """Pool the effects of each gene over lines, separately for each gene.
@@ -135,6 +151,9 @@ def random_effects(
         Genes × lines, NaN if a gene was not measured.
     correlation
         Correlation of the errors of any two lines, 0 to 1, for example from shared controls.
+    common
+        Genes × lines: part of ``standard_error`` that all lines share, and that the correlation
+        does not contain; 0 by default.
     confidence
         Coverage of the intervals.
 
@@ -147,7 +166,7 @@ def random_effects(
     freedom. Prediction interval, with n − 2: Higgins et al. 2009, doi
     10.1111/j.1467-985X.2008.00552.x.
     """
-    lines = Lines.of(effect, standard_error, correlation)
+    lines = Lines.of(effect, standard_error, correlation, common)
     tau2, i2, heterogeneity_p = heterogeneity(lines)
     n = lines.known.sum(axis=1)
     df = np.maximum(n - 1, 1)

@@ -29,6 +29,7 @@ def pool_with_shared_variance(
     standard_error: Floats,
     *,
     correlation: float = 0.0,
+    common: Floats | None = None,
     df: Floats | None = None,
     confidence: float = 0.95,
 ) -> Pooled:
@@ -36,7 +37,7 @@ def pool_with_shared_variance(
 
     Parameters
     ----------
-    effect, standard_error, correlation, confidence
+    effect, standard_error, correlation, common, confidence
         As in :func:`nkscore.stats.random_effects`.
     df
         Degrees of freedom of each gene's errors, summed over lines; infinite by default.
@@ -48,7 +49,7 @@ def pool_with_shared_variance(
     a gene of mean zero from the same distribution, of a mean as far from zero given the observed
     spread. ``tau2`` and ``i2`` are estimated from the gene alone.
     """
-    lines = Lines.of(effect, standard_error, correlation)
+    lines = Lines.of(effect, standard_error, correlation, common)
     tau2, i2, heterogeneity_p = heterogeneity(lines)
     n = lines.known.sum(axis=1)
     enough = n > 1

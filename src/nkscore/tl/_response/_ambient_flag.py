@@ -13,6 +13,7 @@ from nkscore._samples._samples import Samples, arms, compartment_samples, labels
 from nkscore.errors import DesignError, MissingKeyError
 from nkscore.stats import adjusted_p, remaining_effect
 from nkscore.tl._response._ambient_counts import AmbientCounts, ambient_counts
+from nkscore.tl._response._ambient_levels import from_nk_cells
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
@@ -24,7 +25,13 @@ if TYPE_CHECKING:
 
 _CALLED = 0.05
 _LN2 = float(np.log(2))
-_MEASURED = ("ambient_share", "log2_fc_adjusted", "p_value_adjusted")
+_MEASURED = (
+    "ambient_share",
+    "log2_fc_adjusted",
+    "se_adjusted",
+    "se_ambient",
+    "p_value_adjusted",
+)
 
 
 @no_longer(least_lost="Use min_lost.")
@@ -47,7 +54,8 @@ def flag_ambient(
     :func:`nkscore.pp.ambient`) are subtracted from the sums of each sample, in both arms, and the
     effect is tested again with the error of that expectation: a gene is suspect if its effect
     disappears. NK cells in turn contain ambient RNA of tumor cells. Without counts, as for
-    published tables of tumor cells, upregulated genes that only NK cells express are marked.
+    published tables of tumor cells, upregulated genes are marked that only NK cells express, or
+    that NK cells express and the line alone lacks.
 
     Reads ``layers["counts"]``, ``varm["ambient_soup"]``, ``uns["nkscore"]["pp.ambient"]`` and the
     columns ``sample``, ``lane``, ``tumor``, ``condition``, ``compartment`` and ``qc_pass`` of
@@ -63,8 +71,11 @@ def flag_ambient(
     compartment
         Compartment of the table: ``"tumor"``, or ``"nk"`` (only with ``adata``).
     nk_genes
-        NK-exclusive genes to mark without counts; by default ``NK_EXCLUSIVE`` and ``NK_SHARED`` of
-        the catalog (some tumors also express genes of the latter).
+        NK-exclusive genes to mark without counts, and no others; by default ``NK_EXCLUSIVE`` and
+        ``NK_SHARED`` of the catalog (some tumors also express genes of the latter) and, if the
+        table has levels of both arms (``pct_treated`` and ``pct_control``, Seurat's ``pct.1`` and
+        ``pct.2``, or ``mean_log2_cpm`` with ``log2_fc``), genes whose rise is explained by their
+        level in NK cells (see Notes).
     treated, control
         Conditions that the table compares; ``control`` is by default the monoculture of the
         compartment.
@@ -80,10 +91,13 @@ def flag_ambient(
     -------
     A copy of the table with the boolean column ``ambient_suspect`` and, with ``adata``,
     ``ambient_share`` (expected ambient counts over counts in the treated samples of the line, 0 to
-    1, NaN without counts), ``log2_fc_adjusted`` (the remaining effect) and ``p_value_adjusted``
-    (two-sided, for the remaining effect; never below ``p_value``). Genes with a ``p_value`` below
-    0.05 are suspect if their remaining effect is not significant or changes sign. A flag is a
-    warning, not proof; a gene that is not tested (NaN) is not marked.
+    1, NaN without counts), ``log2_fc_adjusted`` (the remaining effect), ``se_adjusted`` (its
+    standard error: that of the effect, and of the subtraction), ``se_ambient`` (the part of it from
+    the expected ambient counts, which lines of the same lanes share) and ``p_value_adjusted``
+    (two-sided, for the remaining effect; never below ``p_value``). Give all rows to
+    :func:`nkscore.tl.core_response`, which pools the remaining effects. Genes with a
+    ``p_value`` below 0.05 are suspect if their remaining effect is not significant or changes sign.
+    A flag is a warning, not proof; a gene that is not tested (NaN) is not marked.
 
     Raises
     ------
@@ -102,7 +116,12 @@ def flag_ambient(
     If monocultures share a lane with other lines, their ambient share is estimated, too, from genes
     of those lines that the line's own co-cultures do not express. The deviation of the soup from
     the profile of ``pp.ambient`` is estimated from genes that the line alone lacks (at least 5 %).
-    Published tables get only a flag, because they do not show how much is ambient. In NK cells the
+    Published tables get only a flag, because they do not show how much is ambient. With levels of
+    both arms, a gene is marked if the line alone lacks it (at most 5 % of cells or 10 counts per
+    million), it at least doubles (p below 0.05, if given), and its rise is at most 16 times the
+    one expected from its level in blood NK cells, scaled to the rise of the NK-exclusive genes.
+    Genes that the line induces from nothing and NK cells express (GBP2, GBP5) cannot be told apart
+    without counts. In NK cells the
     share is estimated from genes of the soup that NK cells of lanes without tumor cells lack. If
     all NK monocultures share their lanes with tumor cells, ambient tumor RNA is in both arms, and
     nothing is subtracted.
@@ -135,7 +154,7 @@ def flag_ambient(
         )
         raise MissingKeyError(msg)
     if adata is None:
-        return responses.assign(ambient_suspect=_listed(responses, effect, nk_genes))
+        return responses.assign(ambient_suspect=_without_counts(responses, effect, nk_genes))
     schema.check_var_names(adata)
     samples = compartment_samples(
         adata,
@@ -159,11 +178,15 @@ def flag_ambient(
     return responses.assign(**measured, ambient_suspect=suspect)
 
 
-def _listed(responses: pd.DataFrame, effect: str, nk_genes: str | Iterable[str] | None) -> Bools:
-    if nk_genes is None:
-        nk_genes = [*signatures.get("NK_EXCLUSIVE").up, *signatures.get("NK_SHARED").up]
-    suspect = responses["gene"].isin(names_of(nk_genes)).to_numpy(dtype=bool)
-    return suspect & (responses[effect] > 0).to_numpy(dtype=bool)
+def _without_counts(
+    responses: pd.DataFrame, effect: str, nk_genes: str | Iterable[str] | None
+) -> Bools:
+    default = [*signatures.get("NK_EXCLUSIVE").up, *signatures.get("NK_SHARED").up]
+    listed = names_of(default if nk_genes is None else nk_genes)
+    suspect = responses["gene"].isin(listed).to_numpy(dtype=bool)
+    suspect &= (responses[effect] > 0).to_numpy(dtype=bool)
+    explained = from_nk_cells(responses, effect) if nk_genes is None else None
+    return suspect if explained is None else suspect | explained
 
 
 def _measured(
@@ -194,6 +217,9 @@ def _measured(
         effect = "log2_fc" if "log2_fc" in responses else "avg_log2FC"
         columns["ambient_share"][rows] = np.minimum(share, 1.0)[at]
         columns["log2_fc_adjusted"][rows] = of_line[effect].to_numpy(float) + left.shift[at]
+        own_error = of_line["se"].to_numpy(dtype=float)
+        columns["se_adjusted"][rows] = np.hypot(own_error, left.added_error[at])
+        columns["se_ambient"][rows] = left.foreign_error[at]
         columns["p_value_adjusted"][rows] = adjusted_p(
             of_line["p_value"].to_numpy(dtype=float),
             left.evidence[at],

@@ -4,19 +4,22 @@ from __future__ import annotations
 
 import logging
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Final
 
 import numpy as np
 import pandas as pd
 
 from nkscore import schema
 from nkscore._ledger import note_in, rows
+from nkscore._samples._left_out import left_out
 from nkscore.errors import DesignError, MissingKeyError, WrongScaleError
+from nkscore.stats import benjamini_hochberg
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from nkscore._types import Array, Floats, Ints
+    from nkscore._samples._left_out import LeftOut
+    from nkscore._types import Array, Bools, Floats, Ints
 
 _LOG = logging.getLogger("nkscore")
 
@@ -136,23 +139,79 @@ def _lineage(table: pd.DataFrame, lines: Array, line_code: Ints) -> list[str] | 
     return [names.get(i, "") for i in range(len(lines))]
 
 
+#: Columns of :func:`nkscore.tl.flag_ambient` with counts: effects without ambient RNA.
+ADJUSTED: Final = ("log2_fc_adjusted", "se_adjusted", "se_ambient", "p_value_adjusted")
+FLAG: Final = "ambient_suspect"
+
+
+@dataclass(frozen=True, slots=True)
+class Effects:
+    """Genes × lines: effects and errors, NaN where not usable, and the q-value within the line.
+
+    ``common`` is the part of the errors that lines share (``None``: unknown), ``name`` the column
+    of the effects, ``left_out`` names lines and numbers of effects that cannot be used.
+    """
+
+    effect: Floats
+    error: Floats
+    common: Floats | None
+    q_value: Floats | None
+    name: str
+    left_out: tuple[LeftOut, ...]
+
+
+def effects_of(table: ResponseTable, *, adjusted: bool | None, errors: bool = True) -> Effects:
+    """Return the effects to pool: without ambient RNA if the table has them, or as asked.
+
+    ``errors``: whether effects without a standard error are excluded.
+    """
+    found = table.matrices
+    absent = [name for name in ADJUSTED if name not in found]
+    if adjusted and absent:
+        msg = (
+            f"adjusted is True, and the table has no column {', '.join(map(repr, absent))}. Run "
+            "tl.flag_ambient(response, adata=adata) first, or pass adjusted=False."
+        )
+        raise MissingKeyError(msg)
+    without = not absent if adjusted is None else adjusted
+    name = "log2_fc_adjusted" if without else "log2_fc"
+    effect = found[name]
+    lost = _lost(table, np.isfinite(found["log2_fc"]) & ~np.isfinite(effect), "no adjusted effect")
+    if not errors:
+        return Effects(effect, effect, None, _q_values(found, adjusted=without), name, lost)
+    se = found["se_adjusted" if without else "se"]
+    usable = np.isfinite(effect) & np.isfinite(se) & (se > 0)
+    unknown = np.isfinite(effect) & ~usable
+    if unknown.any():
+        _LOG.warning(
+            "%d of %d effects have a standard error of 0 or NaN and are excluded",
+            unknown.sum(),
+            np.isfinite(effect).sum(),
+        )
+    return Effects(
+        np.where(usable, effect, np.nan),
+        np.where(usable, se, np.nan),
+        found["se_ambient"] if without else None,
+        _q_values(found, adjusted=without),
+        name,
+        (*lost, *_lost(table, unknown, "a standard error of 0 or NaN")),
+    )
+
+
 def note_effects(
-    result: pd.DataFrame, table: ResponseTable, *, step: str, too_few: str
+    result: pd.DataFrame, table: ResponseTable, found: Effects, *, step: str, too_few: str
 ) -> pd.DataFrame:
     """Add effects and genes that a table made from responses lost to its ledger; return it.
 
     ``too_few`` says which genes have no estimate.
     """
-    effect, se = table.matrices["log2_fc"], table.matrices.get("se")
-    usable = np.isfinite(effect)
-    if se is not None:
-        usable &= np.isfinite(se) & (se > 0)
-    n_given = int((~np.isnan(effect)).sum())
+    usable = int(np.isfinite(found.effect).sum())
+    n_given = int((~np.isnan(table.matrices[found.name])).sum())
     lost = {
-        "log2_fc is missing": {"": table.n_rows - n_given},
-        "standard error is 0 or missing": {"": n_given - int(usable.sum())},
+        f"{found.name} is missing": {"": table.n_rows - n_given},
+        "standard error is 0 or missing": {"": n_given - usable},
     }
-    note_in(result, rows(step, "effects", table.n_rows, int(usable.sum()), lost))
+    note_in(result, rows(step, "effects", table.n_rows, usable, lost))
     estimate = result["difference" if "difference" in result else "log2_fc"]
     present = set(result.loc[estimate.notna(), "gene"])
     without = [gene for gene in table.genes if gene not in present]
@@ -160,17 +219,24 @@ def note_effects(
     return result
 
 
-def with_errors(table: ResponseTable) -> tuple[Floats, Floats]:
-    """Return effects and standard errors, NaN if either cannot be used."""
-    effect, se = table.matrices["log2_fc"], table.matrices["se"]
-    given = np.isfinite(effect)
-    usable = given & np.isfinite(se) & (se > 0)
-    lost = int((given & ~usable).sum())
-    if lost:
-        _LOG.warning(
-            "%d of %d effects have a standard error of 0 or NaN and are excluded", lost, given.sum()
-        )
-    return np.where(usable, effect, np.nan), np.where(usable, se, np.nan)
+def _lost(table: ResponseTable, lost: Bools, reason: str) -> tuple[LeftOut, ...]:
+    """Name the lines that lose effects, and how many."""
+    some = np.flatnonzero(lost.any(axis=0))
+    return left_out(
+        "effects",
+        [table.lines[j] for j in some],
+        [f"{int(lost[:, j].sum())} with {reason}" for j in some],
+    )
+
+
+def _q_values(found: dict[str, Any], *, adjusted: bool) -> Floats | None:
+    """Return the q-values within each line; never below those of the measured effects."""
+    measured: Floats | None = found.get("q_value_line")
+    if not adjusted:
+        return measured
+    p = found["p_value_adjusted"]
+    q = np.column_stack([benjamini_hochberg(column) for column in p.T])
+    return q if measured is None else np.where(np.isfinite(q), np.fmax(q, measured), np.nan)
 
 
 def _medians(df: Floats) -> Floats:

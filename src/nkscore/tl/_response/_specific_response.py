@@ -10,6 +10,7 @@ from scipy import stats as scipy_stats
 
 from nkscore._checks import check_shares
 from nkscore._ledger import note_in, rows
+from nkscore._samples._left_out import LEFT_OUT
 from nkscore.errors import DesignError, MissingKeyError
 from nkscore.stats import (
     adaptive_shrinkage,
@@ -18,15 +19,16 @@ from nkscore.stats import (
     squeeze_variances,
 )
 from nkscore.tl._response._response_table import (
+    ADJUSTED,
+    effects_of,
     error_df,
     note_effects,
     response_matrices,
-    with_errors,
 )
 
 if TYPE_CHECKING:
     from nkscore._types import Floats, Ints
-    from nkscore.tl._response._response_table import ResponseTable
+    from nkscore.tl._response._response_table import Effects, ResponseTable
 
 _COLUMNS = [
     "gene",
@@ -49,6 +51,7 @@ def specific_response(
     responses: pd.DataFrame,
     *,
     by: str = "tumor",
+    adjusted: bool | None = None,
     lfsr_threshold: float = 0.05,
     null_weight: float = 10.0,
 ) -> pd.DataFrame:
@@ -66,6 +69,8 @@ def specific_response(
     by
         ``"tumor"``: each line against the other lines. ``"lineage"``: the mean of a lineage's lines
         against the other lineages, with lines as the replicates.
+    adjusted
+        Whether to compare the effects without ambient RNA, as in :func:`nkscore.tl.core_response`.
     lfsr_threshold
         Genes below it are ``specific``.
     null_weight
@@ -79,7 +84,9 @@ def specific_response(
     mean of the difference), ``shrunken_sd``, ``lfsr`` (local false sign rate: the probability that
     the difference is zero or of the other sign), ``s_value`` (expected share of wrong signs among
     genes of this or a smaller ``lfsr`` in the line), ``specific`` (bool), ``n_lines`` (in the
-    group), ``n_others`` (other lines or lineages).
+    group), ``n_others`` (other lines or lineages). ``attrs["left_out"]`` lists effects that cannot
+    be used, each with ``what``, ``name`` (line) and ``reason``; ``attrs["effect"]`` names the
+    column of the effects.
 
     Raises
     ------
@@ -117,9 +124,10 @@ def specific_response(
     if not 1 <= null_weight < np.inf:
         msg = f"null_weight is {null_weight!r}; a number of at least 1 is needed, for example 10."
         raise ValueError(msg)
-    table = response_matrices(responses, ["log2_fc", "se"], ["p_value", "df_total"])
-    effect, se = with_errors(table)
-    variance, df, names = se**2, error_df(table), table.lines
+    table = response_matrices(responses, ["log2_fc", "se"], ["p_value", "df_total", *ADJUSTED])
+    found = effects_of(table, adjusted=adjusted)
+    effect = found.effect
+    variance, df, names = found.error**2, error_df(table), table.lines
     n_lines = np.isfinite(effect).astype(int)
     if by == "lineage":
         effect, variance, df, names, n_lines = _lineages(table, effect, variance)
@@ -139,13 +147,14 @@ def specific_response(
     result = pd.concat([p for p in parts if len(p)] or parts[:1], ignore_index=True)
     result["specific"] = result["lfsr"] < lfsr_threshold
     result = result[[by, *_COLUMNS]].sort_values([by, "lfsr", "gene"], ignore_index=True)
-    return _noted(result, table, by)
+    result.attrs |= {LEFT_OUT: list(found.left_out), "effect": found.name}
+    return _noted(result, table, found, by)
 
 
-def _noted(result: pd.DataFrame, table: ResponseTable, by: str) -> pd.DataFrame:
+def _noted(result: pd.DataFrame, table: ResponseTable, found: Effects, by: str) -> pd.DataFrame:
     """Add effects, genes and lines that are lost to the ledger of the table."""
     few, step = f"with an effect in a single {by}", "tl.specific_response"
-    note_effects(result, table, step=step, too_few=few)
+    note_effects(result, table, found, step=step, too_few=few)
     if table.lineage is not None and by == "lineage":
         known = dict(zip(table.lines, table.lineage, strict=True))
         nameless = [line for line, lineage in known.items() if not lineage]

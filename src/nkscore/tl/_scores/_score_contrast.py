@@ -8,7 +8,7 @@ import numpy as np
 import pandas as pd
 
 from nkscore import signatures
-from nkscore._checks import check_columns, check_whole, seed_of
+from nkscore._checks import SHARES_OF_CELLS, check_columns, check_whole, seed_of
 from nkscore._warn import warn
 from nkscore.errors import WrongScaleError
 from nkscore.stats import abundance_strata, rank_contrast
@@ -22,9 +22,11 @@ if TYPE_CHECKING:
 AUTO: Final = "auto"
 #: Columns with the mean expression: of nkscore, DESeq2, limma and edgeR.
 _MEANS: Final = ("mean_log2_cpm", "baseMean", "AveExpr", "logCPM")
-#: Shares of cells with a count in both arms: of nkscore and Seurat.
-_SHARES: Final = (("pct_treated", "pct_control"), ("pct.1", "pct.2"), ("pct_1", "pct_2"))
 _MEAN_SHARE: Final = "mean of {} and {}"
+#: From this share of cells with a count, a gene's share says nothing about its abundance.
+_SATURATED: Final = 0.95
+#: A set with this part of its genes above is named in a warning.
+_MANY: Final = 0.25
 
 
 def score_contrast(
@@ -73,8 +75,9 @@ def score_contrast(
     DataFrame with one row per contrast and set: the column ``by`` (if any), ``signature``,
     ``score`` (mean rank of its genes against others of similar abundance, signed, -1 to 1; positive
     if the up genes of the set increased), ``p_up``, ``p_down`` (one-sided, (b + 1)/(m + 1)),
-    ``p_value`` (two-sided), ``n_genes``, ``n_genes_in_set``. ``attrs["abundance"]`` names the
-    column of the abundance, ``"none"`` without.
+    ``p_value`` (two-sided), ``n_genes``, ``n_genes_in_set``, ``n_unmatched`` (genes with counts in
+    more than 95 % of cells, if the abundance is a share of cells: their abundance cannot be
+    matched). ``attrs["abundance"]`` names the column of the abundance, ``"none"`` without.
 
     Raises
     ------
@@ -89,7 +92,8 @@ def score_contrast(
     -----
     The test is competitive: it tests whether a set changes more than other genes of the same table.
 
-    Warns with :class:`nkscore.errors.NkscoreWarning` if no column of the abundance is found.
+    Warns with :class:`nkscore.errors.NkscoreWarning` if no column of the abundance is found, or if
+    it is a share of cells and at least a quarter of a set's genes are unmatched.
 
     Examples
     --------
@@ -128,8 +132,38 @@ def score_contrast(
         found = _rows(genes, sets, columns=(gene, value, abundance), **options)
         rows += [({by: label} if by is not None else {}) | row for row in found]
     made = pd.DataFrame(rows)
+    made["n_unmatched"] = _unmatched(table, made, sets, gene=gene, abundance=abundance, by=by)
     made.attrs["abundance"] = abundance or "none"
     return made
+
+
+def _unmatched(
+    table: pd.DataFrame,
+    made: pd.DataFrame,
+    sets: Mapping[str, Signature],
+    *,
+    gene: str,
+    abundance: str | None,
+    by: str | None,
+) -> list[int]:
+    """Count the genes of each row that nearly all cells express, if shares are the abundance."""
+    if abundance not in {_MEAN_SHARE.format(*pair) for pair in SHARES_OF_CELLS}:
+        return [0] * len(made)
+    share = table[abundance] / (100 if table[abundance].max() > 1 else 1)
+    high = table[share > _SATURATED]
+    found = []
+    for row in made.to_dict("records"):
+        part = high if by is None else high[high[by] == row[by]]
+        found.append(part.loc[part[gene].isin(sets[row["signature"]].genes), gene].nunique())
+    many = made.loc[np.array(found) >= _MANY * made["n_genes"].clip(lower=1), "signature"].unique()
+    if len(many):
+        warn(
+            f"The abundance of genes with counts in more than {_SATURATED:.0%} of cells cannot be "
+            f"matched by {abundance}; many genes of {', '.join(map(repr, many[:5]))}"
+            f"{', ...' if len(many) > 5 else ''} are such genes (n_unmatched). Read their scores "
+            "with that doubt, or give a table with the mean expression (abundance)."
+        )
+    return found
 
 
 def _with_abundance(table: pd.DataFrame, asked: str | None) -> tuple[pd.DataFrame, str | None]:
@@ -139,7 +173,7 @@ def _with_abundance(table: pd.DataFrame, asked: str | None) -> tuple[pd.DataFram
     for name in _MEANS:
         if name in table and pd.api.types.is_numeric_dtype(table[name]):
             return table, name
-    for pair in _SHARES:
+    for pair in SHARES_OF_CELLS:
         if set(pair) <= set(table) and all(
             map(pd.api.types.is_numeric_dtype, table[list(pair)].dtypes)
         ):
