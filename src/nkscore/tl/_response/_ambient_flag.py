@@ -120,11 +120,10 @@ def flag_ambient(
     both arms, a gene is marked if the line alone lacks it (at most 5 % of cells or 10 counts per
     million), it at least doubles (p below 0.05, if given), and its rise is at most 16 times the
     one expected from its level in blood NK cells, scaled to the rise of the NK-exclusive genes.
-    Genes that the line induces from nothing and NK cells express (GBP2, GBP5) cannot be told apart
-    without counts. In NK cells the
-    share is estimated from genes of the soup that NK cells of lanes without tumor cells lack. If
-    all NK monocultures share their lanes with tumor cells, ambient tumor RNA is in both arms, and
-    nothing is subtracted.
+    Genes that NK cells express and the line induces from nothing (GBP2, GBP5) cannot be
+    distinguished without counts. In NK cells the share is estimated from genes of the soup that NK
+    cells of lanes without tumor cells lack. If all NK monocultures share their lanes with tumor
+    cells, ambient tumor RNA is in both arms, and nothing is subtracted.
 
     Examples
     --------
