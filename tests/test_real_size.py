@@ -12,6 +12,7 @@ import nkscore as nk
 from nkscore.cli import main
 from nkscore.scoring import scorers
 from nkscore.stats._neighbors import NearestNeighbors
+from nkscore.tl._states._nk_smoothing import by_cluster
 
 REAL = 8_192
 CORE = "DUFVA2023_CORE_NK_RESPONSE_NO_AMBIENT"
@@ -58,6 +59,23 @@ def test_the_chain_names_the_cells(kept):
     assert right.mean() > 0.97
     assert (kept.obs["nk_state"] != "unassigned").sum() > 2000
     assert kept.obs["tumor_state"].nunique() > 2
+
+
+def test_compartments_without_monocultures(called):
+    adata = called.copy()
+    nk.pp.compartments(adata, evidence="markers")
+    single = ~adata.obs["truth_doublet"].astype(bool) & adata.obs["sample"].notna()
+    right = adata.obs["compartment"].astype(str) == adata.obs["truth_compartment"].astype(str)
+    assert right[single].mean() > 0.97
+
+
+def test_states_of_clusters():
+    rng = np.random.default_rng(0)
+    kind = rng.integers(0, 2, REAL + 100)
+    mean = np.where(kind[:, None] == (np.arange(60) < 30), 2.0, 1.0)
+    counts = sparse.csr_matrix(rng.poisson(mean))
+    posterior = by_cluster(counts, np.eye(2)[kind])
+    assert (posterior.argmax(axis=1) == kind).mean() > 0.95
 
 
 def test_doublet_scores(experiment):

@@ -112,6 +112,27 @@ CURATED = {
         "PPBP PF4 GP9 GP1BA GP1BB ITGA2B TUBB1 TREML1 CLEC1B",
         "Platelets and megakaryocytes, which stick to cells of blood and marrow samples.",
     ),
+    "DENDRITIC_MARKERS": (
+        "other",
+        "CLEC9A XCR1 BATF3 CD1C CD1E FCER1A CLEC10A",
+        "Conventional dendritic cells of both types; monocytes express part of it.",
+    ),
+    "PLASMACYTOID_DENDRITIC_MARKERS": (
+        "other",
+        "CLEC4C LILRA4 SCT PTCRA PACSIN1 SMPD3 LAMP5 SERPINF1 IL3RA TCF4",
+        (
+            "Plasmacytoid dendritic cells; GZMB is excluded because NK cells express it. "
+            "Leukemic blasts can express IL3RA and TCF4."
+        ),
+    ),
+    "PROGENITOR_MARKERS": (
+        "other",
+        "CD34 SPINK2 AVP CRHBP HLF MECOM PROM1 CYTL1 EGFL7 NPR3 GATA2 MEIS1 HOXA9",
+        (
+            "Stem and progenitor cells of marrow, and blasts that resemble them; KIT, SOX4 and "
+            "HOPX are excluded because NK cells express them."
+        ),
+    ),
 }
 CURATED_SOURCE = {
     "citation": "nkscore, curated from lineage markers in common use",

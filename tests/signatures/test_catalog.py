@@ -99,6 +99,9 @@ def test_sets_without_an_article_are_known(sets):
         "MYELOID_MARKERS",
         "ERYTHROID_MARKERS",
         "PLATELET_MARKERS",
+        "DENDRITIC_MARKERS",
+        "PLASMACYTOID_DENDRITIC_MARKERS",
+        "PROGENITOR_MARKERS",
     }
 
 
@@ -206,6 +209,9 @@ def test_lineages_do_not_overlap_with_nk_identity():
         "myeloid",
         "erythroid",
         "platelet",
+        "dendritic",
+        "plasmacytoid_dendritic",
+        "progenitor",
     ]
 
 

@@ -34,6 +34,7 @@ _PRIOR = {
     "open": (0.475, 0.475, 0.05),
 }
 
+_NOT_NK = ("other", schema.TUMOR_CELLS)
 # Assumed error rate of genotype calls; expression can thus overrule them.
 _GENOTYPE_ERROR = 0.02
 
@@ -105,8 +106,9 @@ def compartments(
     identify a sample is ``unassigned`` if its line is needed. A cell that cannot be in its well is
     ``unassigned``, too: a tumor cell in an NK monoculture or the reverse (a wrong hashtag call).
     Without monocultures, cells that no panel names are ``unassigned`` if fewer than 8 of the 13
-    genes of ``NK_EXCLUSIVE`` are measured, and so are NK clusters of fewer than ``min_cells``
-    cells.
+    genes of ``NK_EXCLUSIVE`` are measured, and so are NK clusters with fewer than ``min_cells``
+    cells that look like NK cells by themselves, and cells of any cluster that have genes of NK
+    cells which the cells around them lack.
 
     Examples
     --------
@@ -127,19 +129,19 @@ def compartments(
     lanes = Lanes.of(adata, counts)
     source, references = _references(adata, counts, lanes, evidence, min_cells=min_cells)
     call = np.full(adata.n_obs, schema.UNASSIGNED, dtype=object)
-    confidence = np.zeros(adata.n_obs)
-    nk_share = np.full(adata.n_obs, np.nan)
+    confidence, nk_share = np.zeros(adata.n_obs), np.full(adata.n_obs, np.nan)
     condition = _condition(adata)
     genotypes = _genotypes(adata, genotype)
     for reference, made in _posteriors(counts, references, lanes, condition):
         posterior = made * genotypes[reference.cells]
         posterior /= posterior.sum(axis=1, keepdims=True)
         rows, best = reference.cells, posterior.argmax(axis=1)
-        names = np.array([reference.compartment, schema.NK, "mixed"], dtype=object)
-        call[rows] = names[best]
+        call[rows] = np.array([reference.compartment, schema.NK, "mixed"], dtype=object)[best]
         confidence[rows] = np.minimum(posterior[np.arange(rows.size), best], reference.limit)
         nk_share[rows] = posterior @ (0.0, 1.0, 0.5)
-    confidence[_rare(adata, counts, source, call)] = OPEN
+    if source == "markers":
+        rest = np.isin(call, _NOT_NK) & (condition[:, 0] != schema.TUMOR_MONO)
+        confidence[nk_like(adata, counts, references, rest=rest)] = OPEN
     conflict = _conflict(condition[:, 0], call)
     call[conflict | (confidence < min_confidence)] = schema.UNASSIGNED
     pairs = find_pairs(adata, counts, call)
@@ -189,13 +191,6 @@ def _references(
         references = marker_references(adata, counts, lanes, min_cells=min_cells)
     _LOG.info("Compartments from %s: %d references", source, len(references))
     return source, references
-
-
-def _rare(adata: AnnData, counts: Counts, source: str, call: Labels) -> Bools:
-    """Return cells called another type by their cluster that look like NK cells."""
-    if source != "markers":
-        return np.zeros(adata.n_obs, dtype=bool)
-    return np.asarray(nk_like(adata, counts) & (call == "other"))
 
 
 def _conflict(condition: Labels, call: Labels) -> Bools:

@@ -22,7 +22,7 @@ if TYPE_CHECKING:
     from anndata import AnnData
 
     from nkscore._counts._base import Counts
-    from nkscore._types import Bools, Ints, Labels
+    from nkscore._types import Bools, Floats, Ints, Labels
 
 _LOG = logging.getLogger("nkscore")
 
@@ -36,11 +36,20 @@ _PANELS = {
     "plasma": "PLASMA_CELL_MARKERS",
     "erythroid": "ERYTHROID_MARKERS",
     "platelet": "PLATELET_MARKERS",
+    "dendritic": "DENDRITIC_MARKERS",
+    "plasmacytoid dendritic": "PLASMACYTOID_DENDRITIC_MARKERS",
+    "progenitor": "PROGENITOR_MARKERS",
 }
 _LEAST_COVERAGE = 0.3
 _NEEDED = ("nk", "t", "b", "myeloid")
 #: With fewer genes of the NK panel, NK cells look like other cells.
 _FEWEST_NK_GENES = 8
+#: A cell with this many genes of the NK panel looks like an NK cell.
+_GENES_OF_NK = 3
+#: With fewer genes that T cells lack, these are not required of an NK cell.
+_FEWEST_NK_ONLY = 2
+#: Variation of ambient RNA between droplets.
+_AMBIENT_VARIATION = 0.5
 #: Highest confidence of cells that the evidence leaves open.
 OPEN = 0.5
 #: Clusters that no panel of another lineage names.
@@ -73,9 +82,10 @@ def marker_references(
     nk = group == "nk"
     _LOG.info("NK clusters hold %d of %d cells", int(nk.sum()), adata.n_obs)
     known = adata.var_names.isin(signatures.get(_PANELS["nk"]).genes).sum() >= _FEWEST_NK_GENES
-    if nk.sum() < min_cells:
-        return _without_nk(adata, group, known=known)
     t_only, nk_only = counts.totals(_members(adata, _T_ONLY, _NK_ONLY)).T
+    # Clusters of cytotoxic T cells can rank the NK panel highest, too.
+    if (nk & _typical(adata, counts, t_only, nk_only)).sum() < min_cells:
+        return _without_nk(adata, group, known=known)
     pure_nk = nk & (t_only == 0)
     t_like = nk & (t_only >= 2) & (nk_only == 0)
     hardest = t_like if t_like.sum() >= min_cells else group == "t"
@@ -111,15 +121,52 @@ def marker_references(
     return references
 
 
-def nk_like(adata: AnnData, counts: Counts) -> Bools:
-    """Return cells with at least 3 genes of the NK panel, one only NK cells have, and no T gene.
+def _typical(adata: AnnData, counts: Counts, t_only: Floats, nk_only: Floats) -> Bools:
+    """Return cells that look like NK cells by themselves, more than like T cells."""
+    like = _panel_genes(adata, counts)[0] >= _GENES_OF_NK * (1 + t_only)
+    if adata.var_names.isin(_NK_ONLY).sum() >= _FEWEST_NK_ONLY:
+        like &= nk_only > t_only
+    return np.asarray(like)
 
-    They are too few for a cluster of their own where another type is called.
-    """
+
+def _panel_genes(adata: AnnData, counts: Counts) -> tuple[Floats, Floats]:
+    """Return the number of genes of the NK panel in each cell, and their counts."""
     panel = np.flatnonzero(adata.var_names.isin(signatures.get(_PANELS["nk"]).genes))
-    t_only, nk_only = counts.totals(_members(adata, _T_ONLY, _NK_ONLY)).T
-    n_genes = np.asarray((counts.columns(panel) > 0).sum(axis=1)).ravel()
-    return np.asarray((n_genes >= 3) & (nk_only > 0) & (t_only == 0))
+    found = counts.columns(panel)
+    return (
+        np.asarray((found > 0).sum(axis=1), dtype=np.float64).ravel(),
+        np.asarray(found.sum(axis=1), dtype=np.float64).ravel(),
+    )
+
+
+def nk_like(adata: AnnData, counts: Counts, references: list[Reference], *, rest: Bools) -> Bools:
+    """Return cells of ``rest`` with genes of the NK panel that the others of their group lack.
+
+    They are too few for a cluster of their own where another type is called. A cell needs three
+    genes of the panel and more of them for each count of a T-cell gene, since NK cells receive some
+    as ambient RNA; and more counts of the panel than a low quartile of its group explains. Where no
+    NK profile could be compared with the cell, less is enough.
+    """
+    every = np.ones((adata.n_vars, 1), dtype=bool)
+    sums = counts.totals(np.column_stack([_members(adata, _T_ONLY, _NK_ONLY), every]))
+    t_only, nk_only, total = sums.T
+    n_genes, in_panel = _panel_genes(adata, counts)
+    strict = n_genes >= _GENES_OF_NK * (1 + t_only)
+    lenient = (n_genes >= _GENES_OF_NK - 1) & (nk_only > 0) & (t_only == 0)
+    lenient |= n_genes >= _GENES_OF_NK + t_only
+    like = np.zeros(adata.n_obs, dtype=bool)
+    for reference in references:
+        rows = reference.cells[rest[reference.cells]]
+        # Ambient RNA of a co-culture is in the model that compared its cells with NK cells.
+        compared = reference.compartment == schema.TUMOR_CELLS and reference.nk.size > 0
+        if rows.size and not compared:
+            # Ambient RNA and cytotoxic T cells raise the panel in a whole group.
+            share = np.quantile(in_panel[rows] / np.maximum(total[rows], 1), 0.25)
+            expected = share * total[rows]
+            spread = np.sqrt(expected + (_AMBIENT_VARIATION * expected) ** 2)
+            enough = strict if reference.nk.size else lenient
+            like[rows] = enough[rows] & (in_panel[rows] > expected + 3 * spread)
+    return like
 
 
 def _by_compartment(adata: AnnData, reference: Reference) -> list[Reference]:
@@ -170,6 +217,8 @@ def _clusters(adata: AnnData, counts: Counts) -> Ints:
     import anndata
     import scanpy as sc
 
+    from nkscore.stats._neighbors import NearestNeighbors
+
     usable = passed_qc(adata)
     shell = anndata.AnnData(
         X=sparse.csr_matrix(counts.rows(usable), dtype=np.float32),
@@ -180,7 +229,9 @@ def _clusters(adata: AnnData, counts: Counts) -> Ints:
     sc.pp.highly_variable_genes(shell, n_top_genes=min(2000, shell.n_vars))
     n_comps = min(30, shell.n_obs - 1, int(shell.var[schema.HIGHLY_VARIABLE].sum()) - 1)
     sc.pp.pca(shell, n_comps=n_comps, mask_var=schema.HIGHLY_VARIABLE, random_state=0)
-    sc.pp.neighbors(shell, random_state=0)
+    # The search of scanpy 1.11 fails above 8,192 cells with scipy 1.17.
+    search = NearestNeighbors(min(15, shell.n_obs))
+    sc.pp.neighbors(shell, transformer=search, random_state=0)
     sc.tl.leiden(shell, flavor="igraph", n_iterations=2, directed=False, random_state=0)
     clusters = np.full(adata.n_obs, -1, dtype=np.int64)
     clusters[usable] = shell.obs["leiden"].astype(int)

@@ -31,6 +31,9 @@ _OTHER_LINEAGES = (
     | _lineage("myeloid")
     | _lineage("erythroid")
     | _lineage("platelet")
+    | _lineage("dendritic")
+    | _lineage("plasmacytoid_dendritic")
+    | _lineage("progenitor")
 )
 _STATES = {
     "resting": "DUFVA2023_NK_RESTING",
@@ -103,6 +106,11 @@ PANELS: Final[dict[str, Panel]] = {
     "myeloid": Panel("monocytes and myeloid blasts", _lineage("myeloid")),
     "erythroid": Panel("red cells", _lineage("erythroid")),
     "platelet": Panel("platelets", _lineage("platelet")),
+    "dendritic": Panel("conventional dendritic cells", _lineage("dendritic")),
+    "plasmacytoid_dendritic": Panel(
+        "plasmacytoid dendritic cells", _lineage("plasmacytoid_dendritic")
+    ),
+    "progenitor": Panel("stem and progenitor cells of marrow", _lineage("progenitor")),
     "core_response": Panel(
         "core response of tumor cells: as published, and without NK transcripts",
         _same(

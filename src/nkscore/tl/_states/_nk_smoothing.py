@@ -46,6 +46,8 @@ def _clusters(counts: sparse.csr_matrix) -> Ints:
     import anndata
     import scanpy as sc
 
+    from nkscore.stats._neighbors import NearestNeighbors
+
     shell = anndata.AnnData(sparse.csr_matrix(counts, dtype=np.float32))
     sc.pp.normalize_total(shell, target_sum=1e4)
     sc.pp.log1p(shell)
@@ -54,7 +56,9 @@ def _clusters(counts: sparse.csr_matrix) -> Ints:
         _N_COMPONENTS, shell.n_obs - 1, int(shell.var[schema.HIGHLY_VARIABLE].sum()) - 1
     )
     sc.pp.pca(shell, n_comps=n_components, random_state=0)
-    sc.pp.neighbors(shell, n_neighbors=min(15, shell.n_obs - 1), random_state=0)
+    # The search of scanpy 1.11 fails above 8,192 cells with scipy 1.17.
+    search = NearestNeighbors(min(15, shell.n_obs - 1))
+    sc.pp.neighbors(shell, transformer=search, random_state=0)
     sc.tl.leiden(
         shell,
         resolution=_RESOLUTION,
