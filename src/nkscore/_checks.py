@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any, ParamSpec, TypeVar
 import numpy as np
 import pandas as pd
 
-from nkscore.errors import DesignError, MissingKeyError
+from nkscore.errors import DesignError, MissingKeyError, WrongScaleError
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Collection, Iterable
@@ -70,13 +70,33 @@ def check_names(option: str, given: Iterable[str], known: Collection[str]) -> No
 def check_columns(
     table: pd.DataFrame, columns: Iterable[str], advice: str, *, what: str = "The table"
 ) -> None:
-    """Raise ``MissingKeyError`` unless the table has the columns; ``advice`` says what to do."""
+    """Raise unless the table has each column once; ``advice`` says what to do where one is absent.
+
+    ``MissingKeyError`` for a missing column, ``DesignError`` for one that is there several times.
+    """
+    columns = list(columns)
     missing = [name for name in dict.fromkeys(columns) if name not in table.columns]
     if missing:
         have = [str(name) for name in table.columns]
         shown = ", ".join(have[:_SHOWN]) + (", ..." if len(have) > _SHOWN else "")
         msg = f"{what} has no column {', '.join(map(repr, missing))} (it has: {shown}). {advice}"
         raise MissingKeyError(msg)
+    twice = [name for name in dict.fromkeys(columns) if (table.columns == name).sum() > 1]
+    if twice:
+        names = ", ".join(map(repr, twice))
+        raise DesignError(f"{what} has several columns {names}; one is needed. Rename the others.")
+
+
+def check_no_text(table: pd.DataFrame, columns: Iterable[str], *, what: str = "The table") -> None:
+    """Raise ``WrongScaleError`` where a column of numbers holds text."""
+    for name in columns:
+        text = next((value for value in table[name] if isinstance(value, str)), None)
+        if text is not None:
+            msg = (
+                f"{what} holds the text {text!r} in column {name!r}; numbers are needed. Convert "
+                "it with pandas.to_numeric."
+            )
+            raise WrongScaleError(msg)
 
 
 def check_single_rows(

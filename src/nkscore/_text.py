@@ -129,7 +129,7 @@ def opened(path: Path) -> Iterator[IO[bytes]]:
 
 #: How read_csv must read numbers: its other ways end the process at an exponent of many digits.
 SAFE_FLOATS: Final = "legacy"
-#: No table holds such a number, and pandas 3.0 ends the process at it.
+#: No table holds such a number, and pandas ends the process at it.
 _HUGE_EXPONENT: Final = r"[eE][+-]?\d{5,}\s*$"
 
 

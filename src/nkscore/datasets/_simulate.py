@@ -34,7 +34,7 @@ if TYPE_CHECKING:
     from scipy import sparse
 
     from nkscore._types import Ints
-    from nkscore.datasets._contacts import Contacts
+    from nkscore.datasets._contact_options import Contacts
     from nkscore.datasets._wells import Wells
 
 

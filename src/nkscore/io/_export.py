@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Final, Literal, get_args
 import pandas as pd
 
 from nkscore._gate import expanded
+from nkscore.errors import DesignError
 from nkscore.io._export_cells import write_cellxgene, write_seurat
 from nkscore.io._export_tables import Choice, write_gmt, write_rnk, write_xlsx
 
@@ -105,6 +106,9 @@ def export(
         write_cells = write_seurat if to == "seurat" else write_cellxgene
         return write_cells(adata_or_table, place, choice)
     if to not in _OF_CELLS and isinstance(adata_or_table, pd.DataFrame):
+        if not adata_or_table.columns.is_unique:
+            twice = adata_or_table.columns[adata_or_table.columns.duplicated()][0]
+            raise DesignError(f"The table has several columns {twice!r}. Rename or drop one.")
         write_genes = write_rnk if to == "rnk" else write_gmt
         return write_genes(adata_or_table, place, choice)
     needed = "an AnnData" if to in _OF_CELLS else "a DataFrame"

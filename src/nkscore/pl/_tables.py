@@ -32,6 +32,10 @@ def check_table(table: object, columns: Iterable[str], made_by: str) -> None:
             f"The figure needs {listed(wanted)}: pass the table that {made_by} returns."
         )
         raise MissingKeyError(msg)
+    twice = [name for name in dict.fromkeys(wanted) if (table.columns == name).sum() > 1]
+    if twice:
+        msg = f"The table has several columns {listed(twice)}; one is needed. Rename the others."
+        raise DesignError(msg)
     if len(table) == 0:
         msg = (
             "The table has no rows, so there is nothing to draw. "
@@ -41,7 +45,9 @@ def check_table(table: object, columns: Iterable[str], made_by: str) -> None:
 
 
 def check_number(table: pd.DataFrame, *columns: str) -> None:
-    """Raise unless some row has a finite number in all of ``columns``."""
+    """Raise unless some row has a finite number in all of ``columns``, and text is in none."""
+    for name in columns:
+        _check_no_text(table[name], name)
     numbers = table[list(columns)].to_numpy(dtype=float, na_value=np.nan)
     if not np.isfinite(numbers).all(axis=1).any():
         names = " and ".join(repr(name) for name in columns)
@@ -53,6 +59,16 @@ def check_number(table: pd.DataFrame, *columns: str) -> None:
         msg = (
             f"{where}, so there is nothing to draw; at least one is needed. Check why "
             "nothing was tested: too few cells or samples, or the wrong column."
+        )
+        raise DesignError(msg)
+
+
+def _check_no_text(values: pd.Series, name: str) -> None:
+    text = next((value for value in values if isinstance(value, str)), None)
+    if text is not None:
+        msg = (
+            f"Column {name!r} holds text ({text!r}); numbers are needed. Convert it with "
+            "pandas.to_numeric."
         )
         raise DesignError(msg)
 
@@ -72,6 +88,7 @@ def check_unique(table: pd.DataFrame, columns: Sequence[str]) -> None:
 
 def check_probabilities(values: pd.Series, name: str) -> None:
     """Raise unless all values that are not missing lie between 0 and 1."""
+    _check_no_text(values, name)
     known = values.dropna()
     wrong = known[(known < 0) | (known > 1)]
     if len(wrong):

@@ -14,6 +14,9 @@ Table = TypeVar("Table", pd.DataFrame, pd.Series)
 
 def checked_scores(scores: pd.DataFrame) -> pd.DataFrame:
     """Return the scores as numbers; raise for invalid samples or features."""
+    if not scores.shape[1]:
+        msg = "scores has no columns; one column per feature is needed."
+        raise DesignError(msg)
     for axis, what in ((scores.index, "sample"), (scores.columns, "feature")):
         if axis.has_duplicates:
             found = axis[axis.duplicated()][0]

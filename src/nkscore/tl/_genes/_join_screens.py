@@ -8,7 +8,7 @@ import numpy as np
 import pandas as pd
 
 from nkscore import signatures
-from nkscore._checks import check_columns, check_single_rows, check_there, names_of
+from nkscore._checks import check_columns, check_no_text, check_single_rows, check_there, names_of
 from nkscore.errors import DesignError, MissingKeyError
 from nkscore.stats import benjamini_hochberg, random_effects, robust_ranks, signed_z, stouffer
 
@@ -138,6 +138,7 @@ def _used(
 ) -> pd.DataFrame:
     needed = ["screen", "perturbation", "gene", "log2_fc", "p_value", "role", "hit", "is_control"]
     check_columns(hits, needed, "Make it with tl.screen_hits.")
+    check_no_text(hits, ["log2_fc", "p_value"])
     known = list(dict.fromkeys(hits["screen"]))
     wanted = known if screens is None else names_of(screens)
     check_there(wanted, known, "screen")

@@ -8,7 +8,7 @@ import numpy as np
 from scipy.stats import norm
 
 from nkscore import schema, signatures
-from nkscore._checks import check_shares, names_of, no_longer
+from nkscore._checks import check_columns, check_no_text, check_shares, names_of, no_longer
 from nkscore._samples._samples import Samples, arms, compartment_samples, labels
 from nkscore.errors import DesignError, MissingKeyError
 from nkscore.stats import adjusted_p, remaining_effect
@@ -152,6 +152,8 @@ def flag_ambient(
             "needed. Rename the columns."
         )
         raise MissingKeyError(msg)
+    check_columns(responses, [*needed, effect], "")
+    check_no_text(responses, {effect} | (needed - {"gene", "tumor"}))
     if adata is None:
         return responses.assign(ambient_suspect=_without_counts(responses, effect, nk_genes))
     schema.check_var_names(adata)

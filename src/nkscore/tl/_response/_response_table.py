@@ -10,6 +10,7 @@ import numpy as np
 import pandas as pd
 
 from nkscore import schema
+from nkscore._checks import check_columns
 from nkscore._ledger import note_in, rows
 from nkscore._samples._left_out import left_out
 from nkscore.errors import DesignError, MissingKeyError, WrongScaleError
@@ -121,6 +122,7 @@ def _columns(table: pd.DataFrame, needed: Sequence[str], optional: Sequence[str]
                 f"columns of tl.interaction_response; rename them.{_HINTS.get(name, '')}"
             )
             raise MissingKeyError(msg)
+    check_columns(table, columns.values(), "")
     return columns
 
 
