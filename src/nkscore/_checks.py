@@ -72,7 +72,7 @@ def check_columns(
 ) -> None:
     """Raise unless the table has each column once; ``advice`` says what to do where one is absent.
 
-    ``MissingKeyError`` for a missing column, ``DesignError`` for one that is there several times.
+    ``MissingKeyError`` for a missing column, ``DesignError`` for a repeated one.
     """
     columns = list(columns)
     missing = [name for name in dict.fromkeys(columns) if name not in table.columns]
