@@ -1,5 +1,8 @@
 from __future__ import annotations
 
+import runpy
+from pathlib import Path
+
 import numpy as np
 import pandas as pd
 import pytest
@@ -45,11 +48,40 @@ def test_confidence_says_how_often_a_call_is_right(stated):
     assert 0.5 < (state == truth)[low].mean() < 0.92
 
 
+def test_a_vocabulary_that_finds_nothing_names_one_that_does(stated):
+    adata = stated[nk_cells(stated)][::4].copy()
+    text = r"No state of vocabulary 'odd' was found in \d+ NK cells.*'expanded' finds .*resting"
+    with pytest.warns(NkscoreWarning, match=text):
+        nk.tl.nk_states(adata, vocabulary={"odd": ["ACTB", "GAPDH"]})
+    assert (adata.obs["nk_state"] == "unassigned").all()
+
+
+@pytest.fixture(scope="module")
+def foreign(shared):
+    """The generator of benchmarks/foreign_states.py: programs planted in sorted NK cells."""
+    file = Path(__file__).resolve().parents[2] / "benchmarks" / "foreign_states.py"
+    if not (shared / "data" / "zheng_sorted_pbmc").exists():
+        pytest.skip("../shared/data is not here")
+    return runpy.run_path(str(file))
+
+
+def test_too_shallow_for_the_vocabulary_or_better_than_plain_scores(foreign):
+    cells = foreign["pool"]()
+    shallow, deep = (
+        foreign["measure"](*foreign["planted"](foreign["Plan"](depth, n_cells=700), 105, cells))
+        for depth in (400, 3000)
+    )
+    assert shallow["warned"]
+    assert not deep["warned"]
+    assert deep["F1"] > deep["F1 naive"] + 0.1
+
+
 @pytest.mark.parametrize("seed", range(4))
 def test_no_state_is_found_where_none_was_planted(simulate, seed):
     """Donors differ in the markers, and nothing else does."""
     adata = simulate(tumors=["697", "GDM1", "JURKAT"], nk_states=False, rng=seed)
-    nk.tl.nk_states(adata)
+    with pytest.warns(NkscoreWarning, match="No state of vocabulary 'expanded' was found"):
+        nk.tl.nk_states(adata)
     assert (called_states(adata) != "unassigned").mean() < 0.01
     evidence = adata.uns["nkscore"]["tl.nk_states"]["evidence"]
     assert not evidence["present"].any()

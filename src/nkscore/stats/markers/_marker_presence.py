@@ -34,7 +34,7 @@ _LEAST_MARKERS: Final = 2
 #: Evidence at which an uncalled state is present with probability one half. Of 260 states in
 #: simulated data, with equally many present and absent ones, two of three with an evidence of 2 to
 #: 3.8 were present, and one of twenty below -1.
-_EVEN_EVIDENCE: Final = 1.5
+EVEN_EVIDENCE: Final = 1.5
 #: Minimum number of cells in each half for a test.
 _LEAST_CELLS: Final = 5
 #: A state in nearly all cells has no other cells for comparison.
@@ -101,7 +101,7 @@ def with_doubt(model: MarkerModel) -> MarkerModel:
     be raised as in the initial model.
     """
     absent = ~model.present
-    chance = 1 / (1 + np.exp(_EVEN_EVIDENCE - np.clip(model.evidence[absent], -50, 50)))
+    chance = 1 / (1 + np.exp(EVEN_EVIDENCE - np.clip(model.evidence[absent], -50, 50)))
     share = model.share.copy()
     # A priori, a state that is present is as large as the others, or as none.
     share[:, np.flatnonzero(absent)] = chance / (model.present.sum() + 1)

@@ -11,6 +11,7 @@ from nkscore import schema
 from nkscore._checks import check_shares, no_longer
 from nkscore._samples._cells import cells_of
 from nkscore._samples._matrices import counts_of
+from nkscore.tl._states._nk_advice import advise
 from nkscore.tl._states._nk_fit import (
     StateFit,
     evidence_table,
@@ -106,6 +107,13 @@ def nk_states(
     ValueError
         If an option is not one of the above.
 
+    Warns
+    -----
+    NkscoreWarning
+        If no state of the vocabulary is found (with packaged vocabularies that find some), or the
+        data are too shallow for it: fewer than half of the cells are called, and a quarter is
+        undecided or an uncalled state is more probable than not.
+
     Notes
     -----
     A negative binomial mixture with the cell's total count (without mitochondrial and ribosomal
@@ -174,6 +182,16 @@ def nk_states(
     }
     forget_mapping(adata, schema.NK)
     _record(adata, fit, options, donor=donor)
+    advise(
+        adata,
+        counts,
+        cells,
+        fit,
+        vocabulary=vocabulary,
+        donor=donor,
+        called=float((best < n_states).mean()),
+        no_state=float((posterior[:, -1] >= min_confidence).mean()),
+    )
 
 
 def _check_options(level: str, smooth: float, min_confidence: float, max_error: float) -> None:
