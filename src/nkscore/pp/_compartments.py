@@ -106,9 +106,9 @@ def compartments(
     identify a sample is ``unassigned`` if its line is needed. A cell that cannot be in its well is
     ``unassigned``, too: a tumor cell in an NK monoculture or the reverse (a wrong hashtag call).
     Without monocultures, cells that no panel names are ``unassigned`` if fewer than 8 of the 13
-    genes of ``NK_EXCLUSIVE`` are measured, and so are NK clusters with fewer than ``min_cells``
-    cells that look like NK cells by themselves, and cells of any cluster that have genes of NK
-    cells which the cells around them lack.
+    genes of ``NK_EXCLUSIVE`` are measured, and so are NK clusters of fewer than ``min_cells`` cells
+    or with few cells that look like NK cells by themselves, and cells of any cluster that have
+    genes of NK cells which the cells around them lack.
 
     Examples
     --------

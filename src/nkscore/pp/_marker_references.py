@@ -48,6 +48,8 @@ _FEWEST_NK_GENES = 8
 _GENES_OF_NK = 3
 #: With fewer genes that T cells lack, these are not required of an NK cell.
 _FEWEST_NK_ONLY = 2
+#: Least share of the cells of NK clusters that look like NK cells.
+_LEAST_TYPICAL = 0.25
 #: Variation of ambient RNA between droplets.
 _AMBIENT_VARIATION = 0.5
 #: Highest confidence of cells that the evidence leaves open.
@@ -76,15 +78,14 @@ def marker_references(
             "lower min_cells."
         )
         raise DesignError(msg)
-    clusters = _clusters(adata, counts)
-    lineage = _lineages(adata, counts, clusters)
-    group = np.array([lineage[c] for c in clusters], dtype=object)
+    group = _groups(adata, counts)
+    _LOG.info("NK clusters hold %d of %d cells", int((group == "nk").sum()), adata.n_obs)
     nk = group == "nk"
-    _LOG.info("NK clusters hold %d of %d cells", int(nk.sum()), adata.n_obs)
     known = adata.var_names.isin(signatures.get(_PANELS["nk"]).genes).sum() >= _FEWEST_NK_GENES
     t_only, nk_only = counts.totals(_members(adata, _T_ONLY, _NK_ONLY)).T
     # Clusters of cytotoxic T cells can rank the NK panel highest, too.
-    if (nk & _typical(adata, counts, t_only, nk_only)).sum() < min_cells:
+    typical = nk & _typical(adata, counts, t_only, nk_only)
+    if nk.sum() < min_cells or typical.sum() < min(min_cells, _LEAST_TYPICAL * nk.sum()):
         return _without_nk(adata, group, known=known)
     pure_nk = nk & (t_only == 0)
     t_like = nk & (t_only >= 2) & (nk_only == 0)
@@ -119,6 +120,13 @@ def marker_references(
         )
         references += _by_compartment(adata, made)
     return references
+
+
+def _groups(adata: AnnData, counts: Counts) -> Labels:
+    """Return the lineage of each cell's cluster."""
+    clusters = _clusters(adata, counts)
+    lineage = _lineages(adata, counts, clusters)
+    return np.array([lineage[c] for c in clusters], dtype=object)
 
 
 def _typical(adata: AnnData, counts: Counts, t_only: Floats, nk_only: Floats) -> Bools:
