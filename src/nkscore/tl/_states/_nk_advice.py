@@ -71,9 +71,9 @@ def advise(
             f"The data are too shallow for vocabulary {name!r}: {called:.0%} of "
             f"{cells.size:,} NK cells have a certain state and {no_state:.0%} certainly none, at a "
             f"median of {depth:,.0f} counts without mitochondrial and ribosomal genes.{listed} "
-            "The other cells are 'unassigned', not in another state. Call clusters "
-            "(level='cluster'), use fewer states or more markers of each, compare means of "
-            "obsm['nk_state_posterior'] between samples, or sequence deeper."
+            "The other cells are 'unassigned', not in another state. Use fewer states or more "
+            "markers of each, compare means of obsm['nk_state_posterior'] between samples, or "
+            "sequence deeper."
         )
 
 

@@ -189,7 +189,8 @@ def nk_states(
         fit,
         vocabulary=vocabulary,
         donor=donor,
-        called=float((best < n_states).mean()),
+        # Mean posteriors of clusters do not show how deep the cells are.
+        called=float((best < n_states).mean()) if level == "cell" else 1.0,
         no_state=float((posterior[:, -1] >= min_confidence).mean()),
     )
 
