@@ -7,7 +7,7 @@ simulated truth, ``write_lanes`` writes the experiment as 10x lanes with a sampl
 
 from __future__ import annotations
 
-from nkscore.datasets._contact_options import Contacts
+from nkscore.datasets._contacts import Contacts
 from nkscore.datasets._lines import LINES
 from nkscore.datasets._registry import fetch, registry
 from nkscore.datasets._simulate import simulate_coculture

@@ -7,8 +7,8 @@ from typing import TYPE_CHECKING, Final
 
 import numpy as np
 
+from nkscore.datasets._attached_cells import attached_droplets, preferred
 from nkscore.datasets._bystanders import draw_bystanders, rna_of
-from nkscore.datasets._contacts import attached_droplets, preferred
 from nkscore.datasets._wells import hla_bins
 
 if TYPE_CHECKING:

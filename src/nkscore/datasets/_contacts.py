@@ -3,138 +3,72 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import TYPE_CHECKING, Final
+from dataclasses import dataclass, field
 
-import numpy as np
-import pandas as pd
-
-from nkscore import schema
-from nkscore.datasets._genes import program_table
 from nkscore.datasets._lines import NK_STATES, TUMOR_STATES
 
-if TYPE_CHECKING:
-    from nkscore._types import Bools, Floats, Ints, Ints32
-    from nkscore.datasets._cells import Cells, Droplets
-    from nkscore.datasets._genes import Genes
-    from nkscore.datasets._options import Options
-    from nkscore.datasets._profiles import Programs
-    from nkscore.datasets._random import Streams
-    from nkscore.datasets._wells import Wells
 
-#: Contact genes are abundant in one of the two cells and rare in the other (log2 per million).
-_LOW, _HIGH, _APART = 6.5, 10.0, 2.5
-_PROGRAMS: Final = {schema.NK: "contact_nk", schema.TUMOR_CELLS: "contact_tumor"}
+@dataclass(frozen=True)
+class Contacts:
+    """What ``simulate_coculture(contacts=...)`` plants, and how well tags and RNA show it.
 
+    Parameters
+    ----------
+    rate
+        Share of the droplets of a co-culture that hold an NK and a tumor cell of that well which
+        were attached before pooling: one number, or per line (others 0).
+    states
+        Factor on the odds that a cell of this state is in contact: NK states and ``low_myc``;
+        others 1.
+    log2_fc
+        Log2 fold change of the contact genes in attached cells.
+    n_genes
+        Contact genes of NK cells, and as many of tumor cells.
+    rna_ratio
+        RNA content of NK over that of tumor cells; ``None`` keeps 0.74.
+    tag_signal
+        Median count of a cell's own hashtag.
+    tag_spread
+        SD (natural log) of that median between the tags of a lane: uneven staining.
 
-def contact_rates(options: Options, wells: Wells) -> Floats:
-    """Return the planted share of droplets with a contact, per well."""
-    contacts = options.contacts
-    if contacts is None or options.clean:
-        return np.zeros(len(wells.sheet))
-    together = (wells.nk_fraction > 0) & (wells.nk_fraction < 1)
-    rate = contacts.rate
-    if not isinstance(rate, Mapping):
-        return np.where(together, float(rate), 0.0)
-    unknown = [repr(name) for name in rate if name not in options.tumors]
-    if unknown:
-        msg = f"rate names {', '.join(unknown)}; known here: {', '.join(options.tumors)}."
-        raise ValueError(msg)
-    of_well = [float(rate.get(name, 0.0)) for name in wells.sheet[schema.TUMOR]]
-    return np.where(together, of_well, 0.0)
+    Examples
+    --------
+    >>> import nkscore as nk
+    >>> planted = nk.datasets.Contacts(rate={"K562": 0.04}, log2_fc=1.0)
+    >>> adata = nk.datasets.simulate_coculture(
+    ...     n_donors=1, n_cells_per_sample=100, contacts=planted, rng=0
+    ... )
+    >>> own = adata.obs["truth_pair"] == "own"
+    >>> sorted(set(adata.obs.loc[own, "truth_tumor"]))
+    ['K562']
+    """
 
+    rate: float | Mapping[str, float] = 0.02
+    states: Mapping[str, float] = field(default_factory=dict)
+    log2_fc: float = 0.0
+    n_genes: int = 12
+    rna_ratio: float | None = None
+    tag_signal: float = 300.0
+    tag_spread: float = 0.45
 
-def attached_droplets(options: Options, wells: Wells, well: Ints, streams: Streams) -> Bools:
-    """Return which droplets hold two attached cells."""
-    if options.contacts is None:
-        return np.zeros(well.size, dtype=bool)
-    first = np.arange(well.size)
-    return np.asarray(streams.uniform("is attached", first) < contact_rates(options, wells)[well])
-
-
-def preferred(
-    options: Options, nk_states: Floats, survivors: Floats, attached: Bools
-) -> tuple[Floats, Floats]:
-    """Return the weights of NK states, and of tumor states × HLA bins, cells × weights."""
-    if options.contacts is None or not options.contacts.states:
-        return nk_states, survivors
-    factor = options.contacts.states
-    nk = np.array([factor.get(name, 1.0) for name in NK_STATES])
-    half = survivors.shape[1] // 2
-    tumor = np.repeat([1.0, factor.get(TUMOR_STATES[1], 1.0)], half)
-    mask = attached[:, None]
-    return np.where(mask, nk_states * nk, nk_states), np.where(mask, survivors * tumor, survivors)
-
-
-def contact_programs(
-    options: Options, genes: Genes, streams: Streams
-) -> list[tuple[str, Ints, Floats]]:
-    """Return name, genes and log2 effects of what contact induces in NK and in tumor cells."""
-    contacts = options.contacts
-    if contacts is None:
-        return []
-    free = ~genes.names.isin(program_table()["gene"]) & (genes.classes == "other").to_numpy()
-    found = []
-    for cell, (own, other) in zip(
-        _PROGRAMS, ((genes.nk, genes.tumor), (genes.tumor, genes.nk)), strict=True
-    ):
-        candidates = np.flatnonzero(free & (own > _LOW) & (own < _HIGH) & (own - other > _APART))
-        draws = streams.uniform(f"contact genes of {cell}", genes.numbers[candidates])
-        chosen = candidates[np.argsort(draws, kind="stable")[: contacts.n_genes]].astype(np.int64)
-        found.append((_PROGRAMS[cell], chosen, np.full(chosen.size, float(contacts.log2_fc))))
-    return found
-
-
-def with_contact_slot(
-    options: Options, cells: Cells, programs: Programs, table: tuple[Ints32, Floats]
-) -> tuple[Ints32, Floats]:
-    """Return programs and activities of cells with one more slot, for contact."""
-    if options.contacts is None:
-        return table
-    numbers = [programs.index(_PROGRAMS[name]) for name in (schema.TUMOR_CELLS, schema.NK)]
-    which = np.where(cells.attached, np.array(numbers)[cells.is_nk.astype(int)], -1)
-    program, activity = table
-    return (
-        np.ascontiguousarray(np.column_stack([program, which]), dtype=np.int32),
-        np.ascontiguousarray(np.column_stack([activity, cells.attached.astype(np.float64)])),
-    )
-
-
-def pair_truth(options: Options, droplets: Droplets, cells: Cells) -> pd.DataFrame:
-    """Return ``truth_pair`` of droplets with an NK and a tumor cell; no column without contacts."""
-    if options.contacts is None:
-        return pd.DataFrame(index=range(len(droplets.cells)))
-    first, second = droplets.cells.T
-    mixed = (second >= 0) & (cells.is_nk[first] != cells.is_nk[second])
-    code = np.where(mixed, np.where(cells.attached[first], 0, 1), -1)
-    kinds = pd.Categorical.from_codes(code, categories=pd.Index(["own", "chance"]))
-    return pd.DataFrame({schema.TRUTH_PAIR: kinds})
-
-
-def contact_truth(
-    options: Options, wells: Wells, obs: pd.DataFrame, programs: Programs, genes: Genes
-) -> dict[str, pd.DataFrame]:
-    """Return what was planted per well and per gene; empty without contacts."""
-    if options.contacts is None:
-        return {}
-    own = obs.loc[obs[schema.TRUTH_PAIR] == "own", schema.TRUTH_SAMPLE].value_counts()
-    samples = wells.sheet[schema.SAMPLE]
-    table = pd.DataFrame(
-        {
-            schema.SAMPLE: samples,
-            schema.TUMOR: wells.sheet[schema.TUMOR],
-            "rate": contact_rates(options, wells),
-            "n_pairs": own.reindex(samples, fill_value=0).to_numpy(dtype=np.int64),
+    def __post_init__(self) -> None:
+        known = [*NK_STATES, TUMOR_STATES[1]]
+        unknown = [repr(name) for name in self.states if name not in known]
+        if unknown:
+            msg = f"states names {', '.join(unknown)}; known here: {', '.join(known)}."
+            raise ValueError(msg)
+        rates = self.rate.values() if isinstance(self.rate, Mapping) else [self.rate]
+        if not all(0 <= rate <= 1 for rate in rates):
+            msg = f"rate is {self.rate!r}; shares of droplets from 0 to 1 are needed."
+            raise ValueError(msg)
+        least = {"n_genes": self.n_genes, "tag_spread": self.tag_spread} | {
+            f"states[{name!r}]": value for name, value in self.states.items()
         }
-    )
-    frames = []
-    for cell, name in _PROGRAMS.items():
-        members, effect = programs.part(name)
-        frames.append(
-            pd.DataFrame(
-                {"gene": genes.names[members], "cell": cell, "log2_fc": effect / np.log(2.0)}
-            )
-        )
-    planted = pd.concat(frames, ignore_index=True)
-    for frame in (table, planted):
-        frame.index = frame.index.astype(str)
-    return {"contacts": table, "contact_genes": planted}
+        for name, value in least.items():
+            if not value >= 0:
+                msg = f"{name} is {value!r}; a number of at least 0 is needed."
+                raise ValueError(msg)
+        for name, number in (("rna_ratio", self.rna_ratio), ("tag_signal", self.tag_signal)):
+            if number is not None and not number > 0:
+                msg = f"{name} is {number!r}; a number above 0 is needed."
+                raise ValueError(msg)

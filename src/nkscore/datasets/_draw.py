@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 
     from nkscore._types import Floats, Floats32, Ints, Ints32
     from nkscore.datasets._cells import Cells, Droplets
-    from nkscore.datasets._contact_options import Contacts
+    from nkscore.datasets._contacts import Contacts
     from nkscore.datasets._genes import Genes
     from nkscore.datasets._profiles import Programs
     from nkscore.datasets._random import Streams

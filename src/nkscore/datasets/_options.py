@@ -12,7 +12,7 @@ from nkscore.datasets._lines import LINEAGES, LINES, NK_STATES
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
 
-    from nkscore.datasets._contact_options import Contacts
+    from nkscore.datasets._contacts import Contacts
 
 
 @dataclass(frozen=True)

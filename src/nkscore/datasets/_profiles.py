@@ -9,8 +9,8 @@ import numpy as np
 import pandas as pd
 
 from nkscore import schema
+from nkscore.datasets._attached_cells import contact_programs, with_contact_slot
 from nkscore.datasets._bystanders import BYSTANDERS, bystander_levels, owners, share_of
-from nkscore.datasets._contacts import contact_programs, with_contact_slot
 from nkscore.datasets._genes import FLOOR, program_table
 from nkscore.datasets._inherited import inherited_levels
 from nkscore.datasets._lines import NK_STATES
@@ -208,7 +208,8 @@ def activities(
     )
     program[:, 6] = programs.index("ribosomal")
     activity[:, 6] = _RIBO_SPREAD * streams.normal("ribosomal", cells.numbers)
-    return with_contact_slot(options, cells, programs, (program, activity))
+    attached = (cells.attached, cells.is_nk)
+    return with_contact_slot(options, attached, programs.names, (program, activity))
 
 
 def planted_response(

@@ -10,7 +10,7 @@ import pandas as pd
 
 from nkscore import schema
 from nkscore.datasets._cells import draw_droplets
-from nkscore.datasets._contacts import contact_truth, pair_truth
+from nkscore.datasets._contact_truth import contact_truth, pair_truth
 from nkscore.datasets._design import hashtag_names, lane_ambient, sample_sheet
 from nkscore.datasets._genes import select_genes
 from nkscore.datasets._lines import DEFAULT_TUMORS
@@ -34,7 +34,7 @@ if TYPE_CHECKING:
     from scipy import sparse
 
     from nkscore._types import Ints
-    from nkscore.datasets._contact_options import Contacts
+    from nkscore.datasets._contacts import Contacts
     from nkscore.datasets._wells import Wells
 
 
