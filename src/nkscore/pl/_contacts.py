@@ -82,21 +82,19 @@ def _draw(ax: Axes, rows: pd.DataFrame) -> None:
     right = float(np.nanmax(rows[["per_100", "per_100_high"]].to_numpy(dtype=float)))
     left = min(float(np.nanmin(rows[["per_100", "per_100_low"]].to_numpy(dtype=float))), 0.0)
     ax.axvline(0, color=INK, linewidth=0.6, zorder=0)
-    numbers = ("per_100", "per_100_low", "per_100_high", "p_family")
-    mean, least, high, p_family = (rows[name].to_numpy(dtype=float) for name in numbers)
-    for place, answer in enumerate(rows["answer"]):
-        if answer == "no answer":
+    for place, row in enumerate(rows.to_dict("records")):
+        if row["answer"] == "no answer":
             ax.text(0, place, "  no answer", va="center_baseline", fontsize=SMALL, color="0.45")
             continue
-        bound = answer == "upper bound"
-        low = left if bound else least[place]
-        ax.plot([low, high[place]], [place, place], color=color, linewidth=1.0)
+        bound = row["answer"] == "upper bound"
+        low = left if bound else row["per_100_low"]
+        ax.plot([low, row["per_100_high"]], [place, place], color=color, linewidth=1.0)
         if bound:
-            ax.plot([high[place]], [place], marker="<", color=color, markersize=4)
+            ax.plot([row["per_100_high"]], [place], marker="<", color=color, markersize=4)
             continue
-        called = p_family[place] < 0.05
+        called = row["p_family"] < 0.05
         ax.plot(
-            [mean[place]],
+            [row["per_100"]],
             [place],
             marker="o",
             markersize=4.5,
