@@ -210,6 +210,10 @@ def test_response_score_of_lines_and_lineages(experiment):
     lines = nk.tl.response_score(adata, name)
     assert (lines["p_value"] < 0.05).all()
     assert (lines["ci_low"] > 0).all()
+    assert lines.attrs["left_out"] == []
+    few = int(samples["n_cells"].min()) + 1
+    excluded = nk.tl.response_score(adata, name, min_cells=few).attrs["left_out"]
+    assert {"sample"} <= {one["what"] for one in excluded} <= {"sample", "line"}
     pairs = nk.tl.response_score(adata, name, level="lineage")
     assert len(pairs) == 10
     assert pairs["df"].eq(1).all()

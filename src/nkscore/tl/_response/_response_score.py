@@ -12,6 +12,7 @@ from scipy import stats as scipy_stats
 
 from nkscore import schema
 from nkscore._checks import check_confidence
+from nkscore._samples._left_out import LEFT_OUT, confounded_lines
 from nkscore._samples._samples import WELL, Samples, arms, compartment_samples, control_of, labels
 from nkscore.errors import DesignError, MissingKeyError
 from nkscore.stats import (
@@ -98,6 +99,10 @@ def response_score(
     (Benjamini-Hochberg over pairs), ``p_overall`` (analysis of variance over all lineages),
     ``mean_change``, ``mean_change_other``, ``n_lines``, ``n_lines_other``.
 
+    ``p_value`` is that of ``t`` with ``df`` degrees of freedom. For lines and lineages,
+    ``attrs["left_out"]`` lists the samples and lines without a row, each with ``what``, ``name``
+    and ``reason``.
+
     Raises
     ------
     DesignError
@@ -145,10 +150,14 @@ def response_score(
     )
     samples = arms(samples, treated=treated, control=control, by=by, column=condition)
     table = _per_line(samples, values, by=by, replicate=replicate, confidence=confidence)
+    excluded = table.attrs[LEFT_OUT]
     if schema.LINEAGE in adata.obs and by != schema.LINEAGE:
         lineage = table["tumor"].map(_lineages(adata.obs, by))
         table = placed_behind(table, "tumor", lineage=lineage)
-    return table if level == "tumor" else _per_lineage(table, confidence)
+    if level != "tumor":
+        table = _per_lineage(table, confidence)
+    table.attrs[LEFT_OUT] = excluded
+    return table
 
 
 def _lineages(obs: pd.DataFrame, by: str) -> dict[str, str]:
@@ -209,7 +218,9 @@ def _per_line(
     table = _line_effects(fit, design, mean, group=group, treated=treated)
     if flat:
         table[["change", "se", "t"]] = 0.0
-    return _tested(table, "change", confidence)
+    tested = _tested(table, "change", confidence)
+    tested.attrs[LEFT_OUT] = [*samples.left_out, *confounded_lines(design)]
+    return tested
 
 
 def _line_effects(
