@@ -3,14 +3,19 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Final
+from typing import TYPE_CHECKING, Final
 
 from nkscore.signatures._catalog import get
 from nkscore.signatures._programs import dormancy_components, packaged_programs
 from nkscore.signatures._signature import Signature
 
+if TYPE_CHECKING:
+    from collections.abc import Iterable
+
 #: The axes, in the order of tables and figures.
 AXES: Final = ("low_myc", "g0", "growth", "diapause", "senescence", "apoptosis", "interferon")
+#: Prefix of the parts of the axes among the sets of the programs.
+AXIS: Final = "axis: "
 #: Genes of phases that follow G1: a cell in G1 has few of their transcripts, as a cell in G0 has.
 _PHASES: Final = ("TIROSH2016_G1S", "TIROSH2016_G2M", "HALLMARK_G2M_CHECKPOINT")
 _LARGE: Final = (
@@ -63,6 +68,25 @@ def axis_parts() -> dict[str, list[AxisPart]]:
         "apoptosis": [AxisPart("apoptosis", parts["apoptosis"].genes, 1)],
         "interferon": [AxisPart("interferon", programs["type_i_ifn"].members(), 1)],
     }
+
+
+def axis_sets() -> dict[str, Signature]:
+    """Return the genes of each part of each axis."""
+    return {
+        f"{AXIS}{part.name}": Signature(part.name, part.genes)
+        for parts in axis_parts().values()
+        for part in parts
+    }
+
+
+def incomplete_axes(found: Iterable[str]) -> dict[str, list[str]]:
+    """Return the axes with a part that is not among the sets found, and those parts."""
+    there = set(found)
+    lacking = {
+        axis: [part.name for part in parts if f"{AXIS}{part.name}" not in there]
+        for axis, parts in axis_parts().items()
+    }
+    return {axis: names for axis, names in lacking.items() if names}
 
 
 def tumor_axes() -> dict[str, Signature]:

@@ -8,40 +8,15 @@ import numpy as np
 import pandas as pd
 
 from nkscore import schema
-from nkscore.signatures import Signature
-from nkscore.signatures._axes import AXES, axis_parts
+from nkscore.signatures._axes import AXES, AXIS, axis_parts, incomplete_axes
 from nkscore.stats import AxisValues, axis_change, signed_axis
 from nkscore.tl._states._write import write_table
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable
-
     from anndata import AnnData
 
     from nkscore._types import Floats
     from nkscore.tl._states._tumor_programs import TumorCounts
-
-#: Prefix of the parts of the axes among the sets of the programs.
-AXIS = "axis: "
-
-
-def axis_sets() -> dict[str, Signature]:
-    """Return the genes of each part of each axis."""
-    return {
-        f"{AXIS}{part.name}": Signature(part.name, part.genes)
-        for parts in axis_parts().values()
-        for part in parts
-    }
-
-
-def incomplete_axes(found: Iterable[str]) -> dict[str, list[str]]:
-    """Return the axes with a part that is not among the sets found, and those parts."""
-    there = set(found)
-    lacking = {
-        axis: [part.name for part in parts if f"{AXIS}{part.name}" not in there]
-        for axis, parts in axis_parts().items()
-    }
-    return {axis: names for axis, names in lacking.items() if names}
 
 
 def write_axes(adata: AnnData, counts: TumorCounts) -> pd.DataFrame:

@@ -15,13 +15,13 @@ from nkscore._storable import stored_name
 from nkscore._warn import warn
 from nkscore.errors import DesignError, GeneCoverageError, MissingKeyError
 from nkscore.signatures import Signature, dormancy_components, match
+from nkscore.signatures._axes import axis_sets, incomplete_axes
 from nkscore.signatures._programs import (
     found_genes,
     get_program,
     program_groups,
     reference_genes,
 )
-from nkscore.tl._states._tumor_axes import axis_sets, incomplete_axes
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Mapping
