@@ -13,18 +13,18 @@ from nkscore._samples._left_out import LEFT_OUT
 from nkscore.errors import DesignError
 from nkscore.stats import log_cpm, with_q_values
 from nkscore.tl._states._visibility_cells import CellUnits, cell_units
-from nkscore.tl._states._visibility_genes import SUM, TestedGenes
-from nkscore.tl._states._visibility_samples import SampleUnits, sample_units
-from nkscore.tl._states._visibility_state import groups_of
-from nkscore.tl._states._visibility_tests import (
+from nkscore.tl._states._visibility_fit import (
     RNA,
     Units,
+    changes_of,
     detectable,
     per_cell,
     rna_ratio,
-    tested_changes,
     with_rna,
 )
+from nkscore.tl._states._visibility_genes import SUM, VisibleGenes
+from nkscore.tl._states._visibility_samples import SampleUnits, sample_units
+from nkscore.tl._states._visibility_state import groups_of
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping, Sequence
@@ -182,7 +182,7 @@ def visibility(
     check_whole(1, min_cells=min_cells)
     _check_kind(samples, other=other, by=by, replicate=replicate, covariates=covariates)
     names = data.columns if isinstance(data, pd.DataFrame) else data.var_names
-    genes = TestedGenes.of(names.astype(str), classes)
+    genes = VisibleGenes.of(names.astype(str), classes)
     if samples is None:
         groups = groups_of(
             data,
@@ -252,12 +252,12 @@ def _check_kind(
 
 
 def _of_cells(made: CellUnits, *, min_count: float, confidence: float) -> list[pd.DataFrame]:
-    shares = tested_changes(made.raw, min_count=min_count, confidence=confidence)
+    shares = changes_of(made.raw, min_count=min_count, confidence=confidence)
     ratio = rna_ratio(made.raw, made.pairs)
     raw = with_rna(per_cell(shares, ratio, confidence), ratio, confidence)
     parts = [_described(raw, AS_SUCH, made.raw)]
     if made.matched is not None:
-        found = tested_changes(made.matched, min_count=min_count, confidence=confidence)
+        found = changes_of(made.matched, min_count=min_count, confidence=confidence)
         parts.append(_described(found, MATCHED, made.matched))
     return parts
 
@@ -265,7 +265,7 @@ def _of_cells(made: CellUnits, *, min_count: float, confidence: float) -> list[p
 def _of_samples(made: SampleUnits, *, min_count: float, confidence: float) -> list[pd.DataFrame]:
     both = ((AS_SUCH, made.raw), (MATCHED, made.matched))
     return [
-        _described(tested_changes(units, min_count=min_count, confidence=confidence), name, units)
+        _described(changes_of(units, min_count=min_count, confidence=confidence), name, units)
         for name, units in both
         if units is not None
     ]
@@ -303,7 +303,7 @@ def _level(values: Floats, n_genes: int, rows: Ints, cells: Floats | None) -> tu
 
 def _finished(
     parts: list[pd.DataFrame],
-    genes: TestedGenes,
+    genes: VisibleGenes,
     overlap: Mapping[str, float],
     left_out: Sequence[LeftOut],
     remarks: Sequence[str],

@@ -16,7 +16,7 @@ from nkscore.errors import DesignError
 from nkscore.signatures import get
 from nkscore.signatures._programs import reference_genes
 from nkscore.stats import overlap_weights, response_design
-from nkscore.tl._states._visibility_tests import Units
+from nkscore.tl._states._visibility_fit import Units
 
 if TYPE_CHECKING:
     from anndata import AnnData

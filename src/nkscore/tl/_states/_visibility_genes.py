@@ -25,7 +25,7 @@ SUM = "sum"
 
 
 @dataclass(frozen=True, slots=True)
-class TestedGenes:
+class VisibleGenes:
     """``table`` has one row per class and gene: class, role, more_means, gene, column.
 
     ``column`` is the gene's position in the data, or -1. ``n_genes`` is the number of genes of the
@@ -37,7 +37,7 @@ class TestedGenes:
     excluded: frozenset[str] = frozenset()
 
     @classmethod
-    def of(cls, names: pd.Index, classes: Mapping[str, Iterable[str]] | None) -> TestedGenes:
+    def of(cls, names: pd.Index, classes: Mapping[str, Iterable[str]] | None) -> VisibleGenes:
         """Find the genes under their current or older names."""
         position = {name: i for i, name in enumerate(names)}
         other_names = synonyms()
@@ -56,7 +56,7 @@ class TestedGenes:
             raise GeneCoverageError(msg)
         return cls(table, len(names))
 
-    def without(self, genes: frozenset[str]) -> TestedGenes:
+    def without(self, genes: frozenset[str]) -> VisibleGenes:
         """Return the same without genes that made the calls."""
         return replace(self, excluded=genes & set(self.table["gene"]))
 

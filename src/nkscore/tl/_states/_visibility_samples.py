@@ -18,7 +18,7 @@ from nkscore._samples._samples import labels
 from nkscore.errors import DesignError, MissingKeyError, WrongScaleError
 from nkscore.signatures import get
 from nkscore.stats import log_cpm, response_design
-from nkscore.tl._states._visibility_tests import Units
+from nkscore.tl._states._visibility_fit import Units
 
 if TYPE_CHECKING:
     from collections.abc import Sequence

@@ -50,7 +50,7 @@ class Units:
     logs: bool = False
 
 
-def tested_changes(units: Units, *, min_count: float, confidence: float) -> pd.DataFrame:
+def changes_of(units: Units, *, min_count: float, confidence: float) -> pd.DataFrame:
     """Return effect, error and test of each class and tested gene, one row per line × column.
 
     All genes enter the model, because they share their variance.
