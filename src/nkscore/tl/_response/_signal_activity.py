@@ -179,8 +179,7 @@ def _one_line(
     stands = np.array([signals.family[name] for name in names], dtype=object)
     sets = scaled(hallmark_sets(), genes)
     known = families()
-    stood = {"", *signals.family.values()}
-    lacking = [str(name) for name in sets if known.get(str(name), "") not in stood]
+    lacking = [str(n) for n in sets if known.get(str(n), "") not in {"", *signals.family.values()}]
     fit = fit_signals(effect, error, values_of(own), values_of(sets[lacking]), values_of(sets))
     p = np.minimum(1.0, len(names) * scipy_stats.norm.sf(fit.alone / fit.inflation))
     other = stands[:, None] != stands[None, :]

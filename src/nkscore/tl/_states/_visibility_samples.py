@@ -174,7 +174,8 @@ def _summed(
     if replicate is None:
         return table, values
     keys = ["line", replicate, "treated"]
-    code = np.asarray(table.groupby(keys, sort=False, observed=True).ngroup(), dtype=np.int64)
+    groups = table.groupby(keys, sort=False, observed=True).ngroup()
+    code: Ints = np.array(groups, dtype=np.int64)
     first = table.iloc[np.unique(code, return_index=True)[1]]
     member = np.eye(code.max() + 1)[code].T
     joined = member @ values
