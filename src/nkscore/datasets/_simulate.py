@@ -281,17 +281,20 @@ def _simulate(options: Options, streams: Streams, n_threads: int) -> AnnData:
     obs = obs.iloc[order].set_axis(names, axis=0)
     hashtags = pd.DataFrame(table[order], index=names, columns=pd.Index(tags, dtype=str))
     adata = _assemble(counts, obs, genes.names, hashtags)
-    lanes = pd.DataFrame({schema.LANE: wells.lanes, "ambient": list(chosen.values())})
-    lanes.index = lanes.index.astype(str)
     adata.uns[schema.TRUTH] = {
         "samples": well_truth(wells, obs),
-        "lanes": lanes,
+        "lanes": _lanes(wells, chosen),
         "response": planted_response(options, wells, genes, programs, expected.base),
         "ambient_profile": pd.DataFrame(soup.T, index=genes.names, columns=wells.lanes),
         **contact_truth(options, wells, obs, programs, genes),
     }
     _record(adata, options, sheet, streams.seed)
     return adata
+
+
+def _lanes(wells: Wells, ambient: Mapping[str, float]) -> pd.DataFrame:
+    lanes = pd.DataFrame({schema.LANE: wells.lanes, "ambient": list(ambient.values())})
+    return lanes.set_axis(lanes.index.astype(str))
 
 
 def _cell_names(wells: Wells, lane: Ints, streams: Streams) -> tuple[pd.Index[str], Ints]:

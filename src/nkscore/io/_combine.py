@@ -31,7 +31,7 @@ if TYPE_CHECKING:
 
     from anndata import AnnData
 
-    from nkscore._types import Array
+    from nkscore._types import Array, Ints
 
 GeneRule = Literal["union", "intersection"]
 _COPIED: Final = 20
@@ -92,14 +92,7 @@ def part(
         ),
         schema.GUIDES: _tags.others(source, GUIDE, schema.GUIDES, own),
     }
-    is_gene = np.flatnonzero((source.features["type"] == GENE_EXPRESSION).to_numpy())
-    if not len(is_gene):
-        msg = (
-            f"{source.path} holds no genes (feature types: "
-            f"{', '.join(source.features['type'].unique())}). Give the lane's RNA matrix "
-            "as path, and a matrix of hashtags as hashtag_path."
-        )
-        raise LaneError(msg)
+    is_gene = _genes_of(source)
     counts = _tags.columns(source.counts, is_gene)
     genes = source.features.iloc[is_gene]
     mended = mend(genes["name"].to_numpy(dtype=object), source.path)
@@ -133,6 +126,18 @@ def part(
         tuple(table.unlisted(used, tags)),
         calls,
     )
+
+
+def _genes_of(source: Lane) -> Ints:
+    is_gene = np.flatnonzero((source.features["type"] == GENE_EXPRESSION).to_numpy())
+    if not len(is_gene):
+        msg = (
+            f"{source.path} holds no genes (feature types: "
+            f"{', '.join(source.features['type'].unique())}). Give the lane's RNA matrix "
+            "as path, and a matrix of hashtags as hashtag_path."
+        )
+        raise LaneError(msg)
+    return is_gene
 
 
 def _with_rest(protein: pd.DataFrame, *others: pd.DataFrame) -> pd.DataFrame:

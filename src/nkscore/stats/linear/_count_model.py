@@ -9,7 +9,7 @@ import numpy as np
 
 from nkscore.stats.linear._cell_noise import CellNoise
 from nkscore.stats.linear._line_variance import LEAST_DF, line_variances_from
-from nkscore.stats.linear._linear import LinearFit, combined_variance, squeeze_variances
+from nkscore.stats.linear._linear import LinearFit, squeeze_variances
 from nkscore.stats.linear._overdispersion import with_overdispersion
 from nkscore.stats.linear._quasi_likelihood import (
     CountFit,
@@ -22,7 +22,6 @@ from nkscore.stats.linear._response import (
     samples_of_tested,
     tested_anywhere,
 )
-from nkscore.stats.linear._tail_df import fewer_for_outliers, tail_df
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -87,20 +86,17 @@ def fit_count_model(
     zero = exact_zero_samples(own, design.strata, used)
     likely, fit = _fits(own, design, effective, used, zero)
     nominal = np.where(used, 1 - fit.leverage, 0.0)
-    squares, df = _limited_squares(*residual_squares(fit, own, used, likely=likely), nominal)
+    squares, df = residual_squares(fit, own, used, likely=likely)
     level = np.log2((np.where(used, own, 0.0).sum(axis=1) + 0.5) / (used @ effective) * 1e6)
-    linear = _residual_variances(fit, squares, df)
+    linear = _residual_variances(fit, squares, df, nominal)
     factor = np.ones(level.size)
     if overdispersion is not None:
-        linear, weights = with_overdispersion(
-            linear, np.ones((level.size, 1)), level=level, overdispersion=overdispersion[kept]
-        )
+        alike, scatter = np.ones((level.size, 1)), overdispersion[kept]
+        linear, weights = with_overdispersion(linear, alike, level=level, overdispersion=scatter)
         factor = 1 / weights[:, 0]
+    trend = level if variance_trend else None
     squeezed = squeeze_variances(
-        linear.variance,
-        linear.df_residual,
-        covariate=level if variance_trend else None,
-        robust=robust,
+        linear.variance, linear.df_residual, covariate=trend, robust=robust
     )
     of_lines: dict[str, Squeezed] = {}
     if line_variance:
@@ -113,12 +109,7 @@ def fit_count_model(
             nominal=nominal,
             tested=at,
             dense=_dense(fit.mean, design),
-            levels=_levels(fit.mean, design),
         )
-    squeezed = _limited_prior(fit, linear, squeezed)
-    drawn = None
-    if cell_squares is not None and n_cells is not None:
-        drawn = CellNoise.of(own, cell_squares[:, kept].T, n_cells)
     return CountModel(
         design,
         np.flatnonzero(kept),
@@ -133,8 +124,15 @@ def fit_count_model(
         factor,
         squeezed,
         of_lines,
-        drawn,
+        _drawn(own, None if cell_squares is None else cell_squares[:, kept], n_cells),
     )
+
+
+def _drawn(own: Floats, squares: Floats | None, n_cells: Floats | None) -> CellNoise | None:
+    """Return the noise of drawing cells, if their number and squared counts are known."""
+    if squares is None or n_cells is None:
+        return None
+    return CellNoise.of(own, squares.T, n_cells)
 
 
 def _fits(
@@ -152,43 +150,14 @@ def _fits(
     return np.where(zero, 0.0, likely), fit
 
 
-def _limited_squares(squares: Floats, df: Floats, nominal: Floats) -> tuple[Floats, Floats]:
-    """Give no count more degrees of freedom than a large one.
-
-    A count near zero has more than one, but is worth less: without a limit, samples without the
-    gene outweigh those in which it varies.
-    """
-    counted = np.divide(nominal, df, out=np.ones(df.shape), where=df > nominal)
-    return squares * counted, df * counted
-
-
-def _limited_prior(fit: CountFit, linear: LinearFit, squeezed: Squeezed) -> Squeezed:
-    """Give the common prior fewer degrees of freedom where genes vary more than it expects."""
-    _, prior, df_prior = squeezed
-    df_prior = np.broadcast_to(np.asarray(df_prior, dtype=np.float64), prior.shape).copy()
-    level = fit.mean.mean(axis=1)
-    known = (linear.df_residual >= 1) & np.isfinite(linear.variance) & (prior > 0)
-    ratio, df = linear.variance[known] / prior[known], linear.df_residual[known]
-    if not ratio.size:
-        return squeezed
-    most = float(df_prior.max())
-    df_prior = np.minimum(df_prior, tail_df(ratio, df, most, level=level[known], at=level))
-    df_prior[known] = fewer_for_outliers(ratio, df, df_prior[known], level=level[known])
-    usable = np.where(np.isfinite(linear.variance), linear.df_residual, 0.0)
-    return combined_variance(linear.variance, usable, prior, df_prior), prior, df_prior
-
-
-def _residual_variances(fit: CountFit, squares: Floats, df: Floats) -> LinearFit:
+def _residual_variances(fit: CountFit, squares: Floats, df: Floats, nominal: Floats) -> LinearFit:
     total = df.sum(axis=1)
     total[total < LEAST_DF] = 0.0
     found = squares.sum(axis=1)
     variance = np.divide(found, total, out=np.full(total.size, np.nan), where=total > 0)
+    # Counts near one have slightly more than one degree of freedom; samples are the limit.
+    total = np.minimum(total, nominal.sum(axis=1))
     return LinearFit(fit.coefficients, fit.unscaled, variance, total, np.zeros((1, 1)))
-
-
-def _levels(mean: Floats, design: Design) -> dict[str, Floats]:
-    """Return for each line the mean count per sample of each gene."""
-    return {name: mean[:, rows].mean(axis=1) for name, rows in design.members.items()}
 
 
 def _dense(mean: Floats, design: Design) -> dict[str, Bools]:

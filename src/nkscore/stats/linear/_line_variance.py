@@ -14,7 +14,6 @@ import numpy as np
 from scipy import special
 
 from nkscore.stats.linear._linear import combined_variance, fit_linear, inverse_trigamma
-from nkscore.stats.linear._tail_df import fewer_for_outliers, tail_df
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -25,8 +24,6 @@ if TYPE_CHECKING:
 
 #: With fewer genes, differences between lines cannot be estimated.
 _FEWEST_GENES: Final = 20
-#: With fewer genes, a line takes the tail of the variances of all lines.
-_FEWEST_FOR_TAIL: Final = 1000
 
 
 #: With fewer degrees of freedom (sparse counts), a variance counts as unknown.
@@ -102,15 +99,12 @@ def line_variances_from(
     nominal: Floats,
     tested: Mapping[str, Bools],
     dense: Mapping[str, Bools],
-    levels: Mapping[str, Floats] | None = None,
 ) -> dict[str, tuple[Floats, Floats, Floats]]:
     """Return the same from squares and degrees of freedom of each count, genes × samples.
 
     ``nominal`` are the degrees of freedom of large counts; a line is never given more. Genes that
     are not ``dense`` in a line do not enter the estimate of how much lines agree: the logarithm of
-    the variance of counts near zero scatters far more than that of a chi-square variable. With
-    ``levels``, the abundance of each gene in each group, the degrees of freedom of the prior depend
-    on it.
+    the variance of counts near zero scatters far more than that of a chi-square variable.
     """
     rows = np.concatenate(list(design.members.values()))
     if len(design.effects) < 2 or np.unique(rows).size < rows.size:
@@ -125,14 +119,11 @@ def line_variances_from(
         variance = np.divide(own, own_df, out=np.full(own.size, np.nan), where=own_df > 0)
         own_df = np.minimum(own_df, nominal[:, members].sum(axis=1))
         lines[name] = _with_others(fit, squeezed, variance, own_df)
-    return _agreed(lines, fit.df_residual, dense, levels)
+    return _agreed(lines, fit.df_residual, dense)
 
 
 def _agreed(
-    lines: dict[str, _Line],
-    df_residual: Floats,
-    dense: Mapping[str, Bools] | None = None,
-    levels: Mapping[str, Floats] | None = None,
+    lines: dict[str, _Line], df_residual: Floats, dense: Mapping[str, Bools] | None = None
 ) -> dict[str, tuple[Floats, Floats, Floats]]:
     """Shrink each line's variances toward those of the others."""
     found = {
@@ -143,41 +134,14 @@ def _agreed(
     if not telling:
         return {}
     agreement = _agreement(telling)
-    prior_of = {
-        name: line.others * _scale(found[name][0], agreement) for name, line in lines.items()
-    }
-    limit = {} if levels is None else _limits(lines, prior_of, agreement, levels)
     result = {}
     for name, line in lines.items():
-        df = np.minimum(limit.get(name, agreement), line.others_df)
-        prior = prior_of[name]
+        df = np.minimum(agreement, line.others_df)
+        prior = line.others * _scale(found[name][0], agreement)
         posterior = combined_variance(line.variance, line.df, prior, df)
         # Tests add the degrees of freedom of the whole model, which include the line's.
         result[name] = (posterior, prior, df + line.df - df_residual)
     return result
-
-
-def _limits(
-    lines: dict[str, _Line],
-    prior: dict[str, Floats],
-    agreement: float,
-    levels: Mapping[str, Floats],
-) -> dict[str, Floats]:
-    """Return the degrees of freedom of the prior of each gene, from all lines together."""
-    known = {name: (line.df >= 1) & (prior[name] > 0) for name, line in lines.items()}
-    ratio = [lines[n].variance[k] / prior[n][k] for n, k in known.items()]
-    df = [lines[n].df[k] for n, k in known.items()]
-    level = [levels[n][k] for n, k in known.items()]
-    pooled = [np.concatenate(parts) for parts in (ratio, df, level)]
-    found = {}
-    for i, name in enumerate(lines):
-        own = [ratio[i], df[i], level[i]] if ratio[i].size >= _FEWEST_FOR_TAIL else pooled
-        limit = tail_df(own[0], own[1], agreement, level=own[2], at=levels[name])
-        limit = np.minimum(limit, lines[name].others_df)
-        among = known[name]
-        limit[among] = fewer_for_outliers(ratio[i], df[i], limit[among], level=level[i])
-        found[name] = limit
-    return found
 
 
 def _line(

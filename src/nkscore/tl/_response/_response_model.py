@@ -25,8 +25,12 @@ from nkscore.tl._response._formula import SampleDesign, sample_design
 from nkscore.tl._response._formula_words import read_formula, variables_of
 
 if TYPE_CHECKING:
+    from collections.abc import Iterable
+
     from anndata import AnnData
 
+    from nkscore._counts._group_sums import GroupSums
+    from nkscore._samples._samples import Samples
     from nkscore._types import Floats, Labels, Level
     from nkscore.stats import CountModel, Design
 
@@ -196,26 +200,17 @@ def response_model(
         replicate=replicate,
     )
     terms = sample_design(formula, samples.table, adata.obs, replicate=replicate)
-    design = design_of_formula(
-        terms.matrix.to_numpy(),
-        terms.matrix.columns,
-        line=_lines(terms, by),
-        arm=_arms(terms, replicate),
-        sets=terms.strata(),
-    )
+    design = _design(terms, by, replicate)
     n_cells = samples.table["n_cells"].to_numpy(float)
-    matrix = counts_of(adata, check=False)
-    sums = matrix.group_sums(samples.codes, len(samples.table), squares=True)
+    sums = _sums(adata, samples)
     library = sums.sums.sum(axis=1)
-    factors = (line_factors if normalization == "line" else joint_factors)(
-        sums.sums, library, design
-    )
+    scale = line_factors if normalization == "line" else joint_factors
+    factors = scale(sums.sums, library, design)
+    enough = {"library": library, "min_count": min_count, "n_cells": n_cells}
     fit = fit_count_model(
         sums.sums,
         design,
-        tested=expressed_genes(
-            sums.sums, design, library=library, min_count=min_count, n_cells=n_cells
-        ),
+        tested=expressed_genes(sums.sums, design, **enough),
         effective=factors.library,
         overdispersion=sums.overdispersion(n_cells) if overdispersion else None,
         n_cells=n_cells,
@@ -224,30 +219,42 @@ def response_model(
         robust=robust,
         line_variance=line_variance,
     )
-    names = samples.table[schema.SAMPLE]
     return ResponseModel(
         formula=formula,
         samples=samples.table[[schema.SAMPLE, *variables, "n_cells"]],
-        design_matrix=terms.matrix.set_axis(names.to_numpy()),
+        design_matrix=terms.matrix.set_axis(samples.table[schema.SAMPLE].to_numpy()),
         genes=adata.var_names.astype(str).to_numpy(dtype=object)[fit.genes],
         by=by,
         normalization=normalization,
-        attrs={
-            "design": " ".join([_said(design), *factors.remarks]),
-            LEFT_OUT: list(samples.left_out),
-        },
+        attrs=_attrs(design, factors.remarks, samples),
         fit=fit,
         terms=terms,
         log2_cpm=log_cpm(sums.sums[:, fit.genes], factors.library),
     )
 
 
-def _said(design: Design) -> str:
+def _design(terms: SampleDesign, by: str | None, replicate: str) -> Design:
+    return design_of_formula(
+        terms.matrix.to_numpy(),
+        terms.matrix.columns,
+        line=_lines(terms, by),
+        arm=_arms(terms, replicate),
+        sets=terms.strata(),
+    )
+
+
+def _sums(adata: AnnData, samples: Samples) -> GroupSums:
+    matrix = counts_of(adata, check=False)
+    return matrix.group_sums(samples.codes, len(samples.table), squares=True)
+
+
+def _attrs(design: Design, remarks: Iterable[str], samples: Samples) -> dict[str, object]:
     n_samples, n_coefficients = design.matrix.shape
-    return (
+    said = (
         f"{n_samples} samples, {n_coefficients} coefficients, {design.df_residual} residual "
         "degrees of freedom."
     )
+    return {"design": " ".join([said, *remarks]), LEFT_OUT: list(samples.left_out)}
 
 
 def _lines(terms: SampleDesign, by: str | None) -> Labels:

@@ -154,31 +154,20 @@ def nk_states(
     # A control is not a state: its cells are in none of the states that it excludes.
     n_states = len(markers.states)
     posterior = np.column_stack([posterior[:, :n_states], posterior[:, n_states:].sum(axis=1)])
-    best, confidence, margin = decide(
-        posterior,
-        fit.model.present[:n_states],
-        min_confidence=min_confidence,
-        max_error=max_error,
-    )
-    write_states(
-        adata,
-        schema.NK,
-        cells,
-        markers.states,
-        call=best,
-        confidence=confidence,
-        margin=margin,
-    )
+    limits = {"min_confidence": min_confidence, "max_error": max_error}
+    best, confidence, margin = decide(posterior, fit.model.present[:n_states], **limits)
+    called = {"call": best, "confidence": confidence, "margin": margin}
+    write_states(adata, schema.NK, cells, markers.states, **called)
     write_table(adata, schema.NK_STATE_POSTERIOR, posterior[:, :-1], cells, markers.states)
+    named = vocabulary if isinstance(vocabulary, str) else markers.states
     options = {
-        "vocabulary": vocabulary if isinstance(vocabulary, str) else markers.states,
+        "vocabulary": named,
         "states": markers.states,
         "level": level,
         "smooth": smooth,
         "donor": donor,
         "other_genes": other_genes,
-        "min_confidence": min_confidence,
-        "max_error": max_error,
+        **limits,
     }
     forget_mapping(adata, schema.NK)
     _record(adata, fit, options, donor=donor)
