@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Literal
+from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
 import pandas as pd
@@ -191,14 +191,8 @@ def response_model(
         raise ValueError(msg)
     columns = list(dict.fromkeys([*variables, replicate]))
     schema.require(adata, "obs", columns, "the sample sheet")
-    samples = compartment_samples(
-        adata,
-        compartment,
-        columns=columns,
-        min_cells=min_cells,
-        split=variables,
-        replicate=replicate,
-    )
+    given: dict[str, Any] = {"columns": columns, "split": variables, "replicate": replicate}
+    samples = compartment_samples(adata, compartment, min_cells=min_cells, **given)
     terms = sample_design(formula, samples.table, adata.obs, replicate=replicate)
     design = _design(terms, by, replicate)
     n_cells = samples.table["n_cells"].to_numpy(float)
@@ -206,7 +200,7 @@ def response_model(
     library = sums.sums.sum(axis=1)
     scale = line_factors if normalization == "line" else joint_factors
     factors = scale(sums.sums, library, design)
-    enough = {"library": library, "min_count": min_count, "n_cells": n_cells}
+    enough: dict[str, Any] = {"library": library, "min_count": min_count, "n_cells": n_cells}
     fit = fit_count_model(
         sums.sums,
         design,

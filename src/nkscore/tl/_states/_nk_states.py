@@ -156,8 +156,8 @@ def nk_states(
     posterior = np.column_stack([posterior[:, :n_states], posterior[:, n_states:].sum(axis=1)])
     limits = {"min_confidence": min_confidence, "max_error": max_error}
     best, confidence, margin = decide(posterior, fit.model.present[:n_states], **limits)
-    called = {"call": best, "confidence": confidence, "margin": margin}
-    write_states(adata, schema.NK, cells, markers.states, **called)
+    said: dict[str, Any] = {"call": best, "confidence": confidence, "margin": margin}
+    write_states(adata, schema.NK, cells, markers.states, **said)
     write_table(adata, schema.NK_STATE_POSTERIOR, posterior[:, :-1], cells, markers.states)
     named = vocabulary if isinstance(vocabulary, str) else markers.states
     options = {
