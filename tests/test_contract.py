@@ -430,6 +430,10 @@ SUMMARIES: dict[str, Callable[[Any], Any]] = {
         _changes(), adata, min_cells=5
     ),
     "tl.communication": lambda adata: nk.tl.communication(adata, min_cells=5),
+    "tl.response_model": lambda adata: nk.tl.response_model(adata, "~ condition", min_cells=5),
+    "tl.contacts": nk.tl.contacts,
+    "tl.contact_response": lambda adata: nk.tl.contact_response(adata, min_own=1, min_cross=1),
+    "tl.visibility": lambda adata: nk.tl.visibility(adata, min_cells=2),
     "tl.explain_state": lambda adata: nk.tl.explain_state(
         adata, adata.obs["nk_state"].notna().to_numpy()
     ),

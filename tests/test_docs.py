@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import re
 import shutil
+import warnings
 from pathlib import Path
 
 import matplotlib as mpl
@@ -14,6 +15,7 @@ import matplotlib.pyplot as plt
 import pytest
 
 import nkscore as nk
+from nkscore.errors import NkscoreWarning
 
 ROOT = Path(__file__).parents[1]
 PAGES = ["README.md", *sorted(f"docs/{p.name}" for p in (ROOT / "docs").glob("*.md"))]
@@ -57,8 +59,11 @@ def test_blocks_run(page, example, monkeypatch):
         "core": nk.signatures.get("DUFVA2023_CORE_NK_RESPONSE"),
         "nk": nk,
     }
-    for code in blocks(page):
-        exec(compile(code, page, "exec"), names)
+    with warnings.catch_warnings():
+        # The example cells are shallow and few.
+        warnings.filterwarnings("ignore", "The data are too shallow for vocabulary", NkscoreWarning)
+        for code in blocks(page):
+            exec(compile(code, page, "exec"), names)
     plt.close("all")
 
 

@@ -39,6 +39,7 @@ _LEVELS = {
     "TUMOR_MONO",
     "NK_MONO",
     "COCULTURE",
+    "MIXED",
     "SINGLET",
     "UNASSIGNED",
 }
@@ -319,8 +320,9 @@ def _check_types(adata, paths, is_of_type):
 
 def test_what_the_simulator_writes(small_coculture, is_of_type):
     made = _paths(small_coculture)
-    # Written with ``bystanders``; tests/datasets/test_uneven.py looks at it.
-    assert made == _declared("datasets.simulate_coculture") - {"obs/truth_bystander"}
+    # Written with ``bystanders`` or ``contacts``; test_uneven.py and test_contacts.py look at them.
+    more = {"obs/truth_bystander", "obs/truth_pair"}
+    assert made == _declared("datasets.simulate_coculture") - more
     _check_types(small_coculture, made, is_of_type)
 
 

@@ -77,7 +77,8 @@ def test_every_gene_of_the_catalog_is_in_the_table():
     known = set(gene_table()["gene"])
     for name in nk.signatures.catalog()["name"]:
         signature = nk.signatures.get(name)
-        genes = {*signature.up, *signature.down} - {"MT-CYTB"}
+        # Dendritic cells are not simulated.
+        genes = {*signature.up, *signature.down} - {"MT-CYTB", "CD1C", "CLEC9A"}
         assert {gene for gene in genes - known if not re.match(JUNK, gene)} == set(), name
 
 

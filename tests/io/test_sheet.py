@@ -138,7 +138,7 @@ def test_examples_of_the_documentation(tmp_path):
     page = Path(__file__).resolve().parents[2] / "docs" / "sample_sheet.md"
     blocks = re.findall(r"```text\n(.*?)```", page.read_text(encoding="utf-8"), re.DOTALL)
     sheets = [block for block in blocks if "path," in block.splitlines()[0]]
-    assert len(sheets) == 3
+    assert len(sheets) == 4
     for number, text in enumerate(sheets):
         path = tmp_path / f"{number}.csv"
         path.write_text(text)

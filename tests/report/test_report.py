@@ -140,7 +140,7 @@ def test_download_holds_every_row(opened, finished_demo, tmp_path):
 def test_keyboard_reaches_everything(opened):
     """Tab order: skip link, contents, then filter, download, headings of the first table."""
     reached = []
-    for _ in range(14):
+    for _ in range(15):
         opened.press("Tab")
         reached.append(
             opened.run(
@@ -151,9 +151,10 @@ def test_keyboard_reaches_everything(opened):
         outline = opened.run("getComputedStyle(document.activeElement).outlineStyle")
         assert outline == "solid"
     assert reached[0] == "skip"
-    assert reached[1:6] == ["#summary", "#quality", "#states", "#response", "#methods"]
-    assert reached[6:9] == ["search", "download", "scroll"]
-    assert reached[9:] == ["button"] * 5
+    parts = ["#summary", "#quality", "#states", "#response", "#ledger", "#methods"]
+    assert reached[1:7] == parts
+    assert reached[7:10] == ["search", "download", "scroll"]
+    assert reached[10:] == ["button"] * 5
     before = cells(opened, "samples", 1)
     opened.press("Tab", modifiers=8)
     head = "document.activeElement.closest('th')"
@@ -166,7 +167,7 @@ def test_keyboard_reaches_everything(opened):
 
 
 def test_typing_into_the_filter(opened):
-    for _ in range(7):
+    for _ in range(8):
         opened.press("Tab")
     opened.type("nk_mono")
     opened.wait("document.querySelector('#table-samples output').value === '3 of 27 rows'")

@@ -193,7 +193,8 @@ def test_cells_of_a_line_set_the_smallest_error():
     counts, squares = cells.sum(axis=1).T, np.square(cells).sum(axis=1).T
     noise = CellNoise.of(counts, squares, np.full(8, 200.0))
     # Weights are the counts themselves: σ² is relative to the variance of Poisson counts.
-    found = noise.variance(SimpleNamespace(mean=counts), counts, [np.array([6]), np.array([7])])
+    fit = SimpleNamespace(mean=counts, weights=counts)
+    found = noise.variance(fit, (np.array([6]), np.array([7])), np.arange(len(counts)))
     variance = found * (1 / counts[:, 6] + 1 / counts[:, 7])
     by_hand = sum(c.var(axis=0, ddof=1) / (200 * c.mean(axis=0) ** 2) for c in cells[6:])
     np.testing.assert_allclose(variance, by_hand, rtol=0.25)

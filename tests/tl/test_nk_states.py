@@ -141,7 +141,8 @@ def test_other_genes_speak_for_a_state(stated):
 def test_shallow_data_leave_doubt_rather_than_no_state(stated, thinned):
     """What cannot be judged is not called, and no cell is surely without it."""
     shallow = thinned(stated, 0.04)
-    nk.tl.nk_states(shallow)
+    with pytest.warns(NkscoreWarning, match="No state of vocabulary 'expanded' was found"):
+        nk.tl.nk_states(shallow)
     evidence = shallow.uns["nkscore"]["tl.nk_states"]["evidence"].set_index("state")
     absent = evidence.index[~evidence["present"]]
     assert len(absent) >= 2

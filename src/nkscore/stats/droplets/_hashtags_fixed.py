@@ -75,9 +75,8 @@ class FixedTags:
 
     def as_table(self, lane: str) -> pd.DataFrame:
         """Return one row per tag, with all numbers of the model, to be stored."""
-        table = pd.DataFrame({name: getattr(self.model, name) for name in _PER_TAG})
-        table.insert(0, "lane", lane)
-        table.insert(1, "tag", list(self.tags))
+        table = pd.DataFrame({"lane": lane, "tag": list(self.tags)})
+        table = table.assign(**{name: getattr(self.model, name) for name in _PER_TAG})
         alike = {name: getattr(self.model, name) for name in _PER_LANE}
         alike |= {f"n_tags_{k}": float(x) for k, x in enumerate(self.model.n_tags)}
         alike |= {"center": self.center, "shared_label": self.shared_label}

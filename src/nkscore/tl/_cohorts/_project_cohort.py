@@ -133,6 +133,8 @@ def project_cohort(
         samples, or a gene is missing from some samples of a stratum.
     MissingKeyError
         If a slot of the AnnData is absent.
+    ValueError
+        If ``method`` is unknown, or does not take an option that is given.
 
     Notes
     -----
