@@ -432,7 +432,7 @@ SUMMARIES: dict[str, Callable[[Any], Any]] = {
     "tl.communication": lambda adata: nk.tl.communication(adata, min_cells=5),
     "tl.response_model": lambda adata: nk.tl.response_model(adata, "~ condition", min_cells=5),
     "tl.contacts": nk.tl.contacts,
-    "tl.contact_response": lambda adata: nk.tl.contact_response(adata, min_own=1, min_cross=1),
+    "tl.contact_response": lambda adata: nk.tl.contact_response(adata, min_own=2, min_cross=2),
     "tl.visibility": lambda adata: nk.tl.visibility(adata, min_cells=2),
     "tl.explain_state": lambda adata: nk.tl.explain_state(
         adata, adata.obs["nk_state"].notna().to_numpy()

@@ -1,13 +1,13 @@
 """Every Python block of the README and the docs runs, in order, in a folder with example files.
 
-Blocks marked ``py`` instead of ``python`` need a download or files of a published study.
+Blocks marked ``py`` instead of ``python`` need more data than the example: a download, files of a
+published study, or many cells.
 """
 
 from __future__ import annotations
 
 import re
 import shutil
-import warnings
 from pathlib import Path
 
 import matplotlib as mpl
@@ -15,7 +15,6 @@ import matplotlib.pyplot as plt
 import pytest
 
 import nkscore as nk
-from nkscore.errors import NkscoreWarning
 
 ROOT = Path(__file__).parents[1]
 PAGES = ["README.md", *sorted(f"docs/{p.name}" for p in (ROOT / "docs").glob("*.md"))]
@@ -59,11 +58,8 @@ def test_blocks_run(page, example, monkeypatch):
         "core": nk.signatures.get("DUFVA2023_CORE_NK_RESPONSE"),
         "nk": nk,
     }
-    with warnings.catch_warnings():
-        # The example cells are shallow and few.
-        warnings.filterwarnings("ignore", "The data are too shallow for vocabulary", NkscoreWarning)
-        for code in blocks(page):
-            exec(compile(code, page, "exec"), names)
+    for code in blocks(page):
+        exec(compile(code, page, "exec"), names)
     plt.close("all")
 
 

@@ -200,7 +200,7 @@ def test_cells_of_a_line_set_the_smallest_error():
     np.testing.assert_allclose(variance, by_hand, rtol=0.25)
     assert found[0] > 20
     # The other line does not have it.
-    rest = noise.variance(SimpleNamespace(mean=counts), counts, [np.array([0]), np.array([1])])
+    rest = noise.variance(fit, (np.array([0]), np.array([1])), np.arange(len(counts)))
     assert rest[0] < 2
 
 

@@ -28,6 +28,6 @@ def visibility_classes() -> pd.DataFrame:
     >>> classes.loc["dnam1_ligands", ["role", "genes"]].tolist()
     ['activating', 'PVR,NECTIN2']
     """
-    table = read_table("visibility.tsv").copy()
-    table.insert(4, "n_genes", [len(text.split(",")) for text in table["genes"]])
-    return table
+    table = read_table("visibility.tsv")
+    counted = table.assign(n_genes=[len(text.split(",")) for text in table["genes"]])
+    return counted[[*table.columns[:4], "n_genes", *table.columns[4:]]]
