@@ -7,10 +7,10 @@ from typing import TYPE_CHECKING, Final
 
 import numpy as np
 import pandas as pd
-from scipy import stats
 
 from nkscore._warn import warn
 from nkscore.errors import DesignError
+from nkscore.stats import interval
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -106,8 +106,7 @@ def signed_scores(
     """
     made = [_one(z, *pair, min_coverage=min_coverage) for pair in zip(up, down, strict=True)]
     score, error, free = (np.stack(parts, axis=1) for parts in zip(*made, strict=True))
-    width = stats.t.ppf(0.975, np.maximum(free, 1)) * error
-    return SignedScores(score, score - width, score + width)
+    return SignedScores(score, *interval(score, error, np.maximum(free, 1), 0.95))
 
 
 def _one(z: Floats, up: Ints, down: Ints, *, min_coverage: float) -> tuple[Floats, Floats, Floats]:

@@ -124,9 +124,9 @@ def contact_response(
             lost += left_out("line", [level], [why])
             continue
         found = _tested(part, _chance_share(lanes, part), min_count, confidence)
-        found.insert(0, schema.TUMOR, level)
         found["gene"] = adata.var_names[found["gene"].to_numpy()].astype(str)
-        tables.append(found)
+        found[schema.TUMOR] = level
+        tables.append(found[[schema.TUMOR, *found.columns[:-1]]])
     return _joined(tables, lost)
 
 
