@@ -59,7 +59,8 @@ def with_header(table: pd.DataFrame, path: Path) -> pd.DataFrame:
     pandas takes the first cells of rows that are longer than the header for names of rows. If they
     are none, a cell of the header was lost, and each column would hold its neighbor.
     """
-    if isinstance(table.index, pd.RangeIndex):
+    # pandas 3 makes a range of row numbers that begin with 1, too.
+    if table.index.equals(pd.RangeIndex(len(table))):
         return table
     if table.index.nlevels == 1 and table.index.is_unique:
         names = [str(name) for name in table.index]

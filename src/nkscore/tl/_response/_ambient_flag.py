@@ -184,8 +184,8 @@ def _without_counts(
 ) -> Bools:
     default = [*signatures.get("NK_EXCLUSIVE").up, *signatures.get("NK_SHARED").up]
     listed = names_of(default if nk_genes is None else nk_genes)
-    suspect = responses["gene"].isin(listed).to_numpy(dtype=bool)
-    suspect &= (responses[effect] > 0).to_numpy(dtype=bool)
+    rises = responses["gene"].isin(listed) & (responses[effect] > 0)
+    suspect = rises.to_numpy(dtype=bool)
     explained = from_nk_cells(responses, effect) if nk_genes is None else None
     return suspect if explained is None else suspect | explained
 
