@@ -6,7 +6,7 @@ import codecs
 import gzip
 import io
 from contextlib import contextmanager
-from typing import IO, TYPE_CHECKING, Final, cast
+from typing import IO, TYPE_CHECKING, Any, Final, cast
 
 import pandas as pd
 
@@ -128,8 +128,11 @@ def opened(path: Path) -> Iterator[IO[bytes]]:
             yield io.BytesIO(_decoded(stream.read(), encoding).encode("utf-8"))
 
 
-#: How read_csv must read numbers: its other ways end the process at an exponent of many digits.
-SAFE_FLOATS: Final = "legacy"
+#: How read_csv of pandas 2 must read numbers: its other ways end the process at an exponent of many
+#: digits. pandas 3 has one way, and warns of a choice.
+SAFE_FLOATS: Final[dict[str, Any]] = (
+    {"float_precision": "legacy"} if pd.__version__.startswith("2.") else {}
+)
 #: No table holds such a number, and pandas ends the process at it.
 _HUGE_EXPONENT: Final = r"[eE][+-]?\d{5,}\s*$"
 

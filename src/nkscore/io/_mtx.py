@@ -202,7 +202,7 @@ def _body(
         na_filter=False,
         quoting=3,
         chunksize=_CHUNK,
-        float_precision=SAFE_FLOATS,
+        **SAFE_FLOATS,
     )
     for block in blocks:
         chunks.append(_entries(block, sides, str(trio.matrix)))

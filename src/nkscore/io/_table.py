@@ -132,7 +132,7 @@ def _read_dense(
         na_filter=False,
         chunksize=step,
         names=range(len(names) + 1),
-        float_precision=SAFE_FLOATS,
+        **SAFE_FLOATS,
     )
     for block in reader:
         rows = [str(label) for label in block[0]]
@@ -185,7 +185,7 @@ def _read_triplets(
         names=["row", "column", "count"],
         dtype={"row": str, "column": str},
         na_filter=False,
-        float_precision=SAFE_FLOATS,
+        **SAFE_FLOATS,
     )
     lines = [f"entry {number}" for number in range(1, len(frame) + 1)]
     values = _numbers(frame[["count"]], lines, ["count"], path).ravel()
