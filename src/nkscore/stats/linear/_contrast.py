@@ -49,21 +49,24 @@ class Contrast:
     pull: Floats
     weights: Floats
 
-    def variance_of(self, samples: Bools | slice = slice(None)) -> Floats:
-        """Return the part of ``unscaled`` that comes from some samples."""
-        weights, pull = self.weights[:, samples], self.pull[:, samples]
-        part = np.divide(np.square(pull), weights, out=np.zeros_like(pull), where=weights > 0)
-        return np.asarray(part.sum(axis=1))
+    @property
+    def known(self) -> Bools:
+        """Whether the samples of a gene can estimate the contrast."""
+        return np.isfinite(self.unscaled) & (self.unscaled > _TINY)
 
-    def where_known(self) -> Contrast:
-        """Return the genes whose samples can estimate the contrast."""
-        known = np.isfinite(self.unscaled) & (self.unscaled > _TINY)
+    def variances(self) -> Floats:
+        """Return the part of ``unscaled`` that comes from each sample, genes × samples."""
+        out = np.zeros_like(self.pull)
+        return np.divide(np.square(self.pull), self.weights, out=out, where=self.weights > 0)
+
+    def of(self, genes: Bools) -> Contrast:
+        """Return the contrast of some of its genes."""
         return Contrast(
-            self.genes[known],
-            self.effect[known],
-            self.unscaled[known],
-            self.pull[known],
-            self.weights[known],
+            self.genes[genes],
+            self.effect[genes],
+            self.unscaled[genes],
+            self.pull[genes],
+            self.weights[genes],
         )
 
 
@@ -161,10 +164,14 @@ def needs_common_scale(design: Design, vector: Floats) -> bool:
     return False
 
 
+def pull_of(design: Floats, vector: Floats) -> Floats:
+    """Return the change of a contrast with the log count of each sample, at equal weights."""
+    return np.asarray(design @ np.linalg.lstsq(design.T @ design, vector, rcond=None)[0])
+
+
 def lines_of(model: CountModel, vector: Floats) -> list[str]:
     """Return the groups whose samples a contrast compares, from the design alone."""
-    design = model.design.matrix
-    pull = design @ np.linalg.lstsq(design.T @ design, vector, rcond=None)[0]
+    pull = pull_of(model.design.matrix, vector)
     part = {name: float(np.square(pull[rows]).sum()) for name, rows in model.design.members.items()}
     most = max(part.values())
     return [name for name, size in part.items() if size > _PART * most]
@@ -174,7 +181,8 @@ def test_of_contrast(
     model: CountModel, vector: Floats, genes: Ints, lines: list[str]
 ) -> tuple[EffectTest, Ints]:
     """Test a contrast; return the test of the genes that can estimate it, and those genes."""
-    found = contrast_of(model, vector, genes).where_known()
+    found = contrast_of(model, vector, genes)
+    found = found.of(found.known)
     sigma2, df = _mixed_variance(model, found, lines)
     if model.drawn is not None:
         sigma2 = np.maximum(sigma2, _drawn(model, model.drawn, found, lines))
@@ -185,12 +193,11 @@ def test_of_contrast(
 
 def _mixed_variance(model: CountModel, found: Contrast, lines: list[str]) -> tuple[Floats, Floats]:
     """Return σ² of a contrast over lines, each with its own variance, by Satterthwaite's rule."""
-    parts = []
+    parts, each = [], found.variances()
     for name in lines:
-        rows = np.zeros(found.pull.shape[1], dtype=bool)
-        rows[model.design.members[name]] = True
         variance, df = model.variance(name)
-        parts.append((found.variance_of(rows), variance[found.genes], df[found.genes]))
+        own = each[:, model.design.members[name]].sum(axis=1)
+        parts.append((own, variance[found.genes], df[found.genes]))
     share = np.array([part for part, _, _ in parts])
     share = share / np.maximum(share.sum(axis=0), _TINY)
     size = share * np.array([variance for _, variance, _ in parts])
@@ -207,23 +214,18 @@ def _drawn(model: CountModel, drawn: CellNoise, found: Contrast, lines: list[str
     between = drawn.between(rows, found.genes)
     mean = np.maximum(model.counts.mean[np.ix_(found.genes, rows)], _TINY)
     spread = 1 / mean + between[:, None] / drawn.n_cells[rows]
-    pull = found.pull[:, rows]
-    inside = np.zeros(found.pull.shape[1], dtype=bool)
-    inside[rows] = True
-    return np.asarray((np.square(pull) * spread).sum(axis=1) / found.variance_of(inside))
+    drawn_part = (np.square(found.pull[:, rows]) * spread).sum(axis=1)
+    return np.asarray(drawn_part / found.variances()[:, rows].sum(axis=1))
 
 
 def _two_sides(model: CountModel, found: Contrast) -> TwoCounts:
     """Summarize the samples of positive and of negative weight by one count each."""
-    means, dispersions = [], []
+    means, dispersions, each = [], [], found.variances()
     mean = model.counts.mean[found.genes]
+    ratio = np.divide(mean, found.weights, out=np.ones_like(mean), where=found.weights > 0)
     for side in (found.pull > 0, found.pull < 0):
-        weights = np.where(side, found.weights, 0.0)
-        part = np.divide(
-            np.square(found.pull), weights, out=np.zeros_like(weights), where=weights > 0
-        )
+        part = np.where(side, each, 0.0)
         unscaled = np.maximum(part.sum(axis=1), _TINY)
-        ratio = np.divide(mean, weights, out=np.ones_like(mean), where=weights > 0)
         inflation = np.maximum((part * ratio).sum(axis=1) / unscaled, 1.0)
         means.append(inflation / unscaled)
         dispersions.append((inflation - 1) / means[-1])
@@ -248,8 +250,9 @@ def joint_test(model: CountModel, vectors: Floats, genes: Ints, lines: list[str]
     """
     design = model.design.matrix
     rank = int(np.linalg.matrix_rank(vectors))
-    for vector in vectors:
-        genes = genes[np.isfinite(contrast_of(model, vector, genes).unscaled)]
+    found = [contrast_of(model, vector, genes) for vector in vectors]
+    known = np.all([np.isfinite(one.unscaled) for one in found], axis=0)
+    found, genes = [one.of(known) for one in found], genes[known]
     counts, used, psi = model.own[genes], model.used[genes], model.counts.dispersion
     rest = design @ linalg.null_space(vectors)
     reduced = fit_negative_binomial(
@@ -257,10 +260,9 @@ def joint_test(model: CountModel, vectors: Floats, genes: Ints, lines: list[str]
     )
     more = _deviance(counts, reduced.mean, psi, used)
     more -= _deviance(counts, model.likely[genes], psi, used & ~model.zero[genes])
-    sigma2, df = _mixed_variance(model, contrast_of(model, vectors[0], genes), lines)
+    sigma2, df = _mixed_variance(model, found[0], lines)
     if model.drawn is not None:
-        for vector in vectors:
-            one = contrast_of(model, vector, genes)
+        for one in found:
             sigma2 = np.maximum(sigma2, _drawn(model, model.drawn, one, lines))
     f = np.maximum(more, 0.0) / rank / sigma2
     return JointTest(genes, f, rank, df, np.asarray(stats.f.sf(f, rank, np.maximum(df, 1e-8))))

@@ -16,6 +16,7 @@ from nkscore.stats import (
     joint_test,
     lines_of,
     needs_common_scale,
+    pull_of,
     require_estimable,
     test_of_arms,
     test_of_contrast,
@@ -168,7 +169,7 @@ def _by_weights(
         _require_answer(model, name, vector)
         lines = lines_of(model.fit, vector)
         test, genes = test_of_contrast(model.fit, vector, _tested(model, lines, name), lines)
-        pull = design @ np.linalg.lstsq(design.T @ design, vector, rcond=None)[0]
+        pull = pull_of(design, vector)
         sides = tuple(pull * sign > 1e-8 * np.abs(pull).max() for sign in (1, -1))
         parts.append(_rows(model, name, (genes, test), sides, options))
     return pd.concat(parts, ignore_index=True)
@@ -221,11 +222,10 @@ def _compared(
         test, genes = test_of_contrast(model.fit, vector, genes, lines)
         return genes, test
     found = contrast_of(model.fit, vector, genes)
-    known = np.isfinite(found.unscaled) & (found.unscaled > 0)
+    found = found.of(found.known)
     arms = (np.flatnonzero(sides[0]), np.flatnonzero(sides[1]))
-    effect, unscaled = found.effect[known], found.unscaled[known]
-    test = test_of_arms(model.fit, genes[known], lines[0], arms, effect=effect, unscaled=unscaled)
-    return genes[known], test
+    measured = {"effect": found.effect, "unscaled": found.unscaled}
+    return found.genes, test_of_arms(model.fit, found.genes, lines[0], arms, **measured)
 
 
 def _require_answer(model: ResponseModel, name: str, vector: Floats) -> None:
