@@ -12,7 +12,7 @@ from nkscore._checks import check_confidence, check_whole, seed_of
 from nkscore._samples._left_out import LEFT_OUT, left_out
 from nkscore.errors import DesignError
 from nkscore.stats import fit_count_response, response_design, with_q_values
-from nkscore.tl._contacts._evidence import lanes_of, pairs_of
+from nkscore.tl._contacts._evidence import lanes_of
 from nkscore.tl._contacts._expectation import CROSS, OWN, Sums, sums_of_pairs
 
 if TYPE_CHECKING:
@@ -108,12 +108,12 @@ def contact_response(
     """
     _check(by, min_own, min_cross, confidence)
     lanes = lanes_of(adata, rng=np.random.default_rng(seed_of(rng)))
-    answered = [lane.lane for lane in lanes if lane.evidence is not None]
+    answered = [lane.pairs for lane in lanes if lane.pairs is not None]
     if not answered:
         msg = f"No lane has pairs to compare: {'; '.join(lane.reason for lane in lanes)}."
         raise DesignError(msg)
     models = schema.recorded(adata, "pp.demultiplex", "pp.demultiplex")["models"]
-    sums = sums_of_pairs(adata, pairs_of(adata, answered), models).merged()
+    sums = sums_of_pairs(adata, answered, models).merged()
     line = _lines_of(adata, sums, by)
     tables: list[pd.DataFrame] = []
     lost: list[LeftOut] = []

@@ -33,12 +33,16 @@ _FEWEST_GENES: Final = 50
 
 @dataclass(frozen=True, slots=True)
 class Lane:
-    """One lane: its wells, one row each, and the evidence, or why there is none."""
+    """One lane: its wells, one row each, and the evidence, or why there is none.
+
+    ``pairs`` are the droplets and models that the evidence is made from.
+    """
 
     lane: str
     wells: pd.DataFrame
     evidence: LaneEvidence | None
     reason: str = ""
+    pairs: LanePairs | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -64,11 +68,11 @@ def lanes_of(adata: AnnData, *, rng: np.random.Generator) -> list[Lane]:
     names = sorted({str(name) for name in labels(adata.obs, schema.LANE)})
     reasons = {name: _no_answer(adata, name, record, models) for name in names}
     asked = [name for name in names if not reasons[name]]
+    singles = Singles.of(adata, labels(adata.obs, schema.COMPARTMENT))
     found = {}
     if asked:
-        found = {lane.lane: lane for lane in pairs_of(adata, asked)}
+        found = {lane.lane: lane for lane in _pairs_of(adata, singles, asked)}
         hashtags = check_frame(adata.obsm[schema.HASHTAGS], "obsm['hashtags']", "Read them again.")
-    singles = Singles.of(adata, labels(adata.obs, schema.COMPARTMENT))
     lanes = []
     for name in names:
         wells = _wells(adata, name)
@@ -98,7 +102,7 @@ def _no_answer(
     return ""
 
 
-def pairs_of(adata: AnnData, lanes: list[str]) -> list[LanePairs]:
+def _pairs_of(adata: AnnData, singles: Singles, lanes: list[str]) -> list[LanePairs]:
     """Return droplets and models of lanes, with the genes that showed their pairs."""
     record = schema.recorded(adata, "pp.compartments", "pp.compartments")
     wanted = pd.Index([str(gene) for gene in record.get("pair_genes", [])])
@@ -110,7 +114,6 @@ def pairs_of(adata: AnnData, lanes: list[str]) -> list[LanePairs]:
             f"are in the data; {_FEWEST_GENES} are needed. Run pp.compartments on these genes."
         )
         raise GeneCoverageError(msg)
-    singles = Singles.of(adata, labels(adata.obs, schema.COMPARTMENT))
     allowed = np.ones(adata.n_vars, dtype=bool)
     return list(lane_pairs(counts_of(adata), singles, lanes, allowed=allowed, genes=genes))
 
@@ -163,7 +166,7 @@ def _lane(
     evidence = made.evidence(n_nk, n_tumor, unmixed=unmixed, seen=(seen[0], seen[1]["own"]))
     if not evidence.cross_found:
         return Lane(lane.lane, wells, None, "no in-silico pair of two wells was recognized")
-    return Lane(lane.lane, wells, evidence)
+    return Lane(lane.lane, wells, evidence, pairs=lane)
 
 
 def _line_numbers(wells: pd.DataFrame, lines: list[str]) -> Ints:
