@@ -62,7 +62,8 @@ def test_numbers_that_end_pandas(tmp_path):
     (tmp_path / "a.csv").write_text(
         f",AAACCTGAGATAGCAT-1,AAACCTGAGCAGCGTA-1\nNKG7,{huge},1\nCD34,1,1\n"
     )
-    with pytest.raises(NkscoreError, match="is not a count"):
+    # pandas 2 leaves it as text, pandas 3 reads it as infinite.
+    with pytest.raises(NkscoreError, match=r"infinite .*'NKG7'|'NKG7'.*is not a count"):
         nk.io.read_lane(tmp_path / "a.csv")
     names = "Gene\tsgRNA\tnk|beta\tnk|z\tnk|p-value\tnk|fdr\tnk|wald-p-value"
     (tmp_path / "a.txt").write_text(f"{names}\nB2M\t4\t{huge}\t-3\t0.1\t0.1\t0.1\n")
@@ -89,7 +90,15 @@ def test_text_of_a_store_that_announces_more(tmp_path):
     with warnings.catch_warnings(action="ignore"):
         anndata.AnnData(np.ones((2, 2)), obs, var).write_zarr(path)
     chunk = next(file for file in (path / "obs" / "_index").rglob("*") if file.name == "0")
-    codec = numcodecs.Blosc()
-    chunk.write_bytes(codec.encode((300_000_000).to_bytes(4, "little") + b"\0" * 60))
+    text = (300_000_000).to_bytes(4, "little") + b"\0" * 60
+    shards = chunk.parent.parent / "zarr.json"
+    if shards.is_file() and "sharding_indexed" in shards.read_text(encoding="utf-8"):
+        # A shard is a chunk and an index of its place and size, with a checksum.
+        packed = numcodecs.Zstd().encode(text)
+        index = np.array([0, len(packed)], dtype="<u8").tobytes()
+        crc32c = pytest.importorskip("google_crc32c")
+        chunk.write_bytes(packed + index + crc32c.value(index).to_bytes(4, "little"))
+    else:
+        chunk.write_bytes(numcodecs.Blosc().encode(text))
     with pytest.raises(NkscoreError, match="announces 300,000,000 texts"):
         nk.io.read_lane(path)

@@ -11,6 +11,8 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
+import numpy as np
+
 from nkscore._gate import SMALL, check_claim, check_regular
 from nkscore._warn import warn
 from nkscore.errors import LaneError
@@ -18,6 +20,8 @@ from nkscore.io._lane import reading
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
+
+    from nkscore._types import Array
 
 #: Files that make a folder a zarr group, of format 2 and 3.
 MARKERS: Final = frozenset({".zgroup", "zarr.json"})
@@ -70,8 +74,7 @@ def _check_size(metadata: dict[str, Any], folder: Path) -> None:
     digits = re.search(r"\d+", str(kind))
     width = int(digits[0]) if digits else 8
     width = width // 8 if digits and "dtype" not in metadata else width
-    grid = metadata.get("chunk_grid", {}).get("configuration", {}).get("chunk_shape")
-    chunk = math.prod(metadata.get("chunks") or grid or [1]) * max(1, width)
+    chunk = math.prod(_chunk_shape(metadata)) * max(1, width)
     claimed = max(math.prod(metadata["shape"]) * max(1, width), chunk)
     if claimed > SMALL:
         stored = sum(file.stat().st_size for file in folder.rglob("*") if file.is_file())
@@ -83,26 +86,59 @@ def _check_chunks(metadata: dict[str, Any], folder: Path) -> None:
 
     Their decoders take the memory for it first.
     """
-    codecs = _codecs(metadata)
-    # A shard is an archive of chunks, with an index.
-    if not isinstance(metadata.get("shape"), list) or "sharding_indexed" in codecs:
+    if not isinstance(metadata.get("shape"), list):
         return
-    if not codecs & {"blosc", "vlen-utf8"}:
+    if not _codecs(metadata) & {"blosc", "vlen-utf8"}:
         return
-    grid = metadata.get("chunk_grid", {}).get("configuration", {}).get("chunk_shape")
-    most = math.prod(metadata.get("chunks") or grid or [1])
+    shape = _chunk_shape(metadata)
     for file in folder.rglob("*"):
         if file.name in _NO_CHUNKS or not file.is_file():
             continue
-        if "blosc" in codecs:
-            with file.open("rb") as stream:
-                head = stream.read(8)
-            check_claim(int.from_bytes(head[4:8], "little"), file.stat().st_size, f"{file},")
-        if "vlen-utf8" in codecs:
-            _check_text(file, metadata, most)
+        if "sharding_indexed" in _codecs(metadata):
+            shard = next(c for c in metadata["codecs"] if c.get("name") == "sharding_indexed")
+            _check_shard(file, shard["configuration"], shape)
+        else:
+            _check_chunk(file, _mapped(file), metadata, math.prod(shape))
 
 
-def _check_text(file: Path, metadata: dict[str, Any], most: int) -> None:
+def _chunk_shape(metadata: dict[str, Any]) -> list[int]:
+    grid = metadata.get("chunk_grid", {}).get("configuration", {}).get("chunk_shape")
+    return list(metadata.get("chunks") or grid or [1])
+
+
+def _check_shard(file: Path, shard: dict[str, Any], shape: list[int]) -> None:
+    """Check the chunks of a shard: an archive with an index of their places and sizes."""
+    inner = shard["chunk_shape"]
+    rows = math.prod(-(-whole // part) for whole, part in zip(shape, inner, strict=True))
+    size = 16 * rows + (4 if "crc32c" in _codecs(shard.get("index_codecs", [])) else 0)
+    content = _mapped(file)
+    if size > len(content):
+        msg = (
+            f"{file} is shorter than its index: it is truncated. Copy or download the store again."
+        )
+        raise LaneError(msg)
+    start = 0 if shard.get("index_location") == "start" else len(content) - size
+    index = np.frombuffer(content[start : start + 16 * rows].tobytes(), dtype="<u8")
+    for place, length in index.reshape(rows, 2).tolist():
+        if place + length <= len(content):
+            _check_chunk(file, content[place : place + length], shard, math.prod(inner))
+
+
+def _mapped(file: Path) -> Array:
+    """Return the bytes of a file, which are read where they are looked at."""
+    return np.memmap(file, np.uint8, "r") if file.stat().st_size else np.zeros(0, np.uint8)
+
+
+def _check_chunk(file: Path, content: Array, metadata: dict[str, Any], most: int) -> None:
+    codecs = _codecs(metadata)
+    if "blosc" in codecs:
+        claimed = int.from_bytes(content[4:8].tobytes(), "little")
+        check_claim(claimed, len(content), f"{file},")
+    if "vlen-utf8" in codecs:
+        _check_text(file, content.tobytes(), metadata, most)
+
+
+def _check_text(file: Path, content: bytes, metadata: dict[str, Any], most: int) -> None:
     """Refuse a chunk whose first four bytes, the number of its texts, are more than it holds."""
     import numcodecs
 
@@ -110,7 +146,6 @@ def _check_text(file: Path, metadata: dict[str, Any], most: int) -> None:
     for codec in metadata.get("codecs", []):
         if codec.get("name") in {"blosc", "zstd", "gzip"}:
             packed = {"id": codec["name"]}
-    content = file.read_bytes()
     if packed:
         with reading(file):
             content = bytes(numcodecs.get_codec(packed).decode(content))
