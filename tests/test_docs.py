@@ -6,8 +6,10 @@ published study, or many cells.
 
 from __future__ import annotations
 
+import importlib.util
 import re
 import shutil
+import zlib
 from pathlib import Path
 
 import matplotlib as mpl
@@ -17,12 +19,24 @@ import pytest
 import nkscore as nk
 
 ROOT = Path(__file__).parents[1]
-PAGES = ["README.md", *sorted(f"docs/{p.name}" for p in (ROOT / "docs").glob("*.md"))]
+DOCS = ROOT / "docs"
+PAGES = [
+    "README.md",
+    *sorted(
+        page.relative_to(ROOT).as_posix()
+        for page in DOCS.rglob("*.md")
+        if page.relative_to(DOCS).parts[0] not in {"_build", "generated"}
+    ),
+]
 BLOCK = re.compile(r"```python\n(.*?)```", re.DOTALL)
 
 
+def read(page):
+    return (ROOT / page).read_text(encoding="utf-8")
+
+
 def blocks(page):
-    return BLOCK.findall((ROOT / page).read_text(encoding="utf-8"))
+    return BLOCK.findall(read(page))
 
 
 WITH_CODE = [page for page in PAGES if blocks(page)]
@@ -65,7 +79,46 @@ def test_blocks_run(page, example, monkeypatch):
 
 @pytest.mark.parametrize("page", PAGES)
 def test_links_between_pages_lead_somewhere(page):
-    text = (ROOT / page).read_text(encoding="utf-8")
+    text = read(page)
     targets = re.findall(r"\]\((?!https?:|#|mailto:)([^)#\s]+)", text)
     missing = [t for t in targets if not (ROOT / page).parent.joinpath(t).exists()]
     assert not missing
+
+
+def test_every_page_is_in_one_contents_list():
+    """Sphinx warns of a page in none; here also of a page in two."""
+    listed = []
+    for page in PAGES[1:]:
+        for contents in re.findall(r"```{toctree}\n(.*?)```", read(page), re.DOTALL):
+            names = [line for line in contents.split() if not line.startswith(":")]
+            listed += [(ROOT / page).parent.joinpath(name).resolve() for name in names]
+    pages = [(ROOT / page).with_suffix("") for page in PAGES[1:]] + [
+        path.with_suffix("") for path in DOCS.glob("*.ipynb")
+    ]
+    assert sorted(path for path in listed if path in pages) == sorted(
+        path for path in pages if path != DOCS / "index"
+    )
+
+
+def test_formulas_become_mathml_without_a_script():
+    """The way that ``docs/_sphinx/mathml.py`` takes; Sphinx stops at a formula that fails."""
+    from docutils.utils.math.latex2mathml import tex2mathml  # of the group docs
+
+    formulas = [
+        formula for page in PAGES for formula in re.findall(r"\$\$(.+?)\$\$", read(page), re.DOTALL)
+    ]
+    assert len(formulas) >= 10
+    for formula in formulas:
+        assert tex2mathml(formula, as_block=True).startswith("<math")
+
+
+def test_links_to_other_libraries_need_no_download(tmp_path):
+    spec = importlib.util.spec_from_file_location("inventories", DOCS / "_sphinx/inventories.py")
+    inventories = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(inventories)
+    found = inventories.mapping(tmp_path)
+    for address, file in found.values():
+        assert address.startswith("https://")
+        head, _, packed = Path(file).read_bytes().partition(b"zlib.\n")
+        assert head.startswith(b"# Sphinx inventory version 2\n")
+        assert b" py:" in zlib.decompress(packed)

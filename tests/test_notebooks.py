@@ -47,7 +47,7 @@ def test_survives_jupytext(path):
 def test_is_part_of_the_docs(path):
     page = ROOT / "docs" / path.name
     assert page.resolve() == path
-    assert re.search(rf"^{path.stem}$", (ROOT / "docs" / "index.md").read_text(), re.MULTILINE)
+    assert re.search(rf"^{path.stem}$", (ROOT / "docs" / "tutorials.md").read_text(), re.MULTILINE)
 
 
 @pytest.mark.parametrize("path", NOTEBOOKS, ids=lambda p: p.stem)

@@ -38,7 +38,15 @@ BANNED = {
     r"catalogue|labelled": "American spelling",
 }
 
-PAGES = ["README.md", "CONTRIBUTING.md", *sorted(f"docs/{p.name}" for p in ROOT.glob("docs/*.md"))]
+PAGES = [
+    "README.md",
+    "CONTRIBUTING.md",
+    *sorted(
+        page.relative_to(ROOT).as_posix()
+        for page in ROOT.glob("docs/**/*.md")
+        if page.relative_to(ROOT).parts[1] not in {"_build", "generated"}
+    ),
+]
 NOTEBOOKS = sorted(f"notebooks/{p.name}" for p in ROOT.glob("notebooks/*.ipynb"))
 SOURCES = sorted(str(p.relative_to(ROOT)) for p in ROOT.glob("src/nkscore/**/*.py"))
 

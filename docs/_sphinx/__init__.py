@@ -1,0 +1,1 @@
+"""Extensions of Sphinx that these pages need and that work without a network."""
