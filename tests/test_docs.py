@@ -9,6 +9,7 @@ from __future__ import annotations
 import importlib.util
 import re
 import shutil
+import sys
 import zlib
 from pathlib import Path
 
@@ -42,6 +43,22 @@ def blocks(page):
 WITH_CODE = [page for page in PAGES if blocks(page)]
 
 
+def seurat_object(cells, file):
+    """Write cells as the Seurat object that the page on Seurat reads."""
+    place = ROOT / "tests" / "io" / "rds_writer.py"
+    spec = importlib.util.spec_from_file_location("rds_writer", place)
+    rds = sys.modules["rds_writer"] = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(rds)
+    small = cells[:100, :500].copy()
+    names = small.obs["truth_sample"].astype(str)
+    columns = {"hash.ID": rds.factor(names.tolist(), sorted(set(names)))}
+    matrix = rds.sparse_matrix(small.layers["counts"], small.var_names, small.obs_names)
+    assay = rds.S4("Assay", {"counts": matrix, "data": matrix, "key": "rna_"})
+    slots = {"assays": {"RNA": assay}, "meta.data": rds.data_frame(columns, small.obs_names)}
+    slots |= {"active.assay": "RNA", "misc": rds.PlainList(), "commands": rds.PlainList()}
+    rds.dump(rds.S4("Seurat", slots), file)
+
+
 @pytest.fixture(scope="module")
 def example(tmp_path_factory):
     """A folder with lanes, two names of the same sheet and two files of gene sets."""
@@ -53,6 +70,7 @@ def example(tmp_path_factory):
     sets = {"mine": nk.signatures.get("DUFVA2023_NK_ACTIVATED")}
     nk.signatures.save(sets, folder / "example" / "my_sets.gmt")
     nk.signatures.save(sets, folder / "example" / "my_sets.csv")
+    seurat_object(simulated, folder / "example" / "panel.rds")
     nk.datasets.use_truth(simulated)
     return folder / "example", simulated
 
