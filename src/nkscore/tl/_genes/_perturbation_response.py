@@ -106,7 +106,7 @@ def perturbation_response(
     Notes
     -----
     Law et al. 2014, doi 10.1186/gb-2014-15-2-r29; Smyth 2004, doi 10.2202/1544-6115.1027.
-    ``docs/perturbations.md`` has formulas and the calibration of the three units.
+    ``docs/perturbations.md`` has the formulas, ``docs/evidence/perturbations.md`` the calibration.
 
     Examples
     --------

@@ -58,7 +58,7 @@ def enrichment(
     gene_correlation
         Mean correlation of the genes of a set over replicates, 0 to 1, which increases the variance
         of their mean. 0 assumes independent genes, which is not realistic;
-        ``docs/communication.md`` shows how the default was measured.
+        ``docs/evidence/communication.md`` shows how the default was chosen.
 
     Returns
     -------

@@ -116,7 +116,7 @@ def map_reference(
     depth, independent of all other cells of the data. Probabilities assume the label shares of the
     reference. A state that the reference lacks is recognized only if it differs in much of the
     profile, and not always then; it is not recognized if it differs in some markers:
-    ``docs/reference_mapping.md`` has the numbers, also for other libraries.
+    ``docs/evidence/reference_mapping.md`` has the numbers, also for other libraries.
 
     Examples
     --------
