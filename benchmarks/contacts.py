@@ -1,7 +1,7 @@
 """Contacts of NK and tumor cells: planted pairs found, error of intervals, calls where none are.
 
     python benchmarks/contacts.py                       # every table, few repeats
-    python benchmarks/contacts.py --only excess --runs 9 # one of: excess, null, genes
+    python benchmarks/contacts.py --only excess --runs 9 # one of: excess, null, genes, states
 
 ``excess``: 3 lanes of 7 hashtags, 6 lines with 0.98 to 6.3 % attached pairs; per line, how far the
 estimate over three wells is from the pairs that were drawn and passed QC, and the planted rate.
@@ -144,7 +144,78 @@ def genes(runs, first, log2_fc=1.0):
     print(pd.DataFrame(rows).mean().round(3).to_string())
 
 
-TABLES = {"excess": excess, "null": null, "genes": genes}
+def states(runs, first):
+    """States of both cells of pairs, beside single cells; ratios of contact, planted and not."""
+    rows, ratios = [], []
+    for seed in range(first, first + runs):
+        factor = {"activated": 3.0, "low_myc": 1 / 3} if seed % 2 else {}
+        planted = nk.datasets.Contacts(rate=0.05, states=factor)
+        lines = ["697", "K562", "RI1", "GDM1"]
+        adata = experiment(seed, planted, 900, n_genes=6000, tumors=lines, doublets=0.05)
+        for part in (1.0, 0.5, 0.25):
+            thin = thinned(adata, part, seed)
+            with warnings.catch_warnings():
+                warnings.simplefilter("ignore")
+                nk.tl.nk_states(thin)
+                nk.tl.tumor_states(thin)
+                nk.tl.pair_states(thin)
+            rows.append({"seed": seed, "counts": part} | judged(thin))
+            print(pd.DataFrame(rows).round(3).tail(1).to_string(index=False), flush=True)
+        for compartment in ("nk", "tumor"):
+            table = nk.tl.contact_preferences(adata_with_states(adata), compartment=compartment)
+            ratios.append(table.assign(compartment=compartment, planted=bool(factor)))
+    print(pd.DataFrame(rows).drop(columns="seed").groupby("counts").mean().round(3).to_string())
+    found = pd.concat(ratios).dropna(subset="p_value")
+    null = found[~found["planted"]]
+    print(f"nothing planted: p < .05 in {(null['p_value'] < 0.05).sum()} of {len(null)} states")
+    columns = ["state", "log2_odds_ratio", "ci_low", "ci_high"]
+    print(found[found["planted"]][columns].round(2).to_string(index=False))
+
+
+def adata_with_states(adata):
+    copy = adata.copy()
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        nk.tl.nk_states(copy)
+        nk.tl.tumor_states(copy)
+    return copy
+
+
+def thinned(adata, part, seed):
+    copy = adata.copy()
+    counts = copy.layers["counts"]
+    kept = np.random.default_rng(seed).binomial(counts.data.astype(np.int64), part)
+    counts.data[:] = kept
+    counts.eliminate_zeros()
+    return copy
+
+
+def judged(adata):
+    """Share of right states: most probable of single cells and of pairs, and of certain pairs."""
+    obs = adata.obs
+    single = (
+        (obs["compartment"] == "nk") & ~obs["truth_doublet"] & (obs["truth_compartment"] == "nk")
+    )
+    pair = obs["truth_pair"].notna() & obs["pair_nk_state"].notna()
+    right = {}
+    for name, here in (("nk_state_posterior", single), ("pair_nk_posterior", pair)):
+        best = adata.obsm[name].loc[here].fillna(0).idxmax(axis=1)
+        right[name] = best == obs.loc[here, "truth_nk_state"].astype(str)
+    sure = obs.loc[pair, "pair_nk_state_confidence"] >= 0.8
+    low = obs.loc[pair, "pair_tumor_state"] == "low_myc_dormant_like"
+    true = obs.loc[pair, "truth_tumor_state"] == "low_myc"
+    return {
+        "pairs": int(pair.sum()),
+        "single": right["nk_state_posterior"].mean(),
+        "pair": right["pair_nk_posterior"].mean(),
+        "sure": sure.mean(),
+        "right where sure": right["pair_nk_posterior"][sure].mean(),
+        "low MYC precision": true[low].mean(),
+        "low MYC recall": low[true].mean(),
+    }
+
+
+TABLES = {"excess": excess, "null": null, "genes": genes, "states": states}
 
 
 def main():

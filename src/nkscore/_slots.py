@@ -39,7 +39,8 @@ class Slot:
 
 
 # Functions that read the same slots.
-_CONTACTS = "tl.contact_response tl.contacts"
+_OF_PAIRS = "tl.contact_preferences tl.pair_states"
+_CONTACTS = f"tl.contact_response tl.contacts {_OF_PAIRS}"
 _STATES = "tl.explain_state tl.map_reference tl.nk_states tl.tumor_states"
 _FRACTIONS = "tl.nk_activation tl.state_fractions tl.state_shift"
 _COMPARED = (
@@ -153,7 +154,7 @@ _TABLE: Final[dict[tuple[str, str, str], Rows]] = {
         "sample": ("category", "well; missing where none is known", _OF_SAMPLE, "demultiplexed"),
         "tumor": ("category", "cell line or patient", _OF_TUMOR, "demultiplexed"),
         "lineage": ("category", "AML, CML, MM, B-ALL, T-ALL, BCL, ...", _OF_LINEAGE),
-        "nk_donor": ("category", "donor of the NK cells", _OF_DONOR),
+        "nk_donor": ("category", "donor of the NK cells", f"{_OF_DONOR} {_OF_PAIRS}"),
         "nk_source": ("category", "`expanded`, `pbmc`, ...", "report"),
         "condition": (
             "category",
@@ -213,6 +214,16 @@ _TABLE: Final[dict[tuple[str, str, str], Rows]] = {
         ),
         "pair_tumor": ("category", "line of the pair by its RNA", _CONTACTS),
     },
+    ("obs", "cells", "tl.pair_states"): {
+        "pair_nk_state": ("category", "state of the NK cell of a pair, `unassigned`"),
+        "pair_nk_state_confidence": ("float64", "its posterior probability"),
+        "pair_tumor_state": ("category", "state of the tumor cell of a pair, `unassigned`"),
+        "pair_tumor_state_confidence": ("float64", "its posterior probability"),
+    },
+    ("obsm", "cells × states", "tl.pair_states"): {
+        "pair_nk_posterior": ("float64 frame", "probability of each NK state; NaN: no pair"),
+        "pair_tumor_posterior": ("float64 frame", "probability of each tumor state; NaN: no pair"),
+    },
     ("obs", "cells", "pp.doublet_scores"): {
         "doublet_score": ("float64", "Scrublet's score, 0 to 1"),
     },
@@ -240,7 +251,7 @@ _TABLE: Final[dict[tuple[str, str, str], Rows]] = {
         "nk_state_margin": ("float64", "distance to the second probability"),
     },
     ("obsm", "cells × states", "tl.nk_states tl.map_reference"): {
-        "nk_state_posterior": ("float64 frame", "probability of each state"),
+        "nk_state_posterior": ("float64 frame", "probability of each state", _OF_PAIRS),
     },
     ("uns", "states", "tl.nk_states tl.map_reference"): {
         "nk_state_colors": ("list", "colors in the order of the categories, for scanpy"),
@@ -258,7 +269,7 @@ _TABLE: Final[dict[tuple[str, str, str], Rows]] = {
         "tumor_state_colors": ("list", "colors in the order of the categories, for scanpy"),
     },
     ("obsm", "cells × programs", "tl.tumor_states"): {
-        "tumor_programs": ("float64 frame", "probability of each program"),
+        "tumor_programs": ("float64 frame", "probability of each program", _OF_PAIRS),
         "tumor_program_scores": ("float64 frame", "observed less expected count, in SD"),
         "dormancy": ("float64 frame", "change of the components of dormancy, and `index`"),
     },
@@ -369,8 +380,12 @@ _RECORDS: Final[dict[str, tuple[str, ...]]] = {
     "scores_null": (_SCORED, "tl.score_null", "tl.score_null"),
     "responder": ("`targets` with their responders; `key_added` names it", "", "tl.responders"),
     "tl.cell_cycle": ("`coverage` and versions of the sets",),
-    "tl.nk_states": ("`markers`, `evidence`, `explain`, `other_genes`", "tl.explain_state"),
-    "tl.tumor_states": ("`fold`, `levels`, `genes`, `rates`", "tl.explain_state"),
+    "tl.nk_states": (
+        "`markers`, `evidence`, `explain`, `other_genes`",
+        f"tl.explain_state {_OF_PAIRS}",
+    ),
+    "tl.tumor_states": ("`fold`, `levels`, `genes`, `rates`", f"tl.explain_state {_OF_PAIRS}"),
+    "tl.pair_states": ("`power` of the likelihoods, `n_pairs`, `n_in_silico`",),
     "tl.map_reference": ("`levels` of depth, `n_reference`, `n_genes`",),
     "tl.embed": ("nothing",),
 }

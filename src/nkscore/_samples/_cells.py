@@ -17,6 +17,8 @@ if TYPE_CHECKING:
 
 #: Upper limits of depth, which pairs cross because they hold two cells.
 _DEEP: Final = frozenset({"high counts", "high genes"})
+#: Genes whose share of a cell depends on its health and growth, and would distort depth.
+NO_EXPOSURE: Final = r"^MT-|^RP[SL]\d"
 
 
 def passed_qc(adata: AnnData) -> Bools:
@@ -70,3 +72,8 @@ def spread(values: Array, cells: Ints, n_cells: int) -> Floats:
     full = np.full((n_cells, *values.shape[1:]), np.nan)
     full[cells] = values
     return full
+
+
+def exposure_genes(adata: AnnData) -> Bools:
+    """Return the genes whose counts are the depth: without mitochondrial and ribosomal ones."""
+    return np.asarray(~adata.var_names.str.match(NO_EXPOSURE), dtype=bool)

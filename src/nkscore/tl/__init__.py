@@ -11,6 +11,8 @@ from nkscore.tl._composition._composition import state_fractions, state_shift
 from nkscore.tl._composition._nk_activation import nk_activation
 from nkscore.tl._contacts._contact_response import contact_response
 from nkscore.tl._contacts._contacts import contacts
+from nkscore.tl._contacts._pair_states import pair_states
+from nkscore.tl._contacts._preferences import contact_preferences
 from nkscore.tl._genes._guide_abundance import guide_abundance
 from nkscore.tl._genes._join_screens import join_screens
 from nkscore.tl._genes._perturbation_response import perturbation_response
@@ -58,6 +60,7 @@ __all__ = [
     "cohort_differences",
     "cohort_survival",
     "communication",
+    "contact_preferences",
     "contact_response",
     "contacts",
     "contrast",
@@ -78,6 +81,7 @@ __all__ = [
     "marker_table",
     "nk_activation",
     "nk_states",
+    "pair_states",
     "perturbation_response",
     "perturbation_scores",
     "perturbation_similarity",

@@ -85,7 +85,7 @@ def sums_of_pairs(adata: AnnData, lanes: list[LanePairs], models: pd.DataFrame) 
 
 def _of_lane(adata: AnnData, lane: LanePairs, tags: FixedTags, hashtags: pd.DataFrame) -> Sums:
     obs = adata.obs.iloc[lane.cells]
-    nk_well, tumor_well, arm = _wells_of_pairs(obs, lane, tags, hashtags)
+    nk_well, tumor_well, arm = wells_of_pairs(obs, lane, tags, hashtags)
     arm[~without_deep(adata)[lane.cells]] = ""
     profiles = _profiles(adata, lane, tags)
     known = (arm != "") & (nk_well >= 0) & (tumor_well >= 0)
@@ -120,7 +120,7 @@ def _samples(obs: pd.DataFrame, tags: FixedTags) -> Labels:
     return np.array([sample.get(tag, "") for tag in tags.tags], dtype=object)
 
 
-def _wells_of_pairs(
+def wells_of_pairs(
     obs: pd.DataFrame, lane: LanePairs, tags: FixedTags, hashtags: pd.DataFrame
 ) -> tuple[Ints, Ints, Labels]:
     """Return the wells of both cells of each droplet, and the arm (empty: none).

@@ -10,6 +10,7 @@ import numpy as np
 import pandas as pd
 
 from nkscore import schema, signatures
+from nkscore._samples._cells import exposure_genes
 from nkscore.errors import GeneCoverageError
 from nkscore.stats import (
     MarkerCells,
@@ -27,11 +28,9 @@ if TYPE_CHECKING:
     from anndata import AnnData
 
     from nkscore._counts._base import Counts
-    from nkscore._types import Bools, Floats, Ints, Labels
+    from nkscore._types import Floats, Ints, Labels
     from nkscore.signatures._vocabularies import VocabularyLike
 
-#: Genes whose share of a cell depends on its health and growth, and would distort depth.
-_NO_EXPOSURE = r"^MT-|^RP[SL]\d"
 _LEAST_MARKERS = 2
 NO_DONOR = ""
 #: Natural-log folds below this carry no information.
@@ -108,11 +107,7 @@ def _weights(adata: AnnData, weights: Mapping[str, float]) -> dict[int, float]:
 
 def exposure(adata: AnnData, counts: Counts, cells: Ints) -> Floats:
     """Return the total count of each of the cells without mitochondrial and ribosomal genes."""
-    return np.maximum(counts.totals(_of_exposure(adata), cells), 1.0)
-
-
-def _of_exposure(adata: AnnData) -> Bools:
-    return np.asarray(~adata.var_names.str.match(_NO_EXPOSURE), dtype=bool)
+    return np.maximum(counts.totals(exposure_genes(adata), cells), 1.0)
 
 
 def fit_states(
@@ -133,7 +128,7 @@ def fit_states(
     found = None
     if others and model.present.any():
         present = np.append(model.present, True)
-        candidates = np.setdiff1d(np.flatnonzero(_of_exposure(adata)), markers.genes)
+        candidates = np.setdiff1d(np.flatnonzero(exposure_genes(adata)), markers.genes)
         found = other_genes(
             counts,
             cells,

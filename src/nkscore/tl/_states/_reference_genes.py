@@ -10,6 +10,7 @@ import pandas as pd
 from scipy import sparse
 
 from nkscore import schema
+from nkscore._samples._cells import NO_EXPOSURE
 from nkscore._samples._matrices import counts_of
 from nkscore._warn import warn
 from nkscore.errors import (
@@ -26,8 +27,6 @@ if TYPE_CHECKING:
     from nkscore._counts._base import Counts
     from nkscore._types import Floats, Ints
 
-#: Genes that depend on a cell's health and growth, and would distort depth.
-_NO_EXPOSURE = r"^MT-|^RP[SL]\d"
 _LEAST_GENES, _LEAST_CELLS, _LEAST_OF_LABEL, _MOST_OF_LABEL = 500, 20, 10, 1000
 _FOLDS = 5
 
@@ -107,7 +106,7 @@ def _counts(reference: AnnData) -> Counts:
 def shared_genes(adata: AnnData, reference: AnnData) -> list[str]:
     """Return the genes of both, sorted, without mitochondrial and ribosomal ones."""
     shared = adata.var_names.intersection(reference.var_names).astype(str)
-    shared = shared[~shared.str.match(_NO_EXPOSURE)]
+    shared = shared[~shared.str.match(NO_EXPOSURE)]
     least = min(_LEAST_GENES, 0.5 * min(adata.n_vars, reference.n_vars))
     if shared.size < least:
         reasons = [
