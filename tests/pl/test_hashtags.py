@@ -81,7 +81,7 @@ def test_errors(cells):
 
 
 def test_ridges_split_called_cells_from_others(cells):
-    ax = pl.hashtag_ridges(cells).axes[0]
+    ax = pl.hashtag_ridges(cells)
     assert [tick.get_text() for tick in ax.get_yticklabels()] == ["b", "a"]
     peaks = [
         (round(line.get_xdata()[np.argmin(line.get_ydata())], 1), line.get_ydata().min())
@@ -95,9 +95,9 @@ def test_ridges_split_called_cells_from_others(cells):
 
 def test_doublets_are_left_out_of_ridges(cells):
     cells.obsm["hashtags"].loc["c9", ["a", "b"]] = 100_000
-    figure = pl.hashtag_ridges(cells)
-    assert figure.axes[0].get_xlim()[1] > 5
-    for line in figure.axes[0].lines:
+    ax = pl.hashtag_ridges(cells)
+    assert ax.get_xlim()[1] > 5
+    for line in ax.lines:
         assert np.ptp(line.get_ydata()[line.get_xdata() > 4]) == pytest.approx(0, abs=1e-9)
 
 

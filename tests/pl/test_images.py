@@ -7,9 +7,12 @@ changed: ``NKSCORE_RENEW_PICTURES=1 python -m pytest tests/pl/test_images.py``.
 
 from __future__ import annotations
 
+import contextlib
 import itertools
 import os
+from dataclasses import dataclass, field
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import matplotlib as mpl
 import numpy as np
@@ -21,6 +24,9 @@ from matplotlib.text import Text
 
 from nkscore import pl
 from nkscore.errors import MissingKeyError
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
 
 BASELINE = Path(__file__).parent / "baseline"
 MADE_WITH = "3.11"
@@ -327,6 +333,63 @@ def _modules():
     return _over_lines(gene=genes), modules
 
 
+def _contacts():
+    return pd.DataFrame(
+        {
+            "tumor": ["K562", "RI1", "697"],
+            "per_100": [3.9, 1.2, 0.1],
+            "per_100_low": [3.0, 0.4, -0.2],
+            "per_100_high": [4.9, 2.0, 0.5],
+            "p_family": [1e-6, 0.01, 0.4],
+            "answer": ["excess", "excess", "upper bound"],
+            "n_own": [80, 30, 9],
+            "expected_chance": 5.0,
+            "expected_leak": 1.0,
+        }
+    )
+
+
+def _signals():
+    table = _over_lines(signal=["IFNG", "TNFA", "TGFB"])
+    z = table["t"] * 2
+    return table.assign(alone_z=z, stands_for=table["signal"], call="IFNG")
+
+
+def _curves():
+    rows = []
+    for group, rate in (("high", 0.2), ("low", 0.1)):
+        rows += [(group, time, (1 - rate) ** time, int(time % 2 == 0), 40) for time in range(8)]
+    table = pd.DataFrame(rows, columns=["group", "time", "survival", "n_censored", "n"])
+    return table.assign(
+        ci_low=table["survival"] * 0.8,
+        ci_high=np.minimum(table["survival"] * 1.2, 1),
+        n_events=2,
+        p_value=0.003,
+    )
+
+
+def _seen():
+    rows = [
+        (answer, kind, gene)
+        for answer in ("as_such", "equal_depth_and_cycle")
+        for kind in ("nkg2d_ligands", "hla_class_i", "hla_e")
+        for gene in ("sum", f"{kind[:4].upper()}1")
+    ]
+    table = pd.DataFrame(rows, columns=["answer", "class", "gene"])
+    effect = wave(len(table), step=1.1, low=-1.5, high=1.5)
+    means = np.where(table["class"] == "nkg2d_ligands", "more visible", "less visible")
+    return table.assign(
+        tumor="K562",
+        log2_fc=effect,
+        ci_low=effect - 0.4,
+        ci_high=effect + 0.4,
+        q_value=10 ** -np.abs(effect * 3),
+        more_means=means,
+        detectable_log2_fc=0.3,
+        overlap=0.8,
+    )
+
+
 def _box():
     table, tests = _by_lineage()
     return pl.box_by_group(table, value="change", tests=tests)
@@ -378,6 +441,187 @@ FIGURES = {
     ),
     "volcano": lambda: pl.volcano(_many_genes(), highlight=["G71", "G217", "G9"]),
 }
+
+
+@dataclass(frozen=True)
+class Case:
+    """How to draw a figure, and what its look can change: colors, an order, a word."""
+
+    draw: Callable
+    data: Callable
+    palette: object
+    order: list
+    labels: dict
+    read: str = "legend"
+    options: dict = field(default_factory=dict)
+
+
+HUE = "#12ab34"
+BOTH = {"up": HUE, "down": "#3412ab"}
+LAST = ["K562"]
+CASES = {
+    "ambient": Case(pl.ambient, _ambient, {"ambient": HUE}, ["sample5"], {"sample5": "*"}, "y"),
+    "box_by_group": Case(
+        pl.box_by_group,
+        lambda: _by_lineage()[0],
+        {"MM": HUE},
+        ["MM"],
+        {"MM": "*"},
+        "x",
+        {"value": "change"},
+    ),
+    "communication_dots": Case(pl.communication_dots, _pairs, BOTH, LAST, {"K562": "*"}, "x"),
+    "compartments": Case(pl.compartments, _cells, {"mixed": HUE}, LAST, {"K562": "*"}, "y"),
+    "confusion": Case(
+        pl.confusion,
+        lambda: pd.DataFrame([[90, 10], [3, 40]], index=["nk", "tumor"], columns=["nk", "tumor"]),
+        [HUE, HUE],
+        ["tumor"],
+        {"tumor": "*"},
+        "x",
+    ),
+    "contacts": Case(pl.contacts, _contacts, {"mixed": HUE}, ["697"], {"697": "*"}, "y"),
+    "core_response": Case(pl.core_response, _core, BOTH, ["ISG15"], {"ISG15": "*"}, "y"),
+    "decomposition": Case(pl.decomposition, _parts, {"selection": HUE}, ["697"], {"697": "*"}, "x"),
+    "depth": Case(
+        pl.depth,
+        lambda: _over("depth", (250, 500), "method", "ab"),
+        {"b": HUE},
+        ["b"],
+        {"b": "*"},
+    ),
+    "effects": Case(pl.effects, _core, BOTH, ["ISG15"], {"ISG15": "*"}, "y"),
+    "embedding": Case(pl.embedding, _cells, {"coculture": HUE}, ["coculture"], {"coculture": "*"}),
+    "enrichment_dots": Case(
+        pl.enrichment_dots, lambda: _over_lines(set="AB"), BOTH, LAST, {"K562": "*"}, "x"
+    ),
+    "hashtag_ridges": Case(pl.hashtag_ridges, _tagged, {"own": HUE}, ["tag3"], {"tag3": "*"}, "y"),
+    "hashtags": Case(pl.hashtags, _tagged, {"singlet": HUE}, ["tag3"], {"tag3": "*"}, "y"),
+    "marker_dots": Case(pl.marker_dots, _markers, [HUE, HUE], ["cytokine"], {"cytokine": "*"}, "x"),
+    "p_values": Case(
+        pl.p_values,
+        lambda: _over_lines(gene=range(30)),
+        {"CML": HUE},
+        ["CML"],
+        {"CML": "*"},
+        options={"by": "lineage"},
+    ),
+    "perturbation_dots": Case(pl.perturbation_dots, _knockouts, BOTH, ["697"], {"697": "*"}, "x"),
+    "qc": Case(pl.qc, _cells, {"removed": HUE}, ["L2"], {"L2": "*"}, "y"),
+    "reliability": Case(
+        pl.reliability,
+        _bins,
+        {"observed": HUE},
+        ["Share of cells"],
+        {"Share of cells": "*"},
+    ),
+    "response_dots": Case(pl.response_dots, _response, "PuOr", LAST, {"K562": "*"}, "x"),
+    "response_heatmap": Case(
+        pl.response_heatmap,
+        lambda: _modules()[0],
+        {"AML": HUE},
+        LAST,
+        {"K562": "*"},
+        "x",
+        {"modules": _modules()[1]},
+    ),
+    "screen_dots": Case(pl.screen_dots, _screens, BOTH, LAST, {"K562": "*"}, "x"),
+    "screen_scatter": Case(
+        pl.screen_scatter, _screen, {"inhibitory": HUE}, ["Control"], {"Control": "*"}
+    ),
+    "signal_activity": Case(pl.signal_activity, _signals, BOTH, ["697"], {"697": "*"}, "x"),
+    "state_density": Case(
+        pl.state_density, _cells, {"cytokine": HUE}, ["K562"], {"K562": "*"}, "titles"
+    ),
+    "state_fractions": Case(
+        pl.state_fractions, _fractions, {"cytokine": HUE}, LAST, {"K562": "*"}, "x"
+    ),
+    "state_shift": Case(
+        pl.state_shift, lambda: _over_lines(state=STATES), BOTH, LAST, {"K562": "*"}, "x"
+    ),
+    "survival": Case(pl.survival, _curves, {"high": HUE}, ["low"], {"low": "*"}),
+    "time_course": Case(
+        pl.time_course,
+        lambda: _over("time_h", (0, 6), "tumor", LINES),
+        {"K562": HUE},
+        LAST,
+        {"K562": "*"},
+        options={"value": "accuracy"},
+    ),
+    "visibility": Case(pl.visibility, _seen, BOTH, ["hla_e"], {"hla_e": "*"}, "y"),
+    "volcano": Case(pl.volcano, _many_genes, BOTH, ["Down"], {"Down": "*"}),
+}
+
+
+def _used_colors(result):
+    """All colors of points, lines, bars and entries of legends, and the ends of color maps."""
+    found = set()
+    for part in result.findobj(lambda a: hasattr(a, "get_facecolor") or hasattr(a, "get_color")):
+        for name in ("get_facecolor", "get_edgecolor", "get_color", "get_markerfacecolor"):
+            colors = getattr(part, name, list)()
+            with contextlib.suppress(ValueError):
+                found |= {mpl.colors.to_hex(c) for c in mpl.colors.to_rgba_array(colors)}
+        if hasattr(part, "cmap"):
+            found |= {mpl.colors.to_hex(part.get_cmap()(end)) for end in (0.0, 1.0)}
+    for image in result.findobj(mpl.image.AxesImage):
+        found |= {mpl.colors.to_hex(image.get_cmap()(end)) for end in (0.0, 1.0)}
+    return found
+
+
+def _names(result, where):
+    """Return the names of levels where this figure has them, from left or top."""
+    axes = result.axes if hasattr(result, "axes") and isinstance(result.axes, list) else [result]
+    if where == "titles":
+        return [ax.get_title() for ax in axes]
+    if where == "legend":
+        legends = result.findobj(mpl.legend.Legend)
+        return [text.get_text() for legend in legends for text in legend.get_texts()]
+    ticks = getattr(axes[0], f"get_{where}ticklabels")()
+    return [text.get_text() for text in ticks if text.get_text()]
+
+
+def test_every_figure_is_drawn_with_every_look():
+    assert set(CASES) == {
+        name for name in pl.__all__ if name not in {"palette", "save", "style", "show_styles"}
+    }
+
+
+@pytest.mark.parametrize("name", CASES)
+def test_title_size_colors_order_words_and_style(name):
+    """Each argument of the look has its effect, all at once."""
+    case = CASES[name]
+    result = case.draw(
+        case.data(),
+        title="My title",
+        figsize=(8, 7),
+        palette=case.palette,
+        order=case.order,
+        labels=case.labels,
+        font_size=6,
+        style=["dark", {"xtick.major.size": 4.5}],
+        **case.options,
+    )
+    figure = result if isinstance(result, mpl.figure.Figure) else result.figure
+    assert tuple(figure.get_size_inches()) == pytest.approx((8, 7))
+    texts = [text for text in figure.findobj(Text) if text.get_text()]
+    assert sum(text.get_text() == "My title" for text in texts) == 1
+    assert mpl.colors.to_hex(figure.get_facecolor()) == "#1b1e23"
+    # A title is half a point larger than text, which is 7.5 points by default.
+    assert 5 < max(text.get_fontsize() for text in texts) <= 6.41
+    ends = {mpl.colors.to_hex(mpl.colormaps["PuOr"](end)) for end in (0.0, 1.0)}
+    assert _used_colors(result) & (ends if case.palette == "PuOr" else {HUE})
+    (word,) = case.labels
+    assert "*" in " ".join(text.get_text() for text in texts)
+    names = _names(result, case.read)
+    assert not any(text == word for text in names)
+    first = [i for i, text in enumerate(names) if "*" in text]
+    assert first
+    assert first[0] == min(_place(name, names), len(names) - 1)
+
+
+def _place(name, names):
+    """Where the first group stands: after NK cells alone, the map of all, or entries before."""
+    return 1 if name in {"state_fractions", "state_density"} else 0
 
 
 def _write(drawn, path):

@@ -204,44 +204,42 @@ def _responses(modules, n_lines):
 
 def test_heatmap_holds_the_values_in_order_of_the_modules(modules):
     table = _responses(modules, 5)
-    figure = pl.response_heatmap(table, modules=modules, tumors=["L3", "L0", "L1"])
-    grid = next(
-        a
-        for a in figure.axes
-        if a.collections and a.get_xticklabels() and a.get_xticklabels()[0].get_text() == "L3"
-    )
-    values = np.asarray(grid.collections[0].get_array()).reshape(40, 3)
+    ax = pl.response_heatmap(table, modules=modules, tumors=["L3", "L0", "L1"])
+    assert [tick.get_text() for tick in ax.get_xticklabels()] == ["L3", "L0", "L1"]
+    values = np.asarray(ax.collections[0].get_array()).reshape(40, 3)
     wide = table.pivot_table(index="gene", columns="tumor", values="log2_fc")
     np.testing.assert_allclose(values, wide.loc[modules["gene"], ["L3", "L0", "L1"]])
 
 
 @pytest.mark.parametrize("n_lines", [1, 2, 60])
-def test_heatmap_of_few_and_many_lines_names_genes_without_overlap(modules, n_lines):
-    figure = pl.response_heatmap(_responses(modules, n_lines), modules=modules)
-    figure.draw_without_rendering()
-    texts = [t for ax in figure.axes for t in ax.texts if t.get_text().startswith("G")]
-    boxes = [text.get_window_extent() for text in texts]
+def test_heatmap_of_few_and_many_lines_names_genes_and_modules_without_overlap(modules, n_lines):
+    ax = pl.response_heatmap(_responses(modules, n_lines), modules=modules)
+    ax.figure.draw_without_rendering()
+    boxes = [text.get_window_extent() for text in ax.texts if text.get_text().startswith("G")]
     assert len(boxes) >= 20
+    names = [text for text in ax.texts if text.get_ha() == "right"]
+    assert [text.get_text()[0] for text in names] == ["1", "2", "3", "4", "5"][: len(names)]
+    boxes += [text.get_window_extent() for text in names]
+    boxes.append(ax.get_legend().get_window_extent())
     assert not any(a.padded(-0.5).overlaps(b) for a, b in itertools.combinations(boxes, 2))
-    legends = [a.get_legend() for a in figure.axes if a.get_legend()]
-    for legend in legends:
-        frame = legend.get_window_extent()
-        assert not any(frame.overlaps(box) for box in boxes)
-    words = [t.get_text() for ax in figure.axes for t in ax.texts]
-    assert any("Interferon" in word for word in words)
+    assert any("Interferon" in text.get_text() for text in names)
+
+
+def test_a_thin_module_keeps_the_name_of_its_gene_set():
+    genes = [f"G{i}" for i in range(80)]
+    modules = pd.DataFrame({"gene": genes, "module": [1] * 3 + [2] * 75 + [3] * 2})
+    modules["label"] = modules["module"].map({1: "HALLMARK_HYPOXIA", 2: "unnamed", 3: "OWN_SET"})
+    modules["label_q"] = modules["module"].map({1: 3e-10, 2: 1.0, 3: 0.02})
+    ax = pl.response_heatmap(_responses(modules, 3), modules=modules, label=0)
+    names = [text.get_text() for text in ax.texts if text.get_ha() == "right"]
+    assert names == ["1  Hypoxia (q = 3e-10)", "2", "3  OWN_SET (q = 2e-2)"]
 
 
 def test_heatmap_marks_what_was_not_tested(modules):
     table = _responses(modules, 3).iloc[1:]
-    figure = pl.response_heatmap(table, modules=modules, tumors=["L0", "L1", "L2"], label=["G5"])
-    grids = [ax for ax in figure.axes if ax.collections]
-    masks = [
-        np.ma.getmaskarray(ax.collections[0].get_array())
-        for ax in grids
-        if ax.collections[0].get_array() is not None
-    ]
-    assert sum(mask.sum() for mask in masks) == 1
-    assert "G5" in [t.get_text() for ax in figure.axes for t in ax.texts]
+    ax = pl.response_heatmap(table, modules=modules, tumors=["L0", "L1", "L2"], label=["G5"])
+    assert np.ma.getmaskarray(ax.collections[0].get_array()).sum() == 1
+    assert "G5" in [text.get_text() for text in ax.texts]
 
 
 def test_heatmap_errors(modules):

@@ -8,8 +8,9 @@ import pytest
 
 from nkscore import pl
 
-_FIGURES = ["qc", "hashtag_ridges", "response_heatmap", "state_density", "visibility"]
-_DRAWING = [name for name in pl.__all__ if name not in {"palette", "save", "style"}]
+#: Figures of several panels draw into a figure instead.
+_FIGURES = ["qc", "state_density", "visibility"]
+_DRAWING = [name for name in pl.__all__ if name not in {"palette", "save", "show_styles", "style"}]
 
 
 @pytest.mark.parametrize("name", _DRAWING)
@@ -19,6 +20,7 @@ def test_one_positional_argument_and_axes(name):
     assert len(positional) == 1
     has_axes = any(p.name == "ax" for p in parameters)
     assert has_axes is (name not in _FIGURES)
+    assert any(p.name == "fig" for p in parameters) is (name in _FIGURES)
 
 
 @pytest.mark.parametrize("name", pl.__all__)

@@ -1,7 +1,8 @@
 """Figures: each draws a table or slots of an AnnData, and computes nothing.
 
-Functions take ``ax=None`` and return the ``Axes`` they drew on; figures of several panels
-return a ``Figure``. ``docs/figures.md`` says which table each one draws.
+Functions take ``ax=None`` and return the ``Axes`` they drew on; figures of several panels take
+``fig=None`` and return a ``Figure``. All take the arguments of the look: colors, title, size,
+order, words, size of the text and style. ``docs/figures.md`` says which table each one draws.
 """
 
 from __future__ import annotations
@@ -34,6 +35,7 @@ from nkscore.pl._save import save
 from nkscore.pl._screens import screen_scatter
 from nkscore.pl._signals import signal_activity
 from nkscore.pl._style import style
+from nkscore.pl._styles import show_styles
 from nkscore.pl._survival import survival
 from nkscore.pl._visibility import visibility
 from nkscore.pl._volcano import volcano
@@ -64,6 +66,7 @@ __all__ = [
     "save",
     "screen_dots",
     "screen_scatter",
+    "show_styles",
     "signal_activity",
     "state_density",
     "state_fractions",

@@ -2,36 +2,37 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING, Final, Unpack
 
 import numpy as np
 
-from nkscore._colors import INK, palette, printed
 from nkscore.errors import DesignError
-from nkscore.pl._style import SMALL, axes_or_new, fit, style
-from nkscore.pl._tables import as_text, check_table, check_unique, in_order, levels_of
+from nkscore.pl._drawn import drawn
+from nkscore.pl._look import SMALL, colors_of, ink, ordered, printed, pt, titled
+from nkscore.pl._style import axes_or_new, fit
+from nkscore.pl._tables import as_text, check_table, check_unique, levels_of
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
-
     import pandas as pd
     from matplotlib.axes import Axes
 
     from nkscore._types import Array
+    from nkscore.pl._drawn import Look
 
 #: Groups of fewer points get no box, because its quartiles would be the points.
 _FEWEST: Final = 4
 
 
+@drawn
 def box_by_group(
     table: pd.DataFrame,
     *,
     value: str,
     group: str = "lineage",
     tests: pd.DataFrame | None = None,
-    order: Sequence[str] | None = None,
     q_threshold: float = 0.05,
     ax: Axes | None = None,
+    **_look: Unpack[Look],
 ) -> Axes:
     r"""Draw a number of each line, by lineage, as points over boxes.
 
@@ -42,12 +43,10 @@ def box_by_group(
     value
         Column of the number.
     group
-        Column of the groups.
+        Column of the groups; from the lowest to the highest median unless ``order`` is given.
     tests
         Tests between groups, from ``tl.response_score(level="lineage")``: columns ``lineage`` (or
         the name of ``group``), ``other``, ``q_value``; ``p_overall`` is printed where present.
-    order
-        Groups from left to right; by default from the lowest to the highest median.
     q_threshold
         Pairs with a q-value below it get a bracket with their q-value.
     ax
@@ -65,8 +64,6 @@ def box_by_group(
         If a column is missing.
     DesignError
         If the table has no rows or no number.
-    ValueError
-        If the table lacks a requested group.
 
     Examples
     --------
@@ -89,25 +86,24 @@ def box_by_group(
         for name in levels_of(known[group], group)
     }
     ranked = sorted(numbers, key=lambda name: float(np.median(numbers[name])))
-    shown = in_order(ranked, order, "groups")
-    with style():
-        own = ax is None
-        # About 0.065 inches per letter of a tick label.
-        step = max(0.36, 0.065 * max(len(printed(name)) + 1 for name in shown))
-        width = max(step * len(shown), 0.8)
-        ax = axes_or_new(ax, (width + 2, 4))
-        colors = palette(group, numbers)
-        for place, name in enumerate(shown):
-            _group(ax, place, numbers[name], colors[name])
-        ax.set_xlim(-0.6, len(shown) - 0.4)
-        words = [f"{printed(name)}\n({len(numbers[name])})" for name in shown]
-        ax.set_xticks(range(len(shown)), words)
-        ax.tick_params(axis="x", length=0)
-        ax.set_ylabel(value.replace("_", " ").capitalize())
-        if tests is not None:
-            _tests(ax, tests, shown, group=group, q_threshold=q_threshold)
-        if own:
-            fit(ax, width=width, height=1.8)
+    shown = ordered(ranked)
+    own = ax is None
+    # About 0.065 inches per letter of a tick label.
+    step = max(0.36, 0.065 * max(len(printed(name)) + 1 for name in shown))
+    width = max(step * len(shown), 0.8)
+    ax = axes_or_new(ax, (width + 2, 4))
+    colors = colors_of(group, numbers)
+    for place, name in enumerate(shown):
+        _group(ax, place, numbers[name], colors[name])
+    ax.set_xlim(-0.6, len(shown) - 0.4)
+    words = [f"{printed(name)}\n({len(numbers[name])})" for name in shown]
+    ax.set_xticks(range(len(shown)), words)
+    ax.tick_params(axis="x", length=0)
+    ax.set_ylabel(value.replace("_", " ").capitalize())
+    if tests is not None:
+        _tests(ax, tests, shown, group=group, q_threshold=q_threshold)
+    if own:
+        fit(ax, width=width, height=1.8)
     return ax
 
 
@@ -121,14 +117,14 @@ def _group(ax: Axes, place: int, numbers: Array, color: str) -> None:
             patch_artist=True,
             manage_ticks=False,
             boxprops={"facecolor": color, "alpha": 0.35, "linewidth": 0.6},
-            medianprops={"color": INK, "linewidth": 1.0},
+            medianprops={"color": ink(), "linewidth": 1.0},
             whiskerprops={"linewidth": 0.6},
             capprops={"linewidth": 0},
         )
     else:
-        ax.hlines(float(np.median(numbers)), place - 0.31, place + 0.31, color=INK, linewidth=1.0)
+        ax.hlines(float(np.median(numbers)), place - 0.31, place + 0.31, color=ink(), linewidth=1.0)
     ax.scatter(
-        place + _spread(numbers), numbers, s=13, c=color, edgecolors=INK, linewidths=0.4, zorder=3
+        place + _spread(numbers), numbers, s=13, c=color, edgecolors=ink(), linewidths=0.4, zorder=3
     )
 
 
@@ -159,8 +155,10 @@ def _tests(
     for level, (left, right, q) in enumerate(sorted(pairs, key=lambda p: (p[1] - p[0], p[0]))):
         y = high + step * (level + 0.3)
         bracket = [left, left, right, right], [y - step * 0.2, y, y, y - step * 0.2]
-        ax.plot(*bracket, color=INK, linewidth=0.6, clip_on=False)
-        ax.text((left + right) / 2, y, f"q = {q:.1g}", ha="center", va="bottom", fontsize=SMALL - 1)
+        ax.plot(*bracket, color=ink(), linewidth=0.6, clip_on=False)
+        ax.text(
+            (left + right) / 2, y, f"q = {q:.1g}", ha="center", va="bottom", fontsize=pt(SMALL - 1)
+        )
     ax.set_ylim(low, high + step * (len(pairs) + 0.4 if pairs else 0))
     if "p_overall" in tests.columns:
-        ax.set_title(f"overall p = {float(tests['p_overall'].iloc[0]):.2g}", fontsize=SMALL)
+        titled(ax, f"overall p = {float(tests['p_overall'].iloc[0]):.2g}", fontsize=pt(SMALL))

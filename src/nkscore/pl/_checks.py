@@ -2,33 +2,50 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any, Final, Literal
+from typing import TYPE_CHECKING, Any, Final, Literal, Unpack
 
 import numpy as np
 import pandas as pd
 
-from nkscore._colors import DOWN, FAINT, INK, palette, printed
+from nkscore._colors import DOWN, FAINT, INK
 from nkscore.errors import DesignError
+from nkscore.pl._drawn import drawn
+from nkscore.pl._look import (
+    FONT,
+    SMALL,
+    colormap,
+    colors_of,
+    ink,
+    ordered,
+    paper,
+    printed,
+    pt,
+    shades,
+    titled,
+)
 from nkscore.pl._side import SidePanel
-from nkscore.pl._style import FONT, SMALL, axes_or_new, bare, cell_points, fit, style
+from nkscore.pl._style import axes_or_new, bare, cell_points, fit
 from nkscore.pl._tables import as_text, check_probabilities, check_table, levels_of
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
 
     from nkscore._types import Array, Floats, Ints
+    from nkscore.pl._drawn import Look
 
 _BINS: Final = 20
 #: Groups above which outlines cannot be distinguished.
 _MANY: Final = 8
 
 
+@drawn
 def p_values(
     table_or_array: pd.DataFrame | pd.Series | Array,
     *,
     column: str = "p_value",
     by: str | None = None,
     ax: Axes | None = None,
+    **_look: Unpack[Look],
 ) -> Axes:
     """Draw the distribution of p-values against the uniform one.
 
@@ -68,21 +85,20 @@ def p_values(
     """
     groups, absent = _groups(table_or_array, column, by)
     counts = {name: np.histogram(values, _BINS, (0, 1))[0] for name, values in groups.items()}
-    with style():
-        own = ax is None
-        ax = axes_or_new(ax, (5, 4))
-        if len(groups) > _MANY:
-            _rows(ax, counts)
-        else:
-            _band(ax, min(len(values) for values in groups.values()))
-            _histograms(ax, counts, by)
-        total = sum(len(values) for values in groups.values())
-        note = f"n = {total:,}" + (f" ({absent:,} missing excluded)" if absent else "")
-        ax.set_title(note, fontsize=FONT - 0.5)
-        ax.set_xlim(0, 1)
-        ax.set_xlabel("p-value")
-        if own:
-            fit(ax, width=2.2, height=0.14 * len(groups) if len(groups) > _MANY else 1.5)
+    own = ax is None
+    ax = axes_or_new(ax, (5, 4))
+    if len(groups) > _MANY:
+        _rows(ax, counts)
+    else:
+        _band(ax, min(len(values) for values in groups.values()))
+        _histograms(ax, counts, by)
+    total = sum(len(values) for values in groups.values())
+    note = f"n = {total:,}" + (f" ({absent:,} missing excluded)" if absent else "")
+    titled(ax, note, fontsize=pt(FONT - 0.5))
+    ax.set_xlim(0, 1)
+    ax.set_xlabel("p-value")
+    if own:
+        fit(ax, width=2.2, height=0.14 * len(groups) if len(groups) > _MANY else 1.5)
     return ax
 
 
@@ -116,7 +132,7 @@ def _band(ax: Axes, count: int) -> None:
     ax.axhspan(low / expected, high / expected, color="#E6E6E6", linewidth=0, zorder=0)
     for edge in (low, high):
         ax.axhline(edge / expected, color=FAINT, linewidth=0.4, zorder=3)
-    ax.axhline(1, color=INK, linewidth=0.6, linestyle=(0, (4, 3)), zorder=3)
+    ax.axhline(1, color=ink(), linewidth=0.6, linestyle=(0, (4, 3)), zorder=3)
 
 
 def _histograms(ax: Axes, counts: dict[str, Ints], by: str | None) -> None:
@@ -129,14 +145,14 @@ def _histograms(ax: Axes, counts: dict[str, Ints], by: str | None) -> None:
             heights,
             width=1 / _BINS,
             align="edge",
-            color=DOWN,
+            color=shades({"observed": DOWN})["observed"],
             alpha=0.75,
-            edgecolor="white",
+            edgecolor=paper(),
             linewidth=0.4,
             zorder=2,
         )
         return
-    colors = palette(by, counts)
+    colors = colors_of(by, counts)
     handles = [
         ax.stairs(
             number * _BINS / number.sum(),
@@ -156,7 +172,12 @@ def _histograms(ax: Axes, counts: dict[str, Ints], by: str | None) -> None:
 def _rows(ax: Axes, counts: dict[str, Ints]) -> None:
     heights = np.array([number * _BINS / number.sum() for number in counts.values()])
     picture = ax.imshow(
-        heights, cmap="RdBu_r", vmin=0, vmax=2, aspect="auto", extent=(0, 1, len(counts), 0)
+        heights,
+        cmap=colormap("RdBu_r"),
+        vmin=0,
+        vmax=2,
+        aspect="auto",
+        extent=(0, 1, len(counts), 0),
     )
     bare(ax)
     names = [f"{printed(name)} ({number.sum():,})" for name, number in counts.items()]
@@ -164,11 +185,13 @@ def _rows(ax: Axes, counts: dict[str, Ints]) -> None:
     SidePanel(ax).colorbar(picture, "Observed / uniform", extend="max")
 
 
+@drawn
 def confusion(
     table: pd.DataFrame,
     *,
     ax: Axes | None = None,
     normalize: Literal["rows", "columns", "none"] = "rows",
+    **_look: Unpack[Look],
 ) -> Axes:
     r"""Draw a table of counts (called against true) as a heat map with numbers.
 
@@ -205,6 +228,9 @@ def confusion(
     >>> plt.close(ax.figure)
     """
     check_table(table, [], "pandas.crosstab")
+    rows, columns = ({str(n): n for n in index} for index in (table.index, table.columns))
+    if len(rows) == len(table.index) and len(columns) == len(table.columns):
+        table = table.loc[[rows[n] for n in ordered(rows)], [columns[n] for n in ordered(columns)]]
     counts = table.to_numpy(dtype=float)
     if counts.size == 0 or not np.isfinite(counts).all() or (counts < 0).any():
         msg = (
@@ -214,15 +240,14 @@ def confusion(
         )
         raise DesignError(msg)
     fractions = _fractions(counts, normalize)
-    with style():
-        own = ax is None
-        size = (0.36 * counts.shape[1], 0.32 * counts.shape[0])
-        ax = axes_or_new(ax, (size[0] + 3, size[1] + 3))
-        ax.imshow(fractions, cmap="Blues", vmin=0, vmax=1, aspect="auto")
-        _ticks(ax, table)
-        if own:
-            fit(ax, width=size[0], height=size[1])
-        _numbers(ax, counts, fractions)
+    own = ax is None
+    size = (0.36 * counts.shape[1], 0.32 * counts.shape[0])
+    ax = axes_or_new(ax, (size[0] + 3, size[1] + 3))
+    ax.imshow(fractions, cmap=colormap("Blues"), vmin=0, vmax=1, aspect="auto")
+    _ticks(ax, table)
+    if own:
+        fit(ax, width=size[0], height=size[1])
+    _numbers(ax, counts, fractions)
     return ax
 
 
@@ -255,7 +280,7 @@ def _ticks(ax: Axes, table: pd.DataFrame) -> None:
 
 
 def _numbers(ax: Axes, counts: Array, fractions: Array) -> None:
-    size = float(np.clip(cell_points(ax, counts.shape[1], counts.shape[0]) * 0.27, 3.0, SMALL))
+    size = float(np.clip(cell_points(ax, counts.shape[1], counts.shape[0]) * 0.27, 3.0, pt(SMALL)))
     for (row, column), count in np.ndenumerate(counts):
         if count > 0:
             part = fractions[row, column]

@@ -2,16 +2,18 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING, Final, Unpack
 
 import numpy as np
 import pandas as pd
 
 from nkscore import schema
-from nkscore._colors import INK, is_dark, palette, printed
+from nkscore._colors import INK, is_dark
 from nkscore.errors import DesignError
+from nkscore.pl._drawn import drawn
+from nkscore.pl._look import SMALL, colors_of, ordered, printed, pt
 from nkscore.pl._side import SidePanel, patches
-from nkscore.pl._style import SMALL, axes_or_new, fit, style
+from nkscore.pl._style import axes_or_new, fit
 from nkscore.pl._tables import as_text, levels_of
 
 if TYPE_CHECKING:
@@ -19,6 +21,7 @@ if TYPE_CHECKING:
     from matplotlib.axes import Axes
 
     from nkscore._types import Array
+    from nkscore.pl._drawn import Look
 
 _NO_SAMPLE: Final = "(no sample)"
 #: Height of a bar, and maximum height of all bars, in inches.
@@ -26,7 +29,8 @@ _ROW: Final = 0.17
 _TALLEST: Final = 12.0
 
 
-def compartments(adata: AnnData, *, ax: Axes | None = None) -> Axes:
+@drawn
+def compartments(adata: AnnData, *, ax: Axes | None = None, **_look: Unpack[Look]) -> Axes:
     """Draw the fractions of NK, tumor and other cells of each sample as stacked bars.
 
     Reads ``obs["sample"]`` and ``obs["compartment"]``.
@@ -68,13 +72,12 @@ def compartments(adata: AnnData, *, ax: Axes | None = None) -> Axes:
         raise DesignError(msg)
     counts = _counts(adata.obs)
     row = min(_ROW, _TALLEST / len(counts))
-    with style():
-        own = ax is None
-        ax = axes_or_new(ax, (6, 2 + row * len(counts)))
-        # Text is at most as high as its row: 0.15 inches fit the default size.
-        _bars(ax, counts, small=SMALL * min(row / 0.15, 1.0))
-        if own:
-            fit(ax, width=2.6, height=row * len(counts) + 0.05)
+    own = ax is None
+    ax = axes_or_new(ax, (6, 2 + row * len(counts)))
+    # Text is at most as high as its row: 0.15 inches fit the default size.
+    _bars(ax, counts, small=pt(SMALL * min(row / 0.15, 1.0)))
+    if own:
+        fit(ax, width=2.6, height=row * len(counts) + 0.05)
     return ax
 
 
@@ -85,12 +88,12 @@ def _counts(obs: pd.DataFrame) -> pd.DataFrame:
     rows = levels_of(sample) + ([_NO_SAMPLE] if sample.isna().any() else [])
     known = [name for name in schema.COMPARTMENTS if name in counts.columns]
     extra = [name for name in levels_of(compartment) if name not in schema.COMPARTMENTS]
-    return counts.loc[rows, known + extra]
+    return counts.loc[ordered(rows), ordered(known + extra)]
 
 
 def _bars(ax: Axes, counts: pd.DataFrame, *, small: float) -> None:
     totals = counts.sum(axis=1).to_numpy(dtype=float)
-    colors = palette("compartment", counts.columns)
+    colors = colors_of("compartment", counts.columns)
     rows = np.arange(len(counts))
     left: Array = np.zeros(len(counts))
     for name in counts.columns:
@@ -110,12 +113,12 @@ def _bars(ax: Axes, counts: pd.DataFrame, *, small: float) -> None:
         left = left + width
     for row, total in enumerate(totals):
         ax.text(1.01, row, f"{total:,.0f}", va="center_baseline", ha="left", fontsize=small)
-    ax.text(1.01, -0.85, "cells", va="center_baseline", ha="left", fontsize=SMALL)
+    ax.text(1.01, -0.85, "cells", va="center_baseline", ha="left", fontsize=pt(SMALL))
     ax.set_xlim(0, 1)
     ax.set_ylim(len(counts) - 0.5, -0.5)
     ax.set_yticks(rows, [str(name) for name in counts.index])
     ax.tick_params(axis="y", length=0)
-    if small < SMALL:
+    if small < pt(SMALL):
         ax.tick_params(axis="y", labelsize=small)
     ax.spines["left"].set_visible(False)
     ax.set_xticks([0, 0.25, 0.5, 0.75, 1], ["0", "25", "50", "75", "100"])

@@ -2,24 +2,30 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING, Final, Unpack
 
 import numpy as np
 
-from nkscore._colors import INK, palette
-from nkscore.pl._style import SMALL, axes_or_new, fit, style
+from nkscore.pl._drawn import drawn
+from nkscore.pl._look import SMALL, colors_of, in_rows, ink, paper, pt
+from nkscore.pl._style import axes_or_new, fit
 from nkscore.pl._tables import as_text, check_number, check_table, one_of
 
 if TYPE_CHECKING:
     import pandas as pd
     from matplotlib.axes import Axes
 
+    from nkscore.pl._drawn import Look
+
 _NEEDED: Final = ("per_100", "per_100_low", "per_100_high", "p_family", "answer", "n_own")
 _LEVELS: Final = ("sample", "tumor", "nk_donor", "lane")
 _ROW: Final = 0.19
 
 
-def contacts(table: pd.DataFrame, *, by: str | None = None, ax: Axes | None = None) -> Axes:
+@drawn
+def contacts(
+    table: pd.DataFrame, *, by: str | None = None, ax: Axes | None = None, **_look: Unpack[Look]
+) -> Axes:
     """Draw attached NK–tumor pairs per 100 droplets, with intervals.
 
     Parameters
@@ -61,14 +67,14 @@ def contacts(table: pd.DataFrame, *, by: str | None = None, ax: Axes | None = No
     check_number(table, "per_100")
     name = one_of([c for c in _LEVELS if c in table], by, "by") if by else _first(table)
     check_table(table, [name], "tl.contacts")
-    rows = table.sort_values("per_100", ascending=False, kind="stable", ignore_index=True)
-    with style():
-        own = ax is None
-        ax = axes_or_new(ax, (4.5, 1 + _ROW * len(rows)))
-        _draw(ax, rows)
-        ax.set_yticks(range(len(rows)), list(as_text(rows[name])))
-        if own:
-            fit(ax, width=2.6, height=_ROW * len(rows) + 0.1)
+    rows = table.sort_values("per_100", ascending=False, kind="stable")
+    rows = in_rows(rows, as_text(rows[name])).reset_index(drop=True)
+    own = ax is None
+    ax = axes_or_new(ax, (4.5, 1 + _ROW * len(rows)))
+    _draw(ax, rows)
+    ax.set_yticks(range(len(rows)), list(as_text(rows[name])))
+    if own:
+        fit(ax, width=2.6, height=_ROW * len(rows) + 0.1)
     return ax
 
 
@@ -77,14 +83,14 @@ def _first(table: pd.DataFrame) -> str:
 
 
 def _draw(ax: Axes, rows: pd.DataFrame) -> None:
-    colors = palette("compartment", ["mixed"])
+    colors = colors_of("compartment", ["mixed"])
     color = colors["mixed"]
     right = float(np.nanmax(rows[["per_100", "per_100_high"]].to_numpy(dtype=float)))
     left = min(float(np.nanmin(rows[["per_100", "per_100_low"]].to_numpy(dtype=float))), 0.0)
-    ax.axvline(0, color=INK, linewidth=0.6, zorder=0)
+    ax.axvline(0, color=ink(), linewidth=0.6, zorder=0)
     for place, row in enumerate(rows.to_dict("records")):
         if row["answer"] == "no answer":
-            ax.text(0, place, "  no answer", va="center_baseline", fontsize=SMALL, color="0.45")
+            ax.text(0, place, "  no answer", va="center_baseline", fontsize=pt(SMALL), color="0.45")
             continue
         bound = row["answer"] == "upper bound"
         low = left if bound else row["per_100_low"]
@@ -99,7 +105,7 @@ def _draw(ax: Axes, rows: pd.DataFrame) -> None:
             marker="o",
             markersize=4.5,
             color=color,
-            markerfacecolor=color if called else "white",
+            markerfacecolor=color if called else paper(),
         )
     _counts(ax, rows)
     span = right - left or 1.0
@@ -117,5 +123,7 @@ def _counts(ax: Axes, rows: pd.DataFrame) -> None:
     for k, (n, chance) in enumerate(zip(rows["n_own"], expected, strict=True)):
         known = rows["answer"].iloc[k] != "no answer"
         text = f"{n:,.0f} ({chance:,.0f})" if known else f"{n:,.0f}"
-        ax.text(1.02, k, text, transform=place, va="center_baseline", fontsize=SMALL)
-    ax.text(1.02, -0.9, "pairs (expected)", transform=place, va="center_baseline", fontsize=SMALL)
+        ax.text(1.02, k, text, transform=place, va="center_baseline", fontsize=pt(SMALL))
+    ax.text(
+        1.02, -0.9, "pairs (expected)", transform=place, va="center_baseline", fontsize=pt(SMALL)
+    )

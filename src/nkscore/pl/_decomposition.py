@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any, Final
+from typing import TYPE_CHECKING, Any, Final, Unpack
 
 import numpy as np
 
-from nkscore._colors import INK, default_order, palette, printed, shortened
+from nkscore._colors import default_order
+from nkscore.pl._drawn import drawn
+from nkscore.pl._look import colors_of, ink, ordered, paper, printed, pt, shades, shortened
 from nkscore.pl._side import SidePanel, dot, dots, lineage_strip, patches
-from nkscore.pl._style import axes_or_new, fit, style
+from nkscore.pl._style import axes_or_new, fit
 from nkscore.pl._tables import (
     as_text,
     check_number,
@@ -24,6 +26,8 @@ if TYPE_CHECKING:
     import pandas as pd
     from matplotlib.axes import Axes
 
+    from nkscore.pl._drawn import Look
+
 _TOTAL: Final = "total"
 #: Component → color and printed name; the first two are drawn in this order.
 _PARTS: Final = {
@@ -35,12 +39,14 @@ _PARTS: Final = {
 _BAR: Final = 0.38
 
 
+@drawn
 def decomposition(
     table: pd.DataFrame,
     *,
     tumors: Sequence[str] | None = None,
     ax: Axes | None = None,
     legend: bool = True,
+    **_look: Unpack[Look],
 ) -> Axes:
     """Draw how much of a change comes from within the strata, and how much from their shares.
 
@@ -86,42 +92,43 @@ def decomposition(
     sums = sums.assign(tumor=as_text(sums["tumor"]), component=as_text(sums["component"]))
     check_unique(sums, ["tumor", "component"])
     names = tumor_order(sums, tumors) if tumors is not None else _by_total(sums)
-    parts = [name for name in _PARTS if name in set(sums["component"])]
-    with style():
-        own = ax is None
-        width = max(0.3 * len(names), 0.6)
-        ax = axes_or_new(ax, (width + 3, 4))
-        by_part = {
-            name: rows.set_index("tumor").reindex(names)
-            for name, rows in sums.groupby("component", sort=False)
-        }
-        shift = (np.arange(len(parts)) - (len(parts) - 1) / 2) * _BAR
-        for name, place in zip(parts, shift, strict=True):
-            _bars(ax, by_part[name], float(place), _PARTS[name][0])
-        total = sums[sums["component"] == _TOTAL].set_index("tumor").reindex(names)
-        ax.scatter(
-            np.arange(len(names)),
-            total["change"],
-            marker="D",
-            s=14,
-            c="white",
-            edgecolors=INK,
-            linewidths=0.7,
-            zorder=4,
-        )
-        ax.axhline(0, color=INK, linewidth=0.6, zorder=3)
-        ax.set_xlim(-0.6, len(names) - 0.4)
-        ax.set_ylabel("Change of the mean score")
-        lineages = lineages_of(sums) if "lineage" in sums.columns else {}
-        _names(ax, names, lineages, legend=legend, parts=parts)
-        if own:
-            fit(ax, width=width, height=1.6)
+    parts = ordered(name for name in _PARTS if name in set(sums["component"]))
+    tones = shades({name: _PARTS[name][0] for name in parts})
+    own = ax is None
+    width = max(0.3 * len(names), 0.6)
+    ax = axes_or_new(ax, (width + 3, 4))
+    by_part = {
+        name: rows.set_index("tumor").reindex(names)
+        for name, rows in sums.groupby("component", sort=False)
+    }
+    shift = (np.arange(len(parts)) - (len(parts) - 1) / 2) * _BAR
+    for name, place in zip(parts, shift, strict=True):
+        _bars(ax, by_part[name], float(place), tones[name])
+    total = sums[sums["component"] == _TOTAL].set_index("tumor").reindex(names)
+    ax.scatter(
+        np.arange(len(names)),
+        total["change"],
+        marker="D",
+        s=14,
+        c=paper(),
+        edgecolors=ink(),
+        linewidths=0.7,
+        zorder=4,
+    )
+    ax.axhline(0, color=ink(), linewidth=0.6, zorder=3)
+    ax.set_xlim(-0.6, len(names) - 0.4)
+    ax.set_ylabel("Change of the mean score")
+    lineages = lineages_of(sums) if "lineage" in sums.columns else {}
+    _names(ax, names, lineages, legend=legend, parts=parts)
+    if own:
+        fit(ax, width=width, height=1.6)
     return ax
 
 
 def _by_total(sums: pd.DataFrame) -> list[str]:
     total = sums[sums["component"] == _TOTAL].set_index("tumor")["change"]
-    return sorted(dict.fromkeys(sums["tumor"]), key=lambda n: (-float(total.get(n, -np.inf)), n))
+    names = dict.fromkeys(sums["tumor"])
+    return ordered(sorted(names, key=lambda name: (-float(total.get(name, -np.inf)), name)))
 
 
 def _bars(ax: Axes, rows: pd.DataFrame, shift: float, color: str) -> None:
@@ -130,27 +137,29 @@ def _bars(ax: Axes, rows: pd.DataFrame, shift: float, color: str) -> None:
     if {"ci_low", "ci_high"} <= set(rows.columns):
         low, high = (rows[name].to_numpy(dtype=float) for name in ("ci_low", "ci_high"))
         known = np.isfinite(low) & np.isfinite(high)
-        ax.vlines(x[known], low[known], high[known], color=INK, linewidth=0.7, zorder=3)
+        ax.vlines(x[known], low[known], high[known], color=ink(), linewidth=0.7, zorder=3)
 
 
 def _names(
     ax: Axes, names: list[str], lineages: dict[str, str], *, legend: bool, parts: list[str]
 ) -> None:
     ax.set_xticks(range(len(names)), shortened(names), rotation=90)
-    ax.tick_params(axis="x", length=0, pad=10 if lineages else 3)
+    ax.tick_params(axis="x", length=0, pad=pt(10 if lineages else 3))
     ax.spines["bottom"].set_visible(False)
     side = SidePanel(ax)
     if legend:
-        colors = {name: _PARTS[name][0] for name in parts}
+        colors = shades({name: _PARTS[name][0] for name in parts})
         handles: list[Any] = patches(colors, [_PARTS[name][1] for name in parts])
         side.legend(
             [
                 *handles,
-                dot("white", "Total", size=4, marker="D", markeredgecolor=INK, markeredgewidth=0.7),
+                dot(
+                    paper(), "Total", size=4, marker="D", markeredgecolor=ink(), markeredgewidth=0.7
+                ),
             ]
         )
     if lineages:
-        hues = palette("lineage", default_order("lineage", set(lineages.values())))
+        hues = colors_of("lineage", default_order("lineage", set(lineages.values())), main=False)
         lineage_strip(ax, list(range(len(names))), [hues[lineages[name]] for name in names])
         if legend:
             side.legend(dots(hues, map(printed, hues)), title="Lineage")

@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING, Final, Unpack
 
 import numpy as np
 
 from nkscore import schema
-from nkscore._colors import INK, MISSING, is_missing, palette, printed, shortened
+from nkscore._colors import MISSING, is_missing
+from nkscore.pl._drawn import drawn
+from nkscore.pl._look import FONT, SMALL, colormap, colors_of, ink, printed, pt, shortened
 from nkscore.pl._side import SidePanel, dots
-from nkscore.pl._style import FONT, RASTER_ABOVE, SMALL, bare, style
+from nkscore.pl._style import RASTER_ABOVE, bare, panels_in
 from nkscore.pl._tables import all_levels, as_text, in_order, levels_of
 
 if TYPE_CHECKING:
@@ -18,9 +20,10 @@ if TYPE_CHECKING:
     import pandas as pd
     from anndata import AnnData
     from matplotlib.axes import Axes
-    from matplotlib.figure import Figure
+    from matplotlib.figure import Figure, SubFigure
 
     from nkscore._types import Floats, Ints
+    from nkscore.pl._drawn import Look
 
 _BINS: Final = 120
 #: Contour levels, as shares of the highest density of a facet.
@@ -33,6 +36,7 @@ _FACET: Final = 1.05
 _ALONE: Final = "NK alone"
 
 
+@drawn
 def state_density(
     adata: AnnData,
     *,
@@ -44,7 +48,9 @@ def state_density(
     groups: Sequence[str] | None = None,
     smooth: float | None = None,
     n_columns: int = 6,
-) -> Figure:
+    fig: Figure | SubFigure | None = None,
+    **_look: Unpack[Look],
+) -> Figure | SubFigure:
     """Draw the density of cells over a gray map of all of them, one facet per line.
 
     Reads ``obsm[basis]``, ``obs[by]`` and, where present, ``obs["compartment"]``,
@@ -72,6 +78,8 @@ def state_density(
         facets; by default 0.065 times the number of cells of the median facet to the power of −1/6.
     n_columns
         Facets side by side.
+    fig
+        Figure or part of a figure to draw in; a new figure by default.
 
     Returns
     -------
@@ -107,17 +115,16 @@ def state_density(
         middle = float(np.median([len(facets[name]) for name in names]))
         smooth = 0.065 * max(middle, 1.0) ** (-1 / 6)
     short = dict(zip(names, shortened(map(printed, names), 15), strict=True))
-    with style():
-        figure, axes = _grid(len(names) + by_state, n_columns)
-        gray = _sample(len(places), _MOST_GRAY)
-        if by_state:
-            _states(axes[0], places[gray], obs[color].iloc[gray], all_levels(obs[color], color))
-        for ax, name in zip(axes[by_state:], names, strict=True):
-            _facet(ax, places[gray], places[facets[name]], smooth)
-            ax.set_title(short[name], fontsize=FONT, loc="center", pad=2)
-        _same_frame(axes, places)
-        if by_state:
-            _legend(axes[min(len(axes), n_columns) - 1], obs[color], color)
+    figure, axes = _grid(fig, len(names) + by_state, n_columns)
+    gray = _sample(len(places), _MOST_GRAY)
+    if by_state:
+        _states(axes[0], places[gray], obs[color].iloc[gray], all_levels(obs[color], color))
+    for ax, name in zip(axes[by_state:], names, strict=True):
+        _facet(ax, places[gray], places[facets[name]], smooth)
+        ax.set_title(short[name], fontsize=pt(FONT), loc="center", pad=2)
+    _same_frame(axes, places)
+    if by_state:
+        _legend(axes[min(len(axes), n_columns) - 1], obs[color], color)
     return figure
 
 
@@ -166,18 +173,13 @@ def _order(obs: pd.DataFrame, by: str, facets: dict[str, Ints]) -> list[str]:
     return [name for name in (_ALONE,) if name in facets] + known
 
 
-def _grid(count: int, n_columns: int) -> tuple[Figure, list[Axes]]:
-    from matplotlib import pyplot as plt
-
+def _grid(
+    figure: Figure | SubFigure | None, count: int, n_columns: int
+) -> tuple[Figure | SubFigure, list[Axes]]:
     columns = min(max(n_columns, 1), count)
     rows = -(-count // columns)
-    figure, axes = plt.subplots(
-        rows,
-        columns,
-        squeeze=False,
-        layout="constrained",
-        figsize=(_FACET * columns + 1.2, (_FACET + 0.18) * rows),
-    )
+    size = (_FACET * columns + 1.2, (_FACET + 0.18) * rows)
+    figure, axes = panels_in(figure, rows, columns, size=size)
     flat = list(axes.ravel())
     for ax in flat[count:]:
         ax.remove()
@@ -191,7 +193,7 @@ def _sample(count: int, most: int) -> Ints:
 
 def _states(ax: Axes, places: Floats, states: pd.Series, levels: list[str]) -> None:
     text = as_text(states)
-    colors = palette(str(states.name), [*levels, *text.unique()])
+    colors = colors_of(str(states.name), [*levels, *text.unique()])
     ax.scatter(
         places[:, 0],
         places[:, 1],
@@ -200,7 +202,9 @@ def _states(ax: Axes, places: Floats, states: pd.Series, levels: list[str]) -> N
         c=text.map(colors).tolist(),
         rasterized=len(places) > RASTER_ABOVE,
     )
-    ax.set_title(f"All, by {_word(str(states.name)).lower()}", fontsize=FONT, loc="center", pad=2)
+    ax.set_title(
+        f"All, by {_word(str(states.name)).lower()}", fontsize=pt(FONT), loc="center", pad=2
+    )
 
 
 def _word(column: str) -> str:
@@ -228,11 +232,11 @@ def _facet(ax: Axes, gray: Floats, places: Floats, smooth: float) -> None:
         transform=ax.transAxes,
         ha="right",
         va="bottom",
-        fontsize=SMALL - 0.5,
-        color=INK,
+        fontsize=pt(SMALL - 0.5),
+        color=ink(),
     )
     if len(places) < _FEWEST:
-        ax.scatter(places[:, 0], places[:, 1], s=5, c=INK, linewidths=0, zorder=2)
+        ax.scatter(places[:, 0], places[:, 1], s=5, c=ink(), linewidths=0, zorder=2)
         return
     x, y, height = _density(places, gray, smooth)
     ax.contourf(
@@ -240,7 +244,7 @@ def _facet(ax: Axes, gray: Floats, places: Floats, smooth: float) -> None:
         y,
         height.T,
         levels=list(_LEVELS),
-        cmap="magma_r",
+        cmap=colormap("magma_r"),
         vmin=0,
         vmax=1.15,
         zorder=2,
@@ -279,6 +283,6 @@ def _same_frame(axes: list[Axes], places: Floats) -> None:
 def _legend(ax: Axes, states: pd.Series, color: str) -> None:
     present = set(as_text(states))
     names = [name for name in all_levels(states, color) if name in present]
-    colors = palette(color, all_levels(states, color))
+    colors = colors_of(color, all_levels(states, color))
     used = {name: colors[name] for name in sorted(names, key=is_missing)}
     SidePanel(ax).legend(dots(used, map(printed, used)), title=_word(color))

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING, Final, Unpack
 
+from nkscore.pl._drawn import drawn
+from nkscore.pl._look import ordered
 from nkscore.pl._matrix import Matrix, draw
 from nkscore.pl._tables import (
     as_text,
@@ -24,11 +26,14 @@ if TYPE_CHECKING:
     import pandas as pd
     from matplotlib.axes import Axes
 
+    from nkscore.pl._drawn import Look
+
 _GENES: Final = 25
 _PAIRS: Final = 25
 _SETS: Final = 20
 
 
+@drawn
 def response_dots(
     table: pd.DataFrame,
     *,
@@ -37,6 +42,7 @@ def response_dots(
     bars: pd.DataFrame | None = None,
     fdr: float = 0.05,
     ax: Axes | None = None,
+    **_look: Unpack[Look],
 ) -> Axes:
     """Draw the response of many genes in many tumors as a matrix of dots.
 
@@ -95,6 +101,7 @@ def response_dots(
     return draw(matrix, lineages_of(data), ax)
 
 
+@drawn
 def state_shift(
     table: pd.DataFrame,
     *,
@@ -102,6 +109,7 @@ def state_shift(
     tumors: Sequence[str] | None = None,
     fdr: float = 0.05,
     ax: Axes | None = None,
+    **_look: Unpack[Look],
 ) -> Axes:
     """Draw how the fraction of each state shifts in each tumor as a matrix of dots.
 
@@ -156,6 +164,7 @@ def state_shift(
     return draw(matrix, lineages_of(data), ax)
 
 
+@drawn
 def communication_dots(
     table: pd.DataFrame,
     *,
@@ -164,6 +173,7 @@ def communication_dots(
     by: str = "tumor",
     fdr: float = 0.05,
     ax: Axes | None = None,
+    **_look: Unpack[Look],
 ) -> Axes:
     """Draw how receptor-ligand pairs change in co-culture as a matrix of dots.
 
@@ -245,6 +255,7 @@ def _columns(table: pd.DataFrame, by: str, wanted: Sequence[str] | None) -> list
     return in_order(levels_of(table[by], by), wanted, f"levels of {by}")
 
 
+@drawn
 def enrichment_dots(
     table: pd.DataFrame,
     *,
@@ -252,6 +263,7 @@ def enrichment_dots(
     tumors: Sequence[str] | None = None,
     fdr: float = 0.05,
     ax: Axes | None = None,
+    **_look: Unpack[Look],
 ) -> Axes:
     """Draw the change of gene sets in each tumor as a matrix of dots.
 
@@ -308,6 +320,7 @@ def enrichment_dots(
     return draw(matrix, lineages_of(data), ax)
 
 
+@drawn
 def perturbation_dots(
     table: pd.DataFrame,
     *,
@@ -316,6 +329,7 @@ def perturbation_dots(
     targets: Sequence[str] | None = None,
     fdr: float = 0.05,
     ax: Axes | None = None,
+    **_look: Unpack[Look],
 ) -> Axes:
     """Draw the effects of knock-outs on genes or scores as a matrix of dots.
 
@@ -395,9 +409,11 @@ def _most_first(data: pd.DataFrame, hits: pd.DataFrame, column: str) -> list[str
     number = hits[column].value_counts()
     best = data.groupby(column)["q_value"].min()
     names = dict.fromkeys(data[column])
-    return sorted(names, key=lambda name: (-int(number.get(name, 0)), float(best[name]), name))
+    ranked = sorted(names, key=lambda name: (-int(number.get(name, 0)), float(best[name]), name))
+    return ordered(ranked)
 
 
+@drawn
 def screen_dots(
     table: pd.DataFrame,
     *,
@@ -405,6 +421,7 @@ def screen_dots(
     screens: Sequence[str] | None = None,
     joined: pd.DataFrame | None = None,
     ax: Axes | None = None,
+    **_look: Unpack[Look],
 ) -> Axes:
     """Draw genes in several screens as a matrix of dots.
 

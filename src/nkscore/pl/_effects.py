@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any, Final
+from typing import TYPE_CHECKING, Any, Final, Unpack
 
 import numpy as np
 
-from nkscore._colors import DOWN, FAINT, INK, UP
+from nkscore._colors import DOWN, FAINT, UP
 from nkscore.errors import DesignError
+from nkscore.pl._drawn import drawn
+from nkscore.pl._look import SMALL, in_rows, ink, paper, pt, shades
 from nkscore.pl._side import SidePanel, dot
-from nkscore.pl._style import SMALL, axes_or_new, fit, style
+from nkscore.pl._style import axes_or_new, fit
 from nkscore.pl._tables import as_text, check_number, check_table, in_order
 
 if TYPE_CHECKING:
@@ -19,21 +21,25 @@ if TYPE_CHECKING:
     from matplotlib.axes import Axes
 
     from nkscore._types import Array, Bools, Floats
+    from nkscore.pl._drawn import Look
 
 _ROW: Final = 0.155
 _CORE_GENES: Final = 25
+_NK_PART: Final = "#9DC3E6"
 _AXIS: Final = {
     "log2_fc": "log$_2$ fold change (interval)",
     "log_odds_ratio": "log odds ratio (interval)",
 }
 
 
+@drawn
 def core_response(
     table: pd.DataFrame,
     *,
     genes: Sequence[str] | int = _CORE_GENES,
     ax: Axes | None = None,
     legend: bool = True,
+    **_look: Unpack[Look],
 ) -> Axes:
     """Draw the mean response of genes over lines with its confidence and prediction intervals.
 
@@ -83,23 +89,23 @@ def core_response(
         "tl.core_response with method='random_effects'",
     )
     rows = _chosen(table, genes)
+    rows = in_rows(rows, as_text(rows["gene"]))
     filled = rows["core"].to_numpy(dtype=bool) if "core" in rows.columns else _apart(rows)
-    with style():
-        own = ax is None
-        ax = axes_or_new(ax, (5, 2 + _ROW * len(rows)))
-        predicted = {"prediction_low", "prediction_high"} <= set(rows.columns)
-        _limits(ax, rows, [*(["prediction_low", "prediction_high"] if predicted else [])])
-        if predicted:
-            _lines(ax, rows, ("prediction_low", "prediction_high"), color="#D5D5D5", width=3.2)
-        _lines(ax, rows, ("ci_low", "ci_high"), color=INK, width=0.9)
-        _dots(ax, rows["log2_fc"].to_numpy(dtype=float), filled)
-        _rows(ax, as_text(rows["gene"]).tolist(), italic=True)
-        _counts(ax, rows)
-        ax.set_xlabel("log$_2$ fold change, mean over lines")
-        if legend:
-            _legend(ax, predicted=predicted, filled=filled, wide={"n_lines"} <= set(rows.columns))
-        if own:
-            fit(ax, width=2.0, height=_ROW * len(rows) + 0.1)
+    own = ax is None
+    ax = axes_or_new(ax, (5, 2 + _ROW * len(rows)))
+    predicted = {"prediction_low", "prediction_high"} <= set(rows.columns)
+    _limits(ax, rows, [*(["prediction_low", "prediction_high"] if predicted else [])])
+    if predicted:
+        _lines(ax, rows, ("prediction_low", "prediction_high"), color="#D5D5D5", width=3.2)
+    _lines(ax, rows, ("ci_low", "ci_high"), color=ink(), width=0.9)
+    _dots(ax, rows["log2_fc"].to_numpy(dtype=float), filled)
+    _rows(ax, as_text(rows["gene"]).tolist(), italic=True)
+    _counts(ax, rows)
+    ax.set_xlabel("log$_2$ fold change, mean over lines")
+    if legend:
+        _legend(ax, predicted=predicted, filled=filled, wide={"n_lines"} <= set(rows.columns))
+    if own:
+        fit(ax, width=2.0, height=_ROW * len(rows) + 0.1)
     return ax
 
 
@@ -148,10 +154,11 @@ def _lines(
 
 
 def _dots(ax: Axes, effect: Floats, filled: Bools) -> None:
-    hue = np.where(effect > 0, UP, DOWN)
+    tones = shades({"up": UP, "down": DOWN})
+    hue = np.where(effect > 0, tones["up"], tones["down"])
     known = np.isfinite(effect)
-    face = np.where(filled, hue, "white")
-    edge = np.where(filled, hue, INK)
+    face = np.where(filled, hue, paper())
+    edge = np.where(filled, hue, ink())
     ax.scatter(
         effect[known],
         np.flatnonzero(known),
@@ -174,7 +181,7 @@ def _counts(ax: Axes, rows: pd.DataFrame) -> None:
         return
     place: dict[str, Any] = {
         "transform": ax.get_yaxis_transform(),
-        "fontsize": SMALL,
+        "fontsize": pt(SMALL),
         "clip_on": False,
     }
     for i, (up, lines) in enumerate(zip(rows["n_up"], rows["n_lines"], strict=True)):
@@ -187,20 +194,21 @@ def _legend(ax: Axes, *, predicted: bool, filled: Bools, wide: bool) -> None:
 
     handles: list[Any] = []
     if filled.any():
-        handles.append(dot(UP, "Core gene", size=4))
+        handles.append(dot(shades({"up": UP})["up"], "Core gene", size=4))
     if not filled.all():
         handles.append(
-            dot("white", "No core gene", size=4, markeredgecolor=INK, markeredgewidth=0.7)
+            dot(paper(), "No core gene", size=4, markeredgecolor=ink(), markeredgewidth=0.7)
         )
     handles.append(
-        Line2D([], [], color=INK, linewidth=0.9, label="Confidence interval\nof the mean")
+        Line2D([], [], color=ink(), linewidth=0.9, label="Confidence interval\nof the mean")
     )
     if predicted:
         handles.append(Line2D([], [], color="#D5D5D5", linewidth=3.2, label="A further line"))
     SidePanel(ax, gap=0.5 if wide else 0.12).legend(handles)
 
 
-def ambient(table: pd.DataFrame, *, ax: Axes | None = None) -> Axes:
+@drawn
+def ambient(table: pd.DataFrame, *, ax: Axes | None = None, **_look: Unpack[Look]) -> Axes:
     """Draw the ambient share of the tumor cells' RNA in each co-culture sample.
 
     Parameters
@@ -238,6 +246,7 @@ def ambient(table: pd.DataFrame, *, ax: Axes | None = None) -> Axes:
     check_table(table, ["sample", "ambient_share", "ci_low", "ci_high"], "pp.ambient")
     check_number(table, "ambient_share")
     rows = table.sort_values([n for n in ("lane", "sample") if n in table.columns], kind="stable")
+    rows = in_rows(rows, as_text(rows["sample"]))
     share, low, high = (
         100 * rows[name].to_numpy(dtype=float) for name in ("ambient_share", "ci_low", "ci_high")
     )
@@ -246,36 +255,37 @@ def ambient(table: pd.DataFrame, *, ax: Axes | None = None) -> Axes:
         if "evidence" in rows.columns
         else (np.zeros(len(rows), dtype=bool))
     )
-    with style():
-        own = ax is None
-        ax = axes_or_new(ax, (5, 2 + _ROW * len(rows)))
-        nk_part = "nk_share" in rows.columns
-        if nk_part:
-            ax.barh(
-                np.arange(len(rows)),
-                100 * rows["nk_share"].to_numpy(dtype=float),
-                height=0.7,
-                color="#9DC3E6",
-                linewidth=0,
-                zorder=1,
-            )
-        ax.hlines(np.arange(len(rows)), low, high, color=INK, linewidth=0.9, zorder=2)
-        ax.scatter(
-            share,
+    own = ax is None
+    ax = axes_or_new(ax, (5, 2 + _ROW * len(rows)))
+    tones = shades({"ambient": ink(), "nk": _NK_PART})
+    nk_part = "nk_share" in rows.columns
+    if nk_part:
+        ax.barh(
             np.arange(len(rows)),
-            s=13,
-            zorder=3,
-            linewidths=0.7,
-            c=np.where(listed, "white", INK).tolist(),
-            edgecolors=INK,
+            100 * rows["nk_share"].to_numpy(dtype=float),
+            height=0.7,
+            color=tones["nk"],
+            linewidth=0,
+            zorder=1,
         )
-        ax.set_xlim(0, max(float(np.nanmax([share.max(), high.max()])) * 1.08, 1.0))
-        ax.set_ylim(len(rows) - 0.4, -0.6)
-        _rows(ax, _samples_by_lane(rows), italic=False)
-        ax.set_xlabel("Share of the tumor cells' counts (%)")
-        _ambient_legend(ax, nk_part=nk_part, listed=listed)
-        if own:
-            fit(ax, width=2.0, height=_ROW * len(rows) + 0.1)
+    main = tones["ambient"]
+    ax.hlines(np.arange(len(rows)), low, high, color=main, linewidth=0.9, zorder=2)
+    ax.scatter(
+        share,
+        np.arange(len(rows)),
+        s=13,
+        zorder=3,
+        linewidths=0.7,
+        c=np.where(listed, paper(), main).tolist(),
+        edgecolors=main,
+    )
+    ax.set_xlim(0, max(float(np.nanmax([share.max(), high.max()])) * 1.08, 1.0))
+    ax.set_ylim(len(rows) - 0.4, -0.6)
+    _rows(ax, _samples_by_lane(rows), italic=False)
+    ax.set_xlabel("Share of the tumor cells' counts (%)")
+    _ambient_legend(ax, tones, nk_part=nk_part, listed=listed)
+    if own:
+        fit(ax, width=2.0, height=_ROW * len(rows) + 0.1)
     return ax
 
 
@@ -287,27 +297,28 @@ def _samples_by_lane(rows: pd.DataFrame) -> list[str]:
     return list(names)
 
 
-def _ambient_legend(ax: Axes, *, nk_part: bool, listed: Bools) -> None:
+def _ambient_legend(ax: Axes, tones: dict[str, str], *, nk_part: bool, listed: Bools) -> None:
     from matplotlib.patches import Patch
 
     handles: list[Any] = []
     if not listed.all():
-        handles.append(dot(INK, "Ambient, all", size=4))
+        handles.append(dot(tones["ambient"], "Ambient, all", size=4))
     if listed.any():
         handles.append(
             dot(
-                "white",
+                paper(),
                 "Ambient, by a list\nof NK genes",
                 size=4,
-                markeredgecolor=INK,
+                markeredgecolor=tones["ambient"],
                 markeredgewidth=0.7,
             )
         )
     if nk_part:
-        handles.append(Patch(facecolor="#9DC3E6", edgecolor="none", label="From NK cells"))
+        handles.append(Patch(facecolor=tones["nk"], edgecolor="none", label="From NK cells"))
     SidePanel(ax).legend(handles)
 
 
+@drawn
 def effects(
     table: pd.DataFrame,
     *,
@@ -317,6 +328,7 @@ def effects(
     high: str = "ci_high",
     reference: float = 0.0,
     ax: Axes | None = None,
+    **_look: Unpack[Look],
 ) -> Axes:
     """Draw one effect with its interval per row of a table.
 
@@ -363,27 +375,27 @@ def effects(
     >>> plt.close(ax.figure)
     """
     check_table(table, [label, effect, low, high], "tl.interaction_response")
+    table = in_rows(table, as_text(table[label]))
     numbers = table[[effect, low, high]].to_numpy(dtype=float)
     if not np.isfinite(numbers[:, 0]).any():
         msg = f"Column {effect!r} holds no finite number, so there is nothing to draw."
         raise DesignError(msg)
     names = as_text(table[label]).tolist()
-    with style():
-        own = ax is None
-        ax = axes_or_new(ax, (5, 2 + 0.16 * len(names)))
-        _effect_limits(ax, numbers, reference)
-        _effect_intervals(ax, numbers)
-        _effect_centers(ax, numbers, reference)
-        ax.axvline(reference, color=FAINT, linewidth=0.6, zorder=0)
-        ax.set_yticks(range(len(names)), names)
-        if label == "gene":
-            for text in ax.get_yticklabels():
-                text.set_fontstyle("italic")
-        ax.tick_params(axis="y", length=0)
-        ax.spines["left"].set_visible(False)
-        ax.set_xlabel(_AXIS.get(effect, effect))
-        if own:
-            fit(ax, width=1.9, height=0.16 * len(names) + 0.1)
+    own = ax is None
+    ax = axes_or_new(ax, (5, 2 + 0.16 * len(names)))
+    _effect_limits(ax, numbers, reference)
+    _effect_intervals(ax, numbers)
+    _effect_centers(ax, numbers, reference)
+    ax.axvline(reference, color=FAINT, linewidth=0.6, zorder=0)
+    ax.set_yticks(range(len(names)), names)
+    if label == "gene":
+        for text in ax.get_yticklabels():
+            text.set_fontstyle("italic")
+    ax.tick_params(axis="y", length=0)
+    ax.spines["left"].set_visible(False)
+    ax.set_xlabel(_AXIS.get(effect, effect))
+    if own:
+        fit(ax, width=1.9, height=0.16 * len(names) + 0.1)
     return ax
 
 
@@ -400,7 +412,9 @@ def _effect_intervals(ax: Axes, numbers: Array) -> None:
         if np.isnan(low) or np.isnan(high):
             continue
         start, end = max(low, left), min(high, right)
-        ax.plot([start, end], [row, row], color=INK, linewidth=0.9, solid_capstyle="butt", zorder=2)
+        ax.plot(
+            [start, end], [row, row], color=ink(), linewidth=0.9, solid_capstyle="butt", zorder=2
+        )
         for infinite, x, mark in ((np.isinf(low), start, "<"), (np.isinf(high), end, ">")):
             if infinite:
                 ax.plot(
@@ -408,7 +422,7 @@ def _effect_intervals(ax: Axes, numbers: Array) -> None:
                     row,
                     marker=mark,
                     markersize=3,
-                    color=INK,
+                    color=ink(),
                     linestyle="none",
                     clip_on=False,
                     zorder=2,
@@ -418,8 +432,10 @@ def _effect_intervals(ax: Axes, numbers: Array) -> None:
 def _effect_centers(ax: Axes, numbers: Array, reference: float) -> None:
     effect, low, high = numbers.T
     known = np.isfinite(effect)
-    color = np.where(low > reference, UP, np.where(high < reference, DOWN, "white"))
-    edge = np.where(color == "white", INK, color)
+    tones = shades({"up": UP, "down": DOWN})
+    below = np.where(high < reference, tones["down"], paper())
+    color = np.where(low > reference, tones["up"], below)
+    edge = np.where(color == paper(), ink(), color)
     rows = np.arange(len(effect))
     ax.scatter(
         effect[known],

@@ -2,16 +2,18 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Unpack
 
 import numpy as np
 import pandas as pd
 
 from nkscore import schema
-from nkscore._colors import BACKGROUND, INK, MISSING, OUTSIDE, is_missing, palette, printed
+from nkscore._colors import BACKGROUND, MISSING, OUTSIDE, is_missing
 from nkscore.errors import DesignError, MissingKeyError
+from nkscore.pl._drawn import drawn
+from nkscore.pl._look import FONT, colormap, colors_of, ink, printed, pt
 from nkscore.pl._side import SidePanel, dots
-from nkscore.pl._style import FONT, RASTER_ABOVE, axes_or_new, bare, fit, style
+from nkscore.pl._style import RASTER_ABOVE, axes_or_new, bare, fit
 from nkscore.pl._tables import all_levels, as_text, listed, readable
 
 if TYPE_CHECKING:
@@ -20,12 +22,15 @@ if TYPE_CHECKING:
     from anndata import AnnData
     from matplotlib.axes import Axes
     from matplotlib.collections import PathCollection
+    from matplotlib.colors import Colormap
 
     from nkscore._types import Array
+    from nkscore.pl._drawn import Look
 
 _FAINTEST = "#F0F0F0"
 
 
+@drawn
 def embedding(
     adata: AnnData,
     *,
@@ -36,6 +41,7 @@ def embedding(
     size: float | None = None,
     ax: Axes | None = None,
     legend: bool = True,
+    **_look: Unpack[Look],
 ) -> Axes:
     """Draw cells in two dimensions, colored by a category or a number.
 
@@ -89,17 +95,16 @@ def embedding(
     places = _places(adata, basis)
     values = _values(adata, color)
     area = float(np.clip(25_000 / len(places), 1.0, 14.0)) if size is None else size
-    with style():
-        own = ax is None
-        ax = axes_or_new(ax, (5, 3.5))
-        _frame(ax, basis)
-        if pd.api.types.is_numeric_dtype(values.dtype) and values.dtype != bool:
-            _draw_numbers(ax, places, values, label=color if legend else None, area=area)
-        else:
-            beneath = _beneath(values, gray, groups)
-            _draw_levels(ax, places, values, beneath=beneath, area=area, legend=legend)
-        if own:
-            fit(ax, width=2.4, height=2.4)
+    own = ax is None
+    ax = axes_or_new(ax, (5, 3.5))
+    _frame(ax, basis)
+    if pd.api.types.is_numeric_dtype(values.dtype) and values.dtype != bool:
+        _draw_numbers(ax, places, values, label=color if legend else None, area=area)
+    else:
+        beneath = _beneath(values, gray, groups)
+        _draw_levels(ax, places, values, beneath=beneath, area=area, legend=legend)
+    if own:
+        fit(ax, width=2.4, height=2.4, shape=True)
     return ax
 
 
@@ -164,7 +169,7 @@ def _draw_levels(
         # If that is a separate level, a missing value means that the column does not apply to the
         # cell.
         text = text.mask(values.isna().to_numpy(), OUTSIDE)
-    colors = palette(name, [*all_levels(values, name), *text.unique()])
+    colors = colors_of(name, [*all_levels(values, name), *text.unique()])
     colors |= {**dict.fromkeys(beneath, BACKGROUND), OUTSIDE: _FAINTEST}
     below = text.isin(beneath).to_numpy() | np.array([is_missing(level) for level in text])
     present = set(text)
@@ -190,7 +195,7 @@ def _draw_numbers(
     numbers = values.to_numpy(dtype=float, na_value=np.nan)
     known = np.isfinite(numbers)
     _scatter(ax, places[~known], MISSING, area=area)
-    points = _scatter(ax, places[known], numbers[known], area=area, cmap="viridis")
+    points = _scatter(ax, places[known], numbers[known], area=area, cmap=colormap("viridis"))
     if points is not None:
         # A few extreme cells must not compress the others into one shade.
         low, high = np.quantile(numbers[known], [0.01, 0.99])
@@ -210,7 +215,7 @@ def _scatter(
     colors: str | Sequence[str] | Array,
     *,
     area: float,
-    cmap: str | None = None,
+    cmap: Colormap | None = None,
 ) -> PathCollection | None:
     count = len(places)
     if count == 0:
@@ -238,7 +243,7 @@ def _frame(ax: Axes, basis: str) -> None:
     arrow = {
         "arrowstyle": "-|>",
         "linewidth": 0.6,
-        "color": INK,
+        "color": ink(),
         "mutation_scale": 5,
         "shrinkA": 0,
         "shrinkB": 0,
@@ -252,6 +257,6 @@ def _frame(ax: Axes, basis: str) -> None:
             arrowprops=arrow,
             annotation_clip=False,
         )
-    words: dict[str, Any] = {"fontsize": FONT - 1, "transform": ax.transAxes, "clip_on": False}
+    words: dict[str, Any] = {"fontsize": pt(FONT - 1), "transform": ax.transAxes, "clip_on": False}
     ax.text(-0.03, -0.05, f"{name} 1", va="top", ha="left", **words)
     ax.text(-0.05, -0.03, f"{name} 2", va="bottom", ha="right", rotation=90, **words)

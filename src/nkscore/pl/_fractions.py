@@ -3,22 +3,16 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING, Final, Unpack
 
 import numpy as np
 
 from nkscore import schema
-from nkscore._colors import (
-    BACKGROUND,
-    INK,
-    is_missing,
-    natural_key,
-    palette,
-    printed,
-    shortened,
-)
+from nkscore._colors import BACKGROUND, is_missing, natural_key
+from nkscore.pl._drawn import drawn
+from nkscore.pl._look import FONT, colors_of, ink, ordered, paper, printed, pt, shortened
 from nkscore.pl._side import SidePanel, dot, dots, lineage_strip, patches
-from nkscore.pl._style import FONT, axes_or_new, fit, style
+from nkscore.pl._style import axes_or_new, fit
 from nkscore.pl._tables import as_text, check_number, check_table, check_unique, in_order, levels_of
 
 if TYPE_CHECKING:
@@ -28,6 +22,7 @@ if TYPE_CHECKING:
     from matplotlib.axes import Axes
 
     from nkscore._types import Array
+    from nkscore.pl._drawn import Look
 
 _COLUMNS: Final = ("sample", "tumor", "nk_donor", "condition", "state", "fraction")
 _ACTIVATED: Final = ("activated", "type_i_ifn", "cytokine")
@@ -46,6 +41,7 @@ class _Bars:
     conditions: list[str]
 
 
+@drawn
 def state_fractions(
     table: pd.DataFrame,
     *,
@@ -55,6 +51,7 @@ def state_fractions(
     conditions: Iterable[str] | None = None,
     palette_of: str = "state",
     ax: Axes | None = None,
+    **_look: Unpack[Look],
 ) -> Axes:
     """Draw the mean fraction of cells in each state, one stacked bar per tumor.
 
@@ -115,27 +112,26 @@ def state_fractions(
     order = in_order(levels, state_order, "states") if state_order else _stack(levels, ranked)
     bars = _folded(_collect(table, order, ranked, conditions))
     bars = _ordered(bars, tumors, levels_of(table["tumor"]))
-    with style():
-        own = ax is None
-        width = 0.17 * max(len(bars.means), 2) + 0.1
-        ax = axes_or_new(ax, (width + 3, 5))
-        positions = _positions(bars)
-        colors = _colors(bars, palette_of)
-        _stacked(ax, bars, positions, colors)
-        _donors(ax, bars, positions)
-        _label(ax, bars, positions)
-        side = SidePanel(ax)
-        drawn = [name for name in map(str, bars.means) if bars.means[name].any()]
-        _legends(side, bars, {name: colors[name] for name in drawn})
-        _lineage(ax, side, table, positions)
-        if own:
-            fit(ax, width=width, height=1.7)
+    own = ax is None
+    width = 0.17 * max(len(bars.means), 2) + 0.1
+    ax = axes_or_new(ax, (width + 3, 5))
+    positions = _positions(bars)
+    colors = _colors(bars, palette_of)
+    _stacked(ax, bars, positions, colors)
+    _donors(ax, bars, positions)
+    _label(ax, bars, positions)
+    side = SidePanel(ax)
+    drawn = [name for name in map(str, bars.means) if bars.means[name].any()]
+    _legends(side, bars, {name: colors[name] for name in drawn})
+    _lineage(ax, side, table, positions)
+    if own:
+        fit(ax, width=width, height=1.7)
     return ax
 
 
 def _stack(levels: list[str], ranked: list[str]) -> list[str]:
     middle = [name for name in reversed(levels) if name not in ranked and not is_missing(name)]
-    return ranked + middle + [name for name in levels if is_missing(name)]
+    return ordered(ranked + middle + [name for name in levels if is_missing(name)])
 
 
 def _collect(
@@ -180,7 +176,7 @@ def _folded(bars: _Bars) -> _Bars:
 
 def _colors(bars: _Bars, kind: str) -> dict[str, str]:
     names = [name for name in bars.means.columns if not str(name).endswith(" rarer states")]
-    return {**palette(kind, names), **dict.fromkeys(bars.means.columns[len(names) :], BACKGROUND)}
+    return {**colors_of(kind, names), **dict.fromkeys(bars.means.columns[len(names) :], BACKGROUND)}
 
 
 def _conditions(column: pd.Series, wanted: Iterable[str] | None) -> list[str]:
@@ -247,7 +243,7 @@ def _stacked(
             bottom=bottom,
             width=_width(bars),
             color=colors[state],
-            edgecolor="white",
+            edgecolor=paper(),
             linewidth=0.3,
         )
         bottom = bottom + height
@@ -267,20 +263,20 @@ def _donors(ax: Axes, bars: _Bars, positions: dict[tuple[str, str], float]) -> N
         if (bar, condition) in positions
     ]
     x, y = np.array(rows).T
-    ax.scatter(x, y, s=5, c="white", edgecolors=INK, linewidths=0.4, zorder=4, clip_on=False)
+    ax.scatter(x, y, s=5, c=paper(), edgecolors=ink(), linewidths=0.4, zorder=4, clip_on=False)
 
 
 def _label(ax: Axes, bars: _Bars, positions: dict[tuple[str, str], float]) -> None:
     names = list(dict.fromkeys(bar for bar, _ in positions))
     centers = [np.mean([x for (bar, _), x in positions.items() if bar == name]) for name in names]
     ax.set_xticks(centers, shortened(names), rotation=90)
-    ax.tick_params(axis="x", length=0, pad=10)
+    ax.tick_params(axis="x", length=0, pad=pt(10))
     ax.set_yticks([0, 0.25, 0.5, 0.75, 1], ["0", "25", "50", "75", "100"])
     ax.set_ylabel("Cells in state (%)")
     if len(bars.conditions) > 1:
         ax.set_title(
             "Bars from left: " + ", ".join(printed(name) for name in bars.conditions),
-            fontsize=FONT - 0.5,
+            fontsize=pt(FONT - 0.5),
         )
 
 
@@ -290,10 +286,10 @@ def _legends(side: SidePanel, bars: _Bars, colors: dict[str, str]) -> None:
     if len(side.ax.collections):
         words = " + ".join(printed(name) for name in bars.ranked_by)
         entry = dot(
-            "white",
+            paper(),
             f"one donor:\n{words}".replace(" + ", " +\n"),
             size=3,
-            markeredgecolor=INK,
+            markeredgecolor=ink(),
             markeredgewidth=0.5,
         )
         side.legend([entry])
@@ -306,7 +302,7 @@ def _lineage(
         return
     known = dict(zip(as_text(table["tumor"]), as_text(table["lineage"]), strict=True))
     levels = [name for name in levels_of(table["lineage"], "lineage") if not is_missing(name)]
-    colors = palette("lineage", levels)
+    colors = colors_of("lineage", levels, main=False)
     by_tumor: dict[str, list[float]] = {}
     for (bar, _), x in positions.items():
         if known.get(bar) in colors:

@@ -2,15 +2,28 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING, Final, Unpack
 
 import numpy as np
 
 from nkscore import schema
-from nkscore._colors import FAINT, palette, printed
+from nkscore._colors import FAINT
 from nkscore.errors import DesignError
+from nkscore.pl._drawn import drawn
+from nkscore.pl._look import (
+    FONT,
+    SMALL,
+    colormap,
+    colors_of,
+    now,
+    ordered,
+    printed,
+    pt,
+    shades,
+    titled,
+)
 from nkscore.pl._side import SidePanel, patches
-from nkscore.pl._style import FONT, SMALL, axes_or_new, bare, figure_of, fit, height_of, style
+from nkscore.pl._style import axes_or_new, bare, fit, height_of
 from nkscore.pl._tables import all_levels, as_text, levels_of, one_of
 
 if TYPE_CHECKING:
@@ -19,9 +32,9 @@ if TYPE_CHECKING:
     import pandas as pd
     from anndata import AnnData
     from matplotlib.axes import Axes
-    from matplotlib.figure import Figure
 
     from nkscore._types import Array
+    from nkscore.pl._drawn import Look
 
 _BINS: Final = 240
 #: Width of the smoothing of the densities, in log10 units.
@@ -30,7 +43,10 @@ _OWN: Final = "#0B5FA5"
 _OTHERS: Final = "#B5B5B5"
 
 
-def hashtags(adata: AnnData, *, lane: str | None = None, ax: Axes | None = None) -> Axes:
+@drawn
+def hashtags(
+    adata: AnnData, *, lane: str | None = None, ax: Axes | None = None, **_look: Unpack[Look]
+) -> Axes:
     """Draw the hashtag counts of a lane as a heat map, cells sorted by their call.
 
     Reads ``obsm["hashtags"]``, ``obs["lane"]``, ``obs["hashtag"]``, ``obs["hashtag_class"]``
@@ -74,43 +90,45 @@ def hashtags(adata: AnnData, *, lane: str | None = None, ax: Axes | None = None)
     counts, cells, name = _lane(adata, lane)
     order = _order(cells, list(counts.columns))
     classes = as_text(cells[schema.HASHTAG_CLASS]).to_numpy()[order]
-    with style():
-        own = ax is None
-        ax = axes_or_new(ax, (6, 3 + 0.17 * counts.shape[1]))
-        shown = np.log1p(counts.to_numpy(dtype=float)[order].T)
-        # Droplets of clumped antibodies must not make all others dark.
-        highest = float(np.quantile(shown, 0.995)) or float(shown.max()) or 1.0
-        picture = ax.imshow(
-            shown,
-            aspect="auto",
-            cmap="magma",
-            interpolation="nearest",
-            rasterized=True,
-            vmin=0,
-            vmax=highest,
-        )
-        bare(ax)
-        ax.set_yticks(range(counts.shape[1]), [str(tag) for tag in counts.columns])
-        ax.set_xticks([])
-        ax.set_xlabel(f"{len(order):,} cells")
-        side = SidePanel(ax)
-        extend = "max" if bool((shown > highest).any()) else "neither"
-        side.colorbar(picture, "log(1 + count)", extend=extend)
-        colors = palette("hashtag_class", _classes(cells))
-        numbers = [f"{printed(level)} ({(classes == level).sum():,})" for level in colors]
-        side.legend(patches(colors, numbers))
-        if own:
-            # A few tags are drawn taller than necessary, to make room for the legend. The strip and
-            # the title above it use the resulting height.
-            fit(ax, width=3.2, height=0.17 * counts.shape[1])
-        _class_strip(ax, classes, height_of(ax))
-        ax.set_title(name, pad=10)
-        if own:
-            fit(ax, width=3.2, height=height_of(ax))
+    own = ax is None
+    ax = axes_or_new(ax, (6, 3 + 0.17 * counts.shape[1]))
+    shown = np.log1p(counts.to_numpy(dtype=float)[order].T)
+    # Droplets of clumped antibodies must not make all others dark.
+    highest = float(np.quantile(shown, 0.995)) or float(shown.max()) or 1.0
+    picture = ax.imshow(
+        shown,
+        aspect="auto",
+        cmap=colormap("magma"),
+        interpolation="nearest",
+        rasterized=True,
+        vmin=0,
+        vmax=highest,
+    )
+    bare(ax)
+    ax.set_yticks(range(counts.shape[1]), [str(tag) for tag in counts.columns])
+    ax.set_xticks([])
+    ax.set_xlabel(f"{len(order):,} cells")
+    side = SidePanel(ax)
+    extend = "max" if bool((shown > highest).any()) else "neither"
+    side.colorbar(picture, "log(1 + count)", extend=extend)
+    colors = colors_of("hashtag_class", _classes(cells), main=False)
+    numbers = [f"{printed(level)} ({(classes == level).sum():,})" for level in colors]
+    side.legend(patches(colors, numbers))
+    if own:
+        # A few tags are drawn taller than necessary, to make room for the legend. The strip and
+        # the title above it use the resulting height.
+        fit(ax, width=3.2, height=0.17 * counts.shape[1])
+    _class_strip(ax, classes, height_of(ax))
+    titled(ax, name, pad=pt(10))
+    if own:
+        fit(ax, width=3.2, height=height_of(ax) / now().scale)
     return ax
 
 
-def hashtag_ridges(adata: AnnData, *, lane: str | None = None) -> Figure:
+@drawn
+def hashtag_ridges(
+    adata: AnnData, *, lane: str | None = None, ax: Axes | None = None, **_look: Unpack[Look]
+) -> Axes:
     """Draw the counts of each hashtag in its own cells and in all others.
 
     Reads ``obsm["hashtags"]``, ``obs["lane"]``, ``obs["hashtag"]``, ``obs["hashtag_class"]``
@@ -122,10 +140,12 @@ def hashtag_ridges(adata: AnnData, *, lane: str | None = None) -> Figure:
         Cells × genes.
     lane
         Lane to draw; optional if there is only one.
+    ax
+        Axes to draw on; a new figure by default.
 
     Returns
     -------
-    Figure
+    Axes
         One ridge per tag, each density scaled to the same height: singlets of the tag in
         color, singlets of other tags and negative cells in gray. Doublets are excluded.
 
@@ -144,10 +164,10 @@ def hashtag_ridges(adata: AnnData, *, lane: str | None = None) -> Figure:
     ...                     "hashtag_confidence": 1.0}, index=["x", "y"])
     >>> counts = pd.DataFrame({"a": [0, 90], "b": [80, 1]}, index=["x", "y"])
     >>> adata = anndata.AnnData(np.ones((2, 1)), obs=obs, obsm={"hashtags": counts})
-    >>> figure = nk.pl.hashtag_ridges(adata)
-    >>> figure.axes[0].get_xlabel()
+    >>> ax = nk.pl.hashtag_ridges(adata)
+    >>> ax.get_xlabel()
     'Hashtag count'
-    >>> plt.close(figure)
+    >>> plt.close(ax.figure)
     """
     counts, cells, name = _lane(adata, lane)
     single = as_text(cells[schema.HASHTAG_CLASS]) != "doublet"
@@ -155,28 +175,29 @@ def hashtag_ridges(adata: AnnData, *, lane: str | None = None) -> Figure:
         as_text(cells[schema.HASHTAG_CLASS]) == schema.SINGLET, ""
     )
     numbers = np.log10(1 + counts.to_numpy(dtype=float))
-    with style():
-        ax = axes_or_new(None, (5, 2 + 0.24 * counts.shape[1]))
-        edges = np.linspace(-0.2, max(float(np.nanmax(numbers)), 1.0) + 0.2, _BINS + 1)
-        for row, column in enumerate(counts.columns):
-            own = (tag == str(column)).to_numpy()
-            _ridge(ax, row, numbers[single.to_numpy() & ~own, row], edges=edges, color=_OTHERS)
-            _ridge(ax, row, numbers[own, row], edges=edges, color=_OWN)
-            ax.text(
-                1.02,
-                row,
-                f"{own.sum():,}",
-                transform=ax.get_yaxis_transform(),
-                va="bottom",
-                fontsize=SMALL,
-            )
-        _ridge_axes(ax, [str(column) for column in counts.columns], edges)
-        ax.set_title(name)
-        SidePanel(ax, gap=0.5).legend(
-            patches({"own": _OWN, "others": _OTHERS}, ["Called for the tag", "Other cells"])
+    new = ax is None
+    ax = axes_or_new(ax, (5, 2 + 0.24 * counts.shape[1]))
+    tones = shades({"own": _OWN, "others": _OTHERS})
+    edges = np.linspace(-0.2, max(float(np.nanmax(numbers)), 1.0) + 0.2, _BINS + 1)
+    for row, column in enumerate(counts.columns):
+        own = (tag == str(column)).to_numpy()
+        others = numbers[single.to_numpy() & ~own, row]
+        _ridge(ax, row, others, edges=edges, color=tones["others"])
+        _ridge(ax, row, numbers[own, row], edges=edges, color=tones["own"])
+        ax.text(
+            1.02,
+            row,
+            f"{own.sum():,}",
+            transform=ax.get_yaxis_transform(),
+            va="bottom",
+            fontsize=pt(SMALL),
         )
+    _ridge_axes(ax, [str(column) for column in counts.columns], edges)
+    titled(ax, name)
+    SidePanel(ax, gap=0.5).legend(patches(tones, ["Called for the tag", "Other cells"]))
+    if new:
         fit(ax, width=2.2, height=0.24 * counts.shape[1] + 0.15)
-    return figure_of(ax)
+    return ax
 
 
 def _lane(adata: AnnData, lane: str | None) -> tuple[pd.DataFrame, pd.DataFrame, str]:
@@ -195,6 +216,8 @@ def _lane(adata: AnnData, lane: str | None) -> tuple[pd.DataFrame, pd.DataFrame,
             "Check that the tags of this lane were read."
         )
         raise DesignError(msg)
+    tags = {str(tag): tag for tag in used.columns}
+    used = used[[tags[name] for name in ordered(tags)]]
     return used, adata.obs.loc[inside, columns], lane
 
 
@@ -216,7 +239,7 @@ def _order(cells: pd.DataFrame, tags: Sequence[object]) -> Array:
 
 def _class_strip(ax: Axes, classes: Array, height: float) -> None:
     """Color a strip above the heat map, run by run, as tall as half a row of text."""
-    colors = palette("hashtag_class", classes)
+    colors = colors_of("hashtag_class", classes, main=False)
     starts = np.flatnonzero(np.append(True, classes[1:] != classes[:-1]))
     ends = np.append(starts[1:], len(classes))
     low, thick = 1 + 0.02 / height, 0.07 / height
@@ -262,5 +285,7 @@ def _ridge_axes(ax: Axes, tags: list[str], edges: Array) -> None:
     shown = {np.log10(1 + mark): word for mark, word in marks.items()}
     shown = {float(place): word for place, word in shown.items() if place <= edges[-1]}
     ax.set_xticks(list(shown), list(shown.values()))
-    ax.set_xlabel("Hashtag count", fontsize=FONT)
-    ax.text(1.02, -1.0, "cells", transform=ax.get_yaxis_transform(), va="bottom", fontsize=SMALL)
+    ax.set_xlabel("Hashtag count", fontsize=pt(FONT))
+    ax.text(
+        1.02, -1.0, "cells", transform=ax.get_yaxis_transform(), va="bottom", fontsize=pt(SMALL)
+    )

@@ -2,15 +2,30 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Final
+import textwrap
+from typing import TYPE_CHECKING, Any, Final, Unpack, cast
 
 import numpy as np
 import pandas as pd
 
-from nkscore._colors import FAINT, INK, default_order, palette, printed, shortened
+from nkscore._colors import FAINT, default_order
 from nkscore.errors import DesignError
+from nkscore.pl._above import inset_above
+from nkscore.pl._drawn import drawn
+from nkscore.pl._look import (
+    SMALL,
+    colormap,
+    colors_of,
+    ink,
+    now,
+    paper,
+    printed,
+    pt,
+    shortened,
+    worded,
+)
 from nkscore.pl._side import SidePanel, patches
-from nkscore.pl._style import SMALL, style
+from nkscore.pl._style import axes_or_new, bare, figure_of, fit, height_of
 from nkscore.pl._tables import (
     as_text,
     check_number,
@@ -25,18 +40,22 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from matplotlib.axes import Axes
-    from matplotlib.figure import Figure
-    from seaborn.matrix import ClusterGrid
+    from matplotlib.collections import QuadMesh
+    from matplotlib.transforms import Transform
 
     from nkscore._types import Array, Ints
+    from nkscore.pl._drawn import Look
 
 _MISSING: Final = "#D9D9D9"
 #: Inches of one row and one column, and of the elements around them.
 _ROW: Final = 0.022
 _COLUMN: Final = 0.15
 _TREE: Final = 0.3
+#: Two grays in turn: modules are adjacent, and have names.
+_SHADES: Final = ("#5F6B78", "#B4BDC7")
 
 
+@drawn
 def response_heatmap(
     table: pd.DataFrame,
     *,
@@ -44,10 +63,10 @@ def response_heatmap(
     label: Sequence[str] | int = 30,
     tumors: Sequence[str] | None = None,
     height: float | None = None,
-) -> Figure:
+    ax: Axes | None = None,
+    **_look: Unpack[Look],
+) -> Axes:
     """Draw the response of module genes in all tumors as a heat map with some genes named.
-
-    Drawn with seaborn's ``clustermap``.
 
     Parameters
     ----------
@@ -63,12 +82,15 @@ def response_heatmap(
         Tumors from left to right; by default clustered (Ward, untested genes as unchanged).
     height
         Height of the heat map in inches.
+    ax
+        Axes to draw on; a new figure by default.
 
     Returns
     -------
-    Figure
+    Axes
         Color: log2 fold change, cut at the 97.5 % quantile of its size; gray: not tested. Left:
-        modules, each named by a gene set. Colored dots above: lineage.
+        modules by number, with the gene set that overlaps most and its q-value; without one, no
+        set overlaps. Strip above: lineage.
 
     Raises
     ------
@@ -84,10 +106,10 @@ def response_heatmap(
     >>> table = pd.DataFrame({"tumor": ["K562", "697"] * 3, "gene": ["A", "A", "B", "B", "C", "C"],
     ...                       "log2_fc": [2, 0, 1.5, 0.2, -1, 1]})
     >>> modules = pd.DataFrame({"gene": ["A", "B", "C"], "module": [1, 1, 2], "label": "unnamed"})
-    >>> figure = nk.pl.response_heatmap(table, modules=modules)
-    >>> len(figure.axes) > 1
-    True
-    >>> plt.close(figure)
+    >>> ax = nk.pl.response_heatmap(table, modules=modules)
+    >>> sorted(tick.get_text() for tick in ax.get_xticklabels())
+    ['697', 'K562']
+    >>> plt.close(ax.figure)
     """
     check_table(table, ["tumor", "gene", "log2_fc"], "tl.interaction_response")
     check_table(modules, ["gene", "module", "label"], "tl.response_modules")
@@ -97,19 +119,29 @@ def response_heatmap(
     check_unique(data, ["tumor", "gene"])
     check_number(data, "log2_fc")
     matrix = _matrix(data, modules, tumors)
+    lineages = lineages_of(data)
+    names, tree = _columns(matrix, fixed=tumors is not None)
+    matrix = matrix[names]
     rows = modules.assign(gene=as_text(modules["gene"])).set_index("gene").loc[matrix.index]
     named = _named(rows, label)
-    lineages = lineages_of(data)
-    with style():
-        grid = _clustermap(matrix, rows, lineages, height=height, ordered=tumors is not None)
-        if isinstance(label, int):
-            # As many as fit; genes requested by name are all labeled.
-            named = named[: int(len(matrix) / _gap(grid.ax_heatmap, len(matrix)))]
-        _words(grid.ax_heatmap, list(matrix.index), named)
-        _modules(grid.ax_row_colors, rows)
-        _legends(grid.ax_heatmap, lineages, longest=max(map(len, named), default=0))
-    figure: Figure = grid.figure
-    return figure
+    own = ax is None
+    tall, wide = height or max(_ROW * len(matrix), 2.4), max(_COLUMN * len(names), 0.9)
+    ax = axes_or_new(ax, (wide + 4, tall + 2))
+    _cells(ax, matrix, np.flatnonzero(np.diff(_codes(rows))) + 1)
+    _above(ax, names, lineages, tree=tree)
+    if own:
+        fit(ax, width=wide, height=tall)
+        # Words at both sides need room before it is known how much.
+        figure_of(ax).set_size_inches(wide + pt(8), figure_of(ax).get_figheight())
+    if isinstance(label, int):
+        # As many as fit; genes requested by name are all labeled.
+        named = named[: int(len(matrix) / _gap(ax, len(matrix)))]
+    _words(ax, list(matrix.index), named)
+    _modules(ax, rows)
+    _legends(ax, lineages, longest=max(map(len, named), default=0))
+    if own:
+        fit(ax, width=wide, height=tall)
+    return ax
 
 
 def _matrix(
@@ -136,102 +168,139 @@ def _named(rows: pd.DataFrame, label: Sequence[str] | int) -> list[str]:
     return list(ranked.index[:label])
 
 
-def _clustermap(
-    matrix: pd.DataFrame,
-    rows: pd.DataFrame,
-    lineages: dict[str, str],
-    *,
-    height: float | None,
-    ordered: bool,
-) -> ClusterGrid:
-    import seaborn as sns
-    from scipy.cluster.hierarchy import linkage
+def _columns(matrix: pd.DataFrame, *, fixed: bool) -> tuple[list[str], Array | None]:
+    """Return the tumors from left to right and, unless their order is given, their tree."""
+    names = [str(name) for name in matrix.columns]
+    if fixed or set(names) & set(now().order) or len(names) < 2:
+        return names, None
+    from scipy.cluster.hierarchy import leaves_list, linkage
 
-    n_rows, n_columns = matrix.shape
-    tall = max(_ROW * n_rows, 2.4) if height is None else height
-    wide = max(_COLUMN * n_columns, 0.9)
-    clustered = not ordered and n_columns > 1
-    tree = linkage(matrix.fillna(0).T, method="ward") if clustered else None
-    known = np.abs(matrix.to_numpy()[np.isfinite(matrix.to_numpy())])
+    tree = np.asarray(linkage(matrix.fillna(0).T, method="ward"))
+    return [names[leaf] for leaf in leaves_list(tree)], tree
+
+
+def _cells(ax: Axes, matrix: pd.DataFrame, edges: Ints) -> None:
+    """Draw the cells, and part the modules by lines."""
+    values = np.ma.masked_invalid(matrix.to_numpy())
+    known = np.abs(values.compressed())
     limit = float(np.quantile(known, 0.975)) if known.size else 1.0
-    hues = palette("lineage", lineages.values()) if lineages else {}
-    above = [hues[lineages[name]] for name in matrix.columns] if lineages else None
-    grid = sns.clustermap(
-        matrix,
-        mask=matrix.isna(),
-        row_cluster=False,
-        col_cluster=clustered,
-        col_linkage=tree,
-        row_colors=_shades(rows).tolist(),
-        col_colors=above,
-        cmap="RdBu_r",
+    bare(ax)
+    ax.set_facecolor(_MISSING)
+    ax.pcolormesh(
+        values,
+        cmap=colormap("RdBu_r"),
         vmin=-(limit or 1.0),
         vmax=limit or 1.0,
-        xticklabels=shortened(matrix.columns),
-        yticklabels=False,
-        figsize=(wide + 0.9, tall + _TREE + 0.8),
-        cbar_pos=None,
         rasterized=True,
-        dendrogram_ratio=(0.02, _TREE / (tall + _TREE + 0.8)),
-        colors_ratio=(0.09 / (wide + 0.9), 0.09 / (tall + _TREE + 0.8)),
-        tree_kws={"linewidths": 0.5, "colors": FAINT},
+        linewidth=0,
     )
-    _plain(grid, np.flatnonzero(np.diff(_codes(rows))) + 1, n_columns)
-    return grid
+    n_rows, n_columns = matrix.shape
+    ax.set_ylim(n_rows, 0)
+    ax.set_xlim(0, n_columns)
+    ax.set_yticks([])
+    ax.set_xticks(np.arange(n_columns) + 0.5, shortened(matrix.columns), rotation=90)
+    ax.hlines(edges, 0, n_columns, color=paper(), linewidth=1.0)
 
 
-def _plain(grid: ClusterGrid, edges: Ints, n_columns: int) -> None:
-    """Take away ticks and names of axes, and part the modules by lines."""
-    ax = grid.ax_heatmap
-    ax.set_facecolor(_MISSING)
-    ax.set_xlabel("")
-    ax.set_ylabel("")
-    ax.tick_params(axis="both", length=0)
-    ax.tick_params(axis="x", rotation=90)
-    ax.hlines(edges, 0, n_columns, color="white", linewidth=1.0)
-    for strip in (grid.ax_row_colors, grid.ax_col_colors):
-        if strip is not None:
-            strip.tick_params(length=0, labelbottom=False, labelright=False, labelleft=False)
+def _above(ax: Axes, names: list[str], lineages: dict[str, str], *, tree: Array | None) -> None:
+    """Draw lineages and the tree of the tumors above them."""
+    if lineages:
+        _lineages(ax, names, lineages)
+    if tree is not None:
+        _tree(ax, tree, strip=bool(lineages))
 
 
-def _codes(rows: pd.DataFrame) -> Array:
+def _tree(ax: Axes, tree: Array, *, strip: bool) -> None:
+    from scipy.cluster.hierarchy import dendrogram
+
+    above = inset_above(ax, 0.15 if strip else 0.03, _TREE)
+    bare(above)
+    drawn_tree = dendrogram(tree, no_plot=True)
+    for x, y in zip(drawn_tree["icoord"], drawn_tree["dcoord"], strict=True):
+        above.plot(np.asarray(x) / 10, y, color=FAINT, linewidth=0.5)
+    above.set_xlim(ax.get_xlim())
+    above.set_ylim(bottom=0)
+    above.set_xticks([])
+    above.set_yticks([])
+
+
+def _lineages(ax: Axes, names: list[str], lineages: dict[str, str]) -> None:
+    """Color a strip above the tumors by lineage."""
+    hues = colors_of("lineage", lineages.values(), main=False)
+    above = inset_above(ax, 0.04, 0.08)
+    bare(above)
+    above.bar(np.arange(len(names)) + 0.5, 1, width=1, color=[hues[lineages[n]] for n in names])
+    above.set_xlim(ax.get_xlim())
+    above.set_ylim(0, 1)
+    above.set_xticks([])
+    above.set_yticks([])
+
+
+def _codes(rows: pd.DataFrame) -> Ints:
     return np.asarray(pd.factorize(rows["module"])[0])
 
 
-def _shades(rows: pd.DataFrame) -> Array:
-    """Alternate two grays: the modules are adjacent and have names."""
-    return np.asarray(np.array(["#5F6B78", "#B4BDC7"], dtype=object)[_codes(rows) % 2])
-
-
 def _modules(ax: Axes, rows: pd.DataFrame) -> None:
+    """Draw the modules as a strip at the left, each with its number and its set of genes.
+
+    The words are pushed apart where modules are thin, so that none goes without.
+    """
+    place = _beside(ax)
     codes = _codes(rows)
-    for code in np.unique(codes):
-        inside = np.flatnonzero(codes == code)
-        word = str(rows["label"].iloc[inside[0]])
-        word = "" if word == "unnamed" else _folded(readable([word])[0])
-        number = f"{rows['module'].iloc[inside[0]]}"
-        fits = len(inside) * _points_per_row(ax, len(codes)) > SMALL * (1 + word.count("\n"))
+    inside = [np.flatnonzero(codes == code) for code in np.unique(codes)]
+    for i, part in enumerate(inside):
+        ax.fill_betweenx(
+            [part[0], part[-1] + 1],
+            -0.13,
+            -0.04,
+            color=_SHADES[i % 2],
+            linewidth=0,
+            transform=place,
+            clip_on=False,
+        )
+    words = [_module_word(rows.iloc[part[0]]) for part in inside]
+    middle = np.array([part.mean() + 0.5 for part in inside])
+    heights = np.array([1.0 + word.count("\n") for word in words]) * _gap(ax, len(codes)) * 1.12
+    places = spread_sizes(middle, heights, len(codes))
+    for row, y, word in zip(middle, places, words, strict=True):
+        x = [-0.13, -0.17, -0.24, -0.27]
+        ax.plot(x, [row, row, y, y], color=FAINT, linewidth=0.4, transform=place, clip_on=False)
         ax.text(
-            -0.35,
-            inside.mean() + 0.5,
-            f"{word}  {number}" if word and fits else number,
+            -0.3,
+            y,
+            word,
             ha="right",
             va="center",
-            fontsize=SMALL if fits else SMALL - 1.5,
-            color=INK,
-            transform=ax.get_yaxis_transform(),
-            linespacing=1.0,
+            fontsize=pt(SMALL),
+            color=ink(),
+            transform=place,
+            linespacing=1.05,
         )
 
 
-def _folded(text: str, width: int = 18) -> str:
-    import textwrap
+def _module_word(first: pd.Series) -> str:
+    """Return the number of a module, its set of genes and the q-value of their overlap."""
+    number, word = str(first["module"]), str(first["label"])
+    if word in {"unnamed", "", "nan"}:
+        return number
+    told = worded(word)
+    lines = textwrap.wrap(readable([word])[0] if told == word else told, 22)
+    if "label_q" in first.index and np.isfinite(first["label_q"]):
+        lines[-1] += f" (q = {first['label_q']:.0e})".replace("e-0", "e-")
+    return f"{number}  " + "\n".join(lines)
 
-    return "\n".join(textwrap.wrap(text, width))
+
+def _beside(ax: Axes, end: float = 0.0) -> Transform:
+    """Return a transform: inches from an end of ``ax`` (1: the right one), and rows."""
+    from matplotlib.transforms import ScaledTranslation, blended_transform_factory
+
+    inches: Any = figure_of(ax).dpi_scale_trans
+    across = inches + ScaledTranslation(end, 0, cast("Any", ax.transAxes))
+    return blended_transform_factory(across, ax.transData)
 
 
 def _points_per_row(ax: Axes, count: int) -> float:
-    return float(ax.get_window_extent().height / ax.figure.dpi * 72 / count)
+    return height_of(ax) * 72 / count
 
 
 def _words(ax: Axes, genes: list[str], named: list[str]) -> None:
@@ -240,17 +309,16 @@ def _words(ax: Axes, genes: list[str], named: list[str]) -> None:
         return
     rows = np.sort([genes.index(gene) for gene in named]) + 0.5
     places = spread(rows, _gap(ax, len(genes)), len(genes))
-    place = ax.get_yaxis_transform()
-    inch = ax.figure.dpi / ax.get_window_extent().width
-    steps = [1 + inch * part for part in (0.01, 0.04, 0.11, 0.14)]
+    place = _beside(ax, 1.0)
+    steps = (0.01, 0.04, 0.11, 0.14)
     for row, y in zip(rows, places, strict=True):
         ax.plot(steps, [row, row, y, y], color=FAINT, linewidth=0.4, transform=place, clip_on=False)
         ax.text(
-            steps[-1] + 0.02 * inch,
+            steps[-1] + 0.02,
             y,
             genes[int(row)],
             transform=place,
-            fontsize=SMALL,
+            fontsize=pt(SMALL),
             fontstyle="italic",
             va="center_baseline",
             ha="left",
@@ -260,15 +328,27 @@ def _words(ax: Axes, genes: list[str], named: list[str]) -> None:
 
 def _gap(ax: Axes, count: int) -> float:
     """Return the height of a line of text in rows."""
-    return (SMALL + 0.6) / _points_per_row(ax, count)
+    return pt(SMALL + 0.6) / _points_per_row(ax, count)
 
 
 def spread(wanted: Array, gap: float, top: float) -> Array:
-    """Return positions ``gap`` apart from 0 to ``top``, as close as possible to ``wanted``.
+    """Return positions ``gap`` apart from 0 to ``top``, as close as possible to ``wanted``."""
+    return _pushed(wanted, gap * np.arange(len(wanted)), top)
 
-    Blocks of neighbors that are too close share their mean shift (pool adjacent violators).
+
+def spread_sizes(wanted: Array, sizes: Array, top: float) -> Array:
+    """Return the middles of boxes of these sizes, from 0 to ``top`` and near ``wanted``."""
+    middles = np.cumsum(sizes) - sizes / 2
+    first = middles[0]
+    places = _pushed(wanted - first, middles - first, top - sizes[-1] / 2 - first)
+    return np.asarray(places + first)
+
+
+def _pushed(wanted: Array, steps: Array, top: float) -> Array:
+    """Push positions apart: blocks of neighbors that are too close share their mean shift.
+
+    The distance of two neighbors is that in ``steps`` at least (pool adjacent violators).
     """
-    steps = gap * np.arange(len(wanted))
     blocks: list[list[float]] = []
     for value in wanted - steps:
         blocks.append([float(value), 1.0])
@@ -285,9 +365,10 @@ def spread(wanted: Array, gap: float, top: float) -> Array:
 
 def _legends(ax: Axes, lineages: dict[str, str], *, longest: int) -> None:
     side = SidePanel(ax, gap=0.3 + 0.062 * longest)
-    side.colorbar(ax.collections[0], "log$_2$ fold\nchange", extend="both")
-    gray = patches({"": _MISSING}, ["Not tested"])
-    side.legend(gray)
+    cells = cast("QuadMesh", ax.collections[0])
+    side.colorbar(cells, "log$_2$ fold\nchange", extend="both")
+    if np.ma.getmaskarray(np.ma.asarray(cells.get_array())).any():
+        side.legend(patches({"": _MISSING}, ["Not tested"]))
     if lineages:
-        hues = palette("lineage", default_order("lineage", set(lineages.values())))
+        hues = colors_of("lineage", default_order("lineage", set(lineages.values())), main=False)
         side.legend(patches(hues, map(printed, hues)), title="Lineage")

@@ -16,7 +16,8 @@ from typing import TYPE_CHECKING, Any, Final
 import numpy as np
 
 from nkscore._colors import FAINT
-from nkscore.pl._style import SMALL, figure_of
+from nkscore.pl._look import SMALL, pt
+from nkscore.pl._style import figure_of
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -87,7 +88,7 @@ def label_points(
 
 
 def _size(ax: Axes, word: str, to_points: float) -> Array:
-    probe = ax.text(0.5, 0.5, word, fontsize=SMALL, fontstyle="italic", transform=ax.transAxes)
+    probe = ax.text(0.5, 0.5, word, fontsize=pt(SMALL), fontstyle="italic", transform=ax.transAxes)
     extent = probe.get_window_extent()
     probe.remove()
     return np.array([extent.width, extent.height]) * to_points
@@ -117,7 +118,7 @@ def _write(
         textcoords="offset points",
         ha="center",
         va="center",
-        fontsize=SMALL,
+        fontsize=pt(SMALL),
         fontstyle="italic",
         color=color,
         zorder=6,

@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING, Final, Unpack
 
 import pandas as pd
 
-from nkscore._colors import FAINT, palette, printed
+from nkscore._colors import FAINT
+from nkscore.pl._drawn import drawn
+from nkscore.pl._look import colors_of, printed
 from nkscore.pl._side import SidePanel
-from nkscore.pl._style import axes_or_new, fit, style
+from nkscore.pl._style import axes_or_new, fit
 from nkscore.pl._tables import as_text, check_number, check_table, levels_of
 
 if TYPE_CHECKING:
@@ -17,6 +19,8 @@ if TYPE_CHECKING:
 
     from matplotlib.axes import Axes
     from matplotlib.lines import Line2D
+
+    from nkscore.pl._drawn import Look
 
 #: Lines above which colors cannot be distinguished; the strongest are then colored.
 _MOST: Final = 12
@@ -28,6 +32,7 @@ _WORDS: Final = {
 }
 
 
+@drawn
 def time_course(
     table: pd.DataFrame,
     *,
@@ -36,6 +41,7 @@ def time_course(
     by: str = "tumor",
     ax: Axes | None = None,
     legend: bool = True,
+    **_look: Unpack[Look],
 ) -> Axes:
     """Draw a number over time, one line per tumor, state or gene.
 
@@ -82,6 +88,7 @@ def time_course(
     return _lines(table, _Axis(time, "Time (h)"), y=value, by=by, ax=ax, legend=legend)
 
 
+@drawn
 def depth(
     table: pd.DataFrame,
     *,
@@ -90,6 +97,7 @@ def depth(
     by: str = "method",
     ax: Axes | None = None,
     legend: bool = True,
+    **_look: Unpack[Look],
 ) -> Axes:
     """Draw how a result depends on the counts per cell, one line per method or state.
 
@@ -165,18 +173,17 @@ class _Axis:
 def _lines(
     table: pd.DataFrame, axis: _Axis, *, y: str, by: str, ax: Axes | None, legend: bool
 ) -> Axes:
-    with style():
-        own = ax is None
-        ax = axes_or_new(ax, (4.5, 3.5))
-        if axis.logarithmic:
-            ax.set_xscale("log")
-        x = _draw(ax, table, x=axis.column, y=y, by=by, legend=legend)
-        axis.ticks(ax, x)
-        ax.set_ylabel(_WORDS.get(y, y.replace("_", " ").capitalize()))
-        if y in {"log_odds_ratio", "log2_fc"}:
-            ax.axhline(0, color=FAINT, linewidth=0.5, zorder=0)
-        if own:
-            fit(ax, width=2.2, height=1.7)
+    own = ax is None
+    ax = axes_or_new(ax, (4.5, 3.5))
+    if axis.logarithmic:
+        ax.set_xscale("log")
+    x = _draw(ax, table, x=axis.column, y=y, by=by, legend=legend)
+    axis.ticks(ax, x)
+    ax.set_ylabel(_WORDS.get(y, y.replace("_", " ").capitalize()))
+    if y in {"log_odds_ratio", "log2_fc"}:
+        ax.axhline(0, color=FAINT, linewidth=0.5, zorder=0)
+    if own:
+        fit(ax, width=2.2, height=1.7)
     return ax
 
 
@@ -219,11 +226,11 @@ def _colors(
 ) -> tuple[dict[str, str], list[str]]:
     kind = "state" if by == "state" else by
     if len(levels) <= _MOST:
-        return palette(kind, levels), levels
+        return colors_of(kind, levels), levels
     last = data.sort_values("_x").groupby("_line")[y].last().abs()
     first = set(last.sort_values(ascending=False).index[:_MOST])
     colored = [name for name in levels if name in first]
-    return {**dict.fromkeys(levels, "#CFCFCF"), **palette(kind, colored)}, colored
+    return {**dict.fromkeys(levels, "#CFCFCF"), **colors_of(kind, colored)}, colored
 
 
 def _line(ax: Axes, rows: pd.DataFrame, y: str, *, color: str, order: int, label: str) -> Line2D:

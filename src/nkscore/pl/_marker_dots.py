@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING, Final, Unpack
 
 import numpy as np
 
-from nkscore._colors import FAINT, INK, printed, shortened
+from nkscore._colors import FAINT
+from nkscore.pl._drawn import drawn
+from nkscore.pl._look import FONT, colormap, ink, ordered, paper, printed, pt, shortened
 from nkscore.pl._side import SidePanel, dot
-from nkscore.pl._style import FONT, axes_or_new, bare, cell_points, fit, height_of, style
+from nkscore.pl._style import axes_or_new, bare, cell_points, fit, height_of, resize_dots
 from nkscore.pl._tables import as_text, check_table, check_unique, in_order, levels_of
 
 if TYPE_CHECKING:
@@ -19,6 +21,7 @@ if TYPE_CHECKING:
     from matplotlib.collections import PathCollection
 
     from nkscore._types import Floats
+    from nkscore.pl._drawn import Look
 
 _CELL: Final = 0.19
 #: Convention → column of the color, its words, color map.
@@ -30,6 +33,7 @@ _CONVENTIONS: Final = {
 _CLIP: Final = 2.5
 
 
+@drawn
 def marker_dots(
     table: pd.DataFrame,
     *,
@@ -37,6 +41,7 @@ def marker_dots(
     groups: Sequence[str] | None = None,
     genes: Sequence[str] | None = None,
     ax: Axes | None = None,
+    **_look: Unpack[Look],
 ) -> Axes:
     """Draw the expression of marker genes in groups of cells as a matrix of dots.
 
@@ -97,26 +102,28 @@ def marker_dots(
             "needs at least two groups. Use convention='scanpy'."
         )
         raise ValueError(msg)
-    with style():
-        own = ax is None
-        size = (_CELL * len(columns), _CELL * len(rows))
-        ax = axes_or_new(ax, (size[0] + 3, size[1] + 3))
-        _frame(ax, data, rows, columns)
-        widest = 0.92 * (_CELL * 72 if own else cell_points(ax, len(columns), len(rows)))
-        areas = _areas(_grid(data, "fraction", rows, columns), widest, convention)
-        points = _draw(ax, color, areas, convention, cmap)
-        side = SidePanel(ax, tall=max(size[1] if own else height_of(ax), 1.1))
-        side.colorbar(points, words, extend=_extend(color, convention))
-        _legend(side, widest, convention)
-        if own:
-            fit(ax, width=size[0], height=size[1])
+    own = ax is None
+    size = (_CELL * len(columns), _CELL * len(rows))
+    ax = axes_or_new(ax, (size[0] + 3, size[1] + 3))
+    _frame(ax, data, rows, columns)
+    cell = pt(_CELL * 72)
+    widest = 0.92 * (cell if own else cell_points(ax, len(columns), len(rows)))
+    areas = _areas(_grid(data, "fraction", rows, columns), widest, convention)
+    points = _draw(ax, color, areas, convention, cmap)
+    side = SidePanel(ax, tall=max(pt(size[1]) if own else height_of(ax), 1.1))
+    side.colorbar(points, words, extend=_extend(color, convention))
+    _legend(side, widest, convention)
+    if own:
+        fit(ax, width=size[0], height=size[1])
+        shape = (len(columns), len(rows))
+        resize_dots(ax, cell=cell, shape=shape)
     return ax
 
 
 def _group_order(table: pd.DataFrame) -> list[str]:
     if hasattr(table["group"], "cat"):
         return levels_of(table["group"])
-    return list(dict.fromkeys(as_text(table["group"])))
+    return ordered(dict.fromkeys(as_text(table["group"])))
 
 
 def _grid(data: pd.DataFrame, column: str, rows: list[str], columns: list[str]) -> Floats:
@@ -144,7 +151,7 @@ def _draw(ax: Axes, color: Floats, areas: Floats, convention: str, cmap: str) ->
         y[known],
         s=sizes[known],
         c=np.clip(values[known], low, high),
-        cmap=cmap,
+        cmap=colormap(cmap),
         vmin=low,
         vmax=high,
         linewidths=0.3,
@@ -172,14 +179,14 @@ def _frame(ax: Axes, data: pd.DataFrame, rows: list[str], columns: list[str]) ->
         return
     block = dict(zip(data["gene"], as_text(data["block"]), strict=True))
     edges = [i - 0.5 for i in range(1, len(rows)) if block[rows[i]] != block[rows[i - 1]]]
-    ax.hlines(edges, -0.5, len(columns) - 0.5, color=INK, linewidth=0.5, zorder=1)
+    ax.hlines(edges, -0.5, len(columns) - 0.5, color=ink(), linewidth=0.5, zorder=1)
 
 
 def _legend(side: SidePanel, widest: float, convention: str) -> None:
     marks = [0.1, 0.25, 0.5, 1.0]
     sizes = _areas(np.array(marks), widest, convention) ** 0.5
     handles = [
-        dot("white", f"{mark:.0%}", size=float(size), markeredgecolor=FAINT, markeredgewidth=0.5)
+        dot(paper(), f"{mark:.0%}", size=float(size), markeredgecolor=FAINT, markeredgewidth=0.5)
         for mark, size in zip(marks, sizes, strict=True)
     ]
     side.legend(
@@ -187,5 +194,5 @@ def _legend(side: SidePanel, widest: float, convention: str) -> None:
         title="Cells with\nthe gene",
         labelspacing=0.5,
         handlelength=1.7,
-        fontsize=FONT - 0.5,
+        fontsize=pt(FONT - 0.5),
     )

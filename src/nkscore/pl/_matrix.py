@@ -8,19 +8,11 @@ from typing import TYPE_CHECKING, Any, Final
 import numpy as np
 import pandas as pd
 
-from nkscore._colors import (
-    BACKGROUND,
-    FAINT,
-    INK,
-    default_order,
-    is_missing,
-    palette,
-    printed,
-    shortened,
-)
+from nkscore._colors import BACKGROUND, FAINT, default_order, is_missing
 from nkscore.pl._above import bars_above
+from nkscore.pl._look import colormap, colors_of, ink, paper, printed, pt, shortened
 from nkscore.pl._side import SidePanel, dot, dots, lineage_strip
-from nkscore.pl._style import axes_or_new, bare, cell_points, fit, height_of, style
+from nkscore.pl._style import axes_or_new, bare, cell_points, fit, height_of, resize_dots
 from nkscore.pl._tables import check_number
 
 if TYPE_CHECKING:
@@ -60,24 +52,25 @@ class Matrix:
 def draw(matrix: Matrix, lineages: dict[str, str], ax: Axes | None) -> Axes:
     """Draw the dots with their legends; raise if no dot has a value."""
     check_number(matrix.table, matrix.value, matrix.certainty)
-    with style():
-        own = ax is None
-        size = (_CELL * len(matrix.tumors), _CELL * len(matrix.rows))
-        ax = axes_or_new(ax, (size[0] + 3, size[1] + 4))
-        _grid(ax, matrix, strip=bool(lineages))
-        biggest = (0.82 * (_CELL * 72 if own else cell_points(ax, *_shape(matrix)))) ** 2
-        points, limit, complete = _dots(ax, matrix, biggest)
-        side = SidePanel(ax, tall=max(height_of(ax) if not own else size[1] + 0.7, 1.1))
-        side.colorbar(points, matrix.value_label, extend=limit)
-        _size_legend(side, matrix, biggest, complete=complete)
-        if lineages:
-            _strip(ax, matrix.tumors, lineages, side)
-        if matrix.bars is not None:
-            hues = palette("lineage", lineages.values())
-            columns = [hues[lineages[name]] if lineages else FAINT for name in matrix.tumors]
-            bars_above(ax, matrix.bars, matrix.tumors, columns)
-        if own:
-            fit(ax, width=size[0], height=size[1])
+    own = ax is None
+    size = (_CELL * len(matrix.tumors), _CELL * len(matrix.rows))
+    cell = pt(_CELL * 72)
+    ax = axes_or_new(ax, (size[0] + 3, size[1] + 4))
+    _grid(ax, matrix, strip=bool(lineages))
+    biggest = (0.82 * (cell if own else cell_points(ax, *_shape(matrix)))) ** 2
+    points, limit, complete = _dots(ax, matrix, biggest)
+    side = SidePanel(ax, tall=max(height_of(ax) if not own else pt(size[1] + 0.7), 1.1))
+    side.colorbar(points, matrix.value_label, extend=limit)
+    _size_legend(side, matrix, biggest, complete=complete)
+    if lineages:
+        _strip(ax, matrix.tumors, lineages, side)
+    if matrix.bars is not None:
+        hues = colors_of("lineage", lineages.values(), main=False)
+        columns = [hues[lineages[name]] if lineages else FAINT for name in matrix.tumors]
+        bars_above(ax, matrix.bars, matrix.tumors, columns)
+    if own:
+        fit(ax, width=size[0], height=size[1])
+        resize_dots(ax, cell=cell, shape=_shape(matrix))
     return ax
 
 
@@ -96,7 +89,7 @@ def _grid(ax: Axes, matrix: Matrix, *, strip: bool) -> None:
     if matrix.italic:
         for label in ax.get_yticklabels():
             label.set_fontstyle("italic")
-    ax.tick_params(axis="x", pad=9 if strip else 3)
+    ax.tick_params(axis="x", pad=pt(9 if strip else 3))
     ax.hlines(range(rows), -0.5, columns - 0.5, color="#EFEFEF", linewidth=0.5, zorder=0)
     ax.vlines(range(columns), -0.5, rows - 0.5, color="#EFEFEF", linewidth=0.5, zorder=0)
 
@@ -119,11 +112,11 @@ def _dots(ax: Axes, matrix: Matrix, biggest: float) -> tuple[Any, str, bool]:
         y[known],
         s=_areas(q_value[known], biggest),
         c=np.clip(value[known], -limit, limit),
-        cmap="RdBu_r",
+        cmap=colormap("RdBu_r"),
         vmin=-limit,
         vmax=limit,
         linewidths=np.where(ring, 0.9, 0.3).tolist(),
-        edgecolors=np.where(ring, INK, BACKGROUND).tolist(),
+        edgecolors=np.where(ring, ink(), BACKGROUND).tolist(),
         zorder=2,
     )
     ax.scatter(
@@ -151,7 +144,7 @@ def _size_legend(side: SidePanel, matrix: Matrix, biggest: float, *, complete: b
     marks = [(1.0, "0"), (1e-2, "2"), (1e-5, "5"), (1e-10, "≥ 10")]
     sizes = [
         dot(
-            "white",
+            paper(),
             label,
             size=float(_areas(np.array([q]), biggest)[0] ** 0.5),
             markeredgecolor=FAINT,
@@ -165,10 +158,10 @@ def _size_legend(side: SidePanel, matrix: Matrix, biggest: float, *, complete: b
     shown = biggest**0.5
     marked = [
         dot(
-            "white",
+            paper(),
             matrix.ring_label or f"q < {matrix.fdr:g}",
             size=shown * 0.7,
-            markeredgecolor=INK,
+            markeredgecolor=ink(),
             markeredgewidth=0.9,
         ),
         dot(FAINT, "Not tested", size=shown * 0.35, marker="x", markeredgewidth=0.6),
@@ -178,7 +171,7 @@ def _size_legend(side: SidePanel, matrix: Matrix, biggest: float, *, complete: b
 
 def _strip(ax: Axes, tumors: list[str], lineages: dict[str, str], side: SidePanel) -> None:
     names = [lineages[tumor] for tumor in tumors]
-    colors = palette("lineage", names)
+    colors = colors_of("lineage", names, main=False)
     lineage_strip(ax, list(range(len(tumors))), [colors[name] for name in names])
     known = default_order("lineage", (name for name in colors if not is_missing(name)))
     colors = {name: colors[name] for name in known}

@@ -3,25 +3,28 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING, Final, Unpack
 
 import numpy as np
 import pandas as pd
 
 from nkscore import schema
-from nkscore._colors import INK, palette, shortened
+from nkscore._colors import palette
 from nkscore._storable import stored_name
 from nkscore.errors import DesignError
+from nkscore.pl._drawn import drawn
+from nkscore.pl._look import FONT, SMALL, ink, paper, pt, shades, shortened
 from nkscore.pl._side import SidePanel, dot, patches
-from nkscore.pl._style import FONT, RASTER_ABOVE, SMALL, style
+from nkscore.pl._style import RASTER_ABOVE, panels_in
 from nkscore.pl._tables import as_text, levels_of
 
 if TYPE_CHECKING:
     from anndata import AnnData
     from matplotlib.axes import Axes
-    from matplotlib.figure import Figure
+    from matplotlib.figure import Figure, SubFigure
 
     from nkscore._types import Array, Floats
+    from nkscore.pl._drawn import Look
 
 _PANELS: Final = {
     schema.TOTAL_COUNTS: "UMI counts",
@@ -35,7 +38,10 @@ _STEP: Final = "pp.qc"
 _TALLEST: Final = 12.0
 
 
-def qc(adata: AnnData) -> Figure:
+@drawn
+def qc(
+    adata: AnnData, *, fig: Figure | SubFigure | None = None, **_look: Unpack[Look]
+) -> Figure | SubFigure:
     """Draw the quality measures of each lane with their limits, and how many cells passed.
 
     Reads ``obs["lane"]``, ``obs["qc_pass"]``, ``obs["total_counts"]``,
@@ -46,6 +52,8 @@ def qc(adata: AnnData) -> Figure:
     ----------
     adata
         Cells × genes, before ``pp.keep``.
+    fig
+        Figure or part of a figure to draw in; a new figure by default.
 
     Returns
     -------
@@ -81,25 +89,17 @@ def qc(adata: AnnData) -> Figure:
     lanes = levels_of(adata.obs[schema.LANE])
     measures = [name for name in _PANELS if name in adata.obs]
     limits = _limits(adata)
-    with style():
-        from matplotlib import pyplot as plt
-
-        names = shortened(lanes)
-        # Add about 0.06 inches per letter of the names, so that they do not narrow the panels.
-        wide = 1.5 * (len(measures) + 1) + 1.0 + 0.06 * max(map(len, names))
-        figure, panels = plt.subplots(
-            1,
-            len(measures) + 1,
-            sharey=True,
-            layout="constrained",
-            figsize=(wide, 0.75 + min(0.34 * len(lanes), _TALLEST)),
-        )
-        cells = adata.obs.assign(lane=as_text(adata.obs[schema.LANE]))
-        for ax, name in zip(panels, measures, strict=False):
-            _measure(ax, cells, name, lanes=lanes, limits=limits)
-        _verdict(panels[-1], cells, lanes)
-        panels[0].set_yticks(range(len(lanes)), names)
-        panels[0].set_ylim(len(lanes) - 0.5, -0.5)
+    names = shortened(lanes)
+    # Add about 0.06 inches per letter of the names, so that they do not narrow the panels.
+    wide = 1.5 * (len(measures) + 1) + 1.0 + 0.06 * max(map(len, names))
+    size = (wide, 0.75 + min(0.34 * len(lanes), _TALLEST))
+    figure, (panels,) = panels_in(fig, 1, len(measures) + 1, size=size, sharey=True)
+    cells = adata.obs.assign(lane=as_text(adata.obs[schema.LANE]))
+    for ax, name in zip(panels, measures, strict=False):
+        _measure(ax, cells, name, lanes=lanes, limits=limits)
+    _verdict(panels[-1], cells, lanes)
+    panels[0].set_yticks(range(len(lanes)), names)
+    panels[0].set_ylim(len(lanes) - 0.5, -0.5)
     return figure
 
 
@@ -142,7 +142,7 @@ def _measure(
         for end in limits.get(stored_name(lane), {}).get(name, []):
             place = np.log10(max(end, 1)) if logarithmic else end
             x, y = [place, place], [row - 0.46, row + 0.46]
-            ax.plot(x, y, color=INK, linewidth=0.9, linestyle=(0, (1, 1.2)), zorder=5)
+            ax.plot(x, y, color=ink(), linewidth=0.9, linestyle=(0, (1, 1.2)), zorder=5)
     ax.set_xlabel(_PANELS[name])
     ax.tick_params(axis="y", length=0)
     ax.spines["left"].set_visible(False)
@@ -167,7 +167,7 @@ def _power(exponent: int, times: int = 1) -> str:
 
 def _cloud(ax: Axes, row: int, values: Array, *, kept: Array) -> None:
     """Draw density above the line, cells below it and the box on it."""
-    colors = palette("qc_pass")
+    colors = _tones()
     spread = np.random.default_rng(0).uniform(0.12, 0.42, values.size)
     for verdict in (True, False):
         chosen = kept == verdict
@@ -185,8 +185,8 @@ def _cloud(ax: Axes, row: int, values: Array, *, kept: Array) -> None:
         _density(ax, row, values)
     quartiles = np.quantile(values, [0.25, 0.5, 0.75])
     ends = quartiles[[0, 2]]
-    ax.plot(ends, [row + 0.05] * 2, color=INK, linewidth=1.8, solid_capstyle="butt", zorder=3)
-    ax.scatter(quartiles[1], row + 0.05, s=9, c="white", edgecolors=INK, linewidths=0.7, zorder=4)
+    ax.plot(ends, [row + 0.05] * 2, color=ink(), linewidth=1.8, solid_capstyle="butt", zorder=3)
+    ax.scatter(quartiles[1], row + 0.05, s=9, c=paper(), edgecolors=ink(), linewidths=0.7, zorder=4)
 
 
 def _density(ax: Axes, row: int, values: Floats) -> None:
@@ -203,8 +203,14 @@ def _density(ax: Axes, row: int, values: Floats) -> None:
     )
 
 
+def _tones() -> dict[str, str]:
+    fixed = palette("qc_pass")
+    found = shades({"kept": fixed["True"], "removed": fixed["False"]})
+    return {"True": found["kept"], "False": found["removed"]}
+
+
 def _verdict(ax: Axes, cells: pd.DataFrame, lanes: list[str]) -> None:
-    colors = palette("qc_pass")
+    colors = _tones()
     kept = np.array([cells.loc[cells[schema.LANE] == lane, schema.QC_PASS].sum() for lane in lanes])
     total = np.array([(cells[schema.LANE] == lane).sum() for lane in lanes])
     rows = np.arange(len(lanes))
@@ -217,18 +223,18 @@ def _verdict(ax: Axes, cells: pd.DataFrame, lanes: list[str]) -> None:
             (3, 0),
             textcoords="offset points",
             va="center",
-            fontsize=SMALL - 0.5,
+            fontsize=pt(SMALL - 0.5),
             linespacing=1.0,
             annotation_clip=False,
         )
-    ax.set_xlabel("Cells", fontsize=FONT)
+    ax.set_xlabel("Cells", fontsize=pt(FONT))
     ax.spines["left"].set_visible(False)
     ax.tick_params(axis="y", length=0)
     side = SidePanel(ax, gap=0.75)
     side.legend(
         [
             *patches(colors, ["Kept", "Removed"]),
-            dot("white", "Median", size=3, markeredgecolor=INK, markeredgewidth=0.7),
-            dot(INK, "Limit", size=6, marker="|", markeredgewidth=0.9),
+            dot(paper(), "Median", size=3, markeredgecolor=ink(), markeredgewidth=0.7),
+            dot(ink(), "Limit", size=6, marker="|", markeredgewidth=0.9),
         ]
     )

@@ -2,22 +2,29 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING, Final, Unpack
 
 import numpy as np
 
-from nkscore._colors import DOWN, FAINT, INK
-from nkscore.pl._style import SMALL, axes_or_new, fit, style
+from nkscore._colors import DOWN, FAINT
+from nkscore.pl._drawn import drawn
+from nkscore.pl._look import SMALL, ink, paper, pt, shades
+from nkscore.pl._side import SidePanel, dot, patches
+from nkscore.pl._style import axes_or_new, fit
 from nkscore.pl._tables import check_number, check_probabilities, check_table
 
 if TYPE_CHECKING:
     import pandas as pd
+    from matplotlib.artist import Artist
     from matplotlib.axes import Axes
+
+    from nkscore.pl._drawn import Look
 
 _COLUMNS: Final = ("bin_low", "bin_high", "confidence", "observed", "n_cells")
 
 
-def reliability(table: pd.DataFrame, *, ax: Axes | None = None) -> Axes:
+@drawn
+def reliability(table: pd.DataFrame, *, ax: Axes | None = None, **_look: Unpack[Look]) -> Axes:
     """Draw the share of correct calls against their stated confidence.
 
     Parameters
@@ -57,46 +64,52 @@ def reliability(table: pd.DataFrame, *, ax: Axes | None = None) -> Axes:
     for name in ("confidence", "observed"):
         check_probabilities(table[name], name)
     low, high, stated, observed, cells = (table[name].to_numpy(dtype=float) for name in _COLUMNS)
-    with style():
-        own = ax is None
-        ax = axes_or_new(ax, (4, 4))
-        ax.bar(
-            low,
-            cells / cells.sum(),
-            width=high - low,
-            align="edge",
-            color="#E3E3E3",
-            edgecolor="white",
-            linewidth=0.5,
-            zorder=0,
-        )
-        ax.plot([0, 1], [0, 1], color=FAINT, linewidth=0.7, linestyle=(0, (4, 3)), zorder=1)
-        if {"ci_low", "ci_high"} <= set(table.columns):
-            ax.vlines(stated, table["ci_low"], table["ci_high"], color=INK, linewidth=0.9, zorder=2)
-        ax.plot(
-            stated,
-            observed,
-            color=DOWN,
-            linewidth=0.9,
-            marker="o",
-            markersize=3.5,
-            zorder=3,
-            clip_on=False,
-        )
-        ax.set_xlim(0, 1)
-        ax.set_ylim(0, 1.02)
-        ax.set_xlabel("Stated confidence")
-        ax.set_ylabel("Share of correct calls")
-        gap = float(np.sum(cells * np.abs(stated - observed)) / cells.sum())
-        ax.text(
-            0.03,
-            0.97,
-            f"n = {cells.sum():,.0f} cells\nmean gap = {gap:.3f}",
-            va="top",
-            transform=ax.transAxes,
-            fontsize=SMALL,
-            linespacing=1.2,
-        )
-        if own:
-            fit(ax, width=1.9, height=1.9)
+    tones = shades({"observed": DOWN, "cells": "#E3E3E3"})
+    own = ax is None
+    ax = axes_or_new(ax, (4, 4))
+    ax.bar(
+        low,
+        cells / cells.sum(),
+        width=high - low,
+        align="edge",
+        color=tones["cells"],
+        edgecolor=paper(),
+        linewidth=0.5,
+        zorder=0,
+    )
+    ax.plot([0, 1], [0, 1], color=FAINT, linewidth=0.7, linestyle=(0, (4, 3)), zorder=1)
+    if {"ci_low", "ci_high"} <= set(table.columns):
+        ax.vlines(stated, table["ci_low"], table["ci_high"], color=ink(), linewidth=0.9, zorder=2)
+    ax.plot(
+        stated,
+        observed,
+        color=tones["observed"],
+        linewidth=0.9,
+        marker="o",
+        markersize=3.5,
+        zorder=3,
+        clip_on=False,
+    )
+    ax.set_xlim(0, 1)
+    ax.set_ylim(0, 1.02)
+    ax.set_xlabel("Stated confidence")
+    ax.set_ylabel("Share of correct calls")
+    gap = float(np.sum(cells * np.abs(stated - observed)) / cells.sum())
+    ax.text(
+        0.03,
+        0.97,
+        f"n = {cells.sum():,.0f} cells\nmean gap = {gap:.3f}",
+        va="top",
+        transform=ax.transAxes,
+        fontsize=pt(SMALL),
+        linespacing=1.2,
+    )
+    from matplotlib.lines import Line2D
+
+    diagonal = Line2D([], [], color=FAINT, linewidth=0.7, linestyle=(0, (4, 3)), label="Calibrated")
+    entries: list[Artist] = [dot(tones["observed"], "Observed", size=3.5), diagonal]
+    entries += patches({"cells": tones["cells"]}, ["Share of cells"])
+    SidePanel(ax).legend(entries)
+    if own:
+        fit(ax, width=1.9, height=1.9, shape=True)
     return ax

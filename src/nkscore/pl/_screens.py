@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING, Final, Unpack
 
 import numpy as np
 
-from nkscore._colors import BACKGROUND, DOWN, FAINT, INK, UP
+from nkscore._colors import BACKGROUND, DOWN, FAINT, UP
+from nkscore.pl._drawn import drawn
 from nkscore.pl._labels import label_points
+from nkscore.pl._look import FONT, SMALL, ink, pt, shades, titled
 from nkscore.pl._side import SidePanel, dot
-from nkscore.pl._style import FONT, RASTER_ABOVE, SMALL, axes_or_new, fit, style
+from nkscore.pl._style import RASTER_ABOVE, axes_or_new, fit
 from nkscore.pl._tables import (
     as_text,
     check_number,
@@ -27,6 +29,7 @@ if TYPE_CHECKING:
     from matplotlib.axes import Axes
 
     from nkscore._types import Array
+    from nkscore.pl._drawn import Look
 
 _ROLES: Final = {
     "activating": (UP, "Promotes killing"),
@@ -34,6 +37,7 @@ _ROLES: Final = {
 }
 
 
+@drawn
 def screen_scatter(
     table: pd.DataFrame,
     *,
@@ -41,6 +45,7 @@ def screen_scatter(
     label: int | Iterable[str] = 12,
     ax: Axes | None = None,
     legend: bool = True,
+    **_look: Unpack[Look],
 ) -> Axes:
     """Draw all genes of one screen: fold change against p-value, hits in color.
 
@@ -86,40 +91,39 @@ def screen_scatter(
     check_table(table, columns, "tl.screen_hits")
     genes = _one_screen(table, screen)
     check_number(genes, "log2_fc", "p_value")
-    with style():
-        own = ax is None
-        ax = axes_or_new(ax, (4.5, 3.5))
-        _points(ax, genes)
-        ax.axvline(0, color=FAINT, linewidth=0.4, zorder=0)
-        ax.set_xlabel("log$_2$ fold change of the guides\n(with / without NK cells)")
-        ax.set_ylabel("−log$_{10}$ p")
-        ax.set_title(str(genes["screen"].iloc[0]), fontweight="bold", pad=13)
-        ax.annotate(
-            f"{int(genes['hit'].sum()):,} hits of {len(genes):,} genes",
-            (0, 1),
-            (0, 3),
-            xycoords="axes fraction",
-            textcoords="offset points",
-            fontsize=SMALL,
-            color=INK,
-        )
-        if legend:
-            _legend(ax, genes)
-        if own:
-            fit(ax, width=2.3, height=2.2)
-        named = (
-            genes[genes["hit"]].head(label)
-            if isinstance(label, int)
-            else genes[genes["gene"].isin(set(label))]
-        )
-        label_points(
-            ax,
-            _xy(named),
-            words=named["gene"].tolist(),
-            colors=[INK] * len(named),
-            avoid=_xy(genes[genes["hit"]]),
-            faint=_xy(genes[~genes["hit"]]),
-        )
+    own = ax is None
+    ax = axes_or_new(ax, (4.5, 3.5))
+    _points(ax, genes)
+    ax.axvline(0, color=FAINT, linewidth=0.4, zorder=0)
+    ax.set_xlabel("log$_2$ fold change of the guides\n(with / without NK cells)")
+    ax.set_ylabel("−log$_{10}$ p")
+    titled(ax, str(genes["screen"].iloc[0]), fontweight="bold", pad=pt(13))
+    ax.annotate(
+        f"{int(genes['hit'].sum()):,} hits of {len(genes):,} genes",
+        (0, 1),
+        (0, 3),
+        xycoords="axes fraction",
+        textcoords="offset points",
+        fontsize=pt(SMALL),
+        color=ink(),
+    )
+    if legend:
+        _legend(ax, genes)
+    if own:
+        fit(ax, width=2.3, height=2.2, shape=True)
+    named = (
+        genes[genes["hit"]].head(label)
+        if isinstance(label, int)
+        else genes[genes["gene"].isin(set(label))]
+    )
+    label_points(
+        ax,
+        _xy(named),
+        words=named["gene"].tolist(),
+        colors=[ink()] * len(named),
+        avoid=_xy(genes[genes["hit"]]),
+        faint=_xy(genes[~genes["hit"]]),
+    )
     return ax
 
 
@@ -146,13 +150,11 @@ def _points(ax: Axes, genes: pd.DataFrame) -> None:
     control = genes["is_control"].astype(bool) if "is_control" in genes.columns else ~genes["hit"]
     control &= "is_control" in genes.columns
     raster = len(genes) > RASTER_ABOVE
+    tones = _tones()
     layers = [
-        (~genes["hit"] & ~control, BACKGROUND, "o", 3.0),
-        (control, FAINT, "x", 6.0),
-        *(
-            (genes["hit"] & (genes["role"] == role), hue, "o", 9.0)
-            for role, (hue, _) in _ROLES.items()
-        ),
+        (~genes["hit"] & ~control, tones["background"], "o", 3.0),
+        (control, tones["control"], "x", 6.0),
+        *((genes["hit"] & (genes["role"] == role), tones[role], "o", 9.0) for role in _ROLES),
     ]
     for order, (chosen, color, marker, area) in enumerate(layers, 1):
         part = genes[chosen]
@@ -173,13 +175,19 @@ def _points(ax: Axes, genes: pd.DataFrame) -> None:
     ax.set_ylim(0, float(genes["height"].max()) * 1.12 or 1.0)
 
 
+def _tones() -> dict[str, str]:
+    roles = {role: hue for role, (hue, _) in _ROLES.items()}
+    return shades({**roles, "background": BACKGROUND, "control": FAINT})
+
+
 def _legend(ax: Axes, genes: pd.DataFrame) -> None:
     size = FONT * 0.5
     present = set(genes.loc[genes["hit"], "role"].astype(str))
-    handles = [dot(hue, words, size=size) for r, (hue, words) in _ROLES.items() if r in present]
-    handles.append(dot(BACKGROUND, "No hit", size=size))
+    tones = _tones()
+    handles = [dot(tones[r], words, size=size) for r, (_, words) in _ROLES.items() if r in present]
+    handles.append(dot(tones["background"], "No hit", size=size))
     if "is_control" in genes.columns and genes["is_control"].astype(bool).any():
-        handles.append(dot(FAINT, "Control", size=size, marker="x", markeredgewidth=0.6))
+        handles.append(dot(tones["control"], "Control", size=size, marker="x", markeredgewidth=0.6))
     SidePanel(ax).legend(handles, title="Gene")
 
 

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any, cast
 
-from nkscore._colors import INK
-from nkscore.pl._style import FONT, figure_of
+from nkscore.pl._look import FONT, ink, now, ordered, pt, worded
+from nkscore.pl._style import figure_of
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping, Sequence
@@ -31,7 +31,8 @@ class SidePanel:
 
     def __init__(self, ax: Axes, *, gap: float = 0.12, tall: float = 100.0) -> None:
         self.ax = ax
-        self._x = gap
+        self._scale = now().scale
+        self._x = gap * self._scale
         self._y = 0.0
         self._wide = 0.0
         self._tall = tall
@@ -57,11 +58,13 @@ class SidePanel:
             "columnspacing": 1.0,
         }
         settings.update(options)
+        entries = {str(handle.get_label()): handle for handle in handles}
+        names = ordered(entries)
         legend = Legend(
             self.ax,
-            handles,
-            [str(handle.get_label()) for handle in handles],
-            title=title,
+            [entries[name] for name in names],
+            [worded(name) for name in names],
+            title=None if title is None else worded(title),
             loc="upper left",
             bbox_to_anchor=(self._x, -self._y),
             bbox_transform=self._corner(),
@@ -82,9 +85,9 @@ class SidePanel:
     def _settle(self, legend: Legend) -> None:
         wide, high = self._inches(legend)
         if self._y > 0 and self._y + high > self._tall:
-            self._x, self._y, self._wide = self._x + self._wide + 0.2, 0.0, 0.0
+            self._x, self._y, self._wide = self._x + self._wide + 0.2 * self._scale, 0.0, 0.0
             legend.set_bbox_to_anchor((self._x, 0.0), self._corner())
-        self._y += high + 0.1
+        self._y += high + 0.1 * self._scale
         self._wide = max(self._wide, wide)
 
     def _inches(self, artist: Legend | Text) -> tuple[float, float]:
@@ -93,6 +96,7 @@ class SidePanel:
 
     def colorbar(self, mappable: ScalarMappable, label: str, *, extend: str = "neither") -> Axes:
         """Add a small vertical color bar below the existing elements."""
+        label, scale = worded(label), self._scale
         text = self.ax.text(
             self._x,
             -self._y,
@@ -100,17 +104,17 @@ class SidePanel:
             transform=self._corner(),
             va="top",
             ha="left",
-            fontsize=FONT - 0.5,
-            color=INK,
+            fontsize=pt(FONT - 0.5),
+            color=ink(),
             clip_on=False,
         )
-        top = self._y + 0.13 * (1 + label.count("\n")) + 0.05
-        box = (self._x, -(top + 0.7), 0.09, 0.7)
+        top = self._y + (0.13 * (1 + label.count("\n")) + 0.05) * scale
+        box = (self._x, -(top + 0.7 * scale), 0.09 * scale, 0.7 * scale)
         bar_axes = self.ax.inset_axes(box, transform=self._corner())
         bar = figure_of(self.ax).colorbar(mappable, cax=bar_axes, extend=extend)
         bar.outline.set_linewidth(0.4)
-        bar_axes.tick_params(labelsize=FONT - 1, width=0.4, length=2)
-        self._y = top + 0.7 + 0.15
+        bar_axes.tick_params(labelsize=pt(FONT - 1), width=0.4, length=2)
+        self._y = top + 0.85 * scale
         self._wide = max(self._wide, self._inches(text)[0])
         return bar_axes
 
@@ -149,10 +153,10 @@ def lineage_strip(ax: Axes, positions: Sequence[float], colors: Sequence[str]) -
     return ax.scatter(
         positions,
         [0.0] * len(positions),
-        s=22,
+        s=pt(22) * now().scale,
         c=list(colors),
         linewidths=0,
-        transform=place + ScaledTranslation(0, -5.5 / 72, inches),
+        transform=place + ScaledTranslation(0, -pt(5.5) / 72, inches),
         clip_on=False,
         zorder=3,
     )

@@ -2,24 +2,31 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any, Final
+from typing import TYPE_CHECKING, Any, Final, Unpack
 
 import numpy as np
 
-from nkscore._colors import DOWN, FAINT, INK, UP
+from nkscore._colors import DOWN, FAINT, UP
+from nkscore.pl._drawn import drawn
+from nkscore.pl._look import ink, ordered, paper, shades
 from nkscore.pl._side import SidePanel, dot
-from nkscore.pl._style import axes_or_new, fit, style
+from nkscore.pl._style import axes_or_new, fit
 from nkscore.pl._tables import as_text, check_number, check_table, check_unique, levels_of, readable
 
 if TYPE_CHECKING:
     import pandas as pd
     from matplotlib.axes import Axes
 
+    from nkscore.pl._drawn import Look
+
 _CELL: Final = 0.2
 _LARGEST: Final = 10.0
 
 
-def signal_activity(table: pd.DataFrame, *, ax: Axes | None = None, legend: bool = True) -> Axes:
+@drawn
+def signal_activity(
+    table: pd.DataFrame, *, ax: Axes | None = None, legend: bool = True, **_look: Unpack[Look]
+) -> Axes:
     """Draw how strongly each signal explains the response of each line, with the call.
 
     Parameters
@@ -59,7 +66,7 @@ def signal_activity(table: pd.DataFrame, *, ax: Axes | None = None, legend: bool
     check_unique(table, ["tumor", "signal"])
     lines = levels_of(table["tumor"])
     order = table.groupby("signal", observed=True)["alone_z"].max().sort_values(ascending=False)
-    signals = [str(name) for name in order.index]
+    signals = ordered(str(name) for name in order.index)
     x = as_text(table["tumor"]).map({name: i for i, name in enumerate(lines)}).to_numpy()
     y = as_text(table["signal"]).map({name: i for i, name in enumerate(signals)}).to_numpy()
     z = table["alone_z"].to_numpy(dtype=float)
@@ -67,40 +74,40 @@ def signal_activity(table: pd.DataFrame, *, ax: Axes | None = None, legend: bool
         table.groupby("tumor", observed=True)["alone_z"].transform("max") == table["alone_z"]
     )
     clear = (strongest & (table["call"] == table["stands_for"])).to_numpy()
-    with style():
-        own = ax is None
-        ax = axes_or_new(ax, (4 + _CELL * len(lines), 3 + _CELL * len(signals)))
-        ax.scatter(
-            x,
-            y,
-            s=110 * np.clip(np.abs(z), 0.15, _LARGEST) / _LARGEST,
-            c=np.where(z > 0, UP, DOWN).tolist(),
-            edgecolors=np.where(clear, INK, "none").tolist(),
-            linewidths=1.1,
-        )
-        calls = table.drop_duplicates("tumor").set_index(as_text(table["tumor"]).drop_duplicates())
-        ax.set_xticks(range(len(lines)), lines, rotation=90)
-        ax.set_yticks(range(len(signals)), readable(signals))
-        ax.set_xlim(-0.6, len(lines) - 0.4)
-        ax.set_ylim(len(signals) - 0.4, -0.6)
-        above = ax.secondary_xaxis("top")
-        above.set_xticks(
-            range(len(lines)), [str(calls.loc[name, "call"]) for name in lines], rotation=90
-        )
-        above.tick_params(length=0)
-        above.spines["top"].set_visible(False)
-        if legend:
-            _legend(ax)
-        if own:
-            fit(ax, width=_CELL * len(lines) + 0.2, height=_CELL * len(signals))
+    tones = shades({"up": UP, "down": DOWN})
+    own = ax is None
+    ax = axes_or_new(ax, (4 + _CELL * len(lines), 3 + _CELL * len(signals)))
+    ax.scatter(
+        x,
+        y,
+        s=110 * np.clip(np.abs(z), 0.15, _LARGEST) / _LARGEST,
+        c=np.where(z > 0, tones["up"], tones["down"]).tolist(),
+        edgecolors=np.where(clear, ink(), "none").tolist(),
+        linewidths=1.1,
+    )
+    calls = table.drop_duplicates("tumor").set_index(as_text(table["tumor"]).drop_duplicates())
+    ax.set_xticks(range(len(lines)), lines, rotation=90)
+    ax.set_yticks(range(len(signals)), readable(signals))
+    ax.set_xlim(-0.6, len(lines) - 0.4)
+    ax.set_ylim(len(signals) - 0.4, -0.6)
+    above = ax.secondary_xaxis("top")
+    above.set_xticks(
+        range(len(lines)), [str(calls.loc[name, "call"]) for name in lines], rotation=90
+    )
+    above.tick_params(length=0)
+    above.spines["top"].set_visible(False)
+    if legend:
+        _legend(ax, tones)
+    if own:
+        fit(ax, width=_CELL * len(lines) + 0.2, height=_CELL * len(signals))
     return ax
 
 
-def _legend(ax: Axes) -> None:
+def _legend(ax: Axes, tones: dict[str, str]) -> None:
     handles: list[Any] = [
         dot(FAINT, f"z = {number}{'+' if number == _LARGEST else ''}", size=(110 * share) ** 0.5)
         for number, share in ((2, 0.2), (5, 0.5), (10, 1.0))
     ]
-    handles += [dot(UP, "Up", size=5), dot(DOWN, "Down", size=5)]
-    handles.append(dot("white", "Called", size=7, markeredgecolor=INK, markeredgewidth=1.1))
+    handles += [dot(tones["up"], "Up", size=5), dot(tones["down"], "Down", size=5)]
+    handles.append(dot(paper(), "Called", size=7, markeredgecolor=ink(), markeredgewidth=1.1))
     SidePanel(ax).legend(handles, title="Signal alone")

@@ -9,6 +9,7 @@ import pandas as pd
 
 from nkscore._colors import default_order
 from nkscore.errors import DesignError, MissingKeyError
+from nkscore.pl._look import ordered
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
@@ -107,14 +108,14 @@ def levels_of(column: pd.Series, kind: str = "") -> list[str]:
     """
     used = {str(value) for value in column.dropna().unique()}
     if isinstance(column.dtype, pd.CategoricalDtype):
-        return [str(level) for level in column.cat.categories if str(level) in used]
-    return default_order(kind, used)
+        return ordered(str(level) for level in column.cat.categories if str(level) in used)
+    return ordered(default_order(kind, used))
 
 
 def all_levels(column: pd.Series, kind: str = "") -> list[str]:
     """Return the levels, used or not, so that a subset of cells keeps its colors."""
     if isinstance(column.dtype, pd.CategoricalDtype):
-        return [str(level) for level in column.cat.categories]
+        return ordered(str(level) for level in column.cat.categories)
     return levels_of(column, kind)
 
 
@@ -128,7 +129,7 @@ def in_order(names: Iterable[str], order: Sequence[str] | None, what: str) -> li
     """Return ``order`` restricted to ``names``; raise if it has unknown names."""
     known = list(names)
     if order is None:
-        return known
+        return ordered(known)
     wanted = [str(name) for name in order]
     unknown = [name for name in wanted if name not in known]
     if unknown:
@@ -185,7 +186,7 @@ def tumor_order(table: pd.DataFrame, tumors: Sequence[str] | None) -> list[str]:
         table.assign(tumor=as_text(table["tumor"]), lineage=as_text(table["lineage"]))
     )
     ranks = {level: i for i, level in enumerate(levels_of(table["lineage"], "lineage"))}
-    return sorted(names, key=lambda name: ranks.get(lineage_of[name], len(ranks)))
+    return ordered(sorted(names, key=lambda name: ranks.get(lineage_of[name], len(ranks))))
 
 
 _ABBREVIATIONS: Final = {

@@ -2,21 +2,24 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any, Final
+from typing import TYPE_CHECKING, Any, Final, Unpack
 
 import numpy as np
 import pandas as pd
 
-from nkscore._colors import DOWN, FAINT, INK, UP
+from nkscore._colors import DOWN, FAINT, UP
+from nkscore.pl._drawn import drawn
+from nkscore.pl._look import FONT, SMALL, ink, ordered, paper, printed, pt, shades
 from nkscore.pl._side import SidePanel, dot
-from nkscore.pl._style import FONT, SMALL, style
+from nkscore.pl._style import headed, panels_in
 from nkscore.pl._tables import as_text, check_number, check_table, levels_of, one_of
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
-    from matplotlib.figure import Figure
+    from matplotlib.figure import Figure, SubFigure
 
     from nkscore._types import Array, Floats
+    from nkscore.pl._drawn import Look
 
 _ROW: Final = 0.15
 _TITLES: Final = {"as_such": "As such", "equal_depth_and_cycle": "At equal depth and cycle"}
@@ -52,9 +55,16 @@ _CLASSES: Final = {
 }
 
 
+@drawn
 def visibility(
-    table: pd.DataFrame, *, tumor: str | None = None, q_value: float = 0.05, genes: bool = True
-) -> Figure:
+    table: pd.DataFrame,
+    *,
+    tumor: str | None = None,
+    q_value: float = 0.05,
+    genes: bool = True,
+    fig: Figure | SubFigure | None = None,
+    **_look: Unpack[Look],
+) -> Figure | SubFigure:
     """Draw the change of each class of genes that NK cells see, and of the genes that changed.
 
     Parameters
@@ -69,6 +79,8 @@ def visibility(
         Rows up to this q-value are filled.
     genes
         Whether to draw genes that are called in one of the answers below their class.
+    fig
+        Figure or part of a figure to draw in; a new figure by default.
 
     Returns
     -------
@@ -97,8 +109,6 @@ def visibility(
     ['As such', 'At equal depth and cycle']
     >>> plt.close(figure)
     """
-    from matplotlib import pyplot as plt
-
     check_table(table, _COLUMNS, "tl.visibility")
     check_number(table, "log2_fc")
     name = one_of(levels_of(table["tumor"]), tumor, "tumor")
@@ -109,28 +119,19 @@ def visibility(
         for answer in dict.fromkeys([*_TITLES, *own["answer"]])
         if answer in set(own["answer"])
     ]
-    with style():
-        size = (1.6 * len(answers) + 3.2, _ROW * len(rows) + 0.75)
-        figure, axes = plt.subplots(
-            1,
-            len(answers),
-            figsize=size,
-            sharex=True,
-            sharey=True,
-            squeeze=False,
-            layout="constrained",
-        )
-        limits = _limits(own.merge(rows, on=["class", "gene"]))
-        for ax, answer in zip(axes[0], answers, strict=True):
-            part = rows.merge(own[own["answer"] == answer], on=["class", "gene"], how="left")
-            _panel(ax, part, q_value=q_value, limits=limits)
-            ax.set_title(_TITLES.get(answer, answer))
-            _note(ax, part)
-        _labels(axes[0][0], rows)
-        axes[0][0].set_ylim(len(rows) - 0.4, -0.6)
-        figure.supxlabel("log$_2$ fold change, residual / other", fontsize=FONT)
-        figure.suptitle(name, fontweight="bold", fontsize=FONT + 0.5)
-        _legend(axes[0][-1])
+    size = (1.6 * len(answers) + 3.2, _ROW * len(rows) + 0.75)
+    figure, axes = panels_in(fig, 1, len(answers), size=size, sharex=True, sharey=True)
+    limits = _limits(own.merge(rows, on=["class", "gene"]))
+    for ax, answer in zip(axes[0], answers, strict=True):
+        part = rows.merge(own[own["answer"] == answer], on=["class", "gene"], how="left")
+        _panel(ax, part, q_value=q_value, limits=limits)
+        ax.set_title(_TITLES.get(answer, answer))
+        _note(ax, part)
+    _labels(axes[0][0], rows)
+    axes[0][0].set_ylim(len(rows) - 0.4, -0.6)
+    figure.supxlabel("log$_2$ fold change, residual / other", fontsize=pt(FONT))
+    headed(figure, name)
+    _legend(axes[0][-1])
     return figure
 
 
@@ -138,12 +139,14 @@ def _rows(table: pd.DataFrame, *, q_value: float, genes: bool) -> pd.DataFrame:
     """Return the classes in the order of the table, each with its called genes."""
     found: list[tuple[str, str]] = []
     called = table[(table["q_value"] <= q_value) & (table["gene"] != _SUM)]
-    for name in dict.fromkeys(table["class"]):
+    for name in ordered(dict.fromkeys(table["class"])):
         inside = table[table["class"] == name]
         if (inside["gene"] == _SUM).any():
             found.append((name, _SUM))
-        single = inside["gene"].unique() if (name, _SUM) not in found else []
-        below = called.loc[called["class"] == name, "gene"].unique() if genes else []
+        single: Array = inside["gene"].unique()[: int((name, _SUM) not in found)]
+        below: Array | list[str] = (
+            called.loc[called["class"] == name, "gene"].unique() if genes else []
+        )
         found += [(name, str(gene)) for gene in dict.fromkeys([*single[:1], *below])]
     return pd.DataFrame(found, columns=["class", "gene"])
 
@@ -172,25 +175,32 @@ def _panel(ax: Axes, part: pd.DataFrame, *, q_value: float, limits: tuple[float,
         at[known],
         np.maximum(start, low)[known],
         np.minimum(end, high)[known],
-        color=INK,
+        color=ink(),
         linewidth=0.8,
         zorder=2,
     )
     hue = _hues(part, effect)
     called = q <= q_value
-    face = np.where(called, hue, "white")
+    face = np.where(called, hue, paper())
     ax.scatter(
         effect[known],
         at[known],
         s=14,
         c=face[known].tolist(),
-        edgecolors=np.where(called, hue, INK)[known].tolist(),
+        edgecolors=np.where(called, hue, ink())[known].tolist(),
         linewidths=0.7,
         zorder=3,
     )
     for row in at[~known & (part["class"] != _RNA).to_numpy()]:
         ax.text(
-            0, row, "not tested", fontsize=SMALL, color=FAINT, ha="center", va="center", zorder=3
+            0,
+            row,
+            "not tested",
+            fontsize=pt(SMALL),
+            color=FAINT,
+            ha="center",
+            va="center",
+            zorder=3,
         )
     ax.set_xlim(low, high)
     ax.tick_params(axis="y", length=0)
@@ -205,14 +215,16 @@ def _hues(part: pd.DataFrame, effect: Floats) -> Array:
     )
     sign = means.map({"more visible": 1, "less visible": -1}).fillna(0).to_numpy(dtype=float)
     toward = sign * np.sign(effect)
-    return np.where(toward > 0, UP, np.where(toward < 0, DOWN, INK))
+    tones = shades({"up": UP, "down": DOWN, "either": ink()})
+    down = np.where(toward < 0, tones["down"], tones["either"])
+    return np.where(toward > 0, tones["up"], down)
 
 
 def _note(ax: Axes, part: pd.DataFrame) -> None:
     if "overlap" not in part.columns or not part["overlap"].notna().any():
         return
     share = float(part["overlap"].dropna().iloc[0])
-    ax.set_xlabel(f"overlap of the groups {share:.2f}", fontsize=SMALL, color=FAINT)
+    ax.set_xlabel(f"overlap of the groups {share:.2f}", fontsize=pt(SMALL), color=FAINT)
 
 
 def _labels(ax: Axes, rows: pd.DataFrame) -> None:
@@ -229,18 +241,20 @@ def _labels(ax: Axes, rows: pd.DataFrame) -> None:
 
 def _first_label(name: str, gene: str) -> str:
     """Return the name of a class, with its gene if only one is tested."""
-    words = _CLASSES.get(name, name.replace("_", " "))
+    known = printed(name)
+    words = _CLASSES.get(name, name.replace("_", " ")) if known == name else known
     return words if gene in (_SUM, words) else f"{words}: {gene}"
 
 
 def _legend(ax: Axes) -> None:
     from matplotlib.patches import Patch
 
+    tones = shades({"up": UP, "down": DOWN, "either": ink()})
     handles: list[Any] = [
-        dot(UP, "More visible\nto NK cells", size=4),
-        dot(DOWN, "Less visible", size=4),
-        dot(INK, "Either", size=4),
-        dot("white", "Not called", size=4, markeredgecolor=INK, markeredgewidth=0.7),
+        dot(tones["up"], "More visible\nto NK cells", size=4),
+        dot(tones["down"], "Less visible", size=4),
+        dot(tones["either"], "Either", size=4),
+        dot(paper(), "Not called", size=4, markeredgecolor=ink(), markeredgewidth=0.7),
         Patch(facecolor=_BAND, edgecolor="none", label="Too small\nto be found"),
     ]
     SidePanel(ax).legend(handles)

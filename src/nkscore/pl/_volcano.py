@@ -2,15 +2,17 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any, Final
+from typing import TYPE_CHECKING, Any, Final, Unpack
 
 import numpy as np
 import pandas as pd
 
-from nkscore._colors import ACCENT, BACKGROUND, DOWN, FAINT, INK, UP
+from nkscore._colors import ACCENT, BACKGROUND, DOWN, FAINT, UP
+from nkscore.pl._drawn import drawn
 from nkscore.pl._labels import label_points
+from nkscore.pl._look import FONT, SMALL, ink, paper, pt, shades, titled
 from nkscore.pl._side import SidePanel, dot
-from nkscore.pl._style import FONT, RASTER_ABOVE, SMALL, axes_or_new, fit, style
+from nkscore.pl._style import RASTER_ABOVE, axes_or_new, fit
 from nkscore.pl._tables import (
     as_text,
     check_probabilities,
@@ -27,6 +29,7 @@ if TYPE_CHECKING:
     from matplotlib.axes import Axes
 
     from nkscore._types import Array
+    from nkscore.pl._drawn import Look
 
     class HasGenes(Protocol):
         """For example a signature."""
@@ -42,6 +45,7 @@ _HIGHLIGHT: Final = "#8A5A00"
 _ROOM: Final = 15
 
 
+@drawn
 def volcano(
     table: pd.DataFrame,
     *,
@@ -51,6 +55,7 @@ def volcano(
     fdr: float = 0.05,
     ax: Axes | None = None,
     legend: bool = True,
+    **_look: Unpack[Look],
 ) -> Axes:
     """Draw the response of all genes of one tumor: fold change against p-value.
 
@@ -101,26 +106,25 @@ def volcano(
     """
     check_table(table, _COLUMNS, _MADE_BY)
     genes = _prepare(table, one_of(levels_of(table["tumor"]), tumor, "tumor"), highlight, fdr)
-    with style():
-        own = ax is None
-        ax = axes_or_new(ax, (4.5, 3.5))
-        chosen, solid = _chosen(genes, label), genes["hit"] | genes["marked"]
-        ceiling = _points(ax, genes)
-        _threshold(ax, genes)
-        _words(ax, genes, fdr)
-        if legend:
-            _legend(SidePanel(ax), genes, ceiling=ceiling)
-        if own:
-            grown = float(np.clip(len(chosen) / _ROOM, 1.0, 4.0)) ** 0.5
-            fit(ax, width=2.4 * grown, height=2.3 * grown)
-        label_points(
-            ax,
-            _xy(chosen),
-            words=chosen["gene"].tolist(),
-            colors=chosen["ink"].tolist(),
-            avoid=_xy(genes[solid]),
-            faint=_xy(genes[~solid]),
-        )
+    own = ax is None
+    ax = axes_or_new(ax, (4.5, 3.5))
+    chosen, solid = _chosen(genes, label), genes["hit"] | genes["marked"]
+    ceiling = _points(ax, genes)
+    _threshold(ax, genes)
+    _words(ax, genes, fdr)
+    if legend:
+        _legend(SidePanel(ax), genes, ceiling=ceiling)
+    if own:
+        grown = float(np.clip(len(chosen) / _ROOM, 1.0, 4.0)) ** 0.5
+        fit(ax, width=2.4 * grown, height=2.3 * grown, shape=True)
+    label_points(
+        ax,
+        _xy(chosen),
+        words=chosen["gene"].tolist(),
+        colors=chosen["ink"].tolist(),
+        avoid=_xy(genes[solid]),
+        faint=_xy(genes[~solid]),
+    )
     return ax
 
 
@@ -148,8 +152,9 @@ def _prepare(
     genes["suspect"] = suspect.fillna(value=False).astype(bool)
     genes["zero"] = genes["p_value"] == 0
     genes["height"] = _heights(genes["p_value"].to_numpy(dtype=float))
-    genes["hue"] = np.where(genes["log2_fc"] > 0, UP, DOWN)
-    genes["ink"] = np.where(genes["marked"], _HIGHLIGHT, INK)
+    tones = _tones()
+    genes["hue"] = np.where(genes["log2_fc"] > 0, tones["up"], tones["down"])
+    genes["ink"] = np.where(genes["marked"], _HIGHLIGHT, ink())
     return genes.sort_values(["p_value", "log2_fc", "gene"], key=_extreme, kind="stable")
 
 
@@ -169,7 +174,7 @@ def _points(ax: Axes, genes: pd.DataFrame) -> float | None:
     layers = (
         (~genes["hit"] & ~genes["marked"], None, 3.0, 1),
         (genes["hit"] & ~genes["marked"], "hue", 6.0, 2),
-        (genes["marked"], ACCENT, 11.0, 3),
+        (genes["marked"], _tones()["highlight"], 11.0, 3),
     )
     for chosen, color, area, order in layers:
         for symbol, rows in _symbols(genes[chosen]):
@@ -180,7 +185,7 @@ def _points(ax: Axes, genes: pd.DataFrame) -> float | None:
                 rows["height"],
                 s=area * (1.6 if symbol != "o" else 1.0),
                 marker=symbol,
-                facecolors="white" if hollow else colors,
+                facecolors=paper() if hollow else colors,
                 edgecolors=colors if hollow else "none",
                 linewidths=0.7 if hollow else 0,
                 zorder=order,
@@ -195,10 +200,14 @@ def _points(ax: Axes, genes: pd.DataFrame) -> float | None:
     return float(genes["height"].max()) if genes["zero"].any() else None
 
 
+def _tones() -> dict[str, str]:
+    return shades({"up": UP, "down": DOWN, "highlight": ACCENT, "background": BACKGROUND})
+
+
 def _colors(rows: pd.DataFrame, color: str | None) -> str | list[str]:
     if color == "hue":
         return list(rows["hue"])
-    return BACKGROUND if color is None else color
+    return _tones()["background"] if color is None else color
 
 
 def _symbols(rows: pd.DataFrame) -> list[tuple[str, pd.DataFrame]]:
@@ -227,7 +236,8 @@ def _words(ax: Axes, genes: pd.DataFrame, fdr: float) -> None:
     if {"n_samples_treated", "n_samples_control"} <= set(genes.columns):
         note += f"\nn = {_range(genes['n_samples_treated'])} treated, "
         note += f"{_range(genes['n_samples_control'])} control samples"
-    ax.set_title(str(genes["tumor"].iloc[0]), fontweight="bold", pad=22 if "\n" in note else 13)
+    pad = pt(22 if "\n" in note else 13)
+    titled(ax, str(genes["tumor"].iloc[0]), fontweight="bold", pad=pad)
     ax.annotate(
         note,
         (0, 1),
@@ -236,8 +246,8 @@ def _words(ax: Axes, genes: pd.DataFrame, fdr: float) -> None:
         textcoords="offset points",
         ha="left",
         va="bottom",
-        fontsize=SMALL,
-        color=INK,
+        fontsize=pt(SMALL),
+        color=ink(),
         linespacing=1.15,
     )
 
@@ -248,28 +258,34 @@ def _range(column: pd.Series) -> str:
 
 
 def _legend(side: SidePanel, genes: pd.DataFrame, *, ceiling: float | None) -> None:
-    size = FONT * 0.5
+    size, tones = FONT * 0.5, _tones()
     hits = genes[genes["hit"] & ~genes["marked"]]
+    rest = ~genes["hit"] & ~genes["marked"]
     entries = [
-        (UP, "o", "Up", bool((hits["hue"] == UP).any())),
-        (DOWN, "o", "Down", bool((hits["hue"] == DOWN).any())),
-        (BACKGROUND, "o", "Not significant", bool((~genes["hit"] & ~genes["marked"]).any())),
-        (ACCENT, "o", "Signature", bool(genes["marked"].any())),
+        (tones["up"], "o", "Up", bool((hits["log2_fc"] > 0).any())),
+        (tones["down"], "o", "Down", bool((hits["log2_fc"] <= 0).any())),
+        (
+            tones["background"],
+            "o",
+            "Not significant",
+            bool(rest.any()),
+        ),
+        (tones["highlight"], "o", "Signature", bool(genes["marked"].any())),
     ]
     handles = [dot(color, text, size=size, marker=mark) for color, mark, text, on in entries if on]
     if genes["suspect"].any():
         handles.append(
             dot(
-                "white",
+                paper(),
                 "Ambient RNA\nsuspected",
                 size=size,
                 marker="D",
-                markeredgecolor=INK,
+                markeredgecolor=ink(),
                 markeredgewidth=0.7,
             )
         )
     if ceiling is not None:
-        handles.append(dot(INK, "p = 0,\ndrawn at the top", size=size, marker="^"))
+        handles.append(dot(ink(), "p = 0,\ndrawn at the top", size=size, marker="^"))
     side.legend(handles)
 
 
