@@ -86,8 +86,10 @@ from nkscore.stats.outcomes._association import (
 from nkscore.stats.outcomes._decomposition import Decomposition, kitagawa, unit_spread
 from nkscore.stats.outcomes._location import Shift, complete_blocks, shift_between, shift_within
 from nkscore.stats.outcomes._overlap_weights import Balanced, overlap_weights
+from nkscore.stats.outcomes._partial_ranks import partial_rank_correlation
 from nkscore.stats.outcomes._rank_contrast import RankContrast, abundance_strata, rank_contrast
 from nkscore.stats.outcomes._signals import SignalFit, fit_signals, shrunken_over_lines
+from nkscore.stats.outcomes._stratified_ranks import exact_signed_rank, stratified_rank_p
 from nkscore.stats.outcomes._survival import CoxFit, cox_regression
 from nkscore.stats.pooling._meta_analysis import (
     Pooled,
@@ -167,6 +169,7 @@ __all__ = [
     "design_of_formula",
     "dormancy_index",
     "error_correlation",
+    "exact_signed_rank",
     "exact_test",
     "exact_zero_samples",
     "excess_of",
@@ -209,6 +212,7 @@ __all__ = [
     "needs_common_scale",
     "overlap_weights",
     "pair_model",
+    "partial_rank_correlation",
     "placed_behind",
     "pool_with_shared_variance",
     "program_counts",
@@ -233,6 +237,7 @@ __all__ = [
     "squeeze_variances",
     "standard_errors",
     "stouffer",
+    "stratified_rank_p",
     "target_design",
     "test_of_arms",
     "test_of_contrast",

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from nkscore.signatures import TumorProgram
 from nkscore.tl._cohorts._cohort_differences import cohort_differences
+from nkscore.tl._cohorts._cohort_meta import cohort_meta_analysis
 from nkscore.tl._cohorts._cohort_survival import cohort_survival
 from nkscore.tl._cohorts._project_cohort import project_cohort
 from nkscore.tl._cohorts._survival_curves import survival_curves
@@ -58,6 +59,7 @@ __all__ = [
     "calibration",
     "cell_cycle",
     "cohort_differences",
+    "cohort_meta_analysis",
     "cohort_survival",
     "communication",
     "contact_preferences",

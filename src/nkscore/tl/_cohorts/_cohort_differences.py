@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Mapping
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -20,10 +20,7 @@ from nkscore.tl._cohorts._contrasts import (
     moderated_table,
     wilcoxon_table,
 )
-from nkscore.tl._cohorts._tables import checked_scores, refuse_constant, with_samples
-
-if TYPE_CHECKING:
-    from nkscore._types import Labels
+from nkscore.tl._cohorts._tables import checked_scores, patients_of, refuse_constant, with_samples
 
 _COLUMNS = [
     "grouping",
@@ -142,7 +139,7 @@ def cohort_differences(
     frame = with_samples(frame, table.index, "groups")
     _check_groupings(reference, frame)
     table = table.loc[frame.index]
-    owner = _patients(patient, table.index)
+    owner = patients_of(patient, table.index)
     refuse_constant(table)
     parts, left_out = [], []
     for name in frame.columns:
@@ -177,20 +174,6 @@ def _compared(
         n_level=here.sum(axis=0),
         n_reference=there.sum(axis=0),
     )
-
-
-def _patients(patient: pd.Series | None, samples: pd.Index) -> Labels | None:
-    if patient is None:
-        return None
-    owner = with_samples(patient, samples, "patient").reindex(samples)
-    if owner.isna().any():
-        msg = (
-            f"patient is missing for {int(owner.isna().sum())} samples, the first is "
-            f"{owner.index[owner.isna()][0]!r}. Give each sample its patient, or remove it."
-        )
-        raise DesignError(msg)
-    names: Labels = owner.astype(str).to_numpy(dtype=object)
-    return names
 
 
 def _check_groupings(reference: str | Mapping[str, str] | None, frame: pd.DataFrame) -> None:

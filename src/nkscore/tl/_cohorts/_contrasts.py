@@ -13,6 +13,7 @@ from scipy import stats as scipy_stats
 from nkscore.errors import DesignError
 from nkscore.stats import (
     complete_blocks,
+    exact_signed_rank,
     fit_linear,
     interval,
     moderated_test,
@@ -29,6 +30,8 @@ if TYPE_CHECKING:
 REST: Final = "rest"
 #: Arms smaller than this get exact p-values, if no values are tied.
 _SMALL_ARM: Final = 9
+#: Up to so many pairs, tied ranks get exact p-values, too.
+_FEW_PAIRS: Final = 13
 
 
 @dataclass(frozen=True, slots=True)
@@ -112,24 +115,42 @@ def wilcoxon_table(values: Floats, contrast: Contrast, confidence: float) -> pd.
         index=range(values.shape[1]),
         columns=["effect", "ci_low", "ci_high", "rank_biserial", "p_value"],
     )
+    for part, member, columns in _complete(values, contrast):
+        if contrast.paired:
+            shift = shift_within(part, confidence=confidence)
+        else:
+            shift = shift_between(part[member], part[~member], confidence=confidence)
+        tested = _rank_test(part, member, contrast)
+        found = [shift.effect, shift.low, shift.high, *tested]
+        made.iloc[columns] = np.stack(found, axis=1)
+    return made
+
+
+def wilcoxon_p(values: Floats, contrast: Contrast) -> Floats:
+    """Return the p-values of :func:`wilcoxon_table` alone."""
+    p = np.full(values.shape[1], np.nan)
+    for part, member, columns in _complete(values, contrast):
+        p[columns] = _rank_test(part, member, contrast)[1]
+    return p
+
+
+def _complete(values: Floats, contrast: Contrast) -> Iterator[tuple[Floats, Bools, Ints]]:
+    """Yield differences of pairs, or samples of both arms, which of them are at the level."""
     here, there = values[contrast.rows], values[contrast.other_rows]
     block = here - there if contrast.paired else np.concatenate([here, there])
     inside = np.arange(len(block)) < len(here)
     for rows, columns in complete_blocks(block):
         part, member = block[np.ix_(rows, columns)], inside[rows]
-        if contrast.paired and len(rows):
-            found = _signed_rank(part, confidence)
-        elif member.any() and not member.all():
-            found = _rank_sum(part, member, confidence)
-        else:
-            continue
-        made.iloc[columns] = np.stack(found, axis=1)
-    return made
+        if member.any() and (contrast.paired or not member.all()):
+            yield part, member, columns
 
 
-def _rank_sum(values: Floats, member: Bools, confidence: float) -> list[Floats]:
+def _rank_test(values: Floats, member: Bools, contrast: Contrast) -> tuple[Floats, Floats]:
+    return _signed_rank(values) if contrast.paired else _rank_sum(values, member)
+
+
+def _rank_sum(values: Floats, member: Bools) -> tuple[Floats, Floats]:
     here, there = values[member], values[~member]
-    shift = shift_between(here, there, confidence=confidence)
     made = rank_sum(values, member[:, None].astype(float))
     p = made.p_value.copy()
     if min(len(here), len(there)) < _SMALL_ARM:
@@ -138,11 +159,10 @@ def _rank_sum(values: Floats, member: Bools, confidence: float) -> list[Floats]:
         p[untied] = scipy_stats.mannwhitneyu(
             here[:, untied], there[:, untied], method="exact", axis=0
         ).pvalue
-    return [shift.effect, shift.low, shift.high, made.effect, p]
+    return made.effect, p
 
 
-def _signed_rank(differences: Floats, confidence: float) -> list[Floats]:
-    shift = shift_within(differences, confidence=confidence)
+def _signed_rank(differences: Floats) -> tuple[Floats, Floats]:
     ranks = scipy_stats.rankdata(np.abs(differences), axis=0)
     # Differences of zero have no direction and get no rank.
     ranks = np.where(differences != 0, ranks - (differences == 0).sum(axis=0), 0.0)
@@ -150,11 +170,22 @@ def _signed_rank(differences: Floats, confidence: float) -> list[Floats]:
     moved = np.flatnonzero(total > 0)
     p, biserial = np.full((2, differences.shape[1]), np.nan)
     biserial[moved] = (np.sign(differences) * ranks).sum(axis=0)[moved] / total[moved]
+    # Where ranks are tied, scipy tries all signs, one column after the other.
+    few_tied = _tied(differences) & (len(differences) <= _FEW_PAIRS)
+    for column in moved[few_tied[moved]]:
+        p[column] = exact_signed_rank(ranks[:, column], differences[:, column] > 0)
+    others = moved[~few_tied[moved]]
     with warnings.catch_warnings():
         # scipy warns about few pairs when it cannot use the exact distribution because of ties.
         warnings.simplefilter("ignore")
-        p[moved] = scipy_stats.wilcoxon(differences[:, moved], axis=0).pvalue
-    return [shift.effect, shift.low, shift.high, biserial, p]
+        p[others] = scipy_stats.wilcoxon(differences[:, others], axis=0).pvalue
+    return biserial, p
+
+
+def _tied(differences: Floats) -> Bools:
+    """Return which columns have a difference of zero, or two of one size."""
+    ordered = np.sort(np.abs(differences), axis=0)
+    return np.asarray((ordered[0] == 0) | (np.diff(ordered, axis=0) == 0).any(axis=0))
 
 
 def moderated_table(values: Floats, contrast: Contrast, confidence: float) -> pd.DataFrame:

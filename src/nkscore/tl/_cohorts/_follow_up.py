@@ -7,7 +7,7 @@ import logging
 import numpy as np
 import pandas as pd
 
-from nkscore.errors import WrongScaleError
+from nkscore.errors import DesignError, WrongScaleError
 from nkscore.tl._cohorts._tables import with_samples
 
 _LOG = logging.getLogger("nkscore")
@@ -75,3 +75,30 @@ def _yes_no(event: pd.Series) -> pd.Series:
         )
         raise WrongScaleError(msg)
     return numbers
+
+
+def in_strata(follow: pd.DataFrame, strata: pd.DataFrame | pd.Series) -> pd.DataFrame:
+    """Return the patients that have a stratum, with its number as ``stratum``."""
+    given = strata.to_frame("strata") if isinstance(strata, pd.Series) else strata
+    given = with_samples(given, follow.index, "strata")
+    known = given.notna().all(axis=1)
+    lost = len(follow) - int(known.sum())
+    if lost:
+        _LOG.warning("%d of %d patients have no stratum and are excluded", lost, len(follow))
+    given = given[known]
+    code = given.groupby(list(given.columns), observed=True).ngroup()
+    if code.nunique() < 2:
+        msg = (
+            f"strata has {code.nunique()} level in these {len(code)} patients; two are needed to "
+            "compare within each. Leave strata away, or give the column that differs."
+        )
+        raise DesignError(msg)
+    made = follow.loc[code.index].assign(stratum=code)
+    comparable = made.groupby("stratum")["event"].agg(["sum", "size"])
+    if not ((comparable["sum"] > 0) & (comparable["size"] > 1)).any():
+        msg = (
+            f"None of the {len(comparable)} strata holds a death and a second patient, so there "
+            "is nobody to compare with. Merge strata, or adjust for the column instead."
+        )
+        raise DesignError(msg)
+    return made

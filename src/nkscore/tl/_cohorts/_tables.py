@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
-from typing import TypeVar
+from typing import TYPE_CHECKING, TypeVar
 
 import numpy as np
 import pandas as pd
 
 from nkscore.errors import DesignError, WrongScaleError
+
+if TYPE_CHECKING:
+    from nkscore._types import Labels
 
 Table = TypeVar("Table", pd.DataFrame, pd.Series)
 
@@ -76,3 +79,18 @@ def refuse_constant(table: pd.DataFrame) -> None:
             "scores.nunique() > 1]."
         )
         raise DesignError(msg)
+
+
+def patients_of(patient: pd.Series | None, samples: pd.Index) -> Labels | None:
+    """Return the patient of each sample; raise :class:`DesignError` where it is missing."""
+    if patient is None:
+        return None
+    owner = with_samples(patient, samples, "patient").reindex(samples)
+    if owner.isna().any():
+        msg = (
+            f"patient is missing for {int(owner.isna().sum())} samples, the first is "
+            f"{owner.index[owner.isna()][0]!r}. Give each sample its patient, or remove it."
+        )
+        raise DesignError(msg)
+    names: Labels = owner.astype(str).to_numpy(dtype=object)
+    return names

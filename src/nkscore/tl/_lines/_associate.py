@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -10,7 +11,14 @@ import pandas as pd
 
 from nkscore._warn import warn
 from nkscore.errors import DesignError, MissingKeyError, WrongScaleError
-from nkscore.stats import benjamini_hochberg, exact_test, rank_correlation, rank_sum
+from nkscore.stats import (
+    benjamini_hochberg,
+    exact_test,
+    holm,
+    partial_rank_correlation,
+    rank_correlation,
+    rank_sum,
+)
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -26,6 +34,8 @@ _COLUMNS = [
     "effect",
     "p_value",
     "q_value",
+    "q_all",
+    "p_holm",
     "n",
     "n_positive",
 ]
@@ -35,7 +45,7 @@ def associate(
     targets: pd.DataFrame | pd.Series,
     features: pd.DataFrame | pd.Series | Mapping[str, pd.DataFrame | pd.Series],
     *,
-    adjust_for: pd.Series | None = None,
+    adjust_for: pd.Series | pd.DataFrame | None = None,
     min_count: int = 5,
     min_samples: int = 8,
 ) -> pd.DataFrame:
@@ -55,14 +65,15 @@ def associate(
         Samples × features, or a mapping from family (``"expression"``, ``"mutation"``,
         ``"methylation"``) to such a table. Samples are matched by their index.
     adjust_for
-        Group of each sample (cancer type): tests then compare samples within groups, by a partial
-        rank correlation with ranks centered within groups (yes and no as 1 and 0).
+        Group of each sample (cancer type), continuous covariates (age, purity, growth rate), or a
+        table of both; numbers are continuous, text and yes-or-no are groups. Tests are then partial
+        rank correlations (yes and no as 1 and 0), with one group column within its groups.
     min_count
         A yes-or-no feature needs this many samples with yes and with no; a number needs this many
         nonzero values.
     min_samples
         Minimum number of complete samples of a pair. With ``adjust_for``, plus the number of
-        groups.
+        groups and of covariates.
 
     Returns
     -------
@@ -70,17 +81,19 @@ def associate(
     ``feature``, ``family``, ``test`` (``spearman``, ``wilcoxon``, ``fisher``,
     ``partial_spearman``), ``effect`` (correlation, -1 to 1; rank-biserial for ``wilcoxon``,
     positive if yes is associated with higher numbers; log2 odds ratio for ``fisher``), ``p_value``,
-    ``q_value`` (Benjamini-Hochberg within target and family), ``n`` (complete samples),
-    ``n_positive`` (yes). Features excluded by ``min_count`` are counted in a warning and named in
+    ``q_value`` (Benjamini-Hochberg within target and family), ``q_all`` (the same over all rows),
+    ``p_holm`` (Holm over all rows: the chance of any wrong call in the whole table), ``n``
+    (complete samples of this pair), ``n_positive`` (yes). Features excluded by ``min_count``, and
+    constant targets if there are several, are counted in a warning and named in
     ``attrs["left_out"]``.
 
     Raises
     ------
     DesignError
-        If tables share fewer than ``min_samples`` samples, a sample is repeated, a target is
-        constant, no feature can be tested, or ``adjust_for`` is not one column of distinct samples.
+        If tables share fewer than ``min_samples`` samples, a sample is repeated, the only target
+        is constant, no feature can be tested, or ``adjust_for`` repeats a sample.
     WrongScaleError
-        If a feature or target has infinite values, or a target is text.
+        If a feature, target or covariate has infinite values, or a target is text.
     MissingKeyError
         If ``adjust_for`` lacks samples.
 
@@ -109,22 +122,33 @@ def associate(
     left_out: list[str] = []
     for family, table in families.items():
         shared = _shared(frame, _unique(table, family), family, least=min_samples)
-        groups = _groups(adjust_for, shared)
+        adjust = _adjustment(adjust_for, shared)
         columns, kinds, values = _columns(table.loc[shared], family)
         for name in frame.columns:
+            where = f"{name}, {family}" if frame.shape[1] > 1 else family
             goal = _target(frame.loc[shared, name], str(name))
+            if _constant(goal):
+                _refuse_only(frame)
+                left_out.append(f"{where}: target is constant")
+                continue
             made, dropped = _tests(
                 goal,
                 columns,
                 kinds,
                 values,
-                groups=groups,
+                adjust=adjust,
                 min_count=min_count,
                 min_samples=min_samples,
             )
-            left_out += [f"{family}: {feature}" for feature in dropped]
+            left_out += [f"{where}: {feature}" for feature in dropped]
             parts.append(made.assign(target=str(name), family=family))
-    result = pd.concat(parts, ignore_index=True)
+    return _joined(parts, left_out, min_count=min_count, min_samples=min_samples)
+
+
+def _joined(
+    parts: list[pd.DataFrame], left_out: list[str], *, min_count: int, min_samples: int
+) -> pd.DataFrame:
+    result = pd.concat(parts, ignore_index=True) if parts else pd.DataFrame()
     if result.empty:
         msg = (
             f"No feature can be tested: all {len(left_out)} have fewer than {min_count} samples "
@@ -138,6 +162,8 @@ def associate(
             f"because of too few samples or no variation ({', '.join(left_out[:3])}, "
             "...); see attrs['left_out']."
         )
+    p = result["p_value"].astype("float64")
+    result = result.assign(q_all=benjamini_hochberg(p), p_holm=holm(p))
     result = result[_COLUMNS].sort_values(["target", "family", "p_value", "feature"])
     result = result.reset_index(drop=True)
     result.attrs["left_out"] = left_out
@@ -170,20 +196,62 @@ def _shared(frame: pd.DataFrame, table: pd.DataFrame, family: str, *, least: int
     return shared
 
 
-def _groups(adjust_for: object, shared: pd.Index) -> Labels | None:
+@dataclass(frozen=True, slots=True)
+class _Adjustment:
+    """What tests adjust for: ``groups`` if that is one column of groups and nothing else."""
+
+    indicators: Floats
+    covariates: Floats
+    groups: Labels | None
+    n_columns: int
+
+    def rows(self, chosen: Bools) -> _Adjustment:
+        return replace(
+            self,
+            indicators=self.indicators[chosen],
+            covariates=self.covariates[chosen],
+            groups=None if self.groups is None else self.groups[chosen],
+        )
+
+    def correlation(self, target: Floats, features: Floats) -> Association:
+        if self.groups is not None:
+            return rank_correlation(target, features, self.groups)
+        return partial_rank_correlation(target, features, self.indicators, self.covariates)
+
+
+def _adjustment(adjust_for: object, shared: pd.Index) -> _Adjustment | None:
     if adjust_for is None:
         return None
-    if not isinstance(adjust_for, pd.Series) or adjust_for.index.has_duplicates:
-        msg = "adjust_for must be one column (a Series) that holds each sample once."
+    if not isinstance(adjust_for, (pd.Series, pd.DataFrame)) or adjust_for.index.has_duplicates:
+        msg = "adjust_for must be a column (a Series) or table that holds each sample once."
         raise DesignError(msg)
-    groups = adjust_for.reindex(shared)
-    if groups.isna().any():
+    given = adjust_for.to_frame("group") if isinstance(adjust_for, pd.Series) else adjust_for
+    if given.columns.has_duplicates or not given.shape[1]:
+        msg = f"adjust_for has the columns {list(given.columns)}; each must occur once. Rename."
+        raise DesignError(msg)
+    table = given.reindex(shared)
+    lost = table.isna().any(axis=1)
+    if lost.any():
         msg = (
-            f"adjust_for has no group for {int(groups.isna().sum())} samples, the first "
-            f"is {groups.index[groups.isna()][0]!r}. Give each sample one, or remove it."
+            f"adjust_for has no group for {int(lost.sum())} samples, the first "
+            f"is {table.index[lost].tolist()[0]!r}. Give each sample one, or remove it."
         )
         raise MissingKeyError(msg)
-    return groups.astype(str).to_numpy()
+    numbers = [c for c in table if given[c].dtype.kind in "iuf"]
+    covariates = table[numbers].to_numpy(dtype=float)
+    if np.isinf(covariates).any():
+        msg = "adjust_for holds infinite values. Set them to missing and remove these samples."
+        raise WrongScaleError(msg)
+    text = table.drop(columns=numbers).astype(str)
+    none = np.zeros((len(table), 0))
+    indicators = pd.get_dummies(text).to_numpy(dtype=float) if text.shape[1] else none
+    one = len(numbers) == 0 and text.shape[1] == 1
+    return _Adjustment(
+        indicators=indicators,
+        covariates=covariates,
+        groups=text.iloc[:, 0].to_numpy(dtype=object) if one else None,
+        n_columns=indicators.shape[1] + len(numbers),
+    )
 
 
 def _columns(table: pd.DataFrame, family: str) -> tuple[Labels, Bools, Floats]:
@@ -223,12 +291,21 @@ def _target(values: pd.Series, name: str) -> Floats:
             "needed. Convert groups to columns of true and false: pd.get_dummies."
         )
         raise WrongScaleError(msg)
-    known = goal[np.isfinite(goal)]
-    if known.size == 0 or np.ptp(known) == 0:
-        msg = f"Target {name!r} is constant over these samples, so nothing can be associated "
-        "with it. Remove it."
-        raise DesignError(msg)
     return np.asarray(goal)
+
+
+def _refuse_only(targets: pd.DataFrame) -> None:
+    if targets.shape[1] == 1:
+        msg = (
+            f"Target {str(targets.columns[0])!r} is constant over these samples, so nothing can be "
+            "associated with it. Remove it."
+        )
+        raise DesignError(msg)
+
+
+def _constant(goal: Floats) -> bool:
+    known = goal[np.isfinite(goal)]
+    return known.size == 0 or bool(np.ptp(known) == 0)
 
 
 def _tests(
@@ -237,14 +314,15 @@ def _tests(
     kinds: Bools,
     values: Floats,
     *,
-    groups: Labels | None,
+    adjust: _Adjustment | None,
     min_count: int,
     min_samples: int,
 ) -> tuple[pd.DataFrame, list[str]]:
     known_goal = np.isfinite(goal)
     binary_goal = bool(np.isin(goal[known_goal], (0.0, 1.0)).all())
     masked = np.where(known_goal[:, None], values, np.nan)
-    enough = _enough(masked, kinds, groups, min_count=min_count, min_samples=min_samples)
+    least = min_samples + (0 if adjust is None else adjust.n_columns)
+    enough = _enough(masked, kinds, min_count=min_count, least=least)
     parts = []
     for binary in (False, True):
         chosen = np.flatnonzero(enough & (kinds == binary))
@@ -252,10 +330,9 @@ def _tests(
             continue
         block = masked[:, chosen]
         # Families can lack whole samples; without these most columns are complete, which is faster.
-        rows = np.isfinite(block).any(axis=1)
-        test, run = _test(
-            None if groups is None else groups[rows], binary=binary, binary_goal=binary_goal
-        )
+        rows = np.asarray(np.isfinite(block).any(axis=1))
+        inside = None if adjust is None else adjust.rows(rows)
+        test, run = _test(inside, binary=binary, binary_goal=binary_goal)
         part = _described(run(goal[rows], block[rows]), test)
         n_positive = np.nansum(block, axis=0) if binary else np.nan
         parts.append(part.assign(feature=columns[chosen], n_positive=n_positive))
@@ -270,21 +347,18 @@ def _described(made: Association, test: str) -> pd.DataFrame:
     return pd.DataFrame({"test": test, "effect": made.effect, "p_value": made.p_value, "n": made.n})
 
 
-def _enough(
-    values: Floats, kinds: Bools, groups: Labels | None, *, min_count: int, min_samples: int
-) -> Bools:
+def _enough(values: Floats, kinds: Bools, *, min_count: int, least: int) -> Bools:
     known = np.isfinite(values)
     n = known.sum(axis=0)
-    least = min_samples + (len(set(groups)) if groups is not None else 0)
     nonzero = (np.nan_to_num(values) != 0).sum(axis=0)
     return np.asarray((n >= least) & (nonzero >= min_count) & (~kinds | (n - nonzero >= min_count)))
 
 
 def _test(
-    groups: Labels | None, *, binary: bool, binary_goal: bool
+    adjust: _Adjustment | None, *, binary: bool, binary_goal: bool
 ) -> tuple[str, Callable[[Floats, Floats], Association]]:
-    if groups is not None:
-        return "partial_spearman", lambda y, x: rank_correlation(y, x, groups)
+    if adjust is not None:
+        return "partial_spearman", adjust.correlation
     if binary and binary_goal:
         return "fisher", exact_test
     if binary:
