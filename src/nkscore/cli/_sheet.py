@@ -114,8 +114,19 @@ def check(path: Path, conditions: list[str], *, files: bool) -> str:
         warnings.simplefilter("always")
         sheet = _loading.checked_sheet(path, None, conditions, files=files)
     lines = [*_described(sheet), *(f"Please check: {item.message}" for item in caught)]
+    lines += _answered(path, conditions)
     lines.append("All files exist." if files else "Files were not looked for.")
     return "\n".join(lines)
+
+
+def _answered(path: Path, conditions: list[str]) -> list[str]:
+    """Return which questions the design answers, by the planner (``nkscore plan``)."""
+    from nkscore.tl._plan._design_words import described_sheet
+
+    with warnings.catch_warnings():
+        # They are in the lines above.
+        warnings.simplefilter("ignore")
+        return described_sheet(path, conditions)
 
 
 def _described(sheet: Sheet) -> list[str]:

@@ -95,18 +95,29 @@ def report(
     """Raise one :class:`SampleSheetError` with all ``problems``, one line per kind."""
     if not problems:
         return
-    kinds: dict[tuple[str, str], list[Problem]] = {}
-    for problem in problems:
-        kinds.setdefault((problem.column, problem.text), []).append(problem)
-    lines = [f"  {_line(kind, spelled or {})}" for kind in list(kinds.values())[:_SHOWN]]
-    if len(kinds) > _SHOWN:
-        lines.append(f"  ... and {len(kinds) - _SHOWN} more.")
+    lines = [f"  {line}" for line in lines_of(problems, spelled or {})]
     count = "1 problem" if len(problems) == 1 else f"{len(problems)} problems"
     msg = "\n".join([f"{sheet_name} has {count} (nothing was loaded):", *lines])
     raise SampleSheetError(msg)
 
 
-def parse(sheet: object, base: str | os.PathLike[str] | None) -> Sheet:
+def lines_of(problems: Sequence[Problem], spelled: Mapping[str, str]) -> list[str]:
+    """Return one line per kind of problem."""
+    kinds: dict[tuple[str, str], list[Problem]] = {}
+    for problem in problems:
+        kinds.setdefault((problem.column, problem.text), []).append(problem)
+    lines = [_line(kind, spelled) for kind in list(kinds.values())[:_SHOWN]]
+    if len(kinds) > _SHOWN:
+        lines.append(f"... and {len(kinds) - _SHOWN} more.")
+    return lines
+
+
+def parse(
+    sheet: object,
+    base: str | os.PathLike[str] | None,
+    *,
+    required: Sequence[str] = REQUIRED,
+) -> Sheet:
     """Return the sheet's cells as text; report all problems of its form together."""
     if isinstance(sheet, pd.DataFrame):
         name, default_base = "The sample sheet (DataFrame)", Path.cwd()
@@ -131,14 +142,14 @@ def parse(sheet: object, base: str | os.PathLike[str] | None) -> Sheet:
         )
         raise TypeError(msg)
     base = default_base if base is None else expanded(base).resolve()
-    cells, spelled = _frame(name, table)
+    cells, spelled = _frame(name, table, required)
     return Sheet(name, base, cells, table.rows, table.decimal_comma, spelled)
 
 
-def _frame(name: str, table: Table) -> tuple[pd.DataFrame, dict[str, str]]:
+def _frame(name: str, table: Table, required: Sequence[str]) -> tuple[pd.DataFrame, dict[str, str]]:
     header = header_of(name, table.header)
     names = header.columns
-    problems = _header_problems(header)
+    problems = _header_problems(header, required)
     for row, record in zip(table.rows, table.records, strict=True):
         problems += [Problem(row, "", text) for text in _row_problems(record, names)]
     if not table.records:
@@ -183,7 +194,7 @@ def _other_delimiter(record: list[str]) -> str:
     return next((mark for mark in ",;\t" if filled[0].count(mark) >= len(REQUIRED) - 1), "")
 
 
-def _header_problems(header: Header) -> list[Problem]:
+def _header_problems(header: Header, required: Sequence[str]) -> list[Problem]:
     problems, names = [], header.columns
     for column, claimed in header.claims.items():
         text = (
@@ -191,7 +202,7 @@ def _header_problems(header: Header) -> list[Problem]:
             f"{column!r}."
         )
         problems.append(Problem("", column, text))
-    for column in REQUIRED:
+    for column in required:
         if column not in names and column not in header.claims:
             close = difflib.get_close_matches(column, [n for n in names if n not in KNOWN], n=1)
             hint = f" Rename {close[0]!r}?" if close else ""
