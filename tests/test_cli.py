@@ -71,7 +71,7 @@ def test_demo_leaves_everything(finished):
     names = {p.stem for p in (out / "tables").glob("*.tsv")}
     assert {"tumor_response", "nk_response", "nk_state_shift", "nk_state_fractions"} <= names
     figures = {p.stem for p in (out / "figures").glob("*.png")}
-    assert {"map_condition", "nk_states", "response_dots", "volcano_K562", "qc"} <= figures
+    assert {"map_condition", "nk_states", "response_dots", "volcanoes", "qc"} <= figures
     assert "response_heatmap" in figures
     assert figures == {p.stem for p in (out / "figures").glob("*.pdf")}
     assert {p.name for p in out.parent.iterdir()} == {"results"}

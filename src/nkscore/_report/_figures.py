@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 from tqdm import tqdm
 
 from nkscore import pl, schema, signatures
+from nkscore._report._pages import pages_of, volcanoes
 from nkscore._report._results import unflagged
 
 if TYPE_CHECKING:
@@ -246,16 +247,18 @@ def _volcanoes(results: Results) -> list[Panel]:
         # The NK response would double the number of figures; its table has the same information.
         if not is_response(table) or name == "nk_response":
             continue
-        for line in table["tumor"].astype(str).unique():
-            short = f"volcano_{line}" if name == "tumor_response" else f"volcano_{name}_{line}"
+        pages = pages_of(list(table["tumor"].astype(str).unique()))
+        stem = "volcanoes" if name == "tumor_response" else f"volcanoes_{name}"
+        for number, lines in enumerate(pages, 1):
+            one = f"Response of {lines[0]}" if len(lines) == 1 else "Response of each line"
             found.append(
                 Panel(
-                    short,
+                    stem if len(pages) == 1 else f"{stem}_{number}",
                     RESPONSE,
-                    f"Response of {line}",
+                    one if len(pages) == 1 else f"{one}, page {number}",
                     "Signature: core response of tumor cells to NK cells (Dufva et al. 2023)."
                     " Open diamonds: genes that ambient RNA may explain.",
-                    partial(pl.volcano, table, tumor=line, highlight=core),
+                    partial(volcanoes, table, lines, core),
                 )
             )
     return found

@@ -13,7 +13,10 @@ if TYPE_CHECKING:
 
     from matplotlib.axes import Axes
     from matplotlib.figure import Figure
+    from matplotlib.transforms import Bbox
 
+#: Around what is drawn, in inches.
+_MARGIN: Final = 0.03
 # Dates and versions would make the bytes differ from run to run.
 _METADATA: Final[dict[str, dict[str, Any]]] = {
     "png": {"Software": None},
@@ -85,7 +88,8 @@ def save(
         "savefig.transparent": False,
     }
     with mpl.rc_context(settings), _frozen(figure):
-        return [_write(figure, path.with_name(f"{path.name}.{kind}"), dpi) for kind in wanted]
+        box = _box(figure, dpi)
+        return [_write(figure, path.with_name(f"{path.name}.{kind}"), dpi, box) for kind in wanted]
 
 
 @contextmanager
@@ -111,6 +115,25 @@ def _frozen(figure: Figure) -> Iterator[None]:
             figure.set_layout_engine(engine)
 
 
+def _box(figure: Figure, dpi: float) -> Bbox:
+    """Return the part of the figure that is drawn on, in inches, with a margin.
+
+    ``bbox_inches="tight"`` would draw the figure once more for each format to find it.
+    """
+    from matplotlib.backends.backend_agg import FigureCanvasAgg
+
+    before = figure.dpi
+    canvas = figure.canvas
+    figure.dpi = dpi
+    try:
+        renderer = FigureCanvasAgg(figure).get_renderer()  # type: ignore[no-untyped-call]
+        box: Bbox = figure.get_tightbbox(renderer)
+    finally:
+        figure.dpi = before
+        figure.set_canvas(canvas)
+    return box.padded(_MARGIN)
+
+
 def _check(formats: list[str]) -> None:
     unknown = [kind for kind in formats if kind not in _METADATA]
     if unknown:
@@ -118,13 +141,12 @@ def _check(formats: list[str]) -> None:
         raise ValueError(msg)
 
 
-def _write(figure: Figure, file: Path, dpi: float) -> Path:
+def _write(figure: Figure, file: Path, dpi: float, box: Bbox) -> Path:
     figure.savefig(
         file,
         dpi=dpi,
         metadata=_METADATA[file.suffix[1:]],
         facecolor=figure.get_facecolor(),
-        bbox_inches="tight",
-        pad_inches=0.03,
+        bbox_inches=box,
     )
     return file

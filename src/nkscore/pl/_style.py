@@ -33,7 +33,7 @@ if TYPE_CHECKING:
     from nkscore.pl._look import Palette, Style
 
 #: Number of points above which a scatter becomes an image within vector files.
-RASTER_ABOVE: Final = 20_000
+RASTER_ABOVE: Final = 2_000
 #: Empty margin around figures, in inches.
 _PAD: Final = 0.03
 #: Least inside of axes, in inches.
