@@ -214,6 +214,9 @@ def test_response_score_of_lines_and_lineages(experiment):
     few = int(samples["n_cells"].min()) + 1
     excluded = nk.tl.response_score(adata, name, min_cells=few).attrs["left_out"]
     assert {"sample"} <= {one["what"] for one in excluded} <= {"sample", "line"}
+    parts = nk.tl.decompose_shift(adata, name, "truth_tumor_state", min_cells=few).attrs["left_out"]
+    assert {"sample"} <= {one["what"] for one in parts}
+    assert all(one["reason"] for one in parts)
     pairs = nk.tl.response_score(adata, name, level="lineage")
     assert len(pairs) == 10
     assert pairs["df"].eq(1).all()

@@ -12,6 +12,7 @@ import pytest
 from scipy import optimize, sparse
 from scipy import stats as scipy_stats
 
+import nkscore as nk
 from nkscore import pp, stats, tl
 from nkscore.errors import DesignError, MissingKeyError, NkscoreWarning, WrongScaleError
 from nkscore.tl._genes._responders import _controls_of
@@ -761,3 +762,32 @@ def test_real_controls_among_knockouts_are_no_responders(thp1):
         assert sure[own].mean() > 0.5
     assert (kind[planted["STAT1"]] == "responder").mean() < 0.1
     assert (kind[planted["SMAD4"]] == "unassigned").all()
+
+
+def test_what_was_excluded_stands_with_the_result():
+    adata = nk.datasets.simulate_coculture(n_cells_per_sample=60, rng=0)
+    nk.datasets.use_truth(adata)
+    i = np.arange(adata.n_obs)
+    guide = np.array([f"{'JAK1' if k % 2 else 'NT'}g{k % 3}" for k in i], dtype=object)
+    guide[:3] = "B2Mg1"
+    guide[3:10] = None
+    adata.obs["guide"] = guide
+    target = ["non-targeting" if str(g).startswith("NT") else str(g)[:-2] for g in guide]
+    adata.obs["perturbation"] = pd.Series(target, index=adata.obs_names).where(pd.notna(guide))
+    table = nk.tl.perturbation_response(adata, replicate=None)
+    assert table.attrs["left_out"] == [
+        {"what": "guide", "name": "B2Mg1", "reason": "3 cells, 10 needed (min_cells)"},
+        {"what": "target", "name": "B2M", "reason": "no guide has enough cells"},
+    ]
+    lost = pd.DataFrame(table.attrs["ledger"])
+    cells = lost[lost["what"] == "cells"].set_index("reason")["n_lost"]
+    assert cells.to_dict() == {
+        "failed QC": int((~adata.obs["qc_pass"]).sum()),
+        "no guide, replicate or condition": 7,
+        "guide: fewer cells than min_cells": 3,
+    }
+    assert (
+        (lost["n_in"] - lost.groupby(["step", "what"])["n_lost"].transform("sum"))
+        .eq(lost["n_out"])
+        .all()
+    )

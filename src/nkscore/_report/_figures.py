@@ -19,11 +19,11 @@ if TYPE_CHECKING:
 
     import pandas as pd
     from matplotlib.axes import Axes
-    from matplotlib.figure import Figure
+    from matplotlib.figure import Figure, SubFigure
 
     from nkscore._report._results import Results
 
-    Drawing = Callable[[], Axes | Figure]
+    Drawing = Callable[[], Axes | Figure | SubFigure]
 
 CORE = "DUFVA2023_CORE_NK_RESPONSE_NO_AMBIENT"
 MODULES = "response_modules"
@@ -50,7 +50,7 @@ class FromTable:
     section: str
     title: str
     caption: str
-    draw: Callable[[pd.DataFrame], Axes | Figure]
+    draw: Callable[[pd.DataFrame], Axes | Figure | SubFigure]
 
 
 #: One line per figure that draws one table: add yours here.

@@ -14,7 +14,7 @@ LEFT_OUT: Final = "left_out"
 
 
 class LeftOut(TypedDict):
-    """``what``: ``sample``, ``line``, ``gene``, ``class``, or ``effects`` (of a line)."""
+    """``what``: ``sample``, ``line``, ``gene``, ``class``, ``guide``, ``target``, ``effects``."""
 
     what: str
     name: str

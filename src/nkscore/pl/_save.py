@@ -12,7 +12,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
 
     from matplotlib.axes import Axes
-    from matplotlib.figure import Figure
+    from matplotlib.figure import Figure, SubFigure
     from matplotlib.transforms import Bbox
 
 #: Around what is drawn, in inches.
@@ -26,7 +26,7 @@ _METADATA: Final[dict[str, dict[str, Any]]] = {
 
 
 def save(
-    figure_or_axes: Figure | Axes,
+    figure_or_axes: Figure | SubFigure | Axes,
     path: str | Path,
     *,
     formats: Sequence[str] | None = None,
@@ -79,7 +79,7 @@ def save(
     else:
         wanted = ["png", "pdf"] if formats is None else list(formats)
     _check(wanted)
-    figure = figure_or_axes if isinstance(figure_or_axes, Figure) else figure_of(figure_or_axes)
+    figure = figure_of(figure_or_axes)
     path.parent.mkdir(parents=True, exist_ok=True)
     settings: dict[Any, Any] = {
         "pdf.fonttype": 42,

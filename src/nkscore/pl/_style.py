@@ -232,11 +232,11 @@ def restyle(ax: Axes) -> None:
         spine.set_visible(side in {"left", "bottom"})
 
 
-def figure_of(ax: Axes) -> Figure:
-    """Return the whole figure of ``ax``, even if ``ax`` is in a subfigure."""
+def figure_of(part: Axes | Figure | SubFigure) -> Figure:
+    """Return the whole figure of axes or of a subfigure, even if they are in a subfigure."""
     from matplotlib.figure import Figure
 
-    holder: Any = ax.figure
+    holder: Any = part
     while not isinstance(holder, Figure):
         holder = holder.figure
     return holder

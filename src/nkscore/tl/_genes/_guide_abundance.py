@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Literal
 import numpy as np
 
 from nkscore import schema
+from nkscore._samples._left_out import LEFT_OUT, left_out
 from nkscore.errors import DesignError
 from nkscore.stats import means_without_replicates, placed_behind, target_design
 from nkscore.tl._genes._perturbed_cells import (
@@ -135,7 +136,17 @@ def guide_abundance(
     found = placed_behind(found, "contrast", n_units=n_units)
     found = finished(found, matched, "log2_fc", confidence=confidence)
     found["n_cells_treated"] = found["target"].map(numbers.groupby("target")[arms[1]].sum())
-    return found.sort_values(["p_value", "target"], ignore_index=True)
+    return _noted(found.sort_values(["p_value", "target"], ignore_index=True), cells, numbers)
+
+
+def _noted(found: pd.DataFrame, cells: GuideCells, numbers: pd.DataFrame) -> pd.DataFrame:
+    """Add what was excluded to ``attrs``, with replicates that one arm lacks."""
+    found = cells.note(found, "tl.guide_abundance")
+    used = set(numbers["replicate"])
+    lost = [] if used == {ALL} else sorted(set(cells.table["replicate"]) - used)
+    one_arm = left_out("replicate", lost, ["in one arm only"] * len(lost))
+    found.attrs[LEFT_OUT] += [dict(entry) for entry in one_arm]
+    return found
 
 
 def _numbers(table: pd.DataFrame, arms: list[str], unit: str) -> pd.DataFrame:

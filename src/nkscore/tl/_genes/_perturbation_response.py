@@ -89,7 +89,8 @@ def perturbation_response(
     (Benjamini-Hochberg within a contrast), ``mean_log2_cpm``, ``df_residual``, ``df_total``
     (``p_value`` is that of ``t`` with ``df_total`` degrees of freedom), ``n_units`` and
     ``n_units_control`` (guides, or the chosen ``unit``), ``n_guides``, ``n_guides_control``,
-    ``n_replicates``, ``n_cells``, ``n_cells_control``.
+    ``n_replicates``, ``n_cells``, ``n_cells_control``. ``attrs["left_out"]`` lists the guides and
+    targets without a row, each with ``what``, ``name`` and ``reason``.
 
     Raises
     ------
@@ -144,7 +145,7 @@ def perturbation_response(
         ["contrast", "target", "p_value", "gene"],
         key=lambda column: column.map(order) if column.name == "contrast" else column,
     )
-    return table.reset_index(drop=True)
+    return cells.note(table.reset_index(drop=True), "tl.perturbation_response")
 
 
 def _tested(

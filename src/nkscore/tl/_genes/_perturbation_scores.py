@@ -122,7 +122,8 @@ def perturbation_scores(
     table = placed_behind(table, "target", score=names_of_scores[score])
     spread = np.sqrt(within)[score]
     table["effect_sd"] = table["effect"] / np.where(spread > 0, spread, np.nan)
-    return finished(table, cells, "effect", confidence=confidence)
+    table = finished(table, cells, "effect", confidence=confidence)
+    return cells.note(table, "tl.perturbation_scores")
 
 
 def _scores(adata: AnnData, values: str | Sequence[str], used: Bools) -> pd.DataFrame:

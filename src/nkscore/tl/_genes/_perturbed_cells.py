@@ -3,27 +3,31 @@
 from __future__ import annotations
 
 import logging
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Final
 
 import numpy as np
 import pandas as pd
 
 from nkscore import schema
+from nkscore._ledger import note_in, rows
 from nkscore._samples._cells import passed_qc
+from nkscore._samples._left_out import LEFT_OUT, left_out
 from nkscore._samples._wells import wells_of
 from nkscore.errors import DesignError, MissingKeyError
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Mapping, Sequence
 
     from anndata import AnnData
 
+    from nkscore._samples._left_out import LeftOut
     from nkscore._types import Bools, Ints, Labels
 
 _LOG = logging.getLogger("nkscore")
 #: Name of the only arm, or the only replicate, if there is no column for it.
 ALL: Final = "all"
+_FEW_CELLS: Final = "fewer cells than min_cells"
 #: Types of independent units.
 UNITS: Final = ("guide", "replicate", "guide_replicate")
 
@@ -33,12 +37,27 @@ class GuideCells:
     """``table``: one row per guide × replicate × arm; ``codes``: its number for each cell, or -1.
 
     The table has the columns ``target``, ``guide``, ``replicate``, ``arm`` and ``n_cells``; targets
-    and guides in the order of their names.
+    and guides in the order of their names. ``excluded``: guides and targets without a row;
+    ``outside``: reason → number of cells without a guide or outside the arms.
     """
 
     table: pd.DataFrame
     codes: Ints
     control: str
+    excluded: tuple[LeftOut, ...] = ()
+    outside: Mapping[str, int] = field(default_factory=dict)
+
+    def note(self, table: pd.DataFrame, step: str) -> pd.DataFrame:
+        """Add what was excluded to ``attrs`` of a table of results; return it."""
+        lost = {reason: {"": n} for reason, n in self.outside.items()}
+        used = int((self.codes >= 0).sum())
+        made = rows(step, "cells", self.codes.size, used, lost)
+        guides = [entry for entry in self.excluded if entry["what"] == "guide"]
+        n_guides = self.table["guide"].nunique()
+        names = {_FEW_CELLS: [entry["name"] for entry in guides]}
+        note_in(table, [*made, *rows(step, "guides", n_guides + len(guides), n_guides, names)])
+        table.attrs[LEFT_OUT] = [dict(entry) for entry in self.excluded]
+        return table
 
 
 @dataclass(frozen=True, slots=True)
@@ -74,7 +93,9 @@ def guide_cells(
     inside = _of_the_arms(obs, usable, columns, arms)
     _require_level(obs.loc[inside, "target"], columns.perturbation, control)
     _check_guides(obs[inside])
-    inside = inside & _large_enough(obs, inside, min_cells, together=together)
+    large, excluded = _large_enough(obs, inside, min_cells, together=together)
+    outside = _outside(adata, obs, usable, inside, large)
+    inside = inside & large
     _require_targets(obs.loc[inside, "target"], control, min_cells)
     keys = ["target", "guide", "replicate", "arm"]
     kept = obs.loc[inside, keys]
@@ -83,7 +104,26 @@ def guide_cells(
     number = pd.Series(np.arange(len(table)), index=pd.MultiIndex.from_frame(table[keys]))
     codes = np.full(adata.n_obs, -1, dtype=np.int64)
     codes[inside] = number.loc[pd.MultiIndex.from_frame(kept)].to_numpy()
-    return GuideCells(table, codes, control)
+    return GuideCells(table, codes, control, excluded, outside)
+
+
+def _outside(
+    adata: AnnData, obs: pd.DataFrame, usable: Bools, inside: Bools, large: Bools
+) -> dict[str, int]:
+    """Count the cells that are not used, by the first reason that applies."""
+    passed, known = passed_qc(adata), obs.notna().all(axis=1).to_numpy()
+    first = {
+        "failed QC": ~passed,
+        "another compartment": ~usable,
+        "no guide, replicate or condition": ~known,
+        "another condition": ~inside,
+        f"guide: {_FEW_CELLS}": ~large,
+    }
+    left, counted = np.ones(adata.n_obs, dtype=bool), {}
+    for reason, lost in first.items():
+        counted[reason] = int((left & lost).sum())
+        left &= ~lost
+    return {reason: n for reason, n in counted.items() if n}
 
 
 def _of_the_arms(
@@ -193,11 +233,14 @@ def _check_guides(obs: pd.DataFrame) -> None:
         raise DesignError(msg)
 
 
-def _large_enough(obs: pd.DataFrame, inside: Bools, min_cells: int, *, together: bool) -> Bools:
-    """Return which cells belong to a guide with enough cells in every arm."""
+def _large_enough(
+    obs: pd.DataFrame, inside: Bools, min_cells: int, *, together: bool
+) -> tuple[Bools, tuple[LeftOut, ...]]:
+    """Return the cells of guides with enough cells in every arm; the other guides and targets."""
     here = obs[inside]
     sizes = pd.crosstab(here["guide"], here["arm"])
-    small = (sizes.sum(axis=1) if together else sizes.min(axis=1)) < min_cells
+    fewest = sizes.sum(axis=1) if together else sizes.min(axis=1)
+    small = fewest < min_cells
     if small.any():
         names = sizes.index[small]
         shown = ", ".join(names[:10]) + (", ..." if len(names) > 10 else "")
@@ -208,7 +251,11 @@ def _large_enough(obs: pd.DataFrame, inside: Bools, min_cells: int, *, together:
             min_cells,
             shown,
         )
-    return obs["guide"].isin(sizes.index[~small]).to_numpy()
+    large = obs["guide"].isin(sizes.index[~small]).to_numpy()
+    reasons = [f"{n} cells, {min_cells} needed (min_cells)" for n in fewest[small]]
+    gone = sorted(set(here["target"]) - set(obs.loc[inside & large, "target"]))
+    excluded = left_out("guide", fewest.index[small], reasons)
+    return large, excluded + left_out("target", gone, ["no guide has enough cells"] * len(gone))
 
 
 def _require_targets(target: pd.Series, control: str, min_cells: int) -> None:

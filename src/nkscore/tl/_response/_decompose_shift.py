@@ -11,6 +11,7 @@ from scipy import stats as scipy_stats
 
 from nkscore import schema
 from nkscore._checks import check_confidence, check_whole, names_of
+from nkscore._samples._left_out import LEFT_OUT
 from nkscore._samples._samples import arms, compartment_samples, control_of, note_samples
 from nkscore.stats import interval, kitagawa, unit_spread
 from nkscore.tl._response._cell_values import cell_values
@@ -28,6 +29,8 @@ if TYPE_CHECKING:
 
     from anndata import AnnData
 
+    from nkscore._samples._left_out import LeftOut
+    from nkscore._samples._samples import Samples
     from nkscore._types import Floats, Ints, Level
     from nkscore.stats import Decomposition
 
@@ -128,7 +131,8 @@ def decompose_shift(
     of the score), ``se``, ``ci_low``, ``ci_high``, ``t``, ``df``, ``p_value``, ``share_of_total``
     (of the change of the mean score), ``share_treated``, ``share_control`` (of cells),
     ``mean_treated``, ``mean_control`` (of the score), ``n_samples_treated``,
-    ``n_samples_control`` (replicates), ``paired``.
+    ``n_samples_control`` (replicates), ``paired``. ``attrs["left_out"]`` lists the samples and
+    lines that are not used, each with ``what``, ``name`` and ``reason``.
 
     Raises
     ------
@@ -174,7 +178,7 @@ def decompose_shift(
     samples = with_stratum(samples, stratum, min_cells)
     samples = arms(samples, treated=treated, control=control, by=column, column=condition)
     moments = moments_of(cell_values(adata, score, key), samples, stratum, len(levels))
-    lines = matched_lines(samples, moments, column, replicate)
+    lines, alone = matched_lines(samples, moments, column, replicate)
     if interval != "none":
         require_replicates(lines)
     generator = np.random.default_rng(rng)
@@ -189,7 +193,15 @@ def decompose_shift(
     table = pd.concat(parts, ignore_index=True)
     if interval == "none":
         table = table.assign(se=np.nan, df=np.nan)
-    return note_samples(_ordered(table), samples, step="tl.decompose_shift", by=by)
+    return _noted(_ordered(table), samples, alone, by)
+
+
+def _noted(
+    table: pd.DataFrame, samples: Samples, alone: tuple[LeftOut, ...], by: str | None
+) -> pd.DataFrame:
+    table = note_samples(table, samples, step="tl.decompose_shift", by=by)
+    table.attrs[LEFT_OUT] = [dict(entry) for entry in (*samples.left_out, *alone)]
+    return table
 
 
 def _decomposed(

@@ -10,6 +10,7 @@ import numpy as np
 import pandas as pd
 
 from nkscore import schema
+from nkscore._samples._left_out import left_out
 from nkscore._samples._samples import Samples, labels
 from nkscore.errors import DesignError
 from nkscore.tl._response._cell_values import require_finite
@@ -17,6 +18,7 @@ from nkscore.tl._response._cell_values import require_finite
 if TYPE_CHECKING:
     from anndata import AnnData
 
+    from nkscore._samples._left_out import LeftOut
     from nkscore._types import Floats, Ints
 
 _LOG = logging.getLogger("nkscore")
@@ -110,14 +112,14 @@ def moments_of(values: Floats, samples: Samples, stratum: Ints, n_strata: int) -
 
 def matched_lines(
     samples: Samples, moments: Arm, by: str, replicate: str
-) -> dict[str, tuple[Arm, Arm, bool]]:
-    """Return the units of both arms of each line, matched if replicates are."""
+) -> tuple[dict[str, tuple[Arm, Arm, bool]], tuple[LeftOut, ...]]:
+    """Return the units of both arms of each line, matched if replicates are; samples excluded."""
     group = labels(samples.table, by)
     is_treated = samples.table["treated"].to_numpy()
     donor = labels(samples.table, replicate)
     name = labels(samples.table, schema.SAMPLE)
     shared = all(g is None for g in group[~is_treated])
-    lines = {}
+    lines, alone = {}, []
     for line in sorted({str(g) for g in group[is_treated]}):
         here = np.array([g == line for g in group])
         members = (~is_treated & (here | shared), is_treated & here)
@@ -131,10 +133,11 @@ def matched_lines(
             ids = [str(name[r]) if donor[r] is None else str(donor[r]) for r in rows]
             units.append(_averaged(moments.rows(rows), ids))
             if len(rows) < member.sum():
-                left = ", ".join(str(name[r]) for r in np.flatnonzero(member) if r not in rows)
-                _LOG.warning("%s: replicates of one arm only, excluded: %s", line, left)
+                left = [str(name[r]) for r in np.flatnonzero(member) if r not in rows]
+                _LOG.warning("%s: replicates of one arm only, excluded: %s", line, ", ".join(left))
+                alone += left
         lines[line] = (units[0], units[1], paired)
-    return lines
+    return lines, left_out("sample", alone, ["replicate of one arm only"] * len(alone))
 
 
 def _averaged(rows: Arm, ids: list[str]) -> Arm:
