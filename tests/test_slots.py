@@ -320,8 +320,8 @@ def _check_types(adata, paths, is_of_type):
 
 def test_what_the_simulator_writes(small_coculture, is_of_type):
     made = _paths(small_coculture)
-    # Written with ``bystanders`` or ``contacts``; test_uneven.py and test_contacts.py look at them.
-    more = {"obs/truth_bystander", "obs/truth_pair"}
+    # Written with ``bystanders``, ``clones`` or ``contacts``; their own tests look at them.
+    more = {"obs/truth_bystander", "obs/truth_clone", "obs/truth_pair"}
     assert made == _declared("datasets.simulate_coculture") - more
     _check_types(small_coculture, made, is_of_type)
 

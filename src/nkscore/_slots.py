@@ -41,13 +41,14 @@ class Slot:
 # Functions that read the same slots.
 _OF_PAIRS = "tl.contact_preferences tl.pair_states"
 _CONTACTS = f"tl.contact_response tl.contacts {_OF_PAIRS}"
+_CLONES = "tl.clone_expression tl.clone_fate"
 _STATES = "tl.explain_state tl.map_reference tl.nk_states tl.tumor_states"
 _FRACTIONS = "tl.nk_activation tl.state_fractions tl.state_shift"
 _COMPARED = (
     "tl.communication tl.decompose_shift tl.interaction_response tl.response_model "
     "tl.response_score"
 )
-_BY_SAMPLE = f"{_COMPARED} {_FRACTIONS} tl.doublet_sensitivity tl.flag_ambient"
+_BY_SAMPLE = f"{_CLONES} {_COMPARED} {_FRACTIONS} tl.doublet_sensitivity tl.flag_ambient"
 _GUIDED = "tl.guide_abundance tl.perturbation_response tl.perturbation_scores tl.responders"
 _PREPARED = "pp.ambient pp.compartments"
 _TAGS = "pl.hashtag_ridges pl.hashtags report"
@@ -59,12 +60,12 @@ _OF_COUNTS = (
     "pp.doublet_scores pp.normalize pp.qc tl.communication tl.depth_stability "
     "tl.doublet_sensitivity tl.flag_ambient tl.interaction_response tl.perturbation_response "
     "tl.response_model "
-    "tl.responders tl.score tl.score_null"
+    "tl.responders tl.score tl.score_null tl.clone_expression"
     f" {_CONTACTS}"
 )
 _OF_X = f"{_SUMMED} tl.cell_cycle tl.embed tl.marker_table tl.responders tl.score tl.score_null"
 _OF_LANE = (
-    f"{_TAGS} datasets.write_lanes pl.qc pp.ambient pp.assign_guides pp.demultiplex "
+    f"{_TAGS} io.read_clones datasets.write_lanes pl.qc pp.ambient pp.assign_guides pp.demultiplex "
     "pp.doublet_scores pp.qc tl.communication tl.flag_ambient tl.interaction_response "
     "tl.tumor_states"
     f" {_CONTACTS}"
@@ -224,6 +225,9 @@ _TABLE: Final[dict[tuple[str, str, str], Rows]] = {
         "pair_nk_posterior": ("float64 frame", "probability of each NK state; NaN: no pair"),
         "pair_tumor_posterior": ("float64 frame", "probability of each tumor state; NaN: no pair"),
     },
+    ("obs", "cells", "io.read_clones"): {
+        "clone": ("category", "what the cell inherits and keeps: barcode, genotype", _CLONES),
+    },
     ("obs", "cells", "pp.doublet_scores"): {
         "doublet_score": ("float64", "Scrublet's score, 0 to 1"),
     },
@@ -333,6 +337,7 @@ _TABLE: Final[dict[tuple[str, str, str], Rows]] = {
         "truth_phase": ("category", "planted: phase of the cell cycle", _PLANTED),
         "truth_ifng_activity": ("float64", "planted: response to interferon gamma", _PLANTED),
         "truth_ambient": ("float64", "planted: share of its counts that is ambient", _PLANTED),
+        "truth_clone": ("category", "planted: clone; with `clones`", _PLANTED),
         "truth_pair": ("category", "planted: `own` or `chance`; with `contacts`", _PLANTED),
     },
     ("uns", "", "io.read_coculture datasets.simulate_coculture io.read_cells"): {

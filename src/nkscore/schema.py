@@ -59,6 +59,7 @@ GENOTYPE_CLASS: Final = "genotype_class"
 GENOTYPE_CONFIDENCE: Final = "genotype_confidence"
 GENOTYPE_DOUBLET: Final = "genotype_doublet"
 SAMPLE_EVIDENCE: Final = "sample_evidence"
+CLONE: Final = "clone"
 GUIDE: Final = "guide"
 PERTURBATION: Final = "perturbation"
 GUIDE_CLASS: Final = "guide_class"
@@ -146,6 +147,7 @@ TRUTH_IFNG_ACTIVITY: Final = "truth_ifng_activity"
 TRUTH_LOW_QUALITY: Final = "truth_low_quality"
 TRUTH_AMBIENT: Final = "truth_ambient"
 TRUTH_PAIR: Final = "truth_pair"
+TRUTH_CLONE: Final = "truth_clone"
 
 #: Columns of one biological sample, in the order of the sample sheet.
 SAMPLE_COLUMNS: Final = (

@@ -7,6 +7,7 @@ simulated truth, ``write_lanes`` writes the experiment as 10x lanes with a sampl
 
 from __future__ import annotations
 
+from nkscore.datasets._clones import Clones
 from nkscore.datasets._contacts import Contacts
 from nkscore.datasets._lines import LINES
 from nkscore.datasets._registry import fetch, registry
@@ -16,6 +17,7 @@ from nkscore.datasets._write import write_lanes
 
 __all__ = [
     "LINES",
+    "Clones",
     "Contacts",
     "fetch",
     "registry",

@@ -12,6 +12,7 @@ from nkscore.datasets._lines import LINEAGES, LINES, NK_STATES
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
 
+    from nkscore.datasets._clones import Clones
     from nkscore.datasets._contacts import Contacts
 
 
@@ -53,6 +54,7 @@ class Options:
     few_cells: float | Mapping[str, int] = 0.0
     inherited: bool = False
     contacts: Contacts | None = None
+    clones: Clones | None = None
 
     def __post_init__(self) -> None:
         for name in ("n_donors", "n_cells_per_sample", "n_mono_replicates", "lanes_per_pool"):

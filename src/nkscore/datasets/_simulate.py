@@ -10,6 +10,7 @@ import pandas as pd
 
 from nkscore import schema
 from nkscore.datasets._cells import draw_droplets
+from nkscore.datasets._clone_truth import clone_truth
 from nkscore.datasets._contact_truth import contact_truth, pair_truth
 from nkscore.datasets._design import hashtag_names, lane_ambient, sample_sheet
 from nkscore.datasets._genes import select_genes
@@ -34,6 +35,7 @@ if TYPE_CHECKING:
     from scipy import sparse
 
     from nkscore._types import Ints
+    from nkscore.datasets._clones import Clones
     from nkscore.datasets._contacts import Contacts
     from nkscore.datasets._wells import Wells
 
@@ -74,6 +76,7 @@ def simulate_coculture(
     inherited: bool = False,
     null: bool | str = False,
     contacts: Contacts | None = None,
+    clones: Clones | None = None,
     rng: int | np.random.Generator | None = 0,
     n_threads: int = 1,
 ) -> AnnData:
@@ -172,6 +175,8 @@ def simulate_coculture(
     contacts
         Attached pairs of NK and tumor cells; see :class:`nkscore.datasets.Contacts`. All doublets
         are then chance pairs of the lane, instead of three in ten from one well.
+    clones
+        Clones of the tumor cells; see :class:`nkscore.datasets.Clones`.
     rng
         Seed, generator or ``None`` for fresh entropy.
     n_threads
@@ -202,6 +207,8 @@ def simulate_coculture(
         - With ``contacts``: ``obs["truth_pair"]`` (``own``, ``chance``; missing unless the droplet
           holds an NK and a tumor cell), ``uns["truth"]["contacts"]`` (rate and pairs per well) and
           ``["contact_genes"]`` (``gene``, ``cell``, ``log2_fc``).
+        - With ``clones``: ``obs["truth_clone"]`` of the tumor cell, and ``uns["truth"]["clones"]``
+          (``share``, ``log2_fc``, ``changed``, ``acquired`` per ``sample`` and ``clone``).
 
     Raises
     ------
@@ -275,10 +282,9 @@ def _simulate(options: Options, streams: Streams, n_threads: int) -> AnnData:
         contacts=options.contacts,
     )
     truth = cell_truth(wells, droplets, cells, expected=expected, ambient=ambient)
-    truth = truth.join(pair_truth(options, droplets, cells))
-    lanes_of_cells = pd.Categorical.from_codes(lane, categories=pd.Index(wells.lanes))
-    obs = truth.assign(**{schema.LANE: lanes_of_cells})[[schema.LANE, *truth.columns]]
-    obs = obs.iloc[order].set_axis(names, axis=0)
+    of_clones, clones = clone_truth(options, wells, (droplets, cells), streams)
+    truth = truth.join(pair_truth(options, droplets, cells)).join(of_clones)
+    obs = _with_lanes(truth, wells, lane).iloc[order].set_axis(names, axis=0)
     hashtags = pd.DataFrame(table[order], index=names, columns=pd.Index(tags, dtype=str))
     adata = _assemble(counts, obs, genes.names, hashtags)
     adata.uns[schema.TRUTH] = {
@@ -287,9 +293,15 @@ def _simulate(options: Options, streams: Streams, n_threads: int) -> AnnData:
         "response": planted_response(options, wells, genes, programs, expected.base),
         "ambient_profile": pd.DataFrame(soup.T, index=genes.names, columns=wells.lanes),
         **contact_truth(options, wells, obs, programs, genes),
+        **clones,
     }
     _record(adata, options, sheet, streams.seed)
     return adata
+
+
+def _with_lanes(truth: pd.DataFrame, wells: Wells, lane: Ints) -> pd.DataFrame:
+    of_cells = pd.Categorical.from_codes(lane, categories=pd.Index(wells.lanes))
+    return truth.assign(**{schema.LANE: of_cells})[[schema.LANE, *truth.columns]]
 
 
 def _lanes(wells: Wells, ambient: Mapping[str, float]) -> pd.DataFrame:

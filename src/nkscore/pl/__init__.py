@@ -10,6 +10,7 @@ from __future__ import annotations
 from nkscore._colors import palette
 from nkscore.pl._box import box_by_group
 from nkscore.pl._checks import confusion, p_values
+from nkscore.pl._clones import clone_fate
 from nkscore.pl._compartments import compartments
 from nkscore.pl._contacts import contacts
 from nkscore.pl._decomposition import decomposition
@@ -43,6 +44,7 @@ from nkscore.pl._volcano import volcano
 __all__ = [
     "ambient",
     "box_by_group",
+    "clone_fate",
     "communication_dots",
     "compartments",
     "confusion",

@@ -83,6 +83,13 @@ from nkscore.stats.outcomes._association import (
     rank_correlation,
     rank_sum,
 )
+from nkscore.stats.outcomes._clone_shares import (
+    Drift,
+    ShareTest,
+    change_of_shares,
+    fit_drift,
+    wells_apart,
+)
 from nkscore.stats.outcomes._decomposition import Decomposition, kitagawa, unit_spread
 from nkscore.stats.outcomes._location import Shift, complete_blocks, shift_between, shift_within
 from nkscore.stats.outcomes._overlap_weights import Balanced, overlap_weights
@@ -129,6 +136,7 @@ __all__ = [
     "CoxFit",
     "Decomposition",
     "Design",
+    "Drift",
     "EffectTest",
     "Excess",
     "FixedTags",
@@ -149,6 +157,7 @@ __all__ = [
     "RankContrast",
     "Remainder",
     "Responders",
+    "ShareTest",
     "Shift",
     "Shrunk",
     "SignalFit",
@@ -162,6 +171,7 @@ __all__ = [
     "axis_change",
     "benjamini_hochberg",
     "between_variance",
+    "change_of_shares",
     "class_posterior",
     "complete_blocks",
     "contrast_of",
@@ -179,6 +189,7 @@ __all__ = [
     "fit_count_model",
     "fit_count_response",
     "fit_deseq2",
+    "fit_drift",
     "fit_informed",
     "fit_linear",
     "fit_present_states",
@@ -247,6 +258,7 @@ __all__ = [
     "vectors_of_columns",
     "voom",
     "welch_test",
+    "wells_apart",
     "with_doubt",
     "with_interval",
     "with_q_values",

@@ -8,6 +8,7 @@ from nkscore.tl._cohorts._cohort_meta import cohort_meta_analysis
 from nkscore.tl._cohorts._cohort_survival import cohort_survival
 from nkscore.tl._cohorts._project_cohort import project_cohort
 from nkscore.tl._cohorts._survival_curves import survival_curves
+from nkscore.tl._composition._clone_fate import clone_fate
 from nkscore.tl._composition._composition import state_fractions, state_shift
 from nkscore.tl._composition._nk_activation import nk_activation
 from nkscore.tl._contacts._contact_response import contact_response
@@ -25,6 +26,7 @@ from nkscore.tl._lines._associate import associate
 from nkscore.tl._lines._cytokine_response import cytokine_response
 from nkscore.tl._lines._sensitivity import hla_score, sensitivity_auc
 from nkscore.tl._response._ambient_flag import flag_ambient
+from nkscore.tl._response._clone_expression import clone_expression
 from nkscore.tl._response._communication import communication
 from nkscore.tl._response._contrast import contrast
 from nkscore.tl._response._core_response import core_response
@@ -58,6 +60,8 @@ __all__ = [
     "associate",
     "calibration",
     "cell_cycle",
+    "clone_expression",
+    "clone_fate",
     "cohort_differences",
     "cohort_meta_analysis",
     "cohort_survival",

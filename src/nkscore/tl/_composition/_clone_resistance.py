@@ -1,0 +1,78 @@
+"""Whether the winners of a co-culture existed before contact, or arose in single wells."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Final
+
+import numpy as np
+
+from nkscore.stats import holm
+
+if TYPE_CHECKING:
+    from nkscore._types import Bools, Floats
+    from nkscore.tl._composition._clone_counts import LineOfClones
+
+BEFORE: Final = "before"
+ACQUIRED: Final = "acquired"
+BOTH: Final = "both"
+UNCLEAR: Final = "unclear"
+_SHOWN: Final = 5
+
+
+@dataclass(frozen=True, slots=True)
+class Resistance:
+    """Where the winners of a line come from, in one word and in a sentence."""
+
+    call: str
+    reason: str
+
+
+def resistance_of(line: LineOfClones, grown: Bools, alpha: float) -> Resistance:
+    """Call the origin of resistance of a line from its clones that have ``grown``."""
+    if line.drift is None:
+        return Resistance(UNCLEAR, "one treated well: winners of other wells are not known")
+    in_treated, in_control = line.apart()
+    alone = np.divide(line.counts[1].sum(axis=0), line.totals[1].sum())
+    shares = line.counts[0] / line.totals[0][:, None]
+    jackpots = _standing_out(np.where(shares > alone, in_treated, 1.0), alpha)
+    same = grown & (shares > alone).all(axis=0) & ~jackpots
+    wells = line.totals[0].size
+    if not jackpots.any():
+        if not same.any():
+            why = "no clone wins in every treated well, and none in a single one beyond drift"
+            return Resistance(UNCLEAR, why)
+        return Resistance(BEFORE, f"{_names(line, same)} grow in each of {wells} treated wells")
+    found = f"{_names(line, jackpots)} stand out in single treated wells, beyond drift"
+    doubt = _doubt(in_control, alpha)
+    if doubt:
+        return Resistance(UNCLEAR, f"{found}, but {doubt}")
+    found += _of_donors(line)
+    if same.any():
+        return Resistance(BOTH, f"{found}; {_names(line, same)} grow in each treated well")
+    return Resistance(ACQUIRED, found)
+
+
+def _doubt(in_control: Floats | None, alpha: float) -> str:
+    """Say why clones of single wells need not be new, if control wells do not exclude it."""
+    if in_control is None:
+        return "there is one control well: nothing to compare"
+    return "clones of control wells do, too" if _standing_out(in_control, alpha).any() else ""
+
+
+def _standing_out(p_value: Floats, alpha: float) -> Bools:
+    return np.asarray(holm(p_value.min(axis=0)) < alpha)
+
+
+def _names(line: LineOfClones, which: Bools) -> str:
+    names = [str(name) for name in line.clones[which]]
+    more = f" and {len(names) - _SHOWN} more" if len(names) > _SHOWN else ""
+    return f"{len(names)} clones ({', '.join(names[:_SHOWN])}{more})"
+
+
+def _of_donors(line: LineOfClones) -> str:
+    """Say that wells of different donors may differ by their NK cells."""
+    donors = {donor for donor in line.donors if donor is not None}
+    if len(donors) < 2:
+        return ""
+    return "; treated wells are of several NK donors, which may prefer different clones"
