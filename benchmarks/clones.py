@@ -7,7 +7,7 @@ Counts of clones are drawn as ``datasets.Clones`` draws them: founders seeded at
 them killed at random in co-culture, then cells sequenced. ``growth`` adds growth of each founder
 by a birth process (Yule), ``uneven`` growth that differs between wells (SD .3, natural log).
 ``guides``: non-targeting guides of Papalexi et al. 2021 (THP-1, ../shared) as clones, replicates
-as wells of two arms: only drift can act.
+as wells, two of them against the third: only drift can act.
 """
 
 from __future__ import annotations
@@ -62,10 +62,16 @@ def cells(arms):
     return ad.AnnData(obs=obs.set_axis(obs.index.astype(str)))
 
 
-def experiment(seed, n_clones, n_wells, *, founders=5000, kind="seeding", **more):
+def experiment(seed, n_clones, n_wells, *, founders=5000, kind="seeding", fold=None, **more):
     rng = np.random.default_rng(seed)
     size = np.exp(1.2 * rng.normal(size=n_clones))
     size /= size.sum()
+    if fold is not None:
+        # Clone 1 takes the place of what is lost, so that no other share changes.
+        effect = np.zeros(n_clones)
+        effect[::10] = -np.log2(fold)
+        effect[1] = np.log2(1 + size[::10].sum() * (1 - 1 / fold) / size[1])
+        more["effect"] = effect
     arms = {
         "tumor_mono": wells(rng, size, n_wells, founders=founders, kind=kind),
         "coculture": wells(rng, size, n_wells, founders=founders, kind=kind, survivors=0.5, **more),
@@ -107,9 +113,7 @@ def power(runs, first):
     parts = []
     for fold, w in itertools.product((2, 3, 8), (2, 3, 4)):
         for seed in range(first, first + runs):
-            effect = np.zeros(100)
-            effect[::10] = -np.log2(fold)
-            table, _ = experiment(seed, 100, w, effect=effect)
+            table, _ = experiment(seed, 100, w, fold=fold)
             number = table["clone"].str[1:].astype(int)
             parts.append(
                 pd.DataFrame(
@@ -117,6 +121,7 @@ def power(runs, first):
                         "fold": fold,
                         "wells": w,
                         "planted": number % 10 == 0,
+                        "filler": number == 1,
                         "cells": table["n_cells_control"],
                         "down": table["fate"].isin(["shrunken", "eliminated"]),
                         "called": table["q_value"] < 0.05,
@@ -124,11 +129,11 @@ def power(runs, first):
                     }
                 )
             )
-    every = pd.concat(parts)
+    every = pd.concat(parts, ignore_index=True)
     size = pd.cut(every["cells"], [0, 10, 30, 60, 120, 300, 10**6], right=False)
     found = every[every["planted"]].groupby(["fold", "wells", size], observed=True)["down"]
     print(found.agg(["mean", "size"]).round(2).to_string())
-    called = every[every["called"]]
+    called = every[every["called"] & ~every["filler"]]
     wrong = 1 - called.groupby(["fold", "wells"])["planted"].mean()
     print("share of calls at q < .05 that are false:")
     print(wrong.round(3).to_string())
@@ -155,31 +160,23 @@ def resistance(runs, first):
 def guides(*_):
     adata = ad.read_h5ad(GUIDES / "papalexi_20729x299_counts_110grna.h5ad", backed="r")
     obs = adata.obs
-    control = obs["target"].astype(str).str.upper().str.startswith("NT")
+    control = (obs["target"] == "non-targeting").to_numpy()
     for name, part in (("non-targeting guides", obs[control]), ("all guides", obs)):
         levels = sorted(part["bio_rep"].astype(str).unique())
         print(name, part["top_grna"].nunique(), part["bio_rep"].value_counts().to_dict())
-        for seed in range(10):
-            rng = np.random.default_rng(seed)
-            # Each replicate is divided at random: two wells of each are one arm, two the other.
-            half = rng.integers(4, size=len(part))
+        for pick in levels:
+            well = part["bio_rep"].astype(str)
             here = pd.DataFrame(
                 {
-                    "sample": part["bio_rep"].astype(str) + "_" + half.astype(str),
+                    "sample": well,
                     "clone": part["top_grna"].astype(str),
-                    "condition": np.where(half < 2, "coculture", "tumor_mono"),
+                    "condition": np.where(well == pick, "tumor_mono", "coculture"),
                     "tumor": "THP1",
                     "compartment": "tumor",
                 },
                 index=part.index,
             )
-            show(f"random halves {seed}", here)
-        for pick in levels:
-            here = here.assign(
-                sample=part["bio_rep"].astype(str) + "_" + (half % 2).astype(str),
-                condition=np.where(part["bio_rep"] == pick, "tumor_mono", "coculture"),
-            )
-            show(f"{pick} against the others", here)
+            show(f"{pick} against the two others", here)
 
 
 def show(name, obs):
