@@ -178,7 +178,7 @@ def _one_armed(share: pd.DataFrame, treated: Bools) -> tuple[str, ...]:
     """Return the levels that hold treated samples of a line and no control."""
     held: Bools = np.asarray(share.to_numpy() > 0)
     number = held[treated].sum(axis=0) * (held[~treated].sum(axis=0) == 0)
-    return tuple(str(share.columns[int(i)]) for i in np.flatnonzero(number))
+    return tuple(str(name) for name, n in zip(list(share.columns), number, strict=True) if n)
 
 
 def _counted(samples: Samples, line: str) -> Answer:
