@@ -102,8 +102,7 @@ def variances(options: argparse.Namespace) -> list[Variances]:
 
 @dataclass(frozen=True)
 class Pool:
-    """Real or simulated cells, dealt to the samples of an experiment: their rows, and the rows of
-    the pilot."""
+    """Real or simulated cells, dealt to the samples of an experiment: the rows of each sample."""
 
     counts: sparse.csr_matrix
     rows: SampleRows
@@ -146,15 +145,24 @@ def dealt(
 def simulated_pool(rng_seed: int, donors: int) -> Pool:
     """Tumor cells of the simulator in which nothing differs between the arms."""
     adata = nk.datasets.simulate_coculture(
-        n_donors=donors, n_mono_replicates=2, n_cells_per_sample=150, null=True, ambient=0.0,
-        doublets=0.0, negatives=0.0, low_quality=0.0, rng=rng_seed,
+        n_donors=donors,
+        n_mono_replicates=2,
+        n_cells_per_sample=150,
+        null=True,
+        ambient=0.0,
+        doublets=0.0,
+        negatives=0.0,
+        low_quality=0.0,
+        rng=rng_seed,
     )
     nk.datasets.use_truth(adata)
     obs = adata.obs[adata.obs["compartment"] == "tumor"]
     rows = obs.groupby("sample", observed=True).first()
     rows = rows[rows["condition"].isin(["coculture", "tumor_mono"])]
-    cells = [np.flatnonzero(((adata.obs["sample"] == s) & (adata.obs["compartment"] == "tumor")))
-             for s in rows.index]
+    cells = [
+        np.flatnonzero((adata.obs["sample"] == s) & (adata.obs["compartment"] == "tumor"))
+        for s in rows.index
+    ]
     treated = (rows["condition"] == "coculture").to_numpy()
     donor = np.array([None if pd.isna(d) else str(d) for d in rows["nk_donor"]], dtype=object)
     line = rows["tumor"].astype(str).to_numpy(dtype=object)
@@ -220,8 +228,9 @@ def pilot_of(pools: list[Pool], source: str, rng: np.random.Generator) -> Varian
             arm.append(f"{pool.rows.line[i]} {pool.rows.treated[i]} {number}")
             donor.append(f"{pool.rows.donor[i] or i} {pool.rows.line[i]} {number}")
     codes = [pd.factorize(np.array(x))[0] for x in (arm, donor)]
-    sums = Sums(np.array(counts), np.array(squares), np.array(size, float), *codes,
-                float(np.mean(depth)))
+    sums = Sums(
+        np.array(counts), np.array(squares), np.array(size, float), *codes, float(np.mean(depth))
+    )
     return measured(source, sums, rng)
 
 

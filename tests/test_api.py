@@ -118,6 +118,7 @@ def test_everything_is_annotated(name):
 _OBJECTS = {
     "pp.keep": "AnnData",
     "tl.pseudobulk": "AnnData",
+    "tl.plan_experiment": "ExperimentPlan",
     "tl.response_model": "ResponseModel",
 }
 

@@ -1,4 +1,4 @@
-"""Command line: ``nkscore demo``, ``run``, ``score``, ``sheet`` and ``completion``.
+"""Command line: ``nkscore demo``, ``run``, ``score``, ``sheet``, ``plan`` and ``completion``.
 
 Exit codes: 0 done; 1 an error that the user can fix; 2 wrong use; 3 an error in nkscore itself; 4
 done, except for an optional part that failed; 130 interrupted.
@@ -17,6 +17,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from nkscore._version import __version__
+from nkscore.cli import _plan as _plan_cli
 from nkscore.cli import _score as _score_cli
 from nkscore.cli import _sheet as _sheet_cli
 from nkscore.errors import NkscoreError
@@ -35,6 +36,7 @@ examples:
   nkscore demo --out demo                      try everything on simulated lanes
   nkscore sheet --template sheet.csv           write a sample sheet to fill in
   nkscore sheet --check sheet.csv              check its columns, names and files
+  nkscore plan sheet.csv --effect 1            what the design can answer, with which power
   nkscore run sheet.csv --out results          analyze your lanes; open results/report.html
   nkscore run cells.h5ad --map condition=treatment,coculture=NK+tumor --out results
   nkscore run --write-config run.toml          write all options with their meaning
@@ -141,6 +143,7 @@ def _parser() -> argparse.ArgumentParser:
     _add_run(commands, common)
     _score_cli.add_command(commands)
     _sheet_cli.add_command(commands)
+    _plan_cli.add_command(commands)
     completion = commands.add_parser("completion", help="print a script of completions for a shell")
     completion.add_argument("shell", choices=_SHELLS, help="the shell that you use")
     completion.set_defaults(command=_complete)

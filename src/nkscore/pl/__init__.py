@@ -30,6 +30,7 @@ from nkscore.pl._hashtags import hashtag_ridges, hashtags
 from nkscore.pl._heatmap import response_heatmap
 from nkscore.pl._lines import depth, time_course
 from nkscore.pl._marker_dots import marker_dots
+from nkscore.pl._power import power
 from nkscore.pl._qc import qc
 from nkscore.pl._reliability import reliability
 from nkscore.pl._save import save
@@ -61,6 +62,7 @@ __all__ = [
     "p_values",
     "palette",
     "perturbation_dots",
+    "power",
     "qc",
     "reliability",
     "response_dots",

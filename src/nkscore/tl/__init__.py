@@ -25,6 +25,7 @@ from nkscore.tl._genes._screens import screen_hits
 from nkscore.tl._lines._associate import associate
 from nkscore.tl._lines._cytokine_response import cytokine_response
 from nkscore.tl._lines._sensitivity import hla_score, sensitivity_auc
+from nkscore.tl._plan._plan_experiment import ExperimentPlan, plan_experiment
 from nkscore.tl._response._ambient_flag import flag_ambient
 from nkscore.tl._response._clone_expression import clone_expression
 from nkscore.tl._response._communication import communication
@@ -55,6 +56,7 @@ from nkscore.tl._states._tumor_states import tumor_states
 from nkscore.tl._states._visibility import visibility
 
 __all__ = [
+    "ExperimentPlan",
     "ResponseModel",
     "TumorProgram",
     "associate",
@@ -91,6 +93,7 @@ __all__ = [
     "perturbation_response",
     "perturbation_scores",
     "perturbation_similarity",
+    "plan_experiment",
     "project_cohort",
     "pseudobulk",
     "responders",

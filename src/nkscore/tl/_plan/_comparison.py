@@ -14,6 +14,7 @@ from nkscore import schema
 from nkscore._samples._samples import arms, compartment_samples, labels
 from nkscore.errors import DesignError
 from nkscore.stats import is_estimable, response_design
+from nkscore.tl._plan._power import SampleRows
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -67,6 +68,7 @@ class Comparison:
     answers: tuple[Answer, ...]
     design: Design | None = None
     shares: Mapping[str, pd.DataFrame] = field(default_factory=dict)
+    rows: SampleRows | None = None
 
     def effect(self, line: str) -> Floats:
         """Return the contrast that is the effect of a line."""
@@ -120,6 +122,7 @@ def compare(
         return Comparison(pair, tuple(found))
     shares = {name: _shares(cells, samples, name) for name in batches}
     made = Comparison(pair, (), design, {c: s for c, s in shares.items() if not s.empty})
+    made = replace(made, rows=SampleRows(treated, group, labels(table, schema.NK_DONOR)))
     answers = [answer if answer.problem else _answer(made, answer) for answer in counted.values()]
     return replace(made, answers=tuple(answers))
 

@@ -63,7 +63,8 @@ class Depth:
 
     def column(self, n: int) -> tuple[Floats, Floats]:
         """Return both as columns of ``n`` samples."""
-        return tuple(np.broadcast_to(x, n).astype(float)[:, None] for x in (self.cells, self.umi))
+        cells, umi = (np.broadcast_to(x, n).astype(float)[:, None] for x in (self.cells, self.umi))
+        return cells, umi
 
 
 @dataclass(frozen=True, slots=True)
@@ -167,14 +168,16 @@ def _simulated(
 
 
 def _persons(rows: SampleRows) -> Ints:
-    """Number the donors whose cells are in both arms; -1 for other samples.
+    """Return a number for each donor whose cells are in both arms, -1 for other samples.
 
     Their baseline is common to both arms. Other donors only differ between samples.
     """
     shared = all(name is None for name in rows.line[~rows.treated])
     line = np.full(len(rows.line), "", dtype=object) if shared else rows.line
     keys = [(name, donor) for name, donor in zip(line, rows.donor, strict=True)]
-    arms = [{k for k, t in zip(keys, rows.treated, strict=True) if t == arm} for arm in (True, False)]
+    arms = [
+        {k for k, t in zip(keys, rows.treated, strict=True) if t == arm} for arm in (True, False)
+    ]
     both = [k for k in dict.fromkeys(keys) if k in arms[0] & arms[1] and k[1] is not None]
     number = {key: i for i, key in enumerate(both)}
     return np.array([number.get(key, -1) for key in keys])

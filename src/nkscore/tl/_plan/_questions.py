@@ -19,6 +19,7 @@ if TYPE_CHECKING:
     from anndata import AnnData
 
     from nkscore.tl._plan._planned_cells import PlannedCells
+    from nkscore.tl._plan._power import SampleRows
 
 #: Question → its meaning, in the order of the table.
 QUESTIONS: Final = {
@@ -59,6 +60,22 @@ def questions_of(planned: PlannedCells) -> pd.DataFrame:
         return pd.DataFrame(columns=list(_COLUMNS))
     place = table["question"].map(order)
     return table.iloc[np.argsort(place.to_numpy(), kind="stable")].reset_index(drop=True)
+
+
+def planned_rows(planned: PlannedCells, compartment: str) -> SampleRows | None:
+    """Return the samples that the response of a compartment compares; None without both arms.
+
+    Of several levels of treatments, or arms, the first that can be tested.
+    """
+    for _, cells in _subsets(planned):
+        for treated in dict.fromkeys(cells.obs[schema.CONDITION]):
+            pair = Arms(compartment, schema.CONDITION, treated, _MONO[compartment])
+            if treated in _MONO.values():
+                continue
+            made = compare(cells, pair, planned.lines, batches=())
+            if made.rows is not None and made.design is not None:
+                return made.rows
+    return None
 
 
 def _subsets(planned: PlannedCells) -> Iterator[tuple[dict[str, str], AnnData]]:

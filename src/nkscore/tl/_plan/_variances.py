@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 from dataclasses import dataclass, replace
 from importlib.resources import files
 from typing import TYPE_CHECKING, Final
@@ -62,7 +63,7 @@ class Variances:
         logs = np.log(self.level)
         ends = np.concatenate([[1.5 * logs[0] - 0.5 * logs[1]], (logs[1:] + logs[:-1]) / 2])
         ends = np.append(ends, 1.5 * logs[-1] - 0.5 * logs[-2])
-        return np.exp(np.interp(position, np.append(0.0, np.cumsum(self.share)), ends))
+        return np.asarray(np.exp(np.interp(position, np.append(0.0, np.cumsum(self.share)), ends)))
 
     def table(self) -> pd.DataFrame:
         """Return one row per level."""
@@ -83,7 +84,7 @@ class Variances:
 def packaged() -> dict[str, Variances]:
     """Return the variances that were measured on public data, by the name of the source."""
     place = files("nkscore.tl._plan").joinpath("data", "variances.csv")
-    table = pd.read_csv(place.open(encoding="utf-8"))
+    table = pd.read_csv(io.StringIO(place.read_text(encoding="utf-8")))
     return {str(name): from_table(rows) for name, rows in table.groupby("source", sort=False)}
 
 
@@ -139,9 +140,9 @@ def measured(source: str, sums: Sums, rng: np.random.Generator) -> Variances:
         )
         raise DesignError(msg)
     rows = [_of_bin(level, between_cells, within, total, genes) for genes in groups]
-    columns = list(zip(*rows, strict=True))
+    means, cells, samples, donors = map(np.array, zip(*rows, strict=True))
     share = np.array([genes.size for genes in groups], dtype=float) / enough.size
-    made = Variances(source, *map(np.array, columns), share, 0.0, sums.depth)  # type: ignore[arg-type]
+    made = Variances(source, means, cells, samples, donors, share, 0.0, sums.depth)
     spread = _spread(made, apart, total, (level, between_cells), rng)
     return replace(made, spread=spread)
 
@@ -193,7 +194,7 @@ def _excess(
     drawn += between_cells * (square / n_cells[:, None]).sum(axis=0)
     total = square.sum(axis=0)
     found = np.square(counts - mean).sum(axis=0) - drawn
-    return np.divide(found, total, out=np.zeros(total.size), where=total > 0)
+    return np.asarray(np.divide(found, total, out=np.zeros(total.size), where=total > 0))
 
 
 def _moments(sums: Sums, factors: list[Ints]) -> _Moments | None:
