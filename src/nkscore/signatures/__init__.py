@@ -8,7 +8,7 @@ A catalog (:func:`catalog`, :func:`get`, :func:`panel`, :func:`panels`), your ow
 (:func:`load`, :func:`save`, :func:`as_signatures`), the fit to the data (:func:`match`,
 :func:`coverage`, :func:`diagnose`), comparison (:func:`overlap`), and facts
 (:func:`ligand_receptor`, :func:`crispr_hits`, :func:`nk_exclusive`,
-:func:`visibility_classes`).
+:func:`visibility_classes`), and what KIR see of HLA (:func:`hla_groups`, :func:`kir_ligands`).
 """
 
 from __future__ import annotations
@@ -18,6 +18,7 @@ from nkscore.signatures._catalog import catalog, get, nk_exclusive, panel, panel
 from nkscore.signatures._convert import as_signatures
 from nkscore.signatures._diagnose import diagnose
 from nkscore.signatures._files import load, save
+from nkscore.signatures._hla import hla_groups, kir_ligands
 from nkscore.signatures._match import Match, coverage, match
 from nkscore.signatures._overlap import overlap
 from nkscore.signatures._programs import TumorProgram, dormancy_components, tumor_programs
@@ -38,6 +39,8 @@ __all__ = [
     "diagnose",
     "dormancy_components",
     "get",
+    "hla_groups",
+    "kir_ligands",
     "ligand_receptor",
     "load",
     "match",

@@ -24,6 +24,7 @@ from nkscore.tl._genes._responders import responders
 from nkscore.tl._genes._screens import screen_hits
 from nkscore.tl._lines._associate import associate
 from nkscore.tl._lines._cytokine_response import cytokine_response
+from nkscore.tl._lines._missing_self import hla_ligands, missing_self
 from nkscore.tl._lines._sensitivity import hla_score, sensitivity_auc
 from nkscore.tl._plan._plan_experiment import ExperimentPlan, plan_experiment
 from nkscore.tl._response._ambient_flag import flag_ambient
@@ -82,11 +83,13 @@ __all__ = [
     "explain_state",
     "flag_ambient",
     "guide_abundance",
+    "hla_ligands",
     "hla_score",
     "interaction_response",
     "join_screens",
     "map_reference",
     "marker_table",
+    "missing_self",
     "nk_activation",
     "nk_states",
     "pair_states",
