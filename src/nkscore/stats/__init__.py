@@ -95,6 +95,7 @@ from nkscore.stats.outcomes._location import Shift, complete_blocks, shift_betwe
 from nkscore.stats.outcomes._overlap_weights import Balanced, overlap_weights
 from nkscore.stats.outcomes._partial_ranks import partial_rank_correlation
 from nkscore.stats.outcomes._rank_contrast import RankContrast, abundance_strata, rank_contrast
+from nkscore.stats.outcomes._shares import detectable, dispersion, exact_share, excess_p
 from nkscore.stats.outcomes._signals import SignalFit, fit_signals, shrunken_over_lines
 from nkscore.stats.outcomes._stratified_ranks import exact_signed_rank, stratified_rank_p
 from nkscore.stats.outcomes._survival import CoxFit, cox_regression
@@ -177,12 +178,16 @@ __all__ = [
     "contrast_of",
     "cox_regression",
     "design_of_formula",
+    "detectable",
+    "dispersion",
     "dormancy_index",
     "error_correlation",
+    "exact_share",
     "exact_signed_rank",
     "exact_test",
     "exact_zero_samples",
     "excess_of",
+    "excess_p",
     "expressed_genes",
     "fit_composition",
     "fit_concentration",

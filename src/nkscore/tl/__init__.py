@@ -11,6 +11,7 @@ from nkscore.tl._cohorts._survival_curves import survival_curves
 from nkscore.tl._composition._clone_fate import clone_fate
 from nkscore.tl._composition._composition import state_fractions, state_shift
 from nkscore.tl._composition._nk_activation import nk_activation
+from nkscore.tl._composition._persistence import persistence, persisting_states
 from nkscore.tl._contacts._contact_response import contact_response
 from nkscore.tl._contacts._contacts import contacts
 from nkscore.tl._contacts._pair_states import pair_states
@@ -93,6 +94,8 @@ __all__ = [
     "nk_activation",
     "nk_states",
     "pair_states",
+    "persistence",
+    "persisting_states",
     "perturbation_response",
     "perturbation_scores",
     "perturbation_similarity",
