@@ -78,7 +78,7 @@ _PALETTES: Final[Mapping[str, Mapping[str, str]]] = {
         "mixed": "#4A2A5E",
     },
     "condition": {
-        "tumor_mono": "#8C8C8C",
+        "tumor_mono": "#4A5560",
         "nk_mono": "#6BB5E3",
         "coculture": "#C63D1E",
         "conditioned_medium": "#E8B33A",

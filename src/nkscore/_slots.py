@@ -75,8 +75,8 @@ _OF_SAMPLE = (
     "tl.tumor_states"
 )
 _OF_TUMOR = (
-    f"{_PREPARED} {_BY_SAMPLE} pl.state_density report tl.explain_state tl.map_reference "
-    "tl.tumor_states"
+    f"{_PREPARED} {_BY_SAMPLE} pl.embedding pl.state_density report tl.explain_state "
+    "tl.map_reference tl.tumor_states"
 )
 _OF_CONDITION = (
     f"{_PREPARED} {_BY_SAMPLE} {_ON_MAPS} tl.explain_state tl.guide_abundance tl.tumor_states"
@@ -91,8 +91,8 @@ _OF_QC_PASS = (
     "report tl.marker_table"
 )
 _OF_COMPARTMENT = (
-    f"{_BY_SAMPLE} {_GUIDED} {_STATES} {_SUMMED} pl.compartments pl.state_density pp.ambient "
-    "pp.keep report"
+    f"{_BY_SAMPLE} {_GUIDED} {_STATES} {_SUMMED} pl.compartments pl.embedding pl.state_density "
+    "pp.ambient pp.keep report"
     f" {_CONTACTS}"
 )
 _OF_SCORES = "pl.embedding tl.decompose_shift tl.perturbation_scores tl.response_score"

@@ -5,7 +5,7 @@ from __future__ import annotations
 import warnings
 from dataclasses import dataclass
 from functools import partial
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from tqdm import tqdm
 
@@ -142,8 +142,8 @@ FROM_TABLES: tuple[FromTable, ...] = (
 
 #: Column of the cells → caption of its map.
 _MAPS = {
-    schema.CONDITION: "Cells by condition, monocultures of tumor cells in gray.",
-    schema.TUMOR: "Cells by line.",
+    schema.CONDITION: "Cells by condition, monocultures on top.",
+    schema.TUMOR: "Tumor cells by line; NK cells in gray.",
     schema.NK_STATE: "NK cells by state.",
     schema.TUMOR_STATE: "Tumor cells by state.",
 }
@@ -212,15 +212,11 @@ def _maps(results: Results) -> list[Panel]:
             STATES,
             "Map of the cells",
             f"{shows} UMAP: distances between groups have no meaning.",
-            partial(pl.embedding, kept, color=column, **_no_gray(column)),
+            partial(pl.embedding, kept, color=column),
         )
         for column, shows in _MAPS.items()
         if column in kept.obs
     ]
-
-
-def _no_gray(column: str) -> dict[str, Any]:
-    return {} if column == schema.CONDITION else {"gray": ()}
 
 
 def _heat_map(results: Results) -> list[Panel]:

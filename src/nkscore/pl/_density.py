@@ -50,7 +50,7 @@ def state_density(
     n_columns: int = 6,
     fig: Figure | SubFigure | None = None,
     **_look: Unpack[Look],
-) -> Figure | SubFigure:
+) -> Figure:
     """Draw the density of cells over a gray map of all of them, one facet per line.
 
     Reads ``obsm[basis]``, ``obs[by]`` and, where present, ``obs["compartment"]``,
@@ -175,7 +175,7 @@ def _order(obs: pd.DataFrame, by: str, facets: dict[str, Ints]) -> list[str]:
 
 def _grid(
     figure: Figure | SubFigure | None, count: int, n_columns: int
-) -> tuple[Figure | SubFigure, list[Axes]]:
+) -> tuple[Figure, list[Axes]]:
     columns = min(max(n_columns, 1), count)
     rows = -(-count // columns)
     size = (_FACET * columns + 1.2, (_FACET + 0.18) * rows)

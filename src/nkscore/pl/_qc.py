@@ -39,9 +39,7 @@ _TALLEST: Final = 12.0
 
 
 @drawn
-def qc(
-    adata: AnnData, *, fig: Figure | SubFigure | None = None, **_look: Unpack[Look]
-) -> Figure | SubFigure:
+def qc(adata: AnnData, *, fig: Figure | SubFigure | None = None, **_look: Unpack[Look]) -> Figure:
     """Draw the quality measures of each lane with their limits, and how many cells passed.
 
     Reads ``obs["lane"]``, ``obs["qc_pass"]``, ``obs["total_counts"]``,

@@ -190,7 +190,7 @@ def panels_in(
     *,
     size: tuple[float, float],
     **options: Any,  # noqa: ANN401 - of matplotlib
-) -> tuple[Figure | SubFigure, Array]:
+) -> tuple[Figure, Array]:
     """Return a figure and its panels: ``figure``, or a new one of ``size`` (inches).
 
     ``options`` go to ``Figure.subplots``. A title that was asked for gets room above.
@@ -208,7 +208,7 @@ def panels_in(
         figure = plt.figure(figsize=(wide, high), layout="constrained")
         look.made.append(figure)
     panels = figure.subplots(rows, columns, squeeze=False, **options)
-    return figure, panels
+    return cast("Figure", figure), panels
 
 
 def headed(figure: Figure | SubFigure, text: str) -> None:

@@ -64,7 +64,7 @@ def visibility(
     genes: bool = True,
     fig: Figure | SubFigure | None = None,
     **_look: Unpack[Look],
-) -> Figure | SubFigure:
+) -> Figure:
     """Draw the change of each class of genes that NK cells see, and of the genes that changed.
 
     Parameters
