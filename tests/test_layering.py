@@ -66,7 +66,8 @@ ALLOWED |= {
     "pp": (_TOOLS | {"_donors", "_warn"}) - {"_colors"},
     "tl": _TOOLS | {"_warn", "io"},
     "_report": {
-        *("_colors", "_ledger", "_version", "_whole", "errors", "pl", "schema", "signatures", "tl"),
+        *("_colors", "_ledger", "_version", "_whole", "errors", "io", "pl", "schema"),
+        *("signatures", "tl"),
     },
     "_run": {
         *("_gate", "_ledger", "_report", "_storable", "_version", "_whole", "errors", "io"),

@@ -18,7 +18,8 @@ import nkscore as nk
 from nkscore._report import _html as html
 from nkscore._report._figures import file_names, panels
 from nkscore._report._results import Results
-from nkscore._report._words import found, measured
+from nkscore._report._words import leads, measured
+from nkscore._report._write import write
 from nkscore.errors import MissingKeyError
 
 NASTY = '<script>document.title="owned"</script>'
@@ -27,6 +28,11 @@ NASTY = '<script>document.title="owned"</script>'
 @pytest.fixture(scope="session")
 def page(finished_demo):
     return finished_demo[1] / "report.html"
+
+
+@pytest.fixture
+def bare():
+    return anndata.AnnData(np.zeros((3, 2), dtype=np.float32))
 
 
 @pytest.fixture
@@ -135,29 +141,40 @@ def test_download_holds_every_row(opened, finished_demo, tmp_path):
         opened.run("1")
         time.sleep(0.05)
     got = pd.read_csv(file, sep="\t", dtype={"tumor": str})
-    pd.testing.assert_frame_equal(got, table, rtol=1e-5, check_dtype=False)
+    # Key columns come first on the page; p-values have three significant digits, others four.
+    assert list(got)[:6] == ["tumor", "gene", "log2_fc", "ci_low", "ci_high", "q_value"]
+    assert sorted(got) == sorted(table)
+    pd.testing.assert_frame_equal(got[list(table)], table, rtol=5.1e-3, check_dtype=False)
+    exact = ["log2_fc", "se", "mean_log2_cpm"]
+    pd.testing.assert_frame_equal(got[exact], table[exact], rtol=5.1e-4)
 
 
 def test_keyboard_reaches_everything(opened):
-    """Tab order: skip link, contents, then filter, download, headings of the first table."""
+    """Tab order: skip link, contents with their parts, then what stands in the page."""
     reached = []
-    for _ in range(15):
+    for _ in range(40):
         opened.press("Tab")
         reached.append(
             opened.run(
-                "(e => e.className || e.getAttribute('href') || e.type || e.textContent)"
+                "(e => e.className || e.getAttribute('href') || e.type || e.localName)"
                 "(document.activeElement)"
             )
         )
         outline = opened.run("getComputedStyle(document.activeElement).outlineStyle")
         assert outline == "solid"
     assert reached[0] == "skip"
-    parts = ["#summary", "#quality", "#states", "#response", "#ledger", "#methods"]
-    assert reached[1:7] == parts
-    assert reached[7:10] == ["search", "download", "scroll"]
-    assert reached[10:] == ["button"] * 5
+    parts = [name for name in reached if re.fullmatch("#[a-z]+", name)]
+    assert parts == ["#summary", "#ledger", "#states", "#response", "#quality", "#methods"]
+    tables = [name for name in reached if name.startswith("#table-")]
+    assert tables[0] == "#table-nk_activation"
+    start = reached.index("search")
+    assert reached[start : start + 3] == ["search", "download", "scroll"]
+    assert reached[start + 3 : start + 8] == ["button"] * 5
+
+
+def test_headings_sort_by_keyboard(opened):
     before = cells(opened, "samples", 1)
-    opened.press("Tab", modifiers=8)
+    opened.run("document.querySelectorAll('#table-samples th button')[1].focus()")
     head = "document.activeElement.closest('th')"
     for state in ("ascending", "descending"):
         opened.press("Enter")
@@ -167,9 +184,17 @@ def test_keyboard_reaches_everything(opened):
     assert sorted(cells(opened, "samples", 1)) == sorted(before)
 
 
+def test_columns_explain_themselves(opened):
+    """On hover, and to screen readers."""
+    words = opened.run(
+        "[...document.querySelectorAll('#table-tumor_response th button')].map(b => b.title)"
+    )
+    assert all(words), words
+    assert words[2] == "log2 fold change, treated against control"
+
+
 def test_typing_into_the_filter(opened):
-    for _ in range(8):
-        opened.press("Tab")
+    opened.run("document.querySelector('#table-samples input').focus()")
     opened.type("nk_mono")
     opened.wait("document.querySelector('#table-samples output').value === '3 of 27 rows'")
     assert len(cells(opened, "samples", 0)) == 3
@@ -192,11 +217,40 @@ def test_prints_figures_and_tables(opened):
     assert hidden == "none"
 
 
-@pytest.mark.parametrize("width", [320, 390, 1280])
+@pytest.mark.parametrize("width", [320, 390, 800, 1400])
 def test_page_is_never_wider_than_the_screen(browser, page, width):
     browser.look(width=width, height=800)
     browser.open(page)
     assert browser.run("document.documentElement.scrollWidth") <= width
+    beside = browser.run(
+        "document.querySelector('nav').getBoundingClientRect().right <= "
+        "document.querySelector('main').getBoundingClientRect().left"
+    )
+    assert beside is (width >= 1088)
+
+
+def test_first_screen_tells_the_story(browser, page):
+    """Picture and answers stand on the first screen of a laptop."""
+    browser.look(width=1400, height=900)
+    browser.open(page)
+    bottoms = browser.run(
+        "[...document.querySelectorAll('#figures-overview img, .story li')]"
+        ".map(e => e.getBoundingClientRect().bottom)"
+    )
+    assert len(bottoms) > 8
+    assert max(bottoms) <= 900
+    topics = browser.run("[...document.querySelectorAll('.story b')].map(b => b.textContent)")
+    assert topics == [
+        *("NK activation.", "NK states.", "Tumor response.", "Signal.", "Ambient RNA."),
+        *("Dormancy.", "Visibility.", "Contacts."),
+    ]
+    lost = browser.run(
+        "[...document.querySelectorAll('.story a, nav a')].map(a => a.getAttribute('href'))"
+        ".filter(to => !document.getElementById(to.slice(1)))"
+    )
+    assert lost == []
+    made = browser.run("document.querySelector('header .subtitle').textContent")
+    assert re.fullmatch(rf"\d{{4}}-\d\d-\d\d · sample_sheet.csv · nkscore {nk.__version__}", made)
 
 
 _CONTRAST = """
@@ -223,16 +277,26 @@ def test_text_stands_out(browser, page, dark):
     assert browser.run(_CONTRAST) >= 4.5
 
 
-def test_summary_says_what_was_planted(page):
+def test_summary_says_what_was_planted(page, finished_demo):
     text = page.read_text(encoding="utf-8")
     assert "1,620 droplets in 4 lanes were read" in text
     assert "27 samples, 6 tumor lines (697, ALLSIL, GDM1, JURKAT, K562, RI1), 3 NK donors" in text
     assert "NK cells: " in text
     assert re.search(r"Few replicates in tumor_state_shift and tumor_response[\w ]*: 6 of 6", text)
+    lines = pd.read_csv(
+        finished_demo[1] / "tables" / "nk_activation.tsv", sep="\t", dtype={"tumor": str}
+    )
+    first, last = lines["tumor"].iloc[[0, -1]]
+    numbers = r" \(\d+% → \d+%, odds ratio [\d.]+, 95% interval [\d.]+ to [\d.]+; \d \+ 3 donors\)"
+    most = (
+        rf"Of {len(lines)} lines, {first}{numbers} activates NK cells most, {last} least{numbers}"
+    )
+    assert re.search(most, text)
     assert re.search(r"Core response of tumor cells, over all lines: \d+ genes: \w", text)
     assert "Confounded with lanes: co-culture and monoculture are in different lanes" in text
     assert "Each NK donor has a separate lane" in text
-    assert "Not made:" not in text
+    # So few cells leave fewer than ten dormant-like cells in a sample.
+    assert set(re.findall(r"Not made: (\w+)", text)) <= {"visibility"}
 
 
 def test_q_values_are_what_the_footer_says(finished_demo, page):
@@ -258,6 +322,27 @@ def test_every_table_names_its_method_and_version(page):
     assert "tl.interaction_response + tl.flag_ambient(" in text
     for step in ("pp.qc", "pp.demultiplex", "tl.nk_states", "tl.state_shift", "tl.embed"):
         assert f"<td>{step}</td>" in text
+
+
+def test_genes_link_to_their_dossier(browser, tmp_path, bare):
+    response = responses_of(["A", "B"])
+    response["gene"] = response["gene"].replace("G3", "HLA-A.1 <b>")
+    results = Results(bare, bare, {"tumor_response": response})
+    results.dossiers = {"HLA-A.1 <b>": pd.DataFrame({"source": ["screen"], "rank": [3]})}
+    write(results, [], tmp_path / "r.html")
+    browser.problems.clear()
+    browser.look()
+    browser.open(tmp_path / "r.html")
+    links = "document.querySelectorAll('#table-tumor_response tbody a')"
+    # Those that Python wrote, and those that the script writes after a filter.
+    for _ in range(2):
+        assert browser.run(f"[...{links}].map(a => a.textContent)") == ["HLA-A.1 <b>"] * 2
+        browser.run(f"location.hash = ''; {links}[0].click()")
+        browser.wait("document.querySelector('details.dossier').open")
+        browser.run("document.querySelector('details.dossier').open = false")
+        fill(browser, "tumor_response", "hla-a.1")
+        browser.wait("document.querySelector('#table-tumor_response output').value.includes('of')")
+    assert browser.problems == []
 
 
 @pytest.fixture(scope="module")
@@ -304,7 +389,7 @@ def test_names_are_text_and_never_code(browser, nasty):
     selector = f"document.getElementById('table-{key}')"
     read = f"[...{selector}.querySelectorAll('tbody td')].map(c => c.textContent)"
     shown = browser.run(read)
-    assert shown[:6] == [NASTY, "a b c", "1234570", "1", "True", "2026-01-01 00:00:00"]
+    assert shown[:6] == [NASTY, "a b c", "1234567", "1", "True", "2026-01-01 00:00:00"]
     assert shown[8:10] == ["", ""]
     assert shown[14] == "−∞"
     browser.run(f"{selector}.querySelector('th button').click()")
@@ -350,7 +435,7 @@ def responses(log2_fc, q_value, **more):
 
 def test_words_follow_from_the_numbers():
     def words(table):
-        return " ".join(found(Results(None, None, {"tumor_response": table})))
+        return " ".join(leads(Results(None, None, {"tumor_response": table}))["response"])
 
     text = words(responses([1.0, 2.0, -1.0], [0.01, 0.02, 0.5]))
     assert "0 to 1 genes per line differ" in text
@@ -374,7 +459,7 @@ def test_shifts_in_words():
                 "q_value": q_value,
             }
         )
-        return list(found(Results(None, None, {"nk_state_shift": table})))
+        return leads(Results(None, None, {"nk_state_shift": table}))["states"]
 
     assert words([1.0, -1.0], [0.01, 0.02]) == [
         "NK cells: Type I IFN is more frequent in co-culture in 1 of 2 lines (A; q < 0.05).",
@@ -442,11 +527,6 @@ def responses_of(lines, n_genes=12):
         for j, line in enumerate(lines)
     ]
     return pd.DataFrame(rows)
-
-
-@pytest.fixture
-def bare():
-    return anndata.AnnData(np.zeros((3, 2), dtype=np.float32))
 
 
 def test_heat_map_of_modules_is_drawn_from_the_response_alone(tmp_path, bare):

@@ -10,8 +10,9 @@ from typing import TYPE_CHECKING
 from tqdm import tqdm
 
 from nkscore import pl, schema, signatures
+from nkscore._report._overview import SUMMARY, overview
 from nkscore._report._pages import pages_of, volcanoes
-from nkscore._report._results import unflagged
+from nkscore._report._results import is_response, unflagged
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
@@ -122,6 +123,23 @@ FROM_TABLES: tuple[FromTable, ...] = (
         pl.decomposition,
     ),
     FromTable(
+        "signal_activity",
+        "signal_activity",
+        RESPONSE,
+        "Signals that explain the tumor response",
+        "Area: z of each signal by itself; ring: the strongest signal of a line with a clear "
+        "call, which is written above the line.",
+        pl.signal_activity,
+    ),
+    FromTable(
+        "contacts",
+        "contacts",
+        RESPONSE,
+        "Attached pairs of NK and tumor cells",
+        "Per 100 droplets, beyond what chance and leaked tags explain, with intervals.",
+        pl.contacts,
+    ),
+    FromTable(
         "tumor_enrichment",
         "enrichment_dots",
         RESPONSE,
@@ -155,15 +173,21 @@ def panels(results: Results) -> list[Panel]:
     ready = [
         Panel(f.name, f.section, f.title, f.caption, partial(f.draw, results.tables[f.table]))
         for f in FROM_TABLES
-        if f.table in results.tables
+        if f.table in results.tables and _answered(results.tables[f.table])
     ]
     return [
+        *(Panel(tile[0], SUMMARY, tile[1], tile[2], tile[3]) for tile in overview(results)),
         *_of_lanes(results),
         *_maps(results),
         *ready,
         *_heat_map(results),
         *_volcanoes(results),
     ]
+
+
+def _answered(table: pd.DataFrame) -> bool:
+    """Whether a table of contacts has any estimate; its sentence says why there is none."""
+    return "per_100" not in table or bool(table["per_100"].notna().any())
 
 
 def _of_lanes(results: Results) -> list[Panel]:
@@ -258,12 +282,6 @@ def _volcanoes(results: Results) -> list[Panel]:
                 )
             )
     return found
-
-
-def is_response(table: pd.DataFrame) -> bool:
-    """Whether a table comes from tl.interaction_response and is not empty."""
-    wanted = {"tumor", "gene", "log2_fc", "p_value", "q_value"}
-    return len(table) > 0 and wanted <= set(table.columns)
 
 
 def draw(

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import importlib
 import inspect
+import os
 import platform
+from datetime import UTC, datetime
 from importlib import metadata
 from typing import TYPE_CHECKING, Any
 
@@ -70,6 +72,15 @@ def _value(value: object) -> str:
     # None does not survive h5ad; the record has its name instead.
     shown = "None" if value == "None" else repr(value)
     return shown if len(shown) <= 200 else shown[:200] + "…"
+
+
+def today() -> str:
+    """Return the date of the report; ``SOURCE_DATE_EPOCH`` fixes it, as in other builds."""
+    fixed = os.environ.get("SOURCE_DATE_EPOCH", "")
+    moment = (
+        datetime.fromtimestamp(int(fixed), UTC) if fixed.isdigit() else datetime.now().astimezone()
+    )
+    return f"{moment:%Y-%m-%d}"
 
 
 def versions() -> dict[str, str]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 from typing import TYPE_CHECKING, Any
 
 import pandas as pd
@@ -10,11 +11,14 @@ from nkscore import schema
 from nkscore._ledger import LEDGER
 from nkscore._report import _html as html
 from nkscore._report._caveats import caveats, samples_of
-from nkscore._report._figures import QUALITY, RESPONSE, STATES, is_response
-from nkscore._report._html import Figure, Table
-from nkscore._report._methods import origin, steps, versions
+from nkscore._report._figures import QUALITY, RESPONSE, STATES
+from nkscore._report._html import Dossier, Figure, Gallery, Table
+from nkscore._report._methods import origin, steps, today, versions
+from nkscore._report._overview import OVERVIEW, SUMMARY
+from nkscore._report._results import is_response
+from nkscore._report._story import story
 from nkscore._report._tables import words
-from nkscore._report._words import FDR, found, genes_per_line, measured
+from nkscore._report._words import FDR, genes_per_line, leads, measured
 from nkscore._version import __version__
 
 if TYPE_CHECKING:
@@ -23,41 +27,46 @@ if TYPE_CHECKING:
     from nkscore._report._figures import Panel
     from nkscore._report._results import Results
 
-    Part = Figure | Table
+    Part = Figure | Gallery | Table | Dossier
 
+#: Sections in the order of the page: what was found comes before how cells were chosen.
 _SECTIONS = {
-    "summary": "Summary",
-    QUALITY: "Quality",
+    SUMMARY: "In short",
+    LEDGER: "Losses",
     STATES: "States",
     RESPONSE: "Response to the interaction",
-    LEDGER: "Losses",
+    "genes": "Genes",
+    QUALITY: "Samples and quality",
     "more": "Further tables",
     "methods": "Methods and versions",
 }
-
-
-_OF_TABLES = (QUALITY, STATES, RESPONSE, LEDGER, "more")
+#: Figures of one type from this number on stand side by side.
+_GALLERY = 3
 
 
 def page(results: Results, drawn: list[tuple[Panel, Path]], title: str) -> str:
     """Return the report as HTML."""
-    parts = {name: _parts(name, results, drawn) for name in _OF_TABLES}
-    parts = {"summary": [], **parts, "methods": _methods(results)}
+    parts = {name: _parts(name, results, drawn) for name in _SECTIONS}
+    parts["methods"] = _methods(results)
+    parts["genes"] = [Dossier.of(gene, table) for gene, table in results.dossiers.items()]
+    lead = leads(results)
     template = html.templates().get_template("page.html")
     text = template.render(
         title=title,
         style=html.part("page.css"),
         script=html.part("page.js"),
         version=__version__,
+        made=" · ".join(filter(None, [today(), results.source, f"nkscore {__version__}"])),
         sections=[
-            {"name": name, "title": _SECTIONS[name], "parts": made}
+            {"name": name, "title": _SECTIONS[name], "parts": made, "lead": lead.get(name, [])}
             for name, made in parts.items()
-            if made or name == "summary"
+            if made or name == SUMMARY
         ],
         measured=measured(results),
-        found=list(found(results)),
+        story=story(results),
         caveats=caveats(results),
         versions=versions(),
+        dossiers=sorted(results.dossiers),
         n_shown=html.SHOWN,
     )
     # Lone surrogates, as in file names that are not UTF-8, cannot be written.
@@ -65,19 +74,28 @@ def page(results: Results, drawn: list[tuple[Panel, Path]], title: str) -> str:
 
 
 def _parts(name: str, results: Results, drawn: list[tuple[Panel, Path]]) -> list[Part]:
-    parts: list[Part] = [
+    figures = [
         Figure.of(panel.name, panel.title, panel.caption, image)
         for panel, image in drawn
         if panel.section == name
     ]
-    if name == QUALITY:
-        parts = [*_design(results), *parts]
+    parts: list[Part] = _side_by_side(figures)
     if name == RESPONSE:
         parts = [*_counts(results), *parts]
     for key, table in results.tables.items():
         section, title, caption = words(key, table)
         if section == name:
-            parts.append(Table.of(key, title, f"{caption} {origin(results, key)}".strip(), table))
+            text = f"{caption} {origin(results, key)}".strip()
+            parts.append(Table.of(key, title, text, table, linked=results.dossiers))
+    return [*parts, *_design(results)] if name == QUALITY else parts
+
+
+def _side_by_side(figures: list[Figure]) -> list[Part]:
+    """Join figures of one type, like one per line, which would fill many screens."""
+    parts: list[Part] = []
+    for kind, group in itertools.groupby(figures, key=lambda figure: figure.kind):
+        alike = list(group)
+        parts += [Gallery(kind, alike)] if len(alike) >= _GALLERY or kind == OVERVIEW else alike
     return parts
 
 

@@ -26,6 +26,18 @@ def unflagged(responses: pd.DataFrame) -> pd.DataFrame:
     return responses if suspect is None else responses[~suspect.astype(bool)]
 
 
+def is_response(table: pd.DataFrame) -> bool:
+    """Whether a table comes from tl.interaction_response and is not empty."""
+    wanted = {"tumor", "gene", "log2_fc", "p_value", "q_value"}
+    # tl.visibility compares groups of cells, twice, and has sums of genes.
+    return len(table) > 0 and wanted <= set(table.columns) and "answer" not in table
+
+
+def has(table: pd.DataFrame, *columns: str) -> bool:
+    """Whether a table has all these columns."""
+    return set(columns) <= set(table.columns)
+
+
 @dataclass(slots=True)
 class Results:
     """All loaded cells, the kept ones, tables by name, and skipped parts with the reason."""
@@ -38,6 +50,10 @@ class Results:
     failed: set[str] = field(default_factory=set)
     #: Table → function that made it and its options, if known.
     methods: dict[str, tuple[str, dict[str, Any]]] = field(default_factory=dict)
+    #: Gene → table of what is known of it; genes in other tables link to it.
+    dossiers: dict[str, pd.DataFrame] = field(default_factory=dict)
+    #: Name of the sample sheet, or of the file of cells.
+    source: str = ""
 
     def add_ledger(self) -> None:
         """Add the table of what all steps and tables lost."""

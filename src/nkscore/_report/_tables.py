@@ -7,8 +7,8 @@ from typing import TYPE_CHECKING, Any
 
 from nkscore import schema, tl
 from nkscore._ledger import LEDGER, rows
-from nkscore._report._figures import CORE, MODULES, QUALITY, RESPONSE, STATES, is_response
-from nkscore._report._results import unflagged
+from nkscore._report._figures import CORE, MODULES, QUALITY, RESPONSE, STATES
+from nkscore._report._results import is_response, unflagged
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -31,6 +31,8 @@ class Table:
     fixed: dict[str, Any] = field(default_factory=dict)
     #: Table that the function takes instead of the cells.
     reads: str | None = None
+    #: Cells that the function takes: those kept, or all that were loaded (with pairs).
+    cells: str = "kept"
     #: Arguments that depend on the results.
     given: Callable[[Results], dict[str, Any]] = field(default=lambda _: {})
     #: Rows of that table to use.
@@ -40,7 +42,8 @@ class Table:
 
     def make(self, results: Results, options: dict[str, Any]) -> pd.DataFrame:
         """Call the function."""
-        first = results.kept if self.reads is None else self.keep(results.tables[self.reads])
+        cells = getattr(results, self.cells)
+        first = cells if self.reads is None else self.keep(results.tables[self.reads])
         table: pd.DataFrame = getattr(tl, self.function)(
             first, **self.fixed, **self.given(results), **options
         )
@@ -154,6 +157,34 @@ TABLES: tuple[Table, ...] = (
         "Change of the mean core response score, split into change within tumor states and "
         "change of their shares.",
         {"score": CORE, "strata": schema.TUMOR_STATE},
+    ),
+    Table(
+        "signal_activity",
+        "signal_activity",
+        RESPONSE,
+        "Signals that explain the tumor response",
+        "How well each signal explains the response of a line, without possibly ambient genes; "
+        "call: the signal that explains it best, or unclear, with the reason.",
+        reads="tumor_response",
+        keep=unflagged,
+    ),
+    Table(
+        "visibility",
+        "visibility",
+        STATES,
+        "What NK cells can see of dormant-like tumor cells",
+        "Dormant-like against other tumor cells of the same sample, as such and at equal depth "
+        "and cell cycle; gene sum: all genes of the class together.",
+        {"residual": "low_myc_dormant_like"},
+    ),
+    Table(
+        "contacts",
+        "contacts",
+        RESPONSE,
+        "Attached pairs of NK and tumor cells",
+        "Pairs of one hashtag beyond those that chance and leaked tags make, from all cells read.",
+        {"by": schema.TUMOR},
+        cells="loaded",
     ),
     Table(
         "tumor_enrichment",

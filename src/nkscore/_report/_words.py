@@ -9,8 +9,8 @@ import pandas as pd
 from nkscore import schema
 from nkscore._colors import printed
 from nkscore._report._caveats import names, samples_of
-from nkscore._report._figures import is_response
-from nkscore._report._results import unflagged
+from nkscore._report._figures import RESPONSE, STATES
+from nkscore._report._results import is_response, unflagged
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -29,7 +29,7 @@ def measured(results: Results) -> Iterator[str]:
     """Describe the experiment."""
     loaded, kept = results.loaded, results.kept
     lanes = loaded.obs[schema.LANE].nunique() if schema.LANE in loaded.obs else 0
-    where = f" in {_count(lanes, 'lane')}" if lanes else ""
+    where = f" in {count(lanes, 'lane')}" if lanes else ""
     if loaded.n_obs > kept.n_obs:
         yield (
             f"{loaded.n_obs:,} droplets{where} were read; {kept.n_obs:,} cells "
@@ -40,15 +40,16 @@ def measured(results: Results) -> Iterator[str]:
     table = samples_of(results)
     if not len(table):
         return
-    parts = [_count(table[schema.SAMPLE].nunique(), "sample")]
+    parts = [count(table[schema.SAMPLE].nunique(), "sample")]
     for column, one in ((schema.TUMOR, "tumor line"), (schema.NK_DONOR, "NK donor")):
         if column in table and table[column].nunique():
             levels = sorted(table[column].dropna().astype(str).unique())
-            parts.append(f"{_count(len(levels), one)} ({names(levels)})")
+            parts.append(f"{count(len(levels), one)} ({names(levels)})")
     yield "They come from " + ", ".join(parts) + "." + _conditions(table)
 
 
-def _count(n: int, one: str) -> str:
+def count(n: int, one: str) -> str:
+    """Write a number with its noun."""
     return f"{n:,} {one}{'' if n == 1 else 's'}"
 
 
@@ -71,19 +72,23 @@ def _conditions(table: pd.DataFrame) -> str:
     return f" Samples by condition: {listed}{times}."
 
 
-def found(results: Results) -> Iterator[str]:
-    """Describe what the interaction changed, with numbers."""
+def leads(results: Results) -> dict[str, list[str]]:
+    """Describe, for the head of each section, all that the interaction changed."""
+    found: dict[str, list[str]] = {STATES: [], RESPONSE: []}
     for name, cells in (("nk_state_shift", "NK cells"), ("tumor_state_shift", "Tumor cells")):
         if name in results.tables:
-            yield from _shifts(results.tables[name], cells)
+            found[STATES] += _shifts(results.tables[name], cells)
     for name, table in results.tables.items():
         if is_response(table):
-            yield from _response(name, table)
+            found[RESPONSE].append(_response(name, table))
     if "core_response" in results.tables:
         table = results.tables["core_response"]
         core = table.loc[table["core"].astype(bool), "gene"]
         listed = f": {names(core, 20)}" if len(core) else ""
-        yield f"Core response of tumor cells, over all lines: {_count(len(core), 'gene')}{listed}."
+        found[RESPONSE].append(
+            f"Core response of tumor cells, over all lines: {count(len(core), 'gene')}{listed}."
+        )
+    return found
 
 
 def _shifts(table: pd.DataFrame, cells: str) -> Iterator[str]:
@@ -101,11 +106,11 @@ def _shifts(table: pd.DataFrame, cells: str) -> Iterator[str]:
                 )
 
 
-def _response(name: str, table: pd.DataFrame) -> Iterator[str]:
+def _response(name: str, table: pd.DataFrame) -> str:
     counts = genes_per_line(table)
     low, high = counts["significant"].min(), counts["significant"].max()
     spread = f"{low:,}" if low == high else f"{low:,} to {high:,}"
-    yield (
+    return (
         f"{_TITLES.get(name, name)}: {spread} genes per line differ from the control at q < {FDR}"
         f"{_flagged(counts)}. {_shared(table)}"
     )

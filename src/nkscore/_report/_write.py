@@ -10,9 +10,9 @@ from typing import TYPE_CHECKING
 import pandas as pd
 
 from nkscore import schema, tl
-from nkscore._report._figures import MODULES, draw, is_response
+from nkscore._report._figures import MODULES, draw
 from nkscore._report._page import page
-from nkscore._report._results import Results
+from nkscore._report._results import Results, is_response
 from nkscore._report._tables import ORDER, TABLES
 from nkscore._whole import whole
 from nkscore.errors import MissingKeyError

@@ -64,6 +64,7 @@ def analyze(sheet: str | Path, job: Job, options: Options | None = None) -> Resu
             _LOG.info("Step %s", name)
 
         results, key = _cells(source, job, options, report_step)
+        results.source = source.path.name
         for table in tables:
             report_step(table.name)
             _table(table, results, job, (key, options))

@@ -1,8 +1,19 @@
 "use strict";
+const dossiers = new Set(JSON.parse(document.getElementById("dossiers")?.textContent ?? "[]"));
+const anchor = (gene) => "#dossier-" + gene.replace(/[^0-9A-Za-z_-]/gu,
+  (c) => "." + c.codePointAt(0).toString(16));
+// A link to a folded part unfolds it.
+function unfold() {
+  const target = document.getElementById(decodeURIComponent(location.hash.slice(1)));
+  if (target instanceof HTMLDetailsElement) target.open = true;
+}
+addEventListener("hashchange", unfold);
+unfold();
 for (const section of document.querySelectorAll("section.table")) {
   const step = 50;
   const heads = [...section.querySelectorAll("th")];
   const numeric = heads.map((head) => head.classList.contains("number"));
+  const genes = heads.map((head) => "genes" in head.dataset);
   const body = section.querySelector("tbody");
   const input = section.querySelector("input");
   const output = section.querySelector("output");
@@ -22,10 +33,9 @@ for (const section of document.querySelectorAll("section.table")) {
 
   async function load() {
     if (rows) return;
-    const lines = (await unpacked()).split("\n");
-    lines.pop();
-    names = lines[0].split("\t");
-    rows = lines.slice(1).map((line) => line.split("\t"));
+    const [head, ...columns] = (await unpacked()).split("\n").map((line) => line.split("\t"));
+    names = head;
+    rows = Array.from({ length: total }, (_, i) => columns.map((column) => column[i]));
   }
 
   function pretty(text) {
@@ -74,7 +84,12 @@ for (const section of document.querySelectorAll("section.table")) {
       row.forEach((cell, i) => {
         const field = document.createElement("td");
         if (numeric[i]) field.className = "number";
-        field.textContent = numeric[i] ? pretty(cell) : cell;
+        if (genes[i] && dossiers.has(cell)) {
+          const link = document.createElement("a");
+          link.href = anchor(cell);
+          link.textContent = cell;
+          field.append(link);
+        } else field.textContent = numeric[i] ? pretty(cell) : cell;
         line.append(field);
       });
       return line;
@@ -109,9 +124,11 @@ for (const section of document.querySelectorAll("section.table")) {
     draw();
   });
   section.querySelector(".download").addEventListener("click", async () => {
+    await load();
+    const text = [names, ...rows].map((row) => row.join("\t") + "\n").join("");
     const link = document.createElement("a");
     link.href = URL.createObjectURL(
-      new Blob([safe(await unpacked())], { type: "text/tab-separated-values" }));
+      new Blob([safe(text)], { type: "text/tab-separated-values" }));
     link.download = `${section.dataset.name}.tsv`;
     link.click();
     setTimeout(() => URL.revokeObjectURL(link.href), 10000);
