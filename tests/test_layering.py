@@ -28,6 +28,8 @@ ALLOWED = {
     "_compile": set(),
     "_warn": {"errors"},
     "_whole": set(),
+    "_settings": set(),
+    "_about": set(),
     "_slots": set(),
     "_storable": set(),
     "_gate": {"errors"},
@@ -47,7 +49,7 @@ ALLOWED = {
         *("_warn", "_whole"),
     },
     "_samples": {"errors", "schema", "_counts", "_ledger", "stats"},
-    "pl": {"errors", "schema", "_colors", "_storable"},
+    "pl": {"errors", "schema", "_colors", "_settings", "_storable"},
 }
 _TOOLS = {
     "errors",

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import inspect
 import warnings
+from typing import Final
 
 from nkscore.errors import NkscoreWarning
 
@@ -21,3 +22,22 @@ def _outside() -> int:
         frame = frame.f_back
         level += 1
     return level
+
+
+_BEFORE: Final = warnings.formatwarning
+
+
+def _shown(
+    message: Warning | str,
+    category: type[Warning],
+    filename: str,
+    lineno: int,
+    line: str | None = None,
+) -> str:
+    """Write warnings of nkscore on one line; the line of code that follows others is noise."""
+    if issubclass(category, NkscoreWarning):
+        return f"{category.__name__}: {' '.join(str(message).split())}\n"
+    return _BEFORE(message, category, filename, lineno, line)
+
+
+warnings.formatwarning = _shown

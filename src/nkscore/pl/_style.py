@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any, Final, cast
 import numpy as np
 
 from nkscore._colors import INK
+from nkscore._settings import settings
 from nkscore.pl._look import (
     FONT,
     HOUSE,
@@ -97,7 +98,7 @@ def style(
         changes["font_size"] = checked_size(font_size)
     if palette is not None:
         changes["palette"] = checked_palette(palette)
-    with using(replace(look, **changes) if changes else look), mpl.rc_context(_settings()):
+    with using(replace(look, **changes) if changes else look), mpl.rc_context(_defaults()):
         for part in now().style:
             mpl.rcParams.update(_of_style(part))
         yield
@@ -110,6 +111,11 @@ def _of_style(part: str | Mapping[str, object]) -> dict[Any, Any]:
     if not isinstance(part, str):
         return dict(part)
     return dict(HOUSE[part] if part in HOUSE else cast("Any", library)[part])
+
+
+def _defaults() -> dict[Any, Any]:
+    """Return the house style with what the user set for all figures."""
+    return {**_settings(), **settings.figure}
 
 
 def _settings() -> dict[Any, Any]:

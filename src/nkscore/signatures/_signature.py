@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
+from html import escape
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
@@ -93,6 +94,26 @@ class Signature:
         # An empty set is still a signature, so its truth value must not depend on its length.
         return True
 
+    def _repr_html_(self) -> str:
+        """Show the set in a notebook: genes, cells and source."""
+        rows = {
+            f"up ({len(self.up)})": ", ".join(self.up),
+            f"down ({len(self.down)})": ", ".join(self.down) if self.down else "",
+            "cells": self.compartment,
+            "source": _cited(self),
+            "read in": self.where_read,
+            "licence": self.licence,
+            "trust": self.trust,
+            "note": self.note,
+        }
+        cells = "".join(
+            f"<tr><th style='text-align:left'>{escape(name)}</th>"
+            f"<td style='text-align:left'>{escape(text)}</td></tr>"
+            for name, text in rows.items()
+            if text
+        )
+        return f"<b>{escape(self.name)}</b><table>{cells}</table>"
+
     @property
     def genes(self) -> tuple[str, ...]:
         """All genes, up before down."""
@@ -150,8 +171,12 @@ class Signature:
         )
 
 
+def _cited(signature: Signature) -> str:
+    return ", ".join(part for part in (signature.citation, signature.doi) if part)
+
+
 def _source(signature: Signature) -> str:
-    origin = ", ".join(part for part in (signature.citation, signature.doi) if part)
+    origin = _cited(signature)
     return f"{signature.name} ({origin})" if origin else signature.name
 
 
