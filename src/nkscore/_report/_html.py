@@ -90,10 +90,10 @@ _KEYS = (
 #: Columns in which genes link to their dossier.
 _OF_GENES = frozenset({"gene", "nk_gene", "tumor_gene"})
 #: Significant digits: enough to rank and to plot; the files have all.
-_DIGITS, _DIGITS_OF_P = 4, 3
+_DIGITS, _DIGITS_OF_EFFECTS = 3, 4
 #: Numbers from here on are written as powers of ten.
 _LARGE = 1e15
-_OF_P = ("p_value", "q_value", "pct_", "heterogeneity_p", "label_")
+_EFFECTS = frozenset({"log2_fc", "se", "log_odds_ratio", "change", "activity", "per_100"})
 
 
 @dataclass(frozen=True, slots=True)
@@ -243,7 +243,7 @@ def _is_number(column: pd.Series) -> bool:
 def _as_text(column: pd.Series) -> list[str]:
     """Return significant digits of numbers, one line of text otherwise, "" where missing."""
     known = column.notna().to_numpy()
-    digits = _DIGITS_OF_P if str(column.name).startswith(_OF_P) else _DIGITS
+    digits = _DIGITS_OF_EFFECTS if column.name in _EFFECTS else _DIGITS
     values = column.to_numpy(dtype=object)
     shown = partial(_digits, digits=digits) if _is_number(column) else _plain
     return [shown(v) if here else "" for v, here in zip(values, known, strict=True)]
