@@ -39,14 +39,14 @@ ALLOWED = {
     "_checks": {"errors"},
     "_donors": {"schema"},
     "_colors": {"errors"},
-    "_counts": {"errors", "_compile"},
+    "_counts": {"errors", "_compile", "_whole"},
     "signatures": {"errors", "_gate", "_text", "_warn"},
     "scoring": {"errors", "_compile", "_counts"},
     "stats": {"errors", "_compile", "_counts"},
     "datasets": {"errors", "schema", "signatures", "_compile", "_warn", "_whole"},
     "io": {
-        *("errors", "schema", "_donors", "_gate", "_ledger", "_slots", "_storable", "_text"),
-        *("_warn", "_whole"),
+        *("errors", "schema", "_counts", "_donors", "_gate", "_ledger", "_slots", "_storable"),
+        *("_text", "_warn", "_whole"),
     },
     "_samples": {"errors", "schema", "_counts", "_ledger", "stats"},
     "pl": {"errors", "schema", "_colors", "_settings", "_storable"},
@@ -73,7 +73,7 @@ ALLOWED |= {
     },
     "_run": {
         *("_gate", "_ledger", "_report", "_storable", "_version", "_whole", "errors", "io"),
-        *("pp", "schema", "scoring", "signatures", "tl"),
+        *("_samples", "pp", "schema", "scoring", "signatures", "tl"),
     },
 }
 #: Names of kinds of arrays, which every part may use in annotations.
@@ -249,8 +249,8 @@ def test_kernels_know_arrays_only(path):
     assert "nkscore.schema" not in _imported(path)
 
 
-#: Files of the steps that may take matrices out of an AnnData: the door itself, and scanpy's map.
-_DOORS = {Path("_samples/_matrices.py"), Path("tl/_states/_embed.py")}
+#: Files of the steps that may take matrices out of an AnnData: the door, and what writes them.
+_DOORS = {Path("_samples/_matrices.py"), Path("_samples/_stored.py")}
 
 
 def _matrices_taken(tree):

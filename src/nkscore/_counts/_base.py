@@ -139,6 +139,23 @@ class Counts(ABC):
                 add_part(total, part, codes[part.cells], self.where)
         return totals
 
+    def gram(self, genes: Ints) -> tuple[Floats, Floats]:
+        """Return the products of pairs of genes summed over all cells, and the sums of the genes.
+
+        Parameters
+        ----------
+        genes
+            Positions of genes, ascending.
+
+        Returns
+        -------
+        genes × genes, and one number per gene. Cells are added one after the other.
+        """
+        total = Gram.none(genes.size)
+        for part in self.map(_Columns(genes), large=True):
+            total.add(part.matrix)
+        return total.whole()
+
     def _stacked(self, parts: Iterator[Part], n_genes: int) -> sparse.csr_matrix:
         """Return parts as one matrix, with rows in the requested order."""
         found = list(parts)
@@ -207,6 +224,41 @@ def weight_table(weights: Weights | None, n_genes: int) -> Floats | CSR:
 def as_asked(sums: Floats, weights: Weights | None) -> Floats:
     """Return one number per cell unless ``weights`` has several sets."""
     return sums[:, 0] if weights is None or weights.ndim == 1 else sums
+
+
+@dataclass(frozen=True)
+class Gram:
+    """Running sums of products of pairs of genes, upper half only, and of genes."""
+
+    products: Floats
+    sums: Floats
+
+    @classmethod
+    def none(cls, n_genes: int) -> Gram:
+        """Return the sums over no cell."""
+        return cls(np.zeros((n_genes, n_genes)), np.zeros(n_genes))
+
+    def add(self, matrix: sparse.csr_matrix) -> None:
+        """Add cells, whose entries ascend."""
+        from nkscore._counts import _kernels as kernels
+
+        values = matrix.data.astype(np.float64)
+        indptr, indices, values = kernels.as_kernels_take(matrix.indptr, matrix.indices, values)
+        by_gene = matrix.tocsc()
+        kernels.add_gram(
+            indptr,
+            indices,
+            values,
+            np.require(by_gene.indptr, np.int64, ["C", "W"]),
+            np.require(by_gene.indices, np.int32, ["C", "W"]),
+            indptr[:-1].copy(),
+            self.products,
+        )
+        np.add.at(self.sums, indices, values)
+
+    def whole(self) -> tuple[Floats, Floats]:
+        """Return both halves of the products, and the sums."""
+        return self.products + np.triu(self.products, 1).T, self.sums
 
 
 def _itself(part: Part) -> Part:

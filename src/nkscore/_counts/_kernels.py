@@ -143,3 +143,28 @@ def count_genes(indptr: Array, values: Array, out: Array) -> None:
         for e in range(indptr[r], indptr[r + 1]):
             n += values[e] > 0
         out[r] = n
+
+
+@kernel
+def add_gram(  # noqa: PLR0917 (numba)
+    indptr: Array,
+    indices: Array,
+    values: Array,
+    column_indptr: Array,
+    rows: Array,
+    places: Array,
+    out: Array,
+) -> None:
+    """Add the products of all pairs of columns to the upper half of ``out``, row after row.
+
+    The entries of each row and, by column, the rows are ascending; ``places`` are the starts of the
+    rows and are moved on. One row of ``out`` is used at a time, so it stays in the cache.
+    """
+    for i in range(out.shape[0]):
+        own = out[i]
+        for e in range(column_indptr[i], column_indptr[i + 1]):
+            r = rows[e]
+            value = values[places[r]]
+            for q in range(places[r], indptr[r + 1]):
+                own[np.uint64(indices[q])] += value * values[q]
+            places[r] += 1

@@ -134,7 +134,7 @@ def open_rows(matrix: object) -> Rows:
         return SparseRows(rows.shape, rows.indptr, rows.indices, rows.data)
     if isinstance(matrix, np.ndarray) and matrix.ndim == 2:
         return DenseRows(matrix.shape, matrix)
-    if _is_sparse_on_disk(matrix):
+    if is_stored(matrix):
         return _backed_sparse(matrix)
     if _is_array_on_disk(matrix):
         return DenseRows(tuple(matrix.shape), matrix)
@@ -146,13 +146,23 @@ def open_rows(matrix: object) -> Rows:
     raise TypeError(msg)
 
 
-def _is_sparse_on_disk(matrix: object) -> TypeGuard[StoredSparse]:
+def is_rows(matrix: object) -> TypeGuard[Rows]:
+    """Whether a matrix is open already."""
+    return hasattr(matrix, "ranges") and hasattr(matrix, "read")
+
+
+def is_stored(matrix: object) -> TypeGuard[StoredSparse]:
+    """Whether a matrix is CSR or CSC in an open h5ad or zarr file."""
     return hasattr(matrix, "group") and getattr(matrix, "format", None) in {"csr", "csc"}
 
 
 def _backed_sparse(matrix: StoredSparse) -> Rows:
     """Sparse datasets in h5ad or zarr, of anndata or :class:`StoredSparse`."""
     group = matrix.group
+    if hasattr(group, "log_rows"):
+        # log1p of stored counts, see _normalized.
+        logs: Rows = group.log_rows()
+        return logs
     if matrix.format == "csc":
         from scipy import sparse
 

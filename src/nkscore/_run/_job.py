@@ -17,8 +17,9 @@ from typing import TYPE_CHECKING, Any, Literal
 import numpy as np
 import pandas as pd
 
-from nkscore._run import _contents
+from nkscore._run import _contents, _disk
 from nkscore._run._place import FILES, LOG, UNFINISHED, files_in, mend, place
+from nkscore._samples._stored import add_matrices, place_of, without_matrices
 from nkscore._version import __version__
 from nkscore._whole import is_full, new_hdf5, whole
 
@@ -51,7 +52,8 @@ class Parts:
 
     def has(self, name: str, key: str) -> bool:
         """Whether a part was finished with exactly this input, options and version."""
-        return self.checkpoints and _contents.is_sealed(self.path(name, key))
+        path = self.path(name, key)
+        return self.checkpoints and _contents.is_sealed(path) and _disk.is_complete(path)
 
     def finished(self) -> list[Path]:
         """Return all files of finished parts."""
@@ -134,13 +136,17 @@ class Job(Parts):
         _LOG.info("Step %s: reused from %s", name, self.path(name, key))
         with h5py.File(self.path(name, key), "r") as file:
             notes = json.loads(file.attrs[_NOTES])
-        return anndata.read_h5ad(self.path(name, key)), notes
+        adata = anndata.read_h5ad(self.path(name, key))
+        _disk.attach(adata, self.path(name, key))
+        return adata, notes
 
     def save_cells(self, name: str, key: str, adata: AnnData, notes: dict[str, str]) -> None:
         """Keep the cells after a step."""
         if self.checkpoints:
             with self.writing(name, key) as path:
-                write_h5ad(adata, path, notes={_NOTES: json.dumps(notes)})
+                place = _disk.notes_of(adata)
+                lean = without_matrices(adata) if place else adata
+                write_h5ad(lean, path, notes={_NOTES: json.dumps(notes), **place})
 
     def load_table(self, name: str, key: str) -> pd.DataFrame:
         """Return a finished table, with the types of its columns."""
@@ -175,8 +181,12 @@ def write_h5ad(
 
     adata.strings_to_categoricals()
     packed = {} if compression is None else {"compression": compression}
+    in_files = place_of(adata) is not None
+    lean = without_matrices(adata) if in_files else adata
     with new_hdf5(path) as file:
-        write_elem(file, "/", adata, dataset_kwargs=packed)
+        write_elem(file, "/", lean, dataset_kwargs=packed)
+        if in_files:
+            add_matrices(file, adata, packed)
         file.attrs.update(notes or {})
 
 
@@ -206,15 +216,19 @@ def key(*parts: object) -> str:
 
 def fingerprint(sheet: Path) -> list[Any]:
     """Describe the sheet by its bytes, and each file it names by path, time and content."""
+    states = _contents.states_of(files_in_sheet(sheet))
+    return [hashlib.sha256(Path(sheet).read_bytes()).hexdigest(), states]
+
+
+def files_in_sheet(sheet: Path) -> list[Path]:
+    """Return all files that a sheet names."""
     from nkscore.io import _sheet, _sheet_columns, _sheet_rules
     from nkscore.io._source import files_of
 
     parsed = _sheet.parse(sheet, None)
     entries = [str(text) for column in _sheet_columns.FILES for text in parsed.cells[column]]
     texts = {text for entry in entries for text in (entry, *_sheet_rules.paths_in(entry)) if text}
-    files = {file for text in texts for file in files_of(parsed.resolve(text))}
-    states = _contents.states_of(files)
-    return [hashlib.sha256(Path(sheet).read_bytes()).hexdigest(), states]
+    return sorted({file for text in texts for file in files_of(parsed.resolve(text))})
 
 
 def check_folder(out: Path, *, force: bool) -> None:

@@ -104,7 +104,10 @@ _STEPS: tuple[tuple[str, Callable[..., Any]], ...] = (
 )
 _DEFAULTS = {("score", "gene_signatures"): [CORE, "REHMAN2021_DIAPAUSE"]}
 #: Parameters that the job itself sets.
-_TAKEN = {("read", "base"), ("read", "progress"), ("read", "sheet")}
+_TAKEN = {
+    *(("read", "base"), ("read", "progress"), ("read", "sheet")),
+    *((section, "store") for section in ("read", "cells", "keep")),
+}
 
 
 def known() -> dict[str, dict[str, Option]]:

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any, Final
 
 from nkscore import io, schema
 from nkscore._run._contents import states_of
-from nkscore._run._job import fingerprint
+from nkscore._run._job import files_in_sheet, fingerprint
 from nkscore.errors import SampleSheetError
 from nkscore.io._source import files_of
 
@@ -49,11 +49,15 @@ class Source:
             return fingerprint(self.path)
         return [*states_of(files_of(self.path))]
 
-    def read(self, options: Options) -> AnnData:
-        """Load the cells."""
+    def files(self) -> list[Path]:
+        """Return all files from which cells are read."""
+        return list(files_of(self.path)) if self.holds_cells else files_in_sheet(self.path)
+
+    def read(self, options: Options, store: Path | None = None) -> AnnData:
+        """Load the cells, their counts into a file if ``store`` names one."""
         if self.holds_cells:
-            return io.read_cells(self.path, **options["cells"])
-        return io.read_coculture(self.path, **options["read"])
+            return io.read_cells(self.path, store=store, **options["cells"])
+        return io.read_coculture(self.path, store=store, **options["read"])
 
 
 def calls_kept(adata: AnnData) -> list[str] | None:

@@ -19,6 +19,7 @@ from nkscore._report._write import write as write_report
 from nkscore._run import _job as parts
 from nkscore._run import _options as options_of
 from nkscore._run._contents import with_contents
+from nkscore._run._disk import Store, from_disk
 from nkscore._run._source import Source, calls_kept
 from nkscore._storable import spreadsheet_safe
 from nkscore.io._columns import dictionary
@@ -28,6 +29,7 @@ if TYPE_CHECKING:
 
     from nkscore._report._figures import Panel
     from nkscore._report._tables import Table
+    from nkscore._run._disk import Backed
     from nkscore._run._job import Job
     from nkscore._run._options import Options
 
@@ -41,14 +43,17 @@ class Step:
     name: str
     makes: str
     sections: tuple[str, ...]
-    run: Callable[[Results, Options, Source], None]
+    run: Callable[[Results, Options, Source, Store | None], None]
 
 
-def analyze(sheet: str | Path, job: Job, options: Options | None = None) -> Results:
+def analyze(
+    sheet: str | Path, job: Job, options: Options | None = None, *, backed: Backed = "auto"
+) -> Results:
     """Run all steps on the lanes of ``sheet`` and write objects, tables, figures and the report.
 
     ``sheet`` is a sample sheet, or a file of annotated cells. Steps that an interrupted run of the
-    same job finished are reused.
+    same job finished are reused. ``backed`` says whether counts stay in files: if memory may not
+    suffice (``auto``), ``always`` or ``never``. Results are the same.
     """
     source = Source(Path(sheet))
     options = options_of.defaults() if options is None else options
@@ -63,7 +68,7 @@ def analyze(sheet: str | Path, job: Job, options: Options | None = None) -> Resu
             bar.update()
             _LOG.info("Step %s", name)
 
-        results, key = _cells(source, job, options, report_step)
+        results, key = _cells(source, job, options, report_step, backed)
         results.source = source.path.name
         for table in tables:
             report_step(table.name)
@@ -86,7 +91,11 @@ def analyze(sheet: str | Path, job: Job, options: Options | None = None) -> Resu
 
 
 def _cells(
-    source: Source, job: Job, options: Options, report_step: Callable[[str], None]
+    source: Source,
+    job: Job,
+    options: Options,
+    report_step: Callable[[str], None],
+    backed: Backed,
 ) -> tuple[Results, str]:
     """Run the steps on cells, or load their results; also return the key of the cells."""
     steps = [s for s in STEPS if s.name != "map" or options["run"]["embedding"]]
@@ -100,13 +109,14 @@ def _cells(
         if job.has(step.name, key)
     }
     results = Results(None, None)
+    in_files = from_disk(backed, source.files())
     for i, (step, key) in enumerate(zip(steps, keys, strict=True)):
         report_step(step.name)
         if i == last.get(step.makes):
             cells, results.skipped = job.load_cells(step.name, key)
             setattr(results, step.makes, cells)
         elif i > last.get(step.makes, -1):
-            step.run(results, options, source)
+            step.run(results, options, source, Store(job, step.name, key) if in_files else None)
             # The next run tries failed steps again, but not those that the data do not allow.
             if not results.failed:
                 job.save_cells(step.name, key, getattr(results, step.makes), results.skipped)
@@ -119,11 +129,14 @@ def _key(name: str, before: object, *options: object) -> str:
     return parts.key(name, before, *(with_contents(each) for each in options))
 
 
-def _read(results: Results, options: Options, source: Source) -> None:
-    results.loaded = source.read(options)
+def _read(results: Results, options: Options, source: Source, store: Store | None) -> None:
+    if store is None:
+        results.loaded = source.read(options)
+    else:
+        results.loaded = store.holding(lambda path: source.read(options, path))
 
 
-def _call(results: Results, options: Options, _: Source) -> None:
+def _call(results: Results, options: Options, _: Source, __: Store | None) -> None:
     """Annotate the cells: quality, sample, compartment, ambient RNA."""
     adata = results.loaded
     kept = calls_kept(adata)
@@ -136,9 +149,14 @@ def _call(results: Results, options: Options, _: Source) -> None:
         pp.ambient(adata, **options["ambient"])
 
 
-def _describe(results: Results, options: Options, _: Source) -> None:
+def _describe(results: Results, options: Options, _: Source, store: Store | None) -> None:
     """Keep the cells that passed and call their states."""
-    kept = results.kept = pp.keep(results.loaded, **options["keep"])
+    given = options["keep"]
+    if store is None:
+        kept = pp.keep(results.loaded, **given)
+    else:
+        kept = store.holding(lambda path: pp.keep(results.loaded, store=path, **given))
+    results.kept = kept
     pp.normalize(kept, **options["normalize"])
     with results.optional("scores"):
         tl.score(kept, **options["score"])
@@ -151,7 +169,7 @@ def _describe(results: Results, options: Options, _: Source) -> None:
             tl.tumor_states(kept, **options["tumor_states"])
 
 
-def _map(results: Results, options: Options, _: Source) -> None:
+def _map(results: Results, options: Options, _: Source, __: Store | None) -> None:
     with results.optional("map"):
         tl.embed(results.kept, **options["embed"])
 

@@ -5,15 +5,25 @@ from __future__ import annotations
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
+import numpy as np
+
 from nkscore import schema
 from nkscore._counts import _scales
+from nkscore._counts._dask import is_dask
+from nkscore._counts._logs import factors, log_values
+from nkscore._counts._normalized import log_dask, log_group
 from nkscore._counts._open import open_counts
+from nkscore._counts._sources import is_stored
+from nkscore._counts._store import open_group, write_store
 from nkscore.errors import MissingKeyError
 
 if TYPE_CHECKING:
+    from pathlib import Path
+
     from anndata import AnnData
 
     from nkscore._counts._base import Counts
+    from nkscore._types import Bools
 
 _X = "X"
 
@@ -64,6 +74,67 @@ def expression_of(adata: AnnData) -> Counts:
     matrix = matrix_of(adata, _X)
     schema.check_var_names(adata)
     return open_counts(matrix, "adata.X", check=_scales.check_log_scale)
+
+
+def log_normalized(adata: AnnData, target_sum: float) -> Any:
+    """Return log1p of counts per ``target_sum``, CSR float32.
+
+    Of counts in an open file or a dask array, it is made whenever it is read, and takes no space.
+    """
+    found, matrix = counts_of(adata), adata.layers[schema.COUNTS]
+    total = found.totals()
+    if is_dask(matrix):
+        return log_dask(matrix, target_sum)
+    if is_stored(matrix) and matrix.format == "csr":
+        from anndata.io import sparse_dataset
+
+        return sparse_dataset(log_group(matrix, total, target_sum))
+    from scipy import sparse
+
+    counts = found.rows()
+    values = log_values(counts.data, factors(total, target_sum), np.diff(counts.indptr))
+    return sparse.csr_matrix(
+        (values, counts.indices.copy(), counts.indptr.copy()), shape=counts.shape
+    )
+
+
+def kept_in_store(adata: AnnData, cells: Bools, path: Path) -> AnnData:
+    """Return some cells as a new object whose counts were written to a new file, block by block.
+
+    Raises
+    ------
+    FileExistsError
+        If something is at ``path``.
+    """
+    import anndata
+
+    counts = counts_of(adata)
+    write_store(path, adata.n_vars, (part.matrix for part in counts.parts(cells)))
+    others = {name: layer for name, layer in adata.layers.items() if name != schema.COUNTS}
+    lean = anndata.AnnData(
+        adata.X,
+        obs=adata.obs,
+        var=adata.var,
+        uns=adata.uns,
+        obsm=dict(adata.obsm),
+        varm=dict(adata.varm),
+        layers=others,
+        raw=None if adata.raw is None else adata.raw.to_adata(),
+        obsp=dict(adata.obsp),
+        varp=dict(adata.varp),
+    )
+    kept = lean[cells].copy()
+    attach(kept, path)
+    return kept
+
+
+def attach(adata: AnnData, path: Path, target_sum: float | None = None) -> None:
+    """Take the counts from a store, and make ``X`` from them if there is a target."""
+    from anndata.io import sparse_dataset
+
+    adata.layers[schema.COUNTS] = sparse_dataset(open_group(path))
+    if target_sum is not None:
+        adata.X = log_normalized(adata, target_sum)
 
 
 def matrix_of(adata: AnnData, name: str) -> Any:

@@ -203,6 +203,13 @@ def _add_run(
         action="store_true",
         help="start again, and store no finished steps next to --out",
     )
+    run.add_argument(
+        "--backed",
+        choices=("auto", "always", "never"),
+        default="auto",
+        help="whether counts stay in files and are read block by block, with the same results: "
+        "if memory may not suffice (auto, the default), always or never",
+    )
     run.set_defaults(command=_run, usage_error=run.error)
 
 
@@ -251,7 +258,7 @@ def _run(options: argparse.Namespace) -> int:
     _workflow_options.set_cells(chosen, options.map, options.keep)
     Source(options.sheet).check(chosen)
     with job(options.out, force=options.force, checkpoints=not options.no_checkpoints) as running:
-        results = _workflow.analyze(options.sheet, running, chosen)
+        results = _workflow.analyze(options.sheet, running, chosen, backed=options.backed)
     print(*absent(results), sep="\n", file=sys.stderr)
     return _end(results, f"{results.kept.n_obs} cells kept.", options.out)
 

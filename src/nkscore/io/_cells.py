@@ -16,12 +16,13 @@ from nkscore.errors import MissingKeyError, SampleSheetError
 from nkscore.io import _sheet, _sheet_rules, _sheet_values
 from nkscore.io._cell_map import CALLS, CellMap, parsed
 from nkscore.io._coculture import read_lane
+from nkscore.io._lane_store import undone_on_error
 from nkscore.io._sheet_columns import KNOWN, plain
 from nkscore.io._sheet_file import cell_text
 
 if TYPE_CHECKING:
     import os
-    from collections.abc import Iterable, Sequence
+    from collections.abc import Iterable, Mapping, Sequence
     from pathlib import Path
 
     from anndata import AnnData
@@ -50,6 +51,7 @@ def read_cells(
     extra_conditions: Sequence[str] = (),
     genome: str | None = None,
     min_counts: int = 0,
+    store: str | os.PathLike[str] | None = None,
 ) -> AnnData:
     """Read cells whose samples are known, from an annotated h5ad, zarr, RDS or loom file.
 
@@ -78,6 +80,8 @@ def read_cells(
         Genome to read if the file holds several.
     min_counts
         Drop barcodes with fewer UMIs; 0 keeps all.
+    store
+        New HDF5 file for the counts, which stay in it; by default they are in memory.
 
     Returns
     -------
@@ -97,6 +101,8 @@ def read_cells(
         If the file cannot be read, or holds no annotations.
     WrongScaleError
         If values are not raw counts.
+    FileExistsError
+        If something is at ``store``.
 
     Examples
     --------
@@ -116,8 +122,27 @@ def read_cells(
     ['coculture', 'nk_mono', 'tumor_mono']
     """
     map_ = with_kept(parsed(mapping), keep)
-    place = expanded(path)
-    adata = read_lane(place, genome=genome, min_counts=min_counts, annotations=True)
+    with undone_on_error(store):
+        lane = read_lane(
+            expanded(path), genome=genome, min_counts=min_counts, annotations=True, store=store
+        )
+        options = {
+            "path": str(path),
+            "extra_conditions": list(extra_conditions) or None,
+            "genome": genome,
+            "min_counts": min_counts,
+        }
+        return _with_samples(lane, expanded(path), map_, options, extra_conditions)
+
+
+def _with_samples(
+    adata: AnnData,
+    place: Path,
+    map_: CellMap,
+    options: Mapping[str, object],
+    extra_conditions: Sequence[str],
+) -> AnnData:
+    """Replace the annotations of the file by those of the samples."""
     file = adata.obs.drop(columns=schema.LANE)
     found = _columns(map_, file, place)
     default_lane = str(adata.obs[schema.LANE].iloc[0])
@@ -131,18 +156,12 @@ def read_cells(
     for column, values in calls.items():
         _write_call(adata, column, values.to_numpy(dtype=object), str(place))
     lanes_read = adata.uns[schema.RECORD].pop("io.read_lane")["lanes"]
-    options = {
-        "path": str(path),
-        "columns": [f"{column}={name}" for column, name in found.items()],
-        "extra_conditions": list(extra_conditions) or None,
-        "genome": genome,
-        "min_counts": min_counts,
-    }
+    columns = [f"{column}={name}" for column, name in found.items()]
     schema.record(
         adata,
         "io.read_cells",
         function="io.read_cells",
-        options=options,
+        options={"path": options["path"], "columns": columns, **options},
         lanes=lanes_read,
         kept=" ".join(sorted(calls)) or "none",
     )

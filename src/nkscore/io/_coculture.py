@@ -11,6 +11,7 @@ from nkscore import schema
 from nkscore._gate import expanded
 from nkscore._storable import stored_name
 from nkscore.io import _combine, _loading, _sheet, _tags
+from nkscore.io._lane_store import place_for
 from nkscore.io._readers import load
 from nkscore.io._source import default_lane
 
@@ -88,6 +89,7 @@ def read_coculture(
     genes: _combine.GeneRule = "union",
     min_counts: int = 0,
     progress: bool | None = None,
+    store: str | os.PathLike[str] | None = None,
 ) -> AnnData:
     """Load all lanes of a sample sheet into one AnnData.
 
@@ -115,6 +117,9 @@ def read_coculture(
         Drop barcodes with fewer UMIs, for unfiltered matrices; 0 keeps all.
     progress
         Show a progress bar; by default if there are several lanes and a terminal.
+    store
+        New HDF5 file for the counts, which stay in it: only one lane at a time is in memory. All
+        steps read them from there, block by block. By default counts are in memory.
 
     Returns
     -------
@@ -142,6 +147,8 @@ def read_coculture(
         If genes are not named by human symbols.
     WrongScaleError
         If values are not raw counts.
+    FileExistsError
+        If something is at ``store``.
 
     Examples
     --------
@@ -180,24 +187,25 @@ def read_coculture(
     entries = _loading.entries_of(checked)
     tags = list(dict.fromkeys(tag for tag in checked.cells[schema.HASHTAG] if tag))
     parts = []
-    for entry in _loading.with_progress(entries, progress):
-        part = _loading.load_entry(entry, checked, tags, genome=genome, min_counts=min_counts)
-        parts.append(part)
-    adata = _combine.join(parts, genes=genes)
-    table = _sheet.stored(checked)
-    table[schema.HASHTAG] = [stored_name(tag) if tag else "" for tag in table[schema.HASHTAG]]
-    _loading.fill_samples(adata, entries, [len(part.barcodes) for part in parts], table)
-    options = {
-        "sheet": str(sheet) if not isinstance(sheet, pd.DataFrame) else "DataFrame",
-        "base": str(checked.base),
-        "extra_conditions": list(extra_conditions) or None,
-        "genome": genome,
-        "genes": genes,
-        "min_counts": min_counts,
-    }
-    _loading.record(adata, "io.read_coculture", options, parts)
-    adata.uns[schema.RECORD][schema.SAMPLE_SHEET] = table
-    schema.validate(adata, stage="loaded")
+    with place_for(store) as place:
+        for entry in _loading.with_progress(entries, progress):
+            part = _loading.load_entry(entry, checked, tags, genome=genome, min_counts=min_counts)
+            parts.append(place.taken(part))
+        adata = _combine.join(parts, place.joined, genes=genes)
+        table = _sheet.stored(checked)
+        table[schema.HASHTAG] = [stored_name(tag) if tag else "" for tag in table[schema.HASHTAG]]
+        _loading.fill_samples(adata, entries, [len(part.barcodes) for part in parts], table)
+        options = {
+            "sheet": str(sheet) if not isinstance(sheet, pd.DataFrame) else "DataFrame",
+            "base": str(checked.base),
+            "extra_conditions": list(extra_conditions) or None,
+            "genome": genome,
+            "genes": genes,
+            "min_counts": min_counts,
+        }
+        _loading.record(adata, "io.read_coculture", options, parts)
+        adata.uns[schema.RECORD][schema.SAMPLE_SHEET] = table
+        schema.validate(adata, stage="loaded")
     return adata
 
 
@@ -212,6 +220,7 @@ def read_lane(
     genome: str | None = None,
     min_counts: int = 0,
     annotations: Sequence[str] | bool = False,
+    store: str | os.PathLike[str] | None = None,
 ) -> AnnData:
     """Load one lane.
 
@@ -246,6 +255,8 @@ def read_lane(
         ``colData``, ``col_attrs``) to copy into ``obs``: names, or True for all. By default results
         of earlier analyses are not copied, because nkscore may write to the same names. A column
         ``lane`` becomes ``lane_in_file``.
+    store
+        New HDF5 file for the counts, which stay in it; by default they are in memory.
 
     Returns
     -------
@@ -261,6 +272,8 @@ def read_lane(
         If genes are not named by human symbols.
     WrongScaleError
         If values are not raw counts.
+    FileExistsError
+        If something is at ``store``.
 
     Examples
     --------
@@ -298,17 +311,18 @@ def read_lane(
     name = lane if lane is not None else default_lane(place.resolve())
     part = _combine.part(name, source, tables, wanted, min_counts=min_counts, calls=calls)
     _loading.log(part)
-    adata = _combine.join([part], genes="union")
-    _loading.annotate(adata, part, annotations)
-    options = {
-        "path": str(path),
-        "lane": lane,
-        "hashtags": wanted or None,
-        "genome": genome,
-        **{name: given or None for name, given in files.items()},
-        "min_counts": min_counts,
-        "annotations": annotations if isinstance(annotations, bool) else list(annotations),
-    }
-    _loading.record(adata, "io.read_lane", options, [part])
-    schema.validate(adata, stage="loaded")
+    with place_for(store) as held:
+        adata = _combine.join([held.taken(part)], held.joined, genes="union")
+        _loading.annotate(adata, part, annotations)
+        options = {
+            "path": str(path),
+            "lane": lane,
+            "hashtags": wanted or None,
+            "genome": genome,
+            **{name: given or None for name, given in files.items()},
+            "min_counts": min_counts,
+            "annotations": annotations if isinstance(annotations, bool) else list(annotations),
+        }
+        _loading.record(adata, "io.read_lane", options, [part])
+        schema.validate(adata, stage="loaded")
     return adata

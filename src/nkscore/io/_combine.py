@@ -7,7 +7,6 @@ from typing import TYPE_CHECKING, Any, Final, Literal
 
 import numpy as np
 import pandas as pd
-from scipy import sparse
 
 from nkscore import schema
 from nkscore._warn import warn
@@ -27,14 +26,23 @@ from nkscore.io._lane import (
 from nkscore.io._names import mend
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Callable, Sequence
 
     from anndata import AnnData
+    from scipy import sparse
 
     from nkscore._types import Array, Ints
 
 GeneRule = Literal["union", "intersection"]
 _COPIED: Final = 20
+
+
+@dataclass(frozen=True, slots=True)
+class Written:
+    """Stands for the counts of a lane that are in a file."""
+
+    shape: tuple[int, int]
+    indptr: Array
 
 
 @dataclass(frozen=True, slots=True)
@@ -47,7 +55,7 @@ class Part:
 
     lane: str
     source: Lane
-    counts: sparse.csr_matrix
+    counts: sparse.csr_matrix | Written
     barcodes: pd.Index
     genes: pd.Index
     gene_ids: Array
@@ -174,13 +182,21 @@ def _kept(counts: sparse.csr_matrix, min_counts: int, source: Lane) -> Array | N
     return keep
 
 
-def join(parts: Sequence[Part], *, genes: GeneRule) -> AnnData:
-    """Return one AnnData of all ``parts``; cells are named ``<lane>_<barcode>``."""
+def join(
+    parts: Sequence[Part],
+    joined: Callable[[Sequence[Part], pd.Index], Any],
+    *,
+    genes: GeneRule,
+) -> AnnData:
+    """Return one AnnData of all ``parts``; cells are named ``<lane>_<barcode>``.
+
+    ``joined`` returns the counts of all parts, cells × the genes that it is given.
+    """
     from anndata import AnnData
 
     _check_copies(parts)
-    names, blocks = _common_genes(parts, genes)
-    counts = blocks[0] if len(blocks) == 1 else sparse.vstack(blocks, format="csr")
+    names = _common_genes(parts, genes)
+    counts = joined(parts, names)
     n_cells = [len(each.barcodes) for each in parts]
     lanes = [each.lane for each in parts]
     lane = pd.Categorical.from_codes(np.repeat(np.arange(len(parts)), n_cells), pd.Index(lanes))
@@ -271,10 +287,10 @@ def _var(parts: Sequence[Part], names: pd.Index) -> pd.DataFrame:
     return pd.DataFrame(columns, index=names)
 
 
-def _common_genes(parts: Sequence[Part], rule: GeneRule) -> tuple[pd.Index, list[Any]]:
+def _common_genes(parts: Sequence[Part], rule: GeneRule) -> pd.Index:
     first = parts[0].genes
     if all(each.genes is first or each.genes.equals(first) for each in parts[1:]):
-        return first, [each.counts for each in parts]
+        return first
     union = pd.Index(list(dict.fromkeys(gene for each in parts for gene in each.genes)))
     shared = np.logical_and.reduce([union.isin(each.genes) for each in parts])
     if not shared.any():
@@ -286,10 +302,10 @@ def _common_genes(parts: Sequence[Part], rule: GeneRule) -> tuple[pd.Index, list
         raise GeneCoverageError(msg)
     if shared.all():
         # The same genes in another order need no warning.
-        return first, [_reorder(each, first) for each in parts]
-    names = union if rule == "union" else union[shared]
+        return first
+    names: pd.Index = union if rule == "union" else union[shared]
     _warn_unlike(parts, union, shared, rule)
-    return names, [_reorder(each, names) for each in parts]
+    return names
 
 
 def _warn_unlike(parts: Sequence[Part], union: pd.Index, shared: Array, rule: GeneRule) -> None:
@@ -307,18 +323,3 @@ def _warn_unlike(parts: Sequence[Part], union: pd.Index, shared: Array, rule: Ge
         "Use unfiltered lanes with one reference if possible."
     )
     warn(msg)
-
-
-def _reorder(each: Part, names: pd.Index) -> sparse.csr_matrix:
-    if each.genes.equals(names):
-        return each.counts
-    target = names.get_indexer(each.genes)
-    counts = each.counts
-    if (target < 0).any():
-        counts, target = counts[:, np.flatnonzero(target >= 0)], target[target >= 0]
-    columns = target.astype(np.int32)[counts.indices]
-    moved = sparse.csr_matrix(
-        (counts.data, columns, counts.indptr), shape=(counts.shape[0], len(names))
-    )
-    moved.sort_indices()
-    return moved

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -12,9 +13,11 @@ from nkscore import schema
 from nkscore._checks import check_names, names_of
 from nkscore._ledger import has_step, note, rows
 from nkscore._samples._cells import passed_qc, without_deep
+from nkscore._samples._matrices import kept_in_store
 from nkscore.pp._marks import note_marks
 
 if TYPE_CHECKING:
+    import os
     from collections.abc import Sequence
 
     from anndata import AnnData
@@ -30,6 +33,7 @@ def keep(
     hashtag_classes: Sequence[str] = (schema.SINGLET,),
     compartments: Sequence[str] | None = (schema.NK, schema.TUMOR_CELLS),
     pairs: bool = False,
+    store: str | os.PathLike[str] | None = None,
 ) -> AnnData:
     """Return a new object with the cells that passed all previous steps.
 
@@ -48,6 +52,9 @@ def keep(
     pairs
         Whether to keep NK–tumor pairs (``obs["pair"]``), too, whatever their hashtags and upper
         limits of depth: for :func:`nkscore.tl.contacts`.
+    store
+        New HDF5 file for the counts of the kept cells, written block by block; they stay in it. By
+        default they are in memory, or dask arrays like before.
 
     Returns
     -------
@@ -62,6 +69,8 @@ def keep(
         If no step that annotates cells was run.
     ValueError
         If no cell is left, or a class or compartment is unknown.
+    FileExistsError
+        If something is at ``store``.
 
     Examples
     --------
@@ -87,7 +96,10 @@ def keep(
             f"{', '.join(f'{n} {r}' for r, n in removed.items())}. Relax the limits of that step."
         )
         raise ValueError(msg)
-    kept = adata[reason == ""].copy()
+    if store is None:
+        kept = adata[reason == ""].copy()
+    else:
+        kept = kept_in_store(adata, reason == "", Path(store))
     schema.record(
         kept,
         "pp.keep",

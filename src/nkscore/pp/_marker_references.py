@@ -9,11 +9,11 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 import pandas as pd
-from scipy import sparse
 
 from nkscore import schema, signatures
 from nkscore._samples._cells import passed_qc
 from nkscore.errors import DesignError, NkscoreWarning
+from nkscore.pp._cell_clusters import cell_clusters
 from nkscore.pp._references import Lanes, Reference, identity_genes
 from nkscore.scoring import RANK_AUC, gene_sets, run
 from nkscore.stats import marker_genes
@@ -124,7 +124,7 @@ def marker_references(
 
 def _groups(adata: AnnData, counts: Counts) -> Labels:
     """Return the lineage of each cell's cluster."""
-    clusters = _clusters(adata, counts)
+    clusters = cell_clusters(adata, counts)
     lineage = _lineages(adata, counts, clusters)
     return np.array([lineage[c] for c in clusters], dtype=object)
 
@@ -219,31 +219,6 @@ def _without_nk(adata: AnnData, group: Labels, *, known: bool) -> list[Reference
             silent = part.compartment == "other" and name in _UNNAMED
             references.append(replace(part, limit=OPEN) if silent else part)
     return references
-
-
-def _clusters(adata: AnnData, counts: Counts) -> Ints:
-    import anndata
-    import scanpy as sc
-
-    from nkscore.stats._neighbors import NearestNeighbors
-
-    usable = passed_qc(adata)
-    shell = anndata.AnnData(
-        X=sparse.csr_matrix(counts.rows(usable), dtype=np.float32),
-        var=pd.DataFrame(index=adata.var_names),
-    )
-    sc.pp.normalize_total(shell, target_sum=1e4)
-    sc.pp.log1p(shell)
-    sc.pp.highly_variable_genes(shell, n_top_genes=min(2000, shell.n_vars))
-    n_comps = min(30, shell.n_obs - 1, int(shell.var[schema.HIGHLY_VARIABLE].sum()) - 1)
-    sc.pp.pca(shell, n_comps=n_comps, mask_var=schema.HIGHLY_VARIABLE, random_state=0)
-    # The search of scanpy 1.11 fails above 8,192 cells with scipy 1.17.
-    search = NearestNeighbors(min(15, shell.n_obs))
-    sc.pp.neighbors(shell, transformer=search, random_state=0)
-    sc.tl.leiden(shell, flavor="igraph", n_iterations=2, directed=False, random_state=0)
-    clusters = np.full(adata.n_obs, -1, dtype=np.int64)
-    clusters[usable] = shell.obs["leiden"].astype(int)
-    return clusters
 
 
 def _lineages(adata: AnnData, counts: Counts, clusters: Ints) -> dict[int, str]:

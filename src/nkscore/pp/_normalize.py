@@ -4,12 +4,9 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-import numpy as np
-from scipy import sparse
-
 from nkscore import schema
 from nkscore._checks import check_positive
-from nkscore._samples._matrices import counts_of
+from nkscore._samples._matrices import log_normalized
 
 if TYPE_CHECKING:
     from anndata import AnnData
@@ -32,7 +29,8 @@ def normalize(adata: AnnData, *, target_sum: float = 1e4) -> None:
     -------
     None
         Writes ``X`` (CSR float32, cells × genes; a cell without counts stays zero) and
-        ``uns["nkscore"]["pp.normalize"]``.
+        ``uns["nkscore"]["pp.normalize"]``. If the counts are in an open file or a dask array,
+        ``X`` is made from them wherever it is read, and takes no memory.
 
     Raises
     ------
@@ -48,18 +46,11 @@ def normalize(adata: AnnData, *, target_sum: float = 1e4) -> None:
     >>> nk.pp.normalize(adata)
     >>> nk.schema.validate(adata, stage="normalized")
     """
-    found = counts_of(adata)
     check_positive("target_sum", target_sum)
-    total, counts = found.totals(), found.rows()
-    factor = np.divide(target_sum, total, out=np.zeros_like(total), where=total > 0)
-    data = np.repeat(factor, np.diff(counts.indptr))
-    data *= counts.data
-    values = np.log1p(data, out=data).astype(np.float32)
+    values = log_normalized(adata, target_sum)
     # The record comes first because it turns a view into an object: X of a view belongs to its
     # parent.
     schema.record(
         adata, "pp.normalize", function="pp.normalize", options={"target_sum": target_sum}
     )
-    adata.X = sparse.csr_matrix(
-        (values, counts.indices.copy(), counts.indptr.copy()), shape=counts.shape
-    )
+    adata.X = values

@@ -10,10 +10,16 @@ import numpy as np
 
 from nkscore import schema
 from nkscore._checks import check_whole, seed_of
+from nkscore._samples._matrices import expression_of
 from nkscore.errors import DesignError
+from nkscore.stats._components import moments, principal_components
+from nkscore.stats._variable_genes import variable_genes
 
 if TYPE_CHECKING:
     from anndata import AnnData
+
+    from nkscore._counts._base import Counts
+    from nkscore._types import Bools
 
 #: Epochs of the layout: those of umap for more than 10,000 points. Below, it takes 500, which
 #: moves no group of cells and needs more than twice the time.
@@ -77,24 +83,20 @@ def embed(
     check_whole(2, n_top_genes=n_top_genes, n_neighbors=n_neighbors)
     check_whole(1, n_comps=n_comps)
     seed = seed_of(rng)
-    schema.check_log_scale(adata.X)
-    schema.check_var_names(adata)
+    expression = expression_of(adata)
     if adata.n_obs < 20:
         msg = f"{adata.n_obs} cells cannot be mapped; at least 20 are needed."
         raise DesignError(msg)
-    n_detected = int((np.asarray(adata.X.sum(axis=0)).ravel() > 0).sum())
-    table = sc.pp.highly_variable_genes(
-        adata, n_top_genes=min(n_top_genes, n_detected), inplace=False
-    )
-    table.index = adata.var_names
-    adata.var[schema.HIGHLY_VARIABLE] = table[schema.HIGHLY_VARIABLE]
-    n_comps = min(n_comps, adata.n_obs - 1, int(table[schema.HIGHLY_VARIABLE].sum()) - 1)
-    _keep_compiled()
+    found = moments(expression)
+    chosen = variable_genes(found, min(n_top_genes, int((found.mean > 0).sum())))
+    adata.var[schema.HIGHLY_VARIABLE] = chosen
     # The map would change with the number of threads that share the sums.
     with threadpool_limits(limits=1, user_api="blas"):
-        sc.pp.pca(adata, n_comps=n_comps, random_state=seed, mask_var=schema.HIGHLY_VARIABLE)
+        n_comps = min(n_comps, adata.n_obs - 1, int(chosen.sum()) - 1)
+        _write_components(adata, expression, chosen, n_comps)
         search = NearestNeighbors(min(n_neighbors, adata.n_obs), seed=seed)
-        sc.pp.neighbors(adata, transformer=search, random_state=seed)
+        _keep_compiled()
+        sc.pp.neighbors(adata, use_rep=schema.PCA, transformer=search, random_state=seed)
         sc.tl.umap(adata, random_state=seed, maxiter=_EPOCHS)
     schema.record(
         adata,
@@ -123,3 +125,21 @@ def _keep_compiled() -> None:
         # Without a folder for it, or in a version without that name, it is compiled again.
         with contextlib.suppress(AttributeError, RuntimeError):
             getattr(module, name).enable_caching()
+
+
+def _write_components(adata: AnnData, expression: Counts, chosen: Bools, n_comps: int) -> None:
+    """Write the slots of scanpy's principal components."""
+    genes = np.flatnonzero(chosen)
+    made = principal_components(expression, genes, n_comps)
+    loadings = np.zeros((adata.n_vars, n_comps))
+    loadings[genes] = made.loadings
+    adata.obsm[schema.PCA], adata.varm[schema.LOADINGS] = made.scores, loadings
+    adata.uns[schema.OPTIONS_OF_PCA] = {
+        "params": {
+            "zero_center": True,
+            "use_highly_variable": True,
+            "mask_var": schema.HIGHLY_VARIABLE,
+        },
+        "variance": made.variance,
+        "variance_ratio": made.ratio,
+    }
