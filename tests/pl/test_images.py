@@ -333,6 +333,26 @@ def _modules():
     return _over_lines(gene=genes), modules
 
 
+def _clones():
+    return pd.DataFrame(
+        {
+            "tumor": "K562",
+            "clone": list("abc"),
+            "fate": ["grown", "eliminated", "unclear"],
+            "log2_fc": [2.0, -5.0, -0.3],
+            "ci_low": [1.2, -8.0, -1.5],
+            "ci_high": [2.9, -2.0, 0.8],
+            "share_control": [0.1, 0.05, 0.02],
+        }
+    )
+
+
+def _power():
+    table = pd.DataFrame({"value": [2, 4, 8] * 2, "level": [5.0] * 3 + [0.5] * 3})
+    share = np.array([0.5, 0.8, 0.95, 0.2, 0.5, 0.8])
+    return table.assign(varied="donors", power=share, power_low=share - 0.1, power_high=share)
+
+
 def _contacts():
     return pd.DataFrame(
         {
@@ -470,6 +490,7 @@ CASES = {
         "x",
         {"value": "change"},
     ),
+    "clone_fate": Case(pl.clone_fate, _clones, {"grown": HUE}, ["grown"], {"grown": "*"}),
     "communication_dots": Case(pl.communication_dots, _pairs, BOTH, LAST, {"K562": "*"}, "x"),
     "compartments": Case(pl.compartments, _cells, {"mixed": HUE}, LAST, {"K562": "*"}, "y"),
     "confusion": Case(
@@ -507,6 +528,7 @@ CASES = {
         options={"by": "lineage"},
     ),
     "perturbation_dots": Case(pl.perturbation_dots, _knockouts, BOTH, ["697"], {"697": "*"}, "x"),
+    "power": Case(pl.power, _power, {"0.5": HUE}, ["0.5"], {"0.5": "*"}),
     "qc": Case(pl.qc, _cells, {"removed": HUE}, ["L2"], {"L2": "*"}, "y"),
     "reliability": Case(
         pl.reliability,

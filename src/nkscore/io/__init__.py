@@ -1,11 +1,11 @@
 """Load lanes in any of the common formats, by a sample sheet, into one AnnData.
 
 ``read_coculture`` loads an experiment by its sample sheet, ``read_cells`` annotated cells,
-``read_lane`` a single lane,
-``read_sample_sheet`` checks a sheet before the data exist, ``parse_sample_names`` makes the columns
-of a sheet from names of samples. ``read_genotypes`` reads donors of droplets, ``read_clones`` clones
-of cells, ``read_hla`` and ``read_kir`` typing, ``read_mageck`` and ``read_bioplex`` tables of pooled
-screens and of cytokine panels. ``export`` writes cells and tables for other programs.
+``read_lane`` a single lane, ``read_sample_sheet`` checks a sheet before the data exist,
+``parse_sample_names`` makes the columns of a sheet from names of samples. ``read_genotypes`` reads
+donors of droplets, ``read_clones`` clones of cells, ``read_hla`` and ``read_kir`` typing,
+``read_mageck`` and ``read_bioplex`` tables of pooled screens and of cytokine panels. ``export``
+writes cells and tables for other programs.
 """
 
 from __future__ import annotations

@@ -2,17 +2,21 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING, Final, Unpack
 
 import numpy as np
 
 from nkscore._colors import DOWN, FAINT, INK, UP
-from nkscore.pl._style import SMALL, axes_or_new, fit, style
+from nkscore.pl._drawn import drawn
+from nkscore.pl._look import SMALL, ink, ordered, paper, printed, pt, shades
+from nkscore.pl._style import axes_or_new, fit
 from nkscore.pl._tables import as_text, check_number, check_table, levels_of, one_of
 
 if TYPE_CHECKING:
     import pandas as pd
     from matplotlib.axes import Axes
+
+    from nkscore.pl._drawn import Look
 
 _NEEDED: Final = ("tumor", "clone", "fate", "log2_fc", "ci_low", "ci_high", "share_control")
 _COLORS: Final = {
@@ -27,7 +31,10 @@ _MARKERS: Final = {"eliminated": "X"}
 _HEIGHT: Final = 2.1
 
 
-def clone_fate(table: pd.DataFrame, *, tumor: str | None = None, ax: Axes | None = None) -> Axes:
+@drawn
+def clone_fate(
+    table: pd.DataFrame, *, tumor: str | None = None, ax: Axes | None = None, **_look: Unpack[Look]
+) -> Axes:
     """Draw the change of each clone's share against its share before contact.
 
     Parameters
@@ -71,13 +78,12 @@ def clone_fate(table: pd.DataFrame, *, tumor: str | None = None, ax: Axes | None
     check_number(table, "log2_fc")
     line = one_of(levels_of(table["tumor"]), tumor, "tumor")
     rows = table[as_text(table["tumor"]) == line]
-    with style():
-        own = ax is None
-        ax = axes_or_new(ax, (6.0, 4.0))
-        _draw(ax, rows)
-        _title(ax, rows, line)
-        if own:
-            fit(ax, width=2.8, height=_HEIGHT)
+    own = ax is None
+    ax = axes_or_new(ax, (6.0, 4.0))
+    _draw(ax, rows)
+    _title(ax, rows, line)
+    if own:
+        fit(ax, width=2.8, height=_HEIGHT)
     return ax
 
 
@@ -91,10 +97,12 @@ def _draw(ax: Axes, rows: pd.DataFrame) -> None:
     limit = float(np.nanmax(np.abs(effect[np.isfinite(effect)]))) + 1.0
     low = np.clip(rows["ci_low"].to_numpy(dtype=float), -limit, limit)
     high = np.clip(rows["ci_high"].to_numpy(dtype=float), -limit, limit)
-    ax.axhline(0, color=INK, linewidth=0.6, zorder=0)
-    for fate in [name for name in reversed(_COLORS) if (fates == name).any()]:
+    ax.axhline(0, color=ink(), linewidth=0.6, zorder=0)
+    here_now = ordered([name for name in _COLORS if (fates == name).any()])
+    colors = shades({name: _COLORS[name] for name in here_now})
+    for fate in reversed(here_now):
         here = (fates == fate) & np.isfinite(effect)
-        color = _COLORS[fate]
+        color = colors[fate]
         if fate != "unclear":
             ax.vlines(at[here], low[here], high[here], color=color, linewidth=0.6, alpha=0.7)
         ax.scatter(
@@ -103,10 +111,10 @@ def _draw(ax: Axes, rows: pd.DataFrame) -> None:
             s=16 if fate in _MARKERS else 11,
             color=color,
             marker=_MARKERS.get(fate, "o"),
-            facecolor="white" if fate == "steady" else color,
+            facecolor=paper() if fate == "steady" else color,
             linewidth=0.7,
-            edgecolor="white" if fate in _MARKERS else color,
-            label=f"{fate} ({int((fates == fate).sum())})",
+            edgecolor=paper() if fate in _MARKERS else color,
+            label=f"{printed(fate)} ({int((fates == fate).sum())})",
             zorder=2,
         )
     ax.set_xscale("log")
@@ -128,5 +136,5 @@ def _title(ax: Axes, rows: pd.DataFrame, line: str) -> None:
             transform=ax.transAxes,
             ha="right",
             va="bottom",
-            fontsize=SMALL,
+            fontsize=pt(SMALL),
         )

@@ -2,19 +2,23 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING, Final, Unpack
 
 import numpy as np
 
 from nkscore._colors import FAINT
+from nkscore.pl._drawn import drawn
+from nkscore.pl._look import ordered, printed, shades
 from nkscore.pl._side import SidePanel
-from nkscore.pl._style import axes_or_new, fit, style
+from nkscore.pl._style import axes_or_new, fit
 from nkscore.pl._tables import check_number, check_probabilities, check_table
 
 if TYPE_CHECKING:
     import pandas as pd
     from matplotlib.axes import Axes
     from matplotlib.lines import Line2D
+
+    from nkscore.pl._drawn import Look
 
 _COLUMNS: Final = ("varied", "value", "level", "power", "power_low", "power_high")
 _LABELS: Final = {
@@ -30,8 +34,14 @@ _LOGARITHMIC: Final = ("cells", "umi", "state_share")
 _DARKEST: Final = 0.85
 
 
+@drawn
 def power(
-    table: pd.DataFrame, *, varied: str = "donors", ax: Axes | None = None, legend: bool = True
+    table: pd.DataFrame,
+    *,
+    varied: str = "donors",
+    ax: Axes | None = None,
+    legend: bool = True,
+    **_look: Unpack[Look],
 ) -> Axes:
     """Draw the share of changed genes that are found against one number of the design.
 
@@ -78,27 +88,30 @@ def power(
         have = ", ".join(dict.fromkeys(map(str, table["varied"])))
         msg = f"varied is {varied!r}, of which the table has no row (it has: {have}). Name one."
         raise ValueError(msg)
-    with style():
-        own = ax is None
-        ax = axes_or_new(ax, (4.5, 3.5))
-        ax.axhline(0.8, color=FAINT, linewidth=0.7, linestyle=(0, (4, 3)), zorder=1)
-        handles = _lines(ax, rows)
-        _axes(ax, varied, sorted(set(rows["value"])))
-        if legend and len(handles) > 1:
-            SidePanel(ax).legend(handles, title="Counts per 10,000", handlelength=1.3)
-        if own:
-            fit(ax, width=2.2, height=1.7)
+    own = ax is None
+    ax = axes_or_new(ax, (4.5, 3.5))
+    ax.axhline(0.8, color=FAINT, linewidth=0.7, linestyle=(0, (4, 3)), zorder=1)
+    handles = _lines(ax, rows)
+    _axes(ax, varied, sorted(set(rows["value"])))
+    if legend and len(handles) > 1:
+        SidePanel(ax).legend(handles, title="Counts per 10,000", handlelength=1.3)
+    if own:
+        fit(ax, width=2.2, height=1.7)
     return ax
 
 
 def _lines(ax: Axes, rows: pd.DataFrame) -> list[Line2D]:
     from matplotlib import colormaps
+    from matplotlib.colors import to_hex
 
-    levels = sorted(set(rows["level"]), reverse=True)
-    shades = colormaps["viridis"](np.linspace(0, _DARKEST, len(levels)))
+    levels = [f"{level:g}" for level in sorted(set(rows["level"]), reverse=True)]
+    map_of = colormaps["viridis"](np.linspace(0, _DARKEST, len(levels)))
+    colors = shades({name: to_hex(c) for name, c in zip(levels, map_of, strict=True)})
+    named = rows["level"].map("{:g}".format)
     handles = []
-    for level, color in zip(levels, shades, strict=True):
-        own = rows[rows["level"] == level].sort_values("value").dropna(subset=["power"])
+    for level in ordered(levels):
+        color = colors[level]
+        own = rows[named == level].sort_values("value").dropna(subset=["power"])
         ax.fill_between(
             own["value"],
             own["power_low"],
@@ -115,7 +128,7 @@ def _lines(ax: Axes, rows: pd.DataFrame) -> list[Line2D]:
             marker="o",
             markersize=3,
             linewidth=1.0,
-            label=f"{level:g}",
+            label=printed(level),
             zorder=3,
             clip_on=False,
         )

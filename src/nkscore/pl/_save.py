@@ -69,7 +69,6 @@ def save(
     ['empty.png']
     """
     import matplotlib as mpl
-    from matplotlib.figure import Figure
 
     path = Path(path)
     ending = path.suffix.removeprefix(".").lower()
