@@ -7,7 +7,7 @@ Counts of clones are drawn as ``datasets.Clones`` draws them: founders seeded at
 them killed at random in co-culture, then cells sequenced. ``growth`` adds growth of each founder
 by a birth process (Yule), ``uneven`` growth that differs between wells (SD .3, natural log).
 ``guides``: non-targeting guides of Papalexi et al. 2021 (THP-1, ../shared) as clones, replicates
-as wells, two of them against the third: only drift can act.
+as wells: only drift can act. Random halves of each replicate as arms: nothing can act.
 """
 
 from __future__ import annotations
@@ -22,6 +22,7 @@ import numpy as np
 import pandas as pd
 
 import nkscore as nk
+from nkscore.stats import fit_drift, wells_apart
 
 GUIDES = Path(__file__).resolve().parents[2] / "shared" / "data" / "papalexi_eccite_thp1"
 
@@ -82,7 +83,7 @@ def experiment(seed, n_clones, n_wells, *, founders=5000, kind="seeding", fold=N
 def null(runs, first):
     rows = []
     for n, w, founders, kind in itertools.product(
-        (8, 60, 300), (2, 3), (500, 5000), ("seeding", "growth", "uneven")
+        (8, 20, 60, 300), (2, 3), (500, 5000), ("seeding", "growth", "uneven")
     ):
         runs_here = runs if n < 300 else max(1, runs // 3)
         p, any_q, resistant, tested = 0, 0, 0, 0
@@ -164,19 +165,29 @@ def guides(*_):
     for name, part in (("non-targeting guides", obs[control]), ("all guides", obs)):
         levels = sorted(part["bio_rep"].astype(str).unique())
         print(name, part["top_grna"].nunique(), part["bio_rep"].value_counts().to_dict())
-        for pick in levels:
-            well = part["bio_rep"].astype(str)
+        well, clone = part["bio_rep"].astype(str), part["top_grna"].astype(str)
+        counts = pd.crosstab(well, clone).to_numpy(dtype=float)
+        drift = fit_drift(counts, counts.sum(axis=1))
+        p = wells_apart(counts, drift)
+        print(
+            f"{len(levels)} replicates: {1 / drift.per_cell:.0f} founders, growth CV "
+            f"{drift.growth**0.5:.2f}; p < .05 in {np.mean(p < 0.05):.3f} of wells and guides, "
+            f"smallest adjusted p {min(1.0, p.min() * p.size):.3f}"
+        )
+        for seed in range(10):
+            # Each replicate is divided at random into four wells, two of each arm.
+            quarter = np.random.default_rng(seed).integers(4, size=len(part))
             here = pd.DataFrame(
                 {
-                    "sample": well,
-                    "clone": part["top_grna"].astype(str),
-                    "condition": np.where(well == pick, "tumor_mono", "coculture"),
+                    "sample": well + "_" + quarter.astype(str),
+                    "clone": clone,
+                    "condition": np.where(quarter < 2, "coculture", "tumor_mono"),
                     "tumor": "THP1",
                     "compartment": "tumor",
                 },
                 index=part.index,
             )
-            show(f"{pick} against the two others", here)
+            show(f"random halves {seed}", here)
 
 
 def show(name, obs):

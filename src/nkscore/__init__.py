@@ -14,6 +14,7 @@ Where things are (namespaces are loaded on first use, so that ``import nkscore``
 ``datasets``    simulated experiments with known truth, published data
 ``schema``      names of slots, ``validate(adata, stage)``
 ``report``      an analysis as one HTML file
+``evidence``    all that an analysis knows of one gene or line
 ``ledger``      what each step lost, and why
 ``about``       what a table says of itself: its design, and what is not in it
 ``settings``    how much is said, and how figures look
@@ -34,13 +35,20 @@ from nkscore._version import __version__
 _NAMESPACES = ("datasets", "errors", "io", "pl", "pp", "schema", "signatures", "tl")
 
 #: Functions and objects of the package itself, and the modules that hold them.
-_OBJECTS = {"about": "_about", "ledger": "_ledger", "report": "_report", "settings": "_settings"}
+_OBJECTS = {
+    "about": "_about",
+    "evidence": "_report._evidence",
+    "ledger": "_ledger",
+    "report": "_report",
+    "settings": "_settings",
+}
 
 __all__ = [
     "__version__",
     "about",
     "datasets",
     "errors",
+    "evidence",
     "io",
     "ledger",
     "pl",
@@ -57,6 +65,7 @@ if TYPE_CHECKING:
     from nkscore._about import about
     from nkscore._ledger import ledger
     from nkscore._report import report
+    from nkscore._report._evidence import evidence
     from nkscore._settings import settings
 
 

@@ -128,19 +128,34 @@ def test_jackpots_of_the_monoculture_forbid_a_call():
     assert "control wells" in table["resistance_reason"].iloc[0]
 
 
-def test_one_well_per_arm_is_unclear():
-    counts = {k: v[:1] for k, v in drawn(np.random.default_rng(0)).items()}
-    table = nk.tl.clone_fate(cells_of(counts))
+@pytest.mark.parametrize("arm", ["treated", "control"])
+def test_one_well_in_an_arm_is_unclear(arm):
+    counts = drawn(np.random.default_rng(0))
+    condition = {"treated": "coculture", "control": "tumor_mono"}[arm]
+    table = nk.tl.clone_fate(cells_of(counts | {condition: counts[condition][:1]}))
     assert set(table["fate"]) == {"unclear"}
+    assert set(table["resistance"]) == {"unclear"}
     assert table["p_value"].isna().all()
     assert table["log2_fc"].notna().all()
-    assert set(table["reason"]) == {"one treated well: how much wells differ by drift is not known"}
+    assert set(table["reason"]) == {f"one {arm} well: how much wells differ by drift is not known"}
+
+
+def test_few_clones_do_not_show_drift():
+    """With two wells and eight clones, calls without any effect are rare, too."""
+    calls = []
+    for seed in range(8):
+        counts = drawn(np.random.default_rng(seed), n_clones=8, wells=2, founders=500)
+        table = nk.tl.clone_fate(cells_of(counts))
+        calls.append((table["q_value"] < 0.05).any())
+        assert "needed to know drift" in table["resistance_reason"].iloc[0]
+    assert sum(calls) <= 1
 
 
 def test_an_eliminated_clone_and_the_limit_of_detection():
+    others = [39, 42, 40, 41, 38, 43, 40, 44, 37, 40, 41, 39, 42, 40, 38, 41, 43, 40]
     counts = {
-        "tumor_mono": [[40, 3, 500, 460], [42, 2, 480, 470]],
-        "coculture": [[0, 0, 510, 480], [0, 0, 490, 500]],
+        "tumor_mono": [[40, 3, 500, *others], [42, 2, 480, *others[::-1]]],
+        "coculture": [[0, 0, 510, *others[::-1]], [0, 0, 490, *others]],
     }
     table = nk.tl.clone_fate(cells_of(counts), min_cells=10).set_index("clone")
     assert table.loc["c/0", "fate"] == "eliminated"

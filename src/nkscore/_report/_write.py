@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 import pandas as pd
 
 from nkscore import schema, tl
+from nkscore._report._dossier import dossiers
 from nkscore._report._figures import MODULES, draw
 from nkscore._report._page import page
 from nkscore._report._results import Results, is_response
@@ -98,6 +99,7 @@ def report(
         results.methods["ambient"] = ("pp.ambient", dict(record["pp.ambient"]["options"]))
     _add_modules(results)
     results.add_ledger()
+    results.dossiers = dossiers(results.tables)
     with tempfile.TemporaryDirectory() as folder:
         write(results, draw(results, Path(folder), formats=["png"]), path, title=title)
     return path

@@ -12,6 +12,7 @@ from tqdm import tqdm
 
 from nkscore import pp, schema, tl
 from nkscore._ledger import LEDGER, keep_in
+from nkscore._report._dossier import dossiers
 from nkscore._report._figures import draw
 from nkscore._report._results import Results
 from nkscore._report._tables import available
@@ -81,6 +82,8 @@ def analyze(
             with results.optional("figures"):
                 drawn = draw(results, job.results / "figures")
         if options["run"]["report"]:
+            with results.optional("dossiers"):
+                results.dossiers = dossiers(results.tables)
             title = options["run"]["title"]
             with results.optional("report"):
                 write_report(results, drawn, job.results / "report.html", title=title)

@@ -84,6 +84,7 @@ from nkscore.stats.outcomes._association import (
     rank_sum,
 )
 from nkscore.stats.outcomes._clone_shares import (
+    ENOUGH_CLONES,
     Drift,
     ShareTest,
     change_of_shares,
@@ -127,6 +128,7 @@ from nkscore.stats.sums._welch import WelchTest, log_moments, welch_test
 
 __all__ = [
     "DORMANCY_EFFECTS",
+    "ENOUGH_CLONES",
     "FEWEST_GENES",
     "AmbientShare",
     "Association",

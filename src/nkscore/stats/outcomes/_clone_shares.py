@@ -24,6 +24,8 @@ _ROUNDS: Final = 8
 _DENSE: Final = 5
 _OUTLYING: Final = 0.05
 _FEWEST_CLONES: Final = 3
+#: With fewer clones, one that stands out and drift look alike.
+ENOUGH_CLONES: Final = 20
 #: Expected residual degrees of freedom that a clone's own variance is shrunken by.
 _PRIOR_DF: Final = 10.0
 _STEPS: Final = 60
@@ -87,6 +89,8 @@ def fit_drift(counts: Floats, totals: Floats) -> Drift:
     the clones whose wells agree best, because outlying clones hide each other.
     """
     counts = counts[:, counts.sum(axis=0) > 0]
+    if counts.shape[1] < ENOUGH_CLONES:
+        return _fit(counts, totals)
     used = _calm(counts, totals)
     for _ in range(_ROUNDS):
         found = _fit(counts[:, used], totals)
@@ -102,7 +106,7 @@ def _calm(counts: Floats, totals: Floats) -> Bools:
     """Return the half of the clones whose wells agree best."""
     share = counts.sum(axis=0) / totals.sum()
     dense = counts.sum(axis=0) >= _DENSE * totals.size
-    if counts.shape[1] < 2 * _FEWEST_CLONES or dense.sum() < _FEWEST_CLONES:
+    if dense.sum() < _FEWEST_CLONES:
         return np.ones(counts.shape[1], dtype=bool)
     ratio = np.log((counts[:, dense] + 0.5) / (totals[:, None] * share[dense]))
     size = totals * np.exp(np.median(ratio, axis=1))
@@ -128,7 +132,13 @@ def _fit(counts: Floats, totals: Floats) -> Drift:
     bounds = [(np.log(1e-3 / scale), np.log(10.0)), (np.log(1e-6), np.log(10.0))]
     best = optimize.minimize(loss, start, method="L-BFGS-B", bounds=bounds)
     per_cell, growth = np.exp(best.x) * _scale(counts, totals, mean, np.exp(best.x))
-    return Drift(float(per_cell), float(growth), (counts.shape[0] - 1) * counts.shape[1], totals)
+    return Drift(float(per_cell), float(growth), _residual_df(counts), totals)
+
+
+def _residual_df(counts: Floats) -> int:
+    """Return the degrees of freedom of shares that sum to 1 in each well."""
+    wells, clones = counts.shape
+    return max(1, int((wells - 1) * (clones - 1)))
 
 
 def _scale(counts: Floats, totals: Floats, mean: Floats, found: Floats) -> float:
@@ -139,7 +149,7 @@ def _scale(counts: Floats, totals: Floats, mean: Floats, found: Floats) -> float
     """
     squares = (counts - mean) ** 2 / mean
     extra = totals[:, None] * found[0] + found[1] * mean
-    expected = (counts.shape[0] - 1) * counts.shape[1]
+    expected = _residual_df(counts)
 
     def excess(log_factor: float) -> float:
         return float((squares / (1 + np.exp(log_factor) * extra)).sum() - expected)
@@ -263,7 +273,8 @@ def change_of_shares(
     A clone that differs more between wells of an arm than drift explains has its counts divided by
     that ratio, shrunken toward 1 with ten degrees of freedom.
     """
-    df = float(sum(each.df for each in drift))
+    # The test is as uncertain as the drift of the arm that shows less of it.
+    df = float(min(each.df for each in drift))
     plain, factor = _effective(counts, totals, drift, df)
     arms = plain.divided(factor)
     (treated, control), (more, fewer) = arms.counts, arms.cells

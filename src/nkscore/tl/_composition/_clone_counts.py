@@ -81,13 +81,18 @@ class LineOfClones:
 
     @cached_property
     def drift(self) -> tuple[Drift, Drift] | None:
-        """Drift of both arms; that of the treated wells stands in for a single control well."""
-        if self.totals[0].size < 2:
+        """Drift of both arms, unless an arm has one well."""
+        if self.single():
             return None
-        treated = fit_drift(self.counts[0], self.totals[0])
-        if self.totals[1].size < 2:
-            return treated, replace(treated, df=0)
-        return treated, fit_drift(self.counts[1], self.totals[1])
+        treated, control = (
+            fit_drift(n, total) for n, total in zip(self.counts, self.totals, strict=True)
+        )
+        return treated, control
+
+    def single(self) -> str:
+        """Return the arm that has one well, empty if both have more."""
+        sizes = zip(("treated", "control"), self.totals, strict=True)
+        return next((name for name, total in sizes if total.size < 2), "")
 
     def test(self, alpha: float, confidence: float) -> ShareTest | None:
         """Test each clone, unless drift is unknown."""
@@ -103,19 +108,17 @@ class LineOfClones:
         rest = self.totals[1].sum() / self.totals[0].sum()
         return np.asarray(np.log2(sums[0] / sums[1] * rest))
 
-    def apart(self) -> tuple[Floats, Floats | None]:
+    def apart(self) -> tuple[Floats, Floats]:
         """Return p of each well and clone of both arms that it exceeds the arm's other wells.
 
-        Adjusted for the number of wells; ``None`` for a single control well.
+        Adjusted for the number of wells.
         """
         drift = self.drift
         if drift is None:
-            return np.ones((1, self.clones.size)), None
+            return np.ones((1, self.clones.size)), np.ones((1, self.clones.size))
         alone = (self.counts[1].sum(axis=0) + 0.5) / self.totals[1].sum()
         # In control wells nothing was selected, so shares are those of the founders.
         treated = wells_apart(self.counts[0], drift[0], alone) * self.totals[0].size
-        if self.totals[1].size < 2:
-            return np.minimum(1.0, treated), None
         control = wells_apart(self.counts[1], drift[1]) * self.totals[1].size
         return np.minimum(1.0, treated), np.minimum(1.0, control)
 
@@ -129,9 +132,8 @@ class LineOfClones:
                 "arm": arm,
                 "founders": 1 / each.per_cell,
                 "growth_cv": float(np.sqrt(each.growth)),
-                "estimated": size.size > 1,
             }
-            for arm, each, size in zip(("treated", "control"), self.drift, self.totals, strict=True)
+            for arm, each in zip(("treated", "control"), self.drift, strict=True)
         ]
 
 

@@ -127,8 +127,8 @@ read_clones`), genotypes, guides. Cells without a value are excluded.
     Notes
     -----
     Wells are the replicates. Drift between the wells of an arm is estimated over all clones, as the
-    sum of a Dirichlet-multinomial and a negative binomial variance. With one treated well it is
-    unknown and every clone ``unclear``; with one control well, that of the treated wells stands in.
+    sum of a Dirichlet-multinomial and a negative binomial variance. With one well in an arm it is
+    unknown, and every clone ``unclear``: one odd well looks like a change of all clones.
     A share is relative: if a large clone dies, all others grow. See ``docs/clones.md``.
 
     Examples
@@ -210,7 +210,7 @@ def _fates(line: LineOfClones, *, alpha: float, confidence: float) -> pd.DataFra
         empty = ["log2_fc", "ci_low", "ci_high", "p_value", "detectable_loss", "p_value_wells"]
         made[empty] = np.nan
         made["log2_fc"] = line.plain_change()
-        why = "one treated well: how much wells differ by drift is not known"
+        why = f"one {line.single()} well: how much wells differ by drift is not known"
         return _sorted(made.assign(reason=why))
     # A clone that could not be called even with all its cells in one arm is not a test.
     few = found.least_p >= alpha

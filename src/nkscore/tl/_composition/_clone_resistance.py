@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Final
 
 import numpy as np
 
-from nkscore.stats import holm
+from nkscore.stats import ENOUGH_CLONES, holm
 
 if TYPE_CHECKING:
     from nkscore._types import Bools, Floats
@@ -33,15 +33,15 @@ class Resistance:
 
 def resistance_of(line: LineOfClones, grown: Bools, alpha: float) -> Resistance:
     """Call the origin of resistance of a line from its clones that have ``grown``."""
-    if line.drift is None:
-        return Resistance(UNCLEAR, "one treated well: winners of other wells are not known")
+    unknown = _unknown(line)
+    if unknown:
+        return Resistance(UNCLEAR, unknown)
     in_treated, in_control = line.apart()
     alone = np.divide(line.counts[1].sum(axis=0), line.totals[1].sum())
     shares = line.counts[0] / line.totals[0][:, None]
     jackpots = _standing_out(np.where(shares > alone, in_treated, 1.0), alpha)
-    if in_control is not None:
-        # A clone whose control wells differ, too, has won by what control wells share.
-        jackpots &= in_control.min(axis=0) >= alpha
+    # Where control wells differ, too, contact is not what the clone needed.
+    jackpots &= in_control.min(axis=0) >= alpha
     same = grown & (shares > alone).all(axis=0) & (in_treated.min(axis=0) >= alpha)
     wells = line.totals[0].size
     if not jackpots.any():
@@ -50,20 +50,21 @@ def resistance_of(line: LineOfClones, grown: Bools, alpha: float) -> Resistance:
             return Resistance(UNCLEAR, why)
         return Resistance(BEFORE, f"{_names(line, same)} grow in each of {wells} treated wells")
     found = f"{_names(line, jackpots)} stand out in single treated wells, beyond drift"
-    doubt = _doubt(in_control, alpha)
-    if doubt:
-        return Resistance(UNCLEAR, f"{found}, but {doubt}")
+    if _standing_out(in_control, alpha).any():
+        return Resistance(UNCLEAR, f"{found}, but clones of control wells do, too")
     found += _of_donors(line)
     if same.any():
         return Resistance(BOTH, f"{found}; {_names(line, same)} grow in each treated well")
     return Resistance(ACQUIRED, found)
 
 
-def _doubt(in_control: Floats | None, alpha: float) -> str:
-    """Say why clones of single wells need not be new, if control wells do not exclude it."""
-    if in_control is None:
-        return "there is one control well: nothing to compare"
-    return "clones of control wells do, too" if _standing_out(in_control, alpha).any() else ""
+def _unknown(line: LineOfClones) -> str:
+    """Say why drift is not known, or not well enough for clones that stand out."""
+    if line.drift is None:
+        return f"one {line.single()} well: drift between wells is not known"
+    if line.clones.size < ENOUGH_CLONES:
+        return f"{line.clones.size} clones; {ENOUGH_CLONES} are needed to know drift"
+    return ""
 
 
 def _standing_out(p_value: Floats, alpha: float) -> Bools:
