@@ -68,7 +68,9 @@ def experiment(seed, n_clones, n_wells, *, founders=5000, kind="seeding", fold=N
     size = np.exp(1.2 * rng.normal(size=n_clones))
     size /= size.sum()
     if fold is not None:
-        # Clone 1 takes the place of what is lost, so that no other share changes.
+        # The largest clone takes the place of what is lost, so that no other share changes.
+        big = int(size.argmax())
+        size[[1, big]] = size[[big, 1]]
         effect = np.zeros(n_clones)
         effect[::10] = -np.log2(fold)
         effect[1] = np.log2(1 + size[::10].sum() * (1 - 1 / fold) / size[1])

@@ -97,6 +97,13 @@ def test_a_gene(tables):
     assert len(published) == (hits["gene"] == "STAT1").sum() > 0
 
 
+def test_a_flag_by_name_is_no_test(tables):
+    tables["tumor_response"] = tables["tumor_response"].drop(columns="log2_fc_adjusted")
+    found = answer(nk.evidence(tables, gene="STAT1"), "Can ambient RNA explain it?", "697").iloc[0]
+    assert found["verdict"] == "not flagged"
+    assert "not measured" in found["reason"]
+
+
 def test_genes_of_other_tables(tables):
     suspect = nk.evidence(tables, gene="PRF1")
     verdict = answer(suspect, "Can ambient RNA explain it?", "K562")["verdict"]

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import difflib
 from collections.abc import Mapping
+from functools import cache
 from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
@@ -234,6 +235,14 @@ def _why_absent(kind: Kind, tables: Mapping[str, pd.DataFrame]) -> str:
     return f"no table of {kind.source} among the results"
 
 
+@cache
+def _sets() -> list[tuple[str, frozenset[str], frozenset[str]]]:
+    """Return name, up and down genes of the packaged sets that are not of hallmarks."""
+    names = [str(name) for name in catalog()["name"] if not str(name).startswith("HALLMARK")]
+    found = [(name, get(name)) for name in names]
+    return [(name, frozenset(each.up), frozenset(each.down)) for name, each in found]
+
+
 def _published(gene: str) -> list[Row]:
     """Return what is published of a gene: screens, classes of genes that NK cells see, sets."""
     made = []
@@ -250,12 +259,9 @@ def _published(gene: str) -> list[Row]:
             made.append(
                 _fact("Published: what NK cells see", each["class"], verdict, each["source"])
             )
-    names = catalog()["name"].astype(str)
-    for name in names[~names.str.startswith("HALLMARK")]:
-        signature = get(name)
-        if gene in {*signature.up, *signature.down}:
-            verdict = "up" if gene in signature.up else "down"
-            made.append(_fact("Published: gene sets", name, verdict, ""))
+    for name, up, down in _sets():
+        if gene in up or gene in down:
+            made.append(_fact("Published: gene sets", name, "up" if gene in up else "down", ""))
     if not made:
         made.append(_fact("Published", "", "not listed", "in no packaged screen, class or set"))
     return made

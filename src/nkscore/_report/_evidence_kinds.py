@@ -114,11 +114,15 @@ def text_of(*names: str) -> Callable[[Row], str]:
 def _after_ambient(values: Row) -> str:
     if bool(values["ambient_suspect"]):
         return "may be ambient RNA"
-    return (
-        "not explained by ambient RNA"
-        if number_of(values, "p_value") < FDR
-        else "nothing to explain"
-    )
+    if np.isnan(number_of(values, "log2_fc_adjusted")):
+        return "not flagged"
+    sure = number_of(values, "p_value") < FDR
+    return "not explained by ambient RNA" if sure else "nothing to explain"
+
+
+def _of_flag(values: Row) -> str:
+    measured = np.isfinite(number_of(values, "log2_fc_adjusted"))
+    return "" if measured else "ambient RNA was not measured; genes are flagged by name only"
 
 
 _FC: Final = "log2 fold change"
@@ -154,6 +158,7 @@ OF_GENE: Final = (
         lacks=OTHER_TABLES,
         low="",
         high="",
+        reason=_of_flag,
         p="p_value_adjusted",
         q="",
     ),

@@ -99,7 +99,8 @@ def report(
         results.methods["ambient"] = ("pp.ambient", dict(record["pp.ambient"]["options"]))
     _add_modules(results)
     results.add_ledger()
-    results.dossiers = dossiers(results.tables)
+    with results.optional("dossiers"):
+        results.dossiers = dossiers(results.tables)
     with tempfile.TemporaryDirectory() as folder:
         write(results, draw(results, Path(folder), formats=["png"]), path, title=title)
     return path

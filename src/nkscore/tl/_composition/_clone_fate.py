@@ -88,7 +88,8 @@ read_clones`), genotypes, guides. Cells without a value are excluded.
     min_cells
         Wells with fewer cells of known clone are excluded.
     steady
-        A clone is steady if its interval excludes this fold change, up and down.
+        A clone is steady if its interval excludes this fold change, up and down. Winners, for
+        ``resistance``, grow by at least as much.
     split
         Table of ``tl.decompose_shift(adata, score, key, stable=True)``, whose change of each clone
         is added as ``selection`` and ``induction``.
@@ -160,7 +161,7 @@ read_clones`), genotypes, guides. Cells without a value are excluded.
     parts = [_fates(line, alpha=alpha, confidence=confidence) for line in usable]
     table = with_q_values(pd.concat(parts, ignore_index=True))
     table = _with_fates(table, steady=steady, alpha=alpha)
-    table = _with_resistance(table, usable, alpha)
+    table = _with_resistance(table, usable, steady=steady, alpha=alpha)
     table = _with_split(table[_COLUMNS], split)
     table.attrs["drift"] = [row for line in usable for row in line.drift_rows()]
     lost = [line.name for line in lines if line.clones.size < 2]
@@ -267,11 +268,15 @@ def _open_words(table: pd.DataFrame, rows: Bools, steady: float, alpha: float) -
     return words
 
 
-def _with_resistance(table: pd.DataFrame, lines: list[LineOfClones], alpha: float) -> pd.DataFrame:
+def _with_resistance(
+    table: pd.DataFrame, lines: list[LineOfClones], *, steady: float, alpha: float
+) -> pd.DataFrame:
     found: dict[str, Resistance] = {}
     for line in lines:
         rows = table[table["tumor"] == line.name].set_index("clone")
-        grown = (rows["fate"].reindex(line.clones) == "grown").to_numpy()
+        # Where a large clone dies, all others grow a little; that is no resistance.
+        won = (rows["fate"] == "grown") & (rows["log2_fc"] >= np.log2(steady))
+        grown = won.reindex(line.clones).to_numpy(dtype=bool)
         found[line.name] = resistance_of(line, grown, alpha)
     return table.assign(
         resistance=[found[name].call for name in table["tumor"]],
