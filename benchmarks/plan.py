@@ -7,10 +7,8 @@ Run from the repository root, on one thread::
     python benchmarks/plan.py power --shared ../shared --repeats 10
 
 ``variances`` measures the packaged table: types of Kang et al. 2018 (doi 10.1038/nbt.4042; eight
-donors, control and interferon beta), THP-1 of Papalexi et al. 2021 (doi
-10.1038/s41588-021-00778-2; three replicates, non-targeting and other guides alike) and the bulk
-replicates of Buri et al. 2025 (NK cells with p185 B-ALL lines; bulk samples have no variation
-between cells, so that of THP-1 is used).
+donors, control and interferon beta) and the bulk replicates of Buri et al. 2025 (NK cells with p185
+B-ALL lines). Bulk samples have no variation between cells, so that of Kang's monocytes is used.
 
 ``power`` compares the predicted with the measured share of planted effects that are found.
 """
@@ -34,7 +32,6 @@ from nkscore.tl._plan._power import Depth, SampleRows, Wanted, power_of
 from nkscore.tl._plan._variances import Sums, Variances, measured
 
 _KANG = "data/kang2018_ifnb/kang_ifnb_4k_counts_donors.h5ad"
-_THP1 = "data/papalexi_eccite_thp1/papalexi_20729x299_counts_110grna.h5ad"
 _P185 = "data/nk_p185_ball_coculture/nk_p185_ball_coculture_counts.h5ad"
 _TYPES = ("CD14 Mono", "CD4 Naive T", "CD4 Memory T", "B", "CD16 Mono", "CD8 T", "NK")
 _FEWEST_CELLS = 8
@@ -71,13 +68,6 @@ def kang(shared: Path) -> dict[str, Sums]:
     return found
 
 
-def thp1(shared: Path) -> Sums:
-    """Guides of one target as arms: each replicate has all of them."""
-    cells = ad.read_h5ad(shared / _THP1)
-    target = cells.obs["target"].astype(str).to_numpy()
-    return sums_of(cells.X, target, cells.obs["bio_rep"].astype(str).to_numpy())
-
-
 def p185(shared: Path) -> Sums:
     bulk = ad.read_h5ad(shared / _P185)
     counts = np.asarray(sparse.csr_matrix(bulk.X).todense(), dtype=float)
@@ -90,10 +80,9 @@ def p185(shared: Path) -> Sums:
 def variances(options: argparse.Namespace) -> list[Variances]:
     rng = np.random.default_rng(0)
     found = [measured(name, sums, rng) for name, sums in kang(options.shared).items()]
-    found.append(measured("Papalexi 2021 THP-1", thp1(options.shared), rng))
     bulk = measured("Buri 2025 p185 bulk", p185(options.shared), rng)
     # Of the variation between cells, bulk samples say nothing.
-    found.append(replace(bulk, cells=found[-1].at(bulk.level)[0], depth=found[-1].depth))
+    found.append(replace(bulk, cells=found[0].at(bulk.level)[0], depth=found[0].depth))
     return found
 
 

@@ -420,6 +420,13 @@ def _heatmap():
     return pl.response_heatmap(table, modules=modules, label=12)
 
 
+def _power():
+    table = pd.DataFrame(
+        {"varied": "donors", "value": [2, 4, 8] * 2, "level": [0.1] * 3 + [2.0] * 3}
+    ).assign(power=wave(6))
+    return table.assign(power_low=table["power"] * 0.7, power_high=table["power"] ** 0.7)
+
+
 FIGURES = {
     "ambient": lambda: pl.ambient(_ambient()),
     "box_by_group": _box,
@@ -446,6 +453,7 @@ FIGURES = {
     "marker_dots_seurat": lambda: pl.marker_dots(_markers(), convention="seurat"),
     "p_values": lambda: pl.p_values(_over_lines(gene=range(80)), by="lineage"),
     "perturbation_dots": lambda: pl.perturbation_dots(_knockouts()),
+    "power": lambda: pl.power(_power()),
     "qc": lambda: pl.qc(_cells()),
     "reliability": lambda: pl.reliability(_bins()),
     "response_dots": lambda: pl.response_dots(_response()),
@@ -678,6 +686,7 @@ TABLES = {
     "marker_dots": (pl.marker_dots, _markers, {}, "mean"),
     "p_values": (pl.p_values, lambda: _over_lines(gene=range(30)), {}, "p_value"),
     "perturbation_dots": (pl.perturbation_dots, _knockouts, {}, "log2_fc"),
+    "power": (pl.power, _power, {}, "power"),
     "reliability": (pl.reliability, _bins, {}, "observed"),
     "response_dots": (pl.response_dots, _response, {}, "log2_fc"),
     "response_heatmap": (

@@ -81,7 +81,7 @@ def power(
     >>> plt.close(ax.figure)
     """
     check_table(table, _COLUMNS, "tl.plan_experiment")
-    check_number(table, "power", "power")
+    check_number(table, "power")
     check_probabilities(table["power"], "power")
     rows = table[table["varied"] == varied]
     if rows.empty:

@@ -181,8 +181,8 @@ def plan_experiment(
     Notes
     -----
     The packaged variances were measured by ``benchmarks/plan.py`` in Kang et al. 2018 (doi
-    10.1038/nbt.4042), Papalexi et al. 2021 (doi 10.1038/s41588-021-00778-2) and Buri et al. 2025
-    (CIR-24-0189). ``docs/plan.md`` compares predicted with measured power.
+    10.1038/nbt.4042) and Buri et al. 2025 (Cancer Immunology Research, CIR-24-0189).
+    ``docs/plan.md`` compares predicted with measured power.
 
     Examples
     --------
@@ -231,7 +231,7 @@ def plan_experiment(
     return ExperimentPlan(
         questions_of(planned),
         power[[name for name in (*_COLUMNS, "cost") if name in power]],
-        planned.remarks,
+        (*planned.remarks, *_remark(rows, base, compartment)),
         pd.concat([one.table() for one in known], ignore_index=True),
     )
 
@@ -280,6 +280,16 @@ def _first(
         state_share=tried["state_share"][0],
     )
     return found, base
+
+
+def _remark(rows: SampleRows | None, base: Choice, compartment: str) -> list[str]:
+    if rows is not None:
+        return []
+    text = (
+        f"The sheet has no answer for {compartment} cells, so power is that of a balanced design: "
+        f"{base.lines} lines, {base.donors} donors, {base.wells} wells of each line alone."
+    )
+    return [text]
 
 
 def _controls(rows: SampleRows) -> int:
