@@ -86,7 +86,7 @@ def power(
     rows = table[table["varied"] == varied]
     if rows.empty:
         have = ", ".join(dict.fromkeys(map(str, table["varied"])))
-        msg = f"varied is {varied!r}, of which the table has no row (it has: {have}). Name one."
+        msg = f"varied is {varied!r}, and the table has no such row (it has: {have}). Name one."
         raise ValueError(msg)
     own = ax is None
     ax = axes_or_new(ax, (4.5, 3.5))

@@ -141,10 +141,10 @@ def plan_experiment(
     sources
         Packaged variances to use, see the error message of an unknown name.
     factors
-        Columns of the sheet that hold treatments. By default all columns of your own, apart from
+        Columns of the sheet that hold treatments. By default all further columns, apart from
         those named like rounds of work (plate, batch, experiment, date).
     extra_conditions
-        Conditions of your own, as for :func:`nkscore.io.read_coculture`.
+        Custom conditions, as for :func:`nkscore.io.read_coculture`.
     responding
         Share of all genes that change as much. It decides which p-value is a discovery.
     fdr
