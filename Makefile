@@ -4,7 +4,7 @@ VENV ?= .venv
 BIN := $(VENV)/bin
 OUT ?= results
 
-.PHONY: demo test lint docs bench build clean
+.PHONY: demo test lint docs notebooks gallery bench build clean
 
 demo: $(VENV)/.core
 	$(BIN)/nkscore demo --out $(OUT) --force
@@ -20,6 +20,12 @@ lint: $(VENV)/.dev
 
 docs: $(VENV)/.dev
 	$(BIN)/sphinx-build -W --keep-going -b html docs docs/_build/html
+
+notebooks: $(VENV)/.dev
+	$(BIN)/python tools/store_notebooks.py
+
+gallery: $(VENV)/.dev
+	$(BIN)/python tools/make_gallery.py
 
 bench: $(VENV)/.dev
 	$(BIN)/python benchmarks

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import sys
 from pathlib import Path
 
@@ -45,13 +44,5 @@ autodoc_member_order = "alphabetical"
 numpydoc_show_class_members = False
 autosummary_generate = True
 
-# All notebooks simulate their cells, except the tour: without its data, it is shown unexecuted.
-_data = HERE.parents[1] / "shared" / "data"
-nb_execution_mode = "cache"
-nb_execution_excludepatterns = [] if _data.is_dir() else ["real_data_tour.ipynb"]
-nb_execution_timeout = 600
-nb_execution_raise_on_error = True
-nb_execution_show_tb = True
-os.environ.setdefault("NKSCORE_DATA", str(_data))
-# Progress bars of libraries say that they would be prettier with a widget.
-os.environ.setdefault("PYTHONWARNINGS", "ignore:IProgress not found")
+# Notebooks are shown with the outputs that `make notebooks` stored in them.
+nb_execution_mode = "off"

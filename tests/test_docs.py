@@ -140,3 +140,16 @@ def test_links_to_other_libraries_need_no_download(tmp_path):
         head, _, packed = Path(file).read_bytes().partition(b"zlib.\n")
         assert head.startswith(b"# Sphinx inventory version 2\n")
         assert b" py:" in zlib.decompress(packed)
+
+
+def test_the_gallery_shows_every_figure_as_its_code_draws_it():
+    """Each picture holds a mark of the code that drew it. Renew with: make gallery."""
+    image = pytest.importorskip("PIL.Image")
+    spec = importlib.util.spec_from_file_location("gallery", ROOT / "tools/make_gallery.py")
+    gallery = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(gallery)
+    setup, figures = gallery.read()
+    assert set(figures) == set(nk.pl.__all__) - {"palette", "save", "style"}
+    for name, code in figures.items():
+        with image.open(gallery.PICTURES / f"{name}.png") as picture:
+            assert picture.info["code"] == gallery.stamp(setup, code), name
