@@ -54,9 +54,7 @@ def test_the_reference_lists_every_public_name_once():
     listed = re.findall(r"^   ((?:\w+\.)?\w+)$", page.read_text(encoding="utf-8"), re.MULTILINE)
     spaces = [name for name in nk.__all__ if inspect.ismodule(getattr(nk, name))]
     # Slots are listed in the page of the data contract.
-    own = {
-        name: getattr(nk, name) for name in ("about", "evidence", "ledger", "report", "settings")
-    }
+    own = {name: getattr(nk, name) for name in ("about", "evidence", "ledger", "report")}
     public = own | {"schema.validate": nk.schema.validate}
     for space in set(spaces) - {"schema"}:
         module = getattr(nk, space)
