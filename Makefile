@@ -4,7 +4,7 @@ VENV ?= .venv
 BIN := $(VENV)/bin
 OUT ?= results
 
-.PHONY: demo test lint docs notebooks gallery bench build clean
+.PHONY: demo test lint docs pictures notebooks gallery bench build release clean
 
 demo: $(VENV)/.core
 	$(BIN)/nkscore demo --out $(OUT) --force
@@ -27,6 +27,9 @@ notebooks: $(VENV)/.dev
 gallery: $(VENV)/.dev
 	$(BIN)/python tools/make_gallery.py
 
+pictures: $(VENV)/.dev
+	$(BIN)/python tools/make_pictures.py
+
 bench: $(VENV)/.dev
 	$(BIN)/python benchmarks
 
@@ -47,6 +50,9 @@ $(VENV)/.core: $(VENV)/bin/python pyproject.toml constraints.txt
 $(VENV)/.dev: $(VENV)/.core
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt -e '.[all]' --group dev
 	touch $@
+
+release: test build
+	$(BIN)/python tools/check_release.py
 
 clean:
 	rm -rf $(VENV) $(OUT) dist docs/_build .pytest_cache .mypy_cache .ruff_cache

@@ -24,7 +24,7 @@ from nkscore._run import _job as _workflow_parts
 from nkscore._run import _options as _workflow_options
 from nkscore._run import _steps as _workflow
 from nkscore.cli import main
-from nkscore.cli._demo import summary
+from nkscore.cli._demo import brief, summary
 
 
 @pytest.fixture
@@ -658,3 +658,27 @@ def test_demo_of_too_few_cells_says_what_was_not_made():
     assert "## Tumor response, genes at q < 0.05\n\nNot made." in text
     assert "| NK cells with a called state | 0.0 % |" in text
     assert text.endswith("Not made: nk_states. few cells\n")
+
+
+def test_demo_ends_with_ten_lines(finished):
+    """Planted and recovered, in the words of the terminal."""
+    _, out = finished
+    truth = nk.datasets.simulate_coculture(n_cells_per_sample=60, rng=3)
+    loaded = truth.copy()
+    nk.datasets.use_truth(loaded)
+    results = Results(loaded, nk.pp.keep(loaded), skipped={"nk_states": "few cells", "x": "y"})
+    few = brief(results, truth)
+    assert few.endswith("Not made: nk_states. few cells")
+    for name in ("ambient", "nk_state_fractions", "tumor_state_fractions", "tumor_response"):
+        text = out / "tables" / f"{name}.tsv"
+        results.tables[name] = pd.read_csv(text, sep="\t", dtype={"tumor": str})
+    text = brief(results, truth)
+    # With the line that names the report.
+    assert len(text.splitlines()) <= 9
+    assert max(map(len, text.splitlines()[:-1])) <= 100
+    assert "cells in their compartment           100.0 %" in text
+    ambient = re.search(r"ambient RNA of tumor cells +([\d.]+)% → ([\d.]+)%", text)
+    assert abs(float(ambient[1]) - float(ambient[2])) < 1
+    assert re.search(r"dormant-like tumor cells +alone [\d.]+% → [\d.]+%, with NK [\d.]+% → ", text)
+    assert re.search(r"activated NK cells +\w+.*\d+% → \d+%, ..., \w+ \d+% → \d+%", text)
+    assert re.search(r"strong response genes found +\d+ of \d+, 0 in the wrong direction", text)

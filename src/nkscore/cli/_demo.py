@@ -13,6 +13,7 @@ from nkscore._run import _steps as _workflow
 from nkscore._run._job import job
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
     from pathlib import Path
 
     from anndata import AnnData
@@ -33,7 +34,7 @@ def demo(
 ) -> tuple[str, Results]:
     """Simulate six lines and three donors, write them as lanes, analyze the files, compare.
 
-    Returns the summary, which is also written to ``out/summary.md``, and the results.
+    Returns the comparison in a few lines and the results; ``out/summary.md`` has all of it.
     """
     with job(out, force=force, checkpoints=False) as running:
         truth = datasets.simulate_coculture(n_cells_per_sample=n_cells_per_sample, rng=seed)
@@ -41,7 +42,62 @@ def demo(
         results = _workflow.analyze(sheet, running)
         text = summary(results, truth)
         (running.results / "summary.md").write_text(text, encoding="utf-8")
-    return text, results
+    return brief(results, truth), results
+
+
+def brief(results: Results, truth: AnnData) -> str:
+    """Compare in a few lines: what was planted, and how much of it was recovered."""
+    cells = _cells(results, truth).set_index("")["recovered"]
+    lines = [
+        f"{results.kept.n_obs:,} of {truth.n_obs:,} droplets kept. Planted and recovered:",
+        f"  cells assigned to their sample       {cells.iloc[0]}",
+        f"  cells in their compartment           {cells.iloc[3]}",
+        f"  called NK states that are correct    {cells.iloc[6]}",
+    ]
+    for table, words in (
+        ("ambient", _brief_ambient),
+        ("nk_state_fractions", _brief_activation),
+        ("tumor_state_fractions", _brief_dormancy),
+        ("tumor_response", _brief_response),
+    ):
+        if table in results.tables:
+            lines.append(words(results, truth))
+    return "\n".join([*lines, *absent(results)[:1]])
+
+
+def _mean(both: pd.DataFrame) -> str:
+    planted, recovered = both["planted"].mean(), both["recovered"].mean()
+    return f"{planted:.1%} → {recovered:.1%}"
+
+
+def _brief_ambient(results: Results, truth: AnnData) -> str:
+    return f"  ambient RNA of tumor cells           {_mean(_ambient(results, truth))}"
+
+
+def _brief_activation(results: Results, truth: AnnData) -> str:
+    both = _activation(results, truth).dropna()
+    first, last = (
+        f"{name} {planted:.0%} → {recovered:.0%}"
+        for name, planted, recovered in both.iloc[[-1, 0]].itertuples()
+    )
+    return f"  activated NK cells                   {last}, ..., {first}"
+
+
+def _brief_dormancy(results: Results, truth: AnnData) -> str:
+    both = _dormancy(results, truth)
+    shown = ", ".join(
+        f"{where} {_mean(both.filter(like=where).set_axis(['planted', 'recovered'], axis=1))}"
+        for where in ("alone", "with NK")
+    )
+    return f"  dormant-like tumor cells             {shown}"
+
+
+def _brief_response(results: Results, truth: AnnData) -> str:
+    counts = _response(results, truth).drop(columns="line").sum()
+    return (
+        f"  strong response genes found          {counts.iloc[1]} of {counts.iloc[0]}, "
+        f"{counts['wrong direction']} in the wrong direction"
+    )
 
 
 def summary(results: Results, truth: AnnData) -> str:
@@ -52,9 +108,9 @@ def summary(results: Results, truth: AnnData) -> str:
         "## Cells",
         _markdown(_cells(results, truth)),
     ]
-    for table, title, part in _PARTS:
+    for table, title, part, shown in _PARTS:
         # Parts that so few cells or samples do not allow are named at the end.
-        made = _markdown(part(results, truth)) if table in results.tables else "Not made."
+        made = _markdown(shown(part(results, truth))) if table in results.tables else "Not made."
         sections += [f"## {title}", made]
     sections.append(_OTHER)
     sections += absent(results)
@@ -115,7 +171,7 @@ def _ambient(results: Results, truth: AnnData) -> pd.DataFrame:
     obs = obs[tumor].assign(floating=obs[schema.TRUTH_AMBIENT] * obs["counts"])
     sums = obs.groupby(schema.LANE, observed=True)[["floating", "counts"]].sum()
     both = pd.DataFrame({"planted": sums["floating"] / sums["counts"], "recovered": found})
-    return both.map(lambda x: f"{100 * x:.1f} %").rename_axis("lane").reset_index()
+    return both.rename_axis("lane")
 
 
 def _activation(results: Results, truth: AnnData) -> pd.DataFrame:
@@ -132,7 +188,7 @@ def _activation(results: Results, truth: AnnData) -> pd.DataFrame:
     named = lines.astype(object).fillna("NK alone")
     found = (hits / totals).groupby(named.loc[totals.index].to_numpy()).mean()
     both = pd.DataFrame({"planted": true, "recovered": found}).sort_values("planted")
-    return both.map(lambda x: f"{100 * x:.0f} %").rename_axis("line").reset_index()
+    return both.rename_axis("line")
 
 
 def _dormancy(results: Results, truth: AnnData) -> pd.DataFrame:
@@ -150,8 +206,12 @@ def _dormancy(results: Results, truth: AnnData) -> pd.DataFrame:
         "planted, with NK": true[schema.COCULTURE],
         "recovered, with NK": found[schema.COCULTURE],
     }
-    both = pd.DataFrame(frames)
-    return both.map(lambda x: f"{100 * x:.0f} %").rename_axis("line").reset_index()
+    return pd.DataFrame(frames).rename_axis("line")
+
+
+def _percent(digits: int) -> Callable[[pd.DataFrame], pd.DataFrame]:
+    """Return how to write a table of shares."""
+    return lambda both: both.map(lambda x: f"{100 * x:.{digits}f} %").reset_index()
 
 
 def _response(results: Results, truth: AnnData) -> pd.DataFrame:
@@ -179,23 +239,34 @@ def _response(results: Results, truth: AnnData) -> pd.DataFrame:
     return pd.DataFrame(rows).T.rename_axis("line").reset_index()
 
 
-_PARTS = (
+_PARTS: tuple[
+    tuple[
+        str,
+        str,
+        Callable[[Results, AnnData], pd.DataFrame],
+        Callable[[pd.DataFrame], pd.DataFrame],
+    ],
+    ...,
+] = (
     (
         "ambient",
         "Ambient RNA in tumor cells of co-cultures, mean of the samples of a lane",
         _ambient,
+        _percent(1),
     ),
     (
         "nk_state_fractions",
         "NK states: share of activated, type I IFN and cytokine cells, mean of the donors",
         _activation,
+        _percent(0),
     ),
     (
         "tumor_state_fractions",
         "Low-MYC dormant-like tumor cells (planted: killed less than others, not induced)",
         _dormancy,
+        _percent(0),
     ),
-    ("tumor_response", "Tumor response, genes at q < 0.05", _response),
+    ("tumor_response", "Tumor response, genes at q < 0.05", _response, lambda counts: counts),
 )
 
 

@@ -232,7 +232,9 @@ def _demo(options: argparse.Namespace) -> int:
         options.out, n_cells_per_sample=options.cells, seed=options.seed, force=options.force
     )
     print(text)
-    return _end(results, f"Took {time.monotonic() - start:.0f} s.", options.out)
+    whole = options.out / "summary.md"
+    done = f"Took {time.monotonic() - start:.0f} s; {whole} compares line by line."
+    return _end(results, done, options.out)
 
 
 def _end(results: Results, done: str, out: Path) -> int:
