@@ -203,7 +203,6 @@ def test_hdf5_through_the_own_file_is_whole(tmp_path):
 
 
 def test_importing_optional_libraries_keeps_the_style_of_figures(tmp_path):
-    pytest.importorskip("decoupler")
     text = """
 import matplotlib as mpl, numpy as np, pandas as pd
 before = dict(mpl.rcParams)

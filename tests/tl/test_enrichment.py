@@ -8,7 +8,6 @@ from scipy import stats
 import nkscore as nk
 from nkscore.errors import GeneCoverageError, MissingKeyError, WrongScaleError
 
-pytest.importorskip("decoupler", reason="the extra 'enrichment' is not installed")
 GENES = [f"G{i}" for i in range(400)]
 
 

@@ -24,7 +24,6 @@ if TYPE_CHECKING:
     from nkscore.signatures._convert import SignaturesLike
 
 _LOG = logging.getLogger("nkscore")
-_METHOD = "enrichment needs decoupler. Install it: pip install 'nkscore[enrichment]'."
 _ALL = "all"
 
 
@@ -80,8 +79,6 @@ def enrichment(
         If ``min_genes`` is below 1 or ``gene_correlation`` not from 0 to 1.
     GeneCoverageError
         If no set has ``min_genes`` genes in any line.
-    ImportError
-        If decoupler is not installed.
 
     Notes
     -----
@@ -255,12 +252,9 @@ def _leading(signed: Floats, weight: Floats, genes: pd.Index, sign: int) -> str:
 def _ulm(values: pd.Series, weights: pd.DataFrame) -> Floats:
     from matplotlib import rc_context
 
-    try:
-        # Its import changes how legends of all later figures look.
-        with rc_context():
-            import decoupler  # type: ignore[import-untyped, import-not-found, unused-ignore]
-    except ImportError as error:
-        raise ImportError(_METHOD) from error
+    # Its import changes how legends of all later figures look.
+    with rc_context():
+        import decoupler  # type: ignore[import-untyped, import-not-found, unused-ignore]
     row, column = np.nonzero(weights.to_numpy())
     net = pd.DataFrame(
         {
