@@ -8,9 +8,11 @@ from nkscore import errors
 from nkscore.errors import MissingKeyError, NkscoreError, NkscoreWarning
 
 _BUILT_IN = {
+    "ClusterError": RuntimeError,
     "DesignError": ValueError,
     "GeneCoverageError": ValueError,
     "LaneError": OSError,
+    "MemoryNeededError": RuntimeError,
     "MissingKeyError": KeyError,
     "SampleSheetError": ValueError,
     "WrongScaleError": ValueError,

@@ -9,9 +9,15 @@ import h5py
 import numpy as np
 import pandas as pd
 import pytest
+import scanpy as sc
+from scipy import sparse
 
 import nkscore as nk
+from nkscore._counts import _memory
 from nkscore._counts._open import open_counts
+from nkscore._samples._matrices import expression_of
+from nkscore.stats._components import moments, principal_components
+from nkscore.stats._variable_genes import variable_genes
 
 CORE = "DUFVA2023_CORE_NK_RESPONSE_NO_AMBIENT"
 
@@ -166,6 +172,72 @@ def test_expression_of_a_backed_object(experiment, folder):
         pd.testing.assert_frame_equal(tables[1][name], table, check_exact=True, obj=name)
     nk.schema.validate(backed, stage="normalized")
     backed.file.close()
+
+
+def test_states_of_clusters_and_steps_that_need_memory(experiment, folder, monkeypatch):
+    memory = experiment.copy()
+    nk.datasets.use_truth(memory)
+    adata = _with(memory, _h5ad(folder))
+    for each in (adata, memory):
+        nk.tl.nk_states(each, level="cluster")
+    pd.testing.assert_frame_equal(adata.obs, memory.obs, check_exact=True)
+    monkeypatch.setattr(_memory, "free_memory", lambda: 1_000_000)
+    with pytest.raises(nk.errors.MemoryNeededError, match=r"tl\.depth_stability needs the counts"):
+        nk.tl.depth_stability(adata, nk.tl.nk_states, shares=[0.5], repeats=1)
+    assert adata.layers["counts"].dtype == memory.layers["counts"].dtype
+
+
+@pytest.mark.parametrize("form", FORMS)
+def test_normalized_values_made_where_they_are_read(experiment, folder, form):
+    memory = experiment.copy()
+    adata = _with(memory, FORMS[form](folder))
+    for each in (adata, memory):
+        nk.pp.normalize(each, target_sum=5000)
+        nk.tl.score(each, CORE, method="ulm")
+    assert not isinstance(adata.X, type(memory.X))
+    part = adata.X[10:30]
+    part = part.compute() if hasattr(part, "compute") else part
+    np.testing.assert_array_equal(part.toarray(), memory.X[10:30].toarray())
+    pd.testing.assert_frame_equal(adata.obsm["scores"], memory.obsm["scores"], check_exact=True)
+    one, other = (moments(expression_of(each)) for each in (adata, memory))
+    np.testing.assert_array_equal(one.variance, other.variance)
+    genes = np.flatnonzero(variable_genes(one, 200))
+    one, other = (principal_components(expression_of(e), genes, 5) for e in (adata, memory))
+    np.testing.assert_array_equal(one.scores, other.scores)
+
+
+def test_values_stored_twice_are_summed_before_their_log(tmp_path):
+    counts = sparse.csr_matrix(
+        (np.array([1, 2, 4], np.int32), np.array([1, 1, 0]), np.array([0, 2, 3])), shape=(2, 2)
+    )
+    anndata.AnnData(layers={"counts": counts}).write_h5ad(tmp_path / "a.h5ad")
+    adata = anndata.AnnData(
+        layers={
+            "counts": anndata.io.sparse_dataset(h5py.File(tmp_path / "a.h5ad")["layers/counts"])
+        }
+    )
+    nk.pp.normalize(adata)
+    found = expression_of(adata).rows().toarray()
+    np.testing.assert_allclose(found, np.log1p([[0, 1e4], [1e4, 0]]), rtol=1e-7)
+
+
+def test_components_are_those_of_a_full_decomposition(experiment):
+    adata = experiment.copy()
+    nk.pp.normalize(adata)
+    nk.tl.embed(adata, n_top_genes=500, n_comps=10)
+    chosen = adata.var["highly_variable"].to_numpy()
+    theirs = sc.pp.highly_variable_genes(adata, n_top_genes=500, inplace=False)
+    np.testing.assert_array_equal(chosen, theirs["highly_variable"].to_numpy())
+    dense = adata.X[:, np.flatnonzero(chosen)].toarray().astype(np.float64)
+    left, values, right = np.linalg.svd(dense - dense.mean(axis=0), full_matrices=False)
+    scores = left[:, :10] * values[:10]
+    largest = right[np.arange(10), np.abs(right[:10]).argmax(axis=1)]
+    scores *= np.sign(largest)
+    np.testing.assert_allclose(adata.obsm["X_pca"], scores, atol=1e-6 * np.abs(scores).max())
+    variance = values**2 / (len(dense) - 1)
+    np.testing.assert_allclose(adata.uns["pca"]["variance"], variance[:10], rtol=1e-9)
+    ratio = adata.uns["pca"]["variance_ratio"]
+    np.testing.assert_allclose(ratio, variance[:10] / variance.sum(), rtol=1e-9)
 
 
 def test_wrong_counts_in_a_file(experiment, tmp_path):

@@ -73,7 +73,7 @@ ALLOWED |= {
     },
     "_run": {
         *("_gate", "_ledger", "_report", "_storable", "_version", "_whole", "errors", "io"),
-        *("_samples", "pp", "schema", "scoring", "signatures", "tl"),
+        *("_counts", "_samples", "pp", "schema", "scoring", "signatures", "tl"),
     },
 }
 #: Names of kinds of arrays, which every part may use in annotations.

@@ -9,6 +9,7 @@ from scipy import sparse
 from scipy.spatial.distance import cdist
 
 import nkscore as nk
+from nkscore._counts._open import open_counts
 from nkscore.cli import main
 from nkscore.scoring import scorers
 from nkscore.stats._neighbors import NearestNeighbors
@@ -74,7 +75,7 @@ def test_states_of_clusters():
     kind = rng.integers(0, 2, REAL + 100)
     mean = np.where(kind[:, None] == (np.arange(60) < 30), 2.0, 1.0)
     counts = sparse.csr_matrix(rng.poisson(mean))
-    posterior = by_cluster(counts, np.eye(2)[kind])
+    posterior = by_cluster(open_counts(counts), np.arange(counts.shape[0]), np.eye(2)[kind])
     assert (posterior.argmax(axis=1) == kind).mean() > 0.95
 
 

@@ -12,6 +12,7 @@ import pandas as pd
 import pytest
 
 import nkscore as nk
+from nkscore._counts import _store
 from nkscore._counts._open import BLOCK_BYTES, open_counts
 from nkscore._run import _disk, _job, _options, _steps
 from nkscore.cli import main
@@ -97,7 +98,7 @@ def test_full_disk(sheet, tmp_path, monkeypatch):
         raise OSError(28, "No space left on device")
 
     with monkeypatch.context() as patch:
-        patch.setattr(nk._counts._store.Writer, "add", full)
+        patch.setattr(_store.Writer, "add", full)
         with pytest.raises(OSError, match=r"cannot be written .*No space left.*Free space there"):
             _run(sheet, tmp_path / "out", backed="always")
     assert not list(tmp_path.iterdir())

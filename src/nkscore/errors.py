@@ -7,9 +7,11 @@ derives from the built-in exception that a caller would expect in its place.
 from __future__ import annotations
 
 __all__ = [
+    "ClusterError",
     "DesignError",
     "GeneCoverageError",
     "LaneError",
+    "MemoryNeededError",
     "MissingKeyError",
     "NkscoreError",
     "NkscoreWarning",
@@ -52,3 +54,11 @@ class LaneError(NkscoreError, OSError):
 
 class DesignError(NkscoreError, ValueError):
     """The samples cannot answer the question."""
+
+
+class ClusterError(NkscoreError, RuntimeError):
+    """The dask cluster ended, lost its workers, or its workers cannot do the work."""
+
+
+class MemoryNeededError(NkscoreError, RuntimeError):
+    """A step that needs all counts in memory cannot have them."""

@@ -10,6 +10,7 @@ import numpy as np
 from scipy import sparse
 
 from nkscore._counts._group_sums import GroupSums
+from nkscore._counts._memory import check_fits
 from nkscore._counts._parts import Part, positions
 from nkscore._counts._scales import check_counts
 
@@ -70,6 +71,21 @@ class Counts(ABC):
     def rows(self, cells: Cells | None = None) -> sparse.csr_matrix:
         """Return the requested cells in their order, in memory; do not change the result."""
         return self._stacked(self.parts(cells), self.shape[1])
+
+    def whole(self, purpose: str) -> sparse.csr_matrix:
+        """Return all cells, in memory, for a step that cannot read them part by part.
+
+        Raises
+        ------
+        MemoryNeededError
+            If they are in a file and do not fit.
+        """
+        check_fits(self.n_bytes_to_load(), purpose)
+        return self.rows()
+
+    def n_bytes_to_load(self) -> int:
+        """Return how much memory the matrix would take that is not in memory yet."""
+        return 0
 
     def columns(self, genes: Ints, cells: Cells | None = None) -> sparse.csr_matrix:
         """Return some genes of all cells, or of the requested ones, in the given orders."""
@@ -256,9 +272,26 @@ class Gram:
         )
         np.add.at(self.sums, indices, values)
 
+    def __add__(self, other: Gram) -> Gram:
+        """Return the sums over the cells of both."""
+        return Gram(self.products + other.products, self.sums + other.sums)
+
     def whole(self) -> tuple[Floats, Floats]:
         """Return both halves of the products, and the sums."""
         return self.products + np.triu(self.products, 1).T, self.sums
+
+
+@dataclass(frozen=True)
+class GramOf:
+    """The sums of one part, as a task."""
+
+    genes: Ints
+
+    def __call__(self, part: Part) -> Gram:
+        """Return the sums over the cells of a part."""
+        total = Gram.none(self.genes.size)
+        total.add(columns_of(part.matrix, np.arange(part.cells.size), self.genes))
+        return total
 
 
 def _itself(part: Part) -> Part:

@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+import contextlib
 import itertools
 import os
+from concurrent.futures import CancelledError
 from typing import TYPE_CHECKING, Any, Protocol, TypeGuard, TypeVar
 
 from tqdm.auto import tqdm
 
 from nkscore._counts._threads import QUIET_SECONDS
+from nkscore.errors import ClusterError, NkscoreError
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Sequence
@@ -93,11 +96,49 @@ def _by_threads(tasks: Sequence[Any], n_cells: Sequence[int], bar: tqdm) -> list
 def _by_client(client: Any, tasks: Sequence[Any], n_cells: Sequence[int], bar: tqdm) -> list[Any]:
     from distributed import as_completed  # type: ignore[import-not-found, unused-ignore]
 
-    futures = client.compute(list(tasks))
-    size_of = {future.key: n for future, n in zip(futures, n_cells, strict=True)}
-    for future in as_completed(futures):  # type: ignore[no-untyped-call, unused-ignore]
-        bar.update(size_of[future.key])
-    return list(client.gather(futures))
+    with _own_errors(client):
+        futures = client.compute(list(tasks))
+        size_of = {future.key: n for future, n in zip(futures, n_cells, strict=True)}
+        for future in as_completed(futures):  # type: ignore[no-untyped-call, unused-ignore]
+            bar.update(size_of[future.key])
+        return list(client.gather(futures))
+
+
+@contextlib.contextmanager
+def _own_errors(client: Any) -> Iterator[None]:
+    """Say what happened to the cluster; errors of the work itself pass."""
+    from distributed import KilledWorker  # type: ignore[import-not-found, unused-ignore]
+
+    try:
+        yield
+    except NkscoreError:
+        raise
+    except KilledWorker as error:
+        msg = (
+            f"Workers of the dask cluster ended again and again at one task ({error}). Mostly they "
+            "had too little memory: give each worker 4 GB or more, or fewer threads."
+        )
+        raise ClusterError(msg) from error
+    except (FileNotFoundError, PermissionError) as error:
+        msg = (
+            f"Workers of the dask cluster cannot read {error.filename}: {error.strerror}. Put the "
+            "file on a file system that all workers share, or close the client."
+        )
+        raise ClusterError(msg) from error
+    except ImportError as error:
+        msg = (
+            f"Workers of the dask cluster lack a library ({error}). Install the same "
+            "nkscore[scale] for them, or close the client."
+        )
+        raise ClusterError(msg) from error
+    except Exception as error:
+        if client.status == "running" and not isinstance(error, CancelledError):
+            raise
+        msg = (
+            f"The dask client closed during the work ({type(error).__name__}: {error}). Start a "
+            "client again and repeat the step; without a client, this machine does the work."
+        )
+        raise ClusterError(msg) from error
 
 
 def over_chunks(

@@ -7,7 +7,8 @@ from typing import TYPE_CHECKING, TypeVar
 
 from nkscore._counts._blocks import make_block, whole_block
 from nkscore._counts._dask import edges_of, is_dask, over_chunks
-from nkscore._counts._sources import BLOCK_BYTES, is_rows, open_rows
+from nkscore._counts._far import TASK_BYTES, FarMatrix, map_ranges, opened
+from nkscore._counts._sources import BLOCK_BYTES, is_rows
 from nkscore._counts._threads import in_order
 
 if TYPE_CHECKING:
@@ -44,7 +45,9 @@ def map_blocks(
     """
     if is_dask(matrix):
         return over_chunks(matrix, partial(_on_chunk, task), edges_of(matrix)[:-1], label=label)
-    rows = matrix if is_rows(matrix) else open_rows(matrix)
+    rows = matrix if is_rows(matrix) else opened(matrix)
+    if isinstance(rows, FarMatrix):
+        return map_ranges(rows.place, task, rows.ranges(TASK_BYTES, first), label=label)
     ranges = rows.ranges(block_bytes, first)
     jobs = ((stop - start, partial(_on_range, task, rows, start, stop)) for start, stop in ranges)
     return in_order(jobs, n_cells=rows.shape[0], first=first, label=label)

@@ -63,7 +63,9 @@ class LogRows:
     """Rows of the matrix, each entry of the counts stored once before its log is taken."""
 
     counts: Rows
+    #: Factors of the cells from ``first_cell`` on.
     per_cell: Floats
+    first_cell: int = 0
 
     @property
     def shape(self) -> tuple[int, int]:
@@ -75,6 +77,11 @@ class LogRows:
         """Type of the values."""
         return np.dtype(np.float32)
 
+    @property
+    def n_values(self) -> int:
+        """Number of stored values."""
+        return self.counts.n_values
+
     def ranges(self, n_bytes: int, first: int = 0) -> Iterator[tuple[int, int]]:
         """Cut as the counts are cut."""
         return self.counts.ranges(n_bytes, first)
@@ -83,7 +90,8 @@ class LogRows:
         """Return the rows from ``start`` to ``stop`` in CSR form."""
         read = self.counts.read(start, stop)
         indptr, indices, data = tidy(read, self.counts.shape[1], start)
-        return indptr, indices, log_values(data, self.per_cell[start:stop], np.diff(indptr))
+        per_cell = self.per_cell[start - self.first_cell : stop - self.first_cell]
+        return indptr, indices, log_values(data, per_cell, np.diff(indptr))
 
 
 class _Attributes(dict[str, object]):
@@ -125,6 +133,11 @@ class LogGroup(h5py.Group):  # type: ignore[misc]
         super().__init__(group.id)
         self._made = arrays
 
+    @property
+    def counts(self) -> Any:
+        """Group of the counts."""
+        return self._made.counts.group
+
     def log_rows(self) -> LogRows:
         """Return the rows for the door to matrices."""
         return self._made.rows()
@@ -146,6 +159,11 @@ class ZarrLogGroup:
         self._made = arrays
         self.attrs = arrays.attrs
         self.name = group.name
+
+    @property
+    def counts(self) -> Any:
+        """Group of the counts."""
+        return self._made.counts.group
 
     def log_rows(self) -> LogRows:
         """Return the rows for the door to matrices."""

@@ -12,6 +12,8 @@ from scipy import sparse
 
 from nkscore._counts._base import (
     Counts,
+    Gram,
+    GramOf,
     add_part,
     as_asked,
     columns_of,
@@ -20,7 +22,8 @@ from nkscore._counts._base import (
     sums_over_genes,
     weight_table,
 )
-from nkscore._counts._dask import edges_of, is_dask, over_chunks
+from nkscore._counts._dask import computed, edges_of, is_dask, over_chunks
+from nkscore._counts._far import TASK_BYTES, far, map_pieces, piece_tasks, sum_of
 from nkscore._counts._group_sums import GroupSums
 from nkscore._counts._parts import Part, cut, part_of, positions, read_part
 from nkscore._counts._sources import SparseRows, is_sparse, open_rows
@@ -30,6 +33,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Sequence
 
     from nkscore._counts._dask import DaskArray
+    from nkscore._counts._far import Far
     from nkscore._counts._parts import Piece
     from nkscore._counts._sources import Rows
     from nkscore._types import CSC, CSR, Array, Cells, Floats, Ints, Matrix, Weights
@@ -78,6 +82,9 @@ def open_counts(
     if isinstance(matrix, np.ndarray) and check is not None:
         check(matrix)
         check = None
+    place = far(matrix)
+    if place is not None:
+        return _OnWorkers(place, open_rows(matrix), where, check)
     return _InBlocks(open_rows(matrix), where, check, block_bytes)
 
 
@@ -152,6 +159,9 @@ class _InBlocks(Counts):
         self._check = check
         self._block_bytes = block_bytes
 
+    def n_bytes_to_load(self) -> int:
+        return self._rows.n_values * (self.dtype.itemsize + 4)
+
     def map(
         self, task: Callable[[Part], T], cells: Cells | None = None, *, large: bool = False
     ) -> Iterator[T]:
@@ -166,8 +176,53 @@ class _InBlocks(Counts):
         return task(read_part(self._rows, 0, piece, self._check))
 
 
-class _InChunks(Counts):
-    """Chunks of a dask array; the active scheduler works on them."""
+class _ByDask(Counts):
+    """Parts on which the active scheduler of dask works."""
+
+    def each_group_sums(
+        self, asked: Sequence[tuple[Ints, int]], *, squares: bool = False
+    ) -> list[GroupSums]:
+        totals = [GroupSums(n, self.shape[1], squares) for _, n in asked]
+        work = _SumsOfPart([np.asarray(codes) for codes, _ in asked], self.where, squares)
+        for found in self.map(work, grouped(asked), large=True):
+            for total, (groups, part) in zip(totals, found, strict=True):
+                total.sums[groups] += part.sums
+                total.cells[groups] += part.cells
+                if squares:
+                    total.squares[groups] += part.squares
+        return totals
+
+
+class _OnWorkers(_ByDask):
+    """Rows of a file that the workers of the user's client open themselves."""
+
+    def __init__(self, place: Far, rows: Rows, where: str, check: Check | None) -> None:
+        super().__init__(rows.shape, rows.dtype, where)
+        self._place = place
+        self._rows = rows
+        self._check = check
+
+    def n_bytes_to_load(self) -> int:
+        return self._rows.n_values * (self.dtype.itemsize + 4)
+
+    def _pieces(self, cells: Cells | None) -> list[Piece]:
+        wanted = None if cells is None else positions(cells, self.shape[0])
+        return [p for p in cut(self._rows.ranges(TASK_BYTES), wanted) if p is not None]
+
+    def map(
+        self, task: Callable[[Part], T], cells: Cells | None = None, *, large: bool = False
+    ) -> Iterator[T]:
+        pieces, label = self._pieces(cells), f"reading {self.where}"
+        return map_pieces(self._place, task, pieces, check=self._check, label=label, large=large)
+
+    def gram(self, genes: Ints) -> tuple[Floats, Floats]:
+        tasks, n_cells = piece_tasks(self._place, GramOf(genes), self._pieces(None), self._check)
+        total: Gram = next(iter(computed([sum_of(tasks)], [sum(n_cells)], label="components")))
+        return total.whole()
+
+
+class _InChunks(_ByDask):
+    """Chunks of a dask array."""
 
     def __init__(self, matrix: DaskArray, where: str, check: Check | None) -> None:
         super().__init__(matrix.shape, matrix.dtype, where)
@@ -183,19 +238,6 @@ class _InChunks(Counts):
         pieces = [None if piece is None else (start, piece) for start, piece in found]
         work = _OnChunk(task, self._check)
         return over_chunks(self._matrix, work, pieces, label=f"reading {self.where}", large=large)
-
-    def each_group_sums(
-        self, asked: Sequence[tuple[Ints, int]], *, squares: bool = False
-    ) -> list[GroupSums]:
-        totals = [GroupSums(n, self.shape[1], squares) for _, n in asked]
-        work = _SumsOfPart([np.asarray(codes) for codes, _ in asked], self.where, squares)
-        for found in self.map(work, grouped(asked), large=True):
-            for total, (groups, part) in zip(totals, found, strict=True):
-                total.sums[groups] += part.sums
-                total.cells[groups] += part.cells
-                if squares:
-                    total.squares[groups] += part.squares
-        return totals
 
 
 @dataclass(frozen=True)

@@ -44,6 +44,10 @@ class Rows(Protocol):
     def read(self, start: int, stop: int) -> Pieces:
         """Return the rows from ``start`` to ``stop`` in CSR form."""
 
+    @property
+    def n_values(self) -> int:
+        """Number of stored values, an upper bound for dense arrays."""
+
 
 @dataclass(frozen=True)
 class SparseRows:
@@ -59,6 +63,11 @@ class SparseRows:
         """Type of the values."""
         found: np.dtype[Any] = self.data.dtype
         return found
+
+    @property
+    def n_values(self) -> int:
+        """Number of stored values."""
+        return int(self.indptr[-1])
 
     def ranges(self, n_bytes: int, first: int = 0) -> Iterator[tuple[int, int]]:
         """Cut where the running number of stored values passes the next multiple of a block."""
@@ -102,6 +111,11 @@ class DenseRows:
         """Type of the values."""
         found: np.dtype[Any] = self.array.dtype
         return found
+
+    @property
+    def n_values(self) -> int:
+        """Number of values."""
+        return self.shape[0] * self.shape[1]
 
     def ranges(self, n_bytes: int, first: int = 0) -> Iterator[tuple[int, int]]:
         """Cut into ranges of equal numbers of rows."""

@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import json
 import logging
-import os
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final, Literal
 
 import h5py
 
+from nkscore._counts._memory import free_memory
 from nkscore._run import _contents
 from nkscore._samples._matrices import attach as attach_counts
 from nkscore._samples._stored import place_of
@@ -121,40 +121,3 @@ def _largest(file: h5py.File) -> int:
 
     file.visititems(look)
     return max(sizes)
-
-
-def free_memory() -> int:
-    """Return the bytes of memory that this process can take without swapping."""
-    free = _free_of_machine()
-    for limit, used in _limits():
-        free = min(free, max(0, limit - used))
-    return free
-
-
-def _free_of_machine() -> int:
-    try:
-        lines = Path("/proc/meminfo").read_text(encoding="ascii").splitlines()
-        found = next(line for line in lines if line.startswith("MemAvailable:"))
-        return int(found.split()[1]) << 10
-    except (OSError, StopIteration):
-        # Other systems: half of the memory, since they do not say how much is free.
-        return os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE") // 2
-
-
-def _limits() -> list[tuple[int, int]]:
-    """Return limits of the containers or jobs that hold the process, with what they use."""
-    try:
-        own = Path("/proc/self/cgroup").read_text(encoding="ascii").partition("::")[2].strip()
-    except OSError:
-        return []
-    folder = Path("/sys/fs/cgroup") / own.lstrip("/")
-    found = []
-    for place in (folder, *folder.parents):
-        try:
-            limit = (place / "memory.max").read_text(encoding="ascii").strip()
-            used = (place / "memory.current").read_text(encoding="ascii").strip()
-        except OSError:
-            continue
-        if limit.isdigit() and used.isdigit():
-            found.append((int(limit), int(used)))
-    return found

@@ -26,6 +26,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
 
     from nkscore._report._results import Results
+    from nkscore._run._disk import Backed
 
 _INCOMPLETE = 4
 _INTERRUPTED = 130
@@ -210,6 +211,12 @@ def _add_run(
         help="whether counts stay in files and are read block by block, with the same results: "
         "if memory may not suffice (auto, the default), always or never",
     )
+    run.add_argument(
+        "--dask",
+        metavar="ADDRESS",
+        help="scheduler of a dask cluster (tcp://host:8786, or its scheduler file), whose workers "
+        "read the counts; they stay in files, in a folder that all workers share",
+    )
     run.set_defaults(command=_run, usage_error=run.error)
 
 
@@ -250,17 +257,24 @@ def _run(options: argparse.Namespace) -> int:
         return _write_config(options.write_config, force=options.force)
     if options.sheet is None:
         options.usage_error("the following arguments are required: sheet")
+    if options.dask is not None and options.backed == "never":
+        options.usage_error("--dask works on counts in files; remove --backed never")
     from nkscore._report._caveats import absent
     from nkscore._run import _options as _workflow_options
     from nkscore._run import _steps as _workflow
+    from nkscore._run._cluster import cluster
     from nkscore._run._job import job
     from nkscore._run._source import Source
 
     chosen = _workflow_options.read_or_default(options.config)
     _workflow_options.set_cells(chosen, options.map, options.keep)
     Source(options.sheet).check(chosen)
-    with job(options.out, force=options.force, checkpoints=not options.no_checkpoints) as running:
-        results = _workflow.analyze(options.sheet, running, chosen, backed=options.backed)
+    backed: Backed = "always" if options.dask is not None else options.backed
+    with (
+        cluster(options.dask),
+        job(options.out, force=options.force, checkpoints=not options.no_checkpoints) as running,
+    ):
+        results = _workflow.analyze(options.sheet, running, chosen, backed=backed)
     print(*absent(results), sep="\n", file=sys.stderr)
     return _end(results, f"{results.kept.n_obs} cells kept.", options.out)
 

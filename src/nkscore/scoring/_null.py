@@ -9,8 +9,8 @@ import numpy as np
 
 from nkscore._counts._blocks import check_largest
 from nkscore._counts._dask import is_dask
+from nkscore._counts._far import opened
 from nkscore._counts._map import map_blocks
-from nkscore._counts._sources import open_rows
 from nkscore.scoring._run import check_options, gene_means
 from nkscore.scoring._sets import gene_sets
 
@@ -50,7 +50,7 @@ def null_scores(
     check_options(scorer, options)
     if 0 in matrix.shape if hasattr(matrix, "shape") else False:
         return np.zeros((matrix.shape[0], sets.n_sets)), np.ones((matrix.shape[0], sets.n_sets))
-    rows = matrix if is_dask(matrix) else open_rows(matrix)
+    rows = matrix if is_dask(matrix) else opened(matrix)
     z, p = np.zeros((rows.shape[0], sets.n_sets)), np.ones((rows.shape[0], sets.n_sets))
     if sets.n_sets == 0:
         return z, p

@@ -9,8 +9,9 @@ import numpy as np
 
 from nkscore._counts._blocks import check_largest, gene_sums
 from nkscore._counts._dask import is_dask
+from nkscore._counts._far import opened
 from nkscore._counts._map import map_blocks
-from nkscore._counts._sources import BLOCK_BYTES, open_rows
+from nkscore._counts._sources import BLOCK_BYTES
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -50,7 +51,7 @@ def run(
     check_options(scorer, options)
     if 0 in matrix.shape if hasattr(matrix, "shape") else False:
         return np.zeros((matrix.shape[0], sets.n_sets))
-    rows = matrix if is_dask(matrix) else open_rows(matrix)
+    rows = matrix if is_dask(matrix) else opened(matrix)
     out = np.zeros((rows.shape[0], sets.n_sets))
     if sets.n_sets == 0:
         return out

@@ -147,7 +147,7 @@ def _shell(cells: AnnData, group: Labels, table: pd.DataFrame) -> AnnData:
     import anndata
     from scipy import sparse
 
-    counts = counts_of(cells, check=False).rows().astype(np.float32)
+    counts = counts_of(cells, check=False).whole("LIANA").astype(np.float32)
     total = np.asarray(counts.sum(axis=1)).ravel()
     scaled = sparse.csr_matrix(sparse.diags(1e4 / np.maximum(total, 1.0)) @ counts)
     # LIANA's time grows with the number of genes; genes outside all pairs are not needed.

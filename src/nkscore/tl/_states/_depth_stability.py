@@ -93,7 +93,7 @@ def depth_stability(
     [1.0, 1.0]
     """
     _check(shares, repeats)
-    counts = counts_of(adata).rows()
+    counts = counts_of(adata).whole("tl.depth_stability")
     full = _called(adata, counts, call, column)
     known = full.notna().to_numpy()
     if not (known & (full != schema.UNASSIGNED).to_numpy()).any():

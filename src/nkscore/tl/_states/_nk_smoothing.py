@@ -8,11 +8,13 @@ import numpy as np
 from scipy import sparse
 
 from nkscore import schema
+from nkscore._samples._variable_cells import variable_cells
 from nkscore.errors import MissingKeyError
 
 if TYPE_CHECKING:
     from anndata import AnnData
 
+    from nkscore._counts._base import Counts
     from nkscore._types import Floats, Ints
 
 _N_VARIABLE, _N_COMPONENTS, _RESOLUTION = 2000, 20, 1.0
@@ -34,27 +36,21 @@ def smoothed(adata: AnnData, cells: Ints, posterior: Floats, *, weight: float) -
     return (1 - share) * posterior + share * around
 
 
-def by_cluster(counts: sparse.csr_matrix, posterior: Floats) -> Floats:
-    """Give each cell the mean posterior of its Leiden cluster, from the counts of the cells."""
-    codes = _clusters(counts)
+def by_cluster(counts: Counts, cells: Ints, posterior: Floats) -> Floats:
+    """Give each of some cells the mean posterior of its Leiden cluster."""
+    codes = _clusters(counts, cells)
     sums = np.zeros((codes.max() + 1, posterior.shape[1]))
     np.add.at(sums, codes, posterior)
     return (sums / np.bincount(codes)[:, None])[codes]
 
 
-def _clusters(counts: sparse.csr_matrix) -> Ints:
-    import anndata
+def _clusters(counts: Counts, cells: Ints) -> Ints:
     import scanpy as sc
 
     from nkscore.stats._neighbors import NearestNeighbors
 
-    shell = anndata.AnnData(sparse.csr_matrix(counts, dtype=np.float32))
-    sc.pp.normalize_total(shell, target_sum=1e4)
-    sc.pp.log1p(shell)
-    sc.pp.highly_variable_genes(shell, n_top_genes=min(_N_VARIABLE, shell.n_vars - 1))
-    n_components = min(
-        _N_COMPONENTS, shell.n_obs - 1, int(shell.var[schema.HIGHLY_VARIABLE].sum()) - 1
-    )
+    shell = variable_cells(counts, cells, n_top=min(_N_VARIABLE, counts.shape[1] - 1))
+    n_components = min(_N_COMPONENTS, shell.n_obs - 1, shell.n_vars - 1)
     sc.pp.pca(shell, n_comps=n_components, random_state=0)
     # The search of scanpy 1.11 fails above 8,192 cells with scipy 1.17.
     search = NearestNeighbors(min(15, shell.n_obs - 1))

@@ -150,7 +150,7 @@ def nk_states(
     if smooth:
         posterior = smoothed(adata, cells, posterior, weight=smooth)
     if level == "cluster":
-        posterior = by_cluster(counts.rows(cells), posterior)
+        posterior = by_cluster(counts, cells, posterior)
     # A control is not a state: its cells are in none of the states that it excludes.
     n_states = len(markers.states)
     posterior = np.column_stack([posterior[:, :n_states], posterior[:, n_states:].sum(axis=1)])
