@@ -1,6 +1,6 @@
 """Kill ``nkscore run`` at random moments, resume it each time, and compare with an undisturbed run.
 
-    nice python benchmarks/kill_and_resume.py --kills 30 [--seed 0] [--cells 30]
+    nice python benchmarks/kill_and_resume.py --kills 30 [--seed 0] [--cells 30] [--backed always]
 
 Prints the moments, and every file of the results that differs. SIGKILL and SIGTERM take turns.
 """
@@ -30,9 +30,9 @@ tables = ["nk_state_fractions", "nk_response", "tumor_response", "core_response"
 """
 
 
-def command(sheet, out, config):
+def command(sheet, out, config, *more):
     start = [sys.executable, "-W", "ignore", "-m", "nkscore.cli", "run", str(sheet)]
-    return [*start, "--out", str(out), "--config", str(config)]
+    return [*start, "--out", str(out), "--config", str(config), *more]
 
 
 def values(value):
@@ -71,8 +71,8 @@ def differences(first, second):
     return found
 
 
-def run(sheet, out, config):
-    subprocess.run(command(sheet, out, config), check=True, capture_output=True)  # noqa: S603
+def run(line):
+    subprocess.run(line, check=True, capture_output=True)  # noqa: S603
 
 
 def until_killed(line, wait, how):
@@ -87,7 +87,7 @@ def until_killed(line, wait, how):
     return False
 
 
-def compare(folder, n_kills, n_cells, rng):
+def compare(folder, n_kills, n_cells, rng, backed):
     """Return seconds of an undisturbed run, the moments of kills, and what differs."""
     config, out = folder / "run.toml", folder / "killed"
     config.write_text(CONFIG)
@@ -96,17 +96,18 @@ def compare(folder, n_kills, n_cells, rng):
     )
     sheet = nk.datasets.write_lanes(adata, folder / "lanes")
     start = time.monotonic()
-    run(sheet, folder / "whole", config)
+    run(command(sheet, folder / "whole", config))
     seconds = time.monotonic() - start
     moments, bad = [], []
     while len(moments) < n_kills:
         wait = float(rng.uniform(0.0, seconds))
         how = signal.SIGKILL if len(moments) % 2 else signal.SIGTERM
-        if until_killed(command(sheet, out, config), wait, how):
+        line = command(sheet, out, config, "--backed", backed)
+        if until_killed(line, wait, how):
             moments.append(round(wait, 1))
             if len(moments) < n_kills:
                 continue
-            run(sheet, out, config)
+            run(line)
         bad += differences(folder / "whole", out)
         shutil.rmtree(out)
     left = {path.name for path in folder.iterdir()} - {"lanes", "run.toml", "whole"}
@@ -118,10 +119,13 @@ def main():
     parser.add_argument("--kills", type=int, default=30)
     parser.add_argument("--cells", type=int, default=30)
     parser.add_argument("--seed", type=int, default=0)
+    parser.add_argument("--backed", default="never", help="of the killed runs")
     options = parser.parse_args()
     rng = np.random.default_rng(options.seed)
     with tempfile.TemporaryDirectory() as name:
-        seconds, moments, bad = compare(Path(name), options.kills, options.cells, rng)
+        seconds, moments, bad = compare(
+            Path(name), options.kills, options.cells, rng, options.backed
+        )
     print(f"undisturbed run {seconds:.1f} s; {len(moments)} kills after {moments} s")
     print(f"differences and left-overs: {bad or 'none'}")
     return 1 if bad else 0

@@ -31,11 +31,11 @@ def sheet(tmp_path_factory):
     return folder / "sample_sheet.csv"
 
 
-def _run(sheet, out, **options):
+def _run(sheet, out, *, checkpoints=True, **options):
     chosen = _options.defaults()
     chosen["run"] |= {"figures": False, "report": False}
     chosen["run"]["tables"] = ["nk_state_fractions", "tumor_response", "nk_response"]
-    with warnings.catch_warnings(), _job.job(out, force=False) as job:
+    with warnings.catch_warnings(), _job.job(out, force=False, checkpoints=checkpoints) as job:
         warnings.simplefilter("ignore")
         return _steps.analyze(sheet, job, chosen, **options)
 
@@ -98,9 +98,16 @@ def test_full_disk(sheet, tmp_path, monkeypatch):
         raise OSError(28, "No space left on device")
 
     with monkeypatch.context() as patch:
-        patch.setattr(_store.Writer, "add", full)
+        patch.setattr(_store.Writer, "finish", full)
         with pytest.raises(OSError, match=r"cannot be written .*No space left.*Free space there"):
             _run(sheet, tmp_path / "out", backed="always")
+    assert not list(tmp_path.iterdir())
+
+
+def test_nothing_stays_without_checkpoints(sheet, tmp_path, monkeypatch):
+    monkeypatch.setattr(nk.pp, "qc", _stopped)
+    with pytest.raises(KeyboardInterrupt):
+        _run(sheet, tmp_path / "out", backed="always", checkpoints=False)
     assert not list(tmp_path.iterdir())
 
 
@@ -211,6 +218,12 @@ def test_python_chain_with_counts_in_files(sheet, tmp_path):
     np.testing.assert_array_equal(stored.X.to_memory().data, memory.X.data)
     np.testing.assert_array_equal(stored.X[7:19].toarray(), memory.X[7:19].toarray())
     nk.schema.validate(stored, stage="normalized")
+    few = [
+        nk.pp.keep(memory, compartments=["nk"]),
+        nk.pp.keep(stored, compartments=["nk"], store=tmp_path / "nk.h5"),
+    ]
+    assert few[0].n_obs < memory.n_obs
+    np.testing.assert_array_equal(few[1].X.to_memory().data, few[0].X.data)
     # Other programs get both matrices.
     stored.write_h5ad(tmp_path / "a.h5ad")
     with h5py.File(tmp_path / "a.h5ad") as file:

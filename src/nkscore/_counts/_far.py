@@ -53,7 +53,7 @@ class Far:
 
 @dataclass(frozen=True)
 class FarRows:
-    """Some rows of the matrix, as a worker is told of them."""
+    """Some rows of the matrix, in the form that is sent to a worker."""
 
     path: str
     group: str
@@ -100,7 +100,7 @@ class FarMatrix:
 
 
 def opened(matrix: object) -> Rows:
-    """Return a matrix as rows, for workers if a client is at hand."""
+    """Return a matrix as rows, for workers if there is a client."""
     place = far(matrix)
     rows = open_rows(matrix)
     return rows if place is None else FarMatrix(rows, place)
@@ -124,7 +124,7 @@ _REQUIRED: Final[ContextVar[bool]] = ContextVar("a client is required", default=
 
 @contextlib.contextmanager
 def client_required() -> Iterator[None]:
-    """Raise an error within the block, rather than work here, once no client is at hand."""
+    """Raise an error within the block, rather than work here, once there is no client."""
     token = _REQUIRED.set(True)
     try:
         yield
@@ -132,7 +132,7 @@ def client_required() -> Iterator[None]:
         _REQUIRED.reset(token)
 
 
-def client_at_hand() -> bool:
+def client_available() -> bool:
     """Whether the user has a dask client; distributed is not imported to find out.
 
     Raises
@@ -155,8 +155,8 @@ def client_at_hand() -> bool:
 
 
 def far(matrix: object) -> Far | None:
-    """Return the place of a matrix if a client is at hand and workers can open the matrix."""
-    if not is_stored(matrix) or matrix.format != "csr" or not client_at_hand():
+    """Return the place of a matrix if there is a client and workers can open the matrix."""
+    if not is_stored(matrix) or matrix.format != "csr" or not client_available():
         return None
     group = matrix.group
     logs = group.log_rows() if hasattr(group, "log_rows") else None

@@ -37,7 +37,9 @@ def _free_of_machine() -> int:
         found = next(line for line in lines if line.startswith("MemAvailable:"))
         return int(found.split()[1]) << 10
     except (OSError, StopIteration):
-        # Other systems: half of the memory, since they do not say how much is free.
+        # Other systems do not say how much is free: half of what they have, if they say that.
+        if not hasattr(os, "sysconf"):
+            return 1 << 62
         return os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE") // 2
 
 

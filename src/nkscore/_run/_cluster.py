@@ -51,7 +51,7 @@ def cluster(address: str | None) -> Iterator[None]:
         if not client.scheduler_info()["workers"]:
             msg = (
                 f"The dask scheduler at {address} has no workers. Start some (dask worker "
-                f"{address}), and wait until they are there."
+                f"{address}), and wait until they have joined."
             )
             raise ClusterError(msg)
         yield

@@ -37,7 +37,7 @@ _PACKED, _PLAIN = 3, 10
 
 @dataclass(frozen=True, slots=True)
 class Store:
-    """Gives the counts of one step a file of their own among the parts of a run."""
+    """Gives the counts of one step a separate file among the parts of a run."""
 
     parts: Parts
     step: str

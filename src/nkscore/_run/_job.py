@@ -289,6 +289,9 @@ def job(out: Path, *, force: bool, checkpoints: bool = True) -> Iterator[Job]:
                 place(made.results, out.resolve())
         finally:
             shutil.rmtree(made.results, ignore_errors=True)
+            # Counts in files are among the parts of each run.
+            for file in () if checkpoints else parts.finished():
+                file.unlink()
 
 
 def _make(folder: Path) -> None:

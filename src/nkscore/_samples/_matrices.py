@@ -11,7 +11,7 @@ from nkscore import schema
 from nkscore._counts import _scales
 from nkscore._counts._dask import is_dask
 from nkscore._counts._logs import factors, log_values
-from nkscore._counts._normalized import log_dask, log_group
+from nkscore._counts._normalized import log_dask, log_group, target_sum_of
 from nkscore._counts._open import open_counts
 from nkscore._counts._sources import is_stored
 from nkscore._counts._store import open_group, write_store
@@ -108,11 +108,11 @@ def kept_in_store(adata: AnnData, cells: Bools, path: Path) -> AnnData:
     """
     import anndata
 
-    counts = counts_of(adata)
+    counts, target_sum = counts_of(adata), target_sum_of(adata.X)
     write_store(path, adata.n_vars, (part.matrix for part in counts.parts(cells)))
     others = {name: layer for name, layer in adata.layers.items() if name != schema.COUNTS}
     lean = anndata.AnnData(
-        adata.X,
+        None if target_sum is not None else adata.X,
         obs=adata.obs,
         var=adata.var,
         uns=adata.uns,
@@ -124,7 +124,7 @@ def kept_in_store(adata: AnnData, cells: Bools, path: Path) -> AnnData:
         varp=dict(adata.varp),
     )
     kept = lean[cells].copy()
-    attach(kept, path)
+    attach(kept, path, target_sum)
     return kept
 
 
