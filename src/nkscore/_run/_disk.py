@@ -27,7 +27,7 @@ Backed = Literal["auto", "always", "never"]
 _LOG = logging.getLogger("nkscore")
 #: Attribute of a part whose counts are in another file.
 _COUNTS: Final = "nkscore_counts"
-#: Peak of a run in memory, in matrices of 8 bytes per count; measured by benchmarks/scale.py.
+#: Peak of a run in memory, in matrices of 8 bytes per count; benchmarks/disk.py found 4.4.
 _MATRICES: Final = 5.0
 _LIBRARIES: Final = 600_000_000
 _MOST: Final = 0.8

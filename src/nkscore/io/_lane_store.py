@@ -112,18 +112,18 @@ class InFile(Place):
 def undone_on_error(store: str | os.PathLike[str] | None) -> Iterator[None]:
     """Remove a new store if anything fails after it was written."""
     if store is not None:
-        check_absent(Path(store))
+        check_absent(Path(store).expanduser())
     try:
         yield
     except BaseException:
         if store is not None:
-            Path(store).unlink(missing_ok=True)
+            Path(store).expanduser().unlink(missing_ok=True)
         raise
 
 
 def place_for(store: str | os.PathLike[str] | None) -> Place:
     """Return memory, or the file in which counts are to stay."""
-    return InMemory() if store is None else InFile(Path(store))
+    return InMemory() if store is None else InFile(Path(store).expanduser())
 
 
 def _matrix(part: Part) -> sparse.csr_matrix:

@@ -99,7 +99,7 @@ def keep(
     if store is None:
         kept = adata[reason == ""].copy()
     else:
-        kept = kept_in_store(adata, reason == "", Path(store))
+        kept = kept_in_store(adata, reason == "", Path(store).expanduser())
     schema.record(
         kept,
         "pp.keep",
