@@ -10,6 +10,7 @@ from __future__ import annotations
 import os
 import weakref
 import zlib
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Final
 
@@ -24,6 +25,8 @@ if TYPE_CHECKING:
 #: Numbers of the filters in the HDF5 specification.
 _GZIP: Final = 1
 _SHUFFLE: Final = 2
+#: Values that a thread takes at once; a whole number of chunks is not needed.
+_AT_ONCE: Final = 1 << 20
 _UNDERSTOOD: Final[tuple[list[int], ...]] = ([], [_GZIP], [_SHUFFLE, _GZIP])
 
 
@@ -96,6 +99,42 @@ def unlocked(dataset: Any) -> Any:
     if library != "h5py" or not hasattr(os, "preadv"):
         return dataset
     return _past_lock(dataset) or whole_chunks(dataset)
+
+
+def read_array(dataset: Any, *, narrow: bool = False) -> Array:
+    """Return a whole one-dimensional dataset; several threads unpack its chunks.
+
+    With ``narrow``, whole numbers become int32, and those that do not fit its ends or -1, which no
+    list of positions can hold.
+    """
+    source = unlocked(dataset)
+    dtype = np.dtype(np.int32) if narrow and dataset.dtype.kind in "iu" else dataset.dtype
+    if source is dataset:
+        return _narrowed(dataset[()], dtype)
+    out = np.empty(dataset.size, dtype)
+    step = _AT_ONCE
+
+    def fill(start: int) -> None:
+        stop = min(start + step, out.size)
+        out[start:stop] = _narrowed(source[start:stop], dtype)
+
+    starts = range(0, out.size, step)
+    with ThreadPoolExecutor(_n_threads()) as pool:
+        for _ in pool.map(fill, starts):
+            pass
+    return out
+
+
+def _n_threads() -> int:
+    from numba import get_num_threads
+
+    return int(get_num_threads())
+
+
+def _narrowed(values: Array, dtype: np.dtype[Any]) -> Array:
+    if values.dtype == dtype or values.dtype.itemsize <= dtype.itemsize:
+        return values.astype(dtype, copy=False)
+    return np.clip(values, -1, np.iinfo(dtype).max).astype(dtype)
 
 
 def _past_lock(dataset: Any) -> Any:

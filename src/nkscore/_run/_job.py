@@ -173,7 +173,7 @@ def write_h5ad(
     adata: AnnData,
     path: Path,
     *,
-    compression: Literal["gzip"] | None = None,
+    compression: Literal["gzip", "lzf"] | None = None,
     notes: Mapping[str, str] | None = None,
 ) -> None:
     """Write an AnnData as its own ``write_h5ad`` does, but for a full disk: see ``new_hdf5``."""

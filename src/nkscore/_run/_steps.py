@@ -8,9 +8,11 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from scipy import sparse
 from tqdm import tqdm
 
 from nkscore import pp, schema, tl
+from nkscore._counts._compact import compact
 from nkscore._ledger import LEDGER, keep_in
 from nkscore._report._dossier import dossiers
 from nkscore._report._figures import draw
@@ -27,6 +29,8 @@ from nkscore.io._columns import dictionary
 
 if TYPE_CHECKING:
     from collections.abc import Callable
+
+    from anndata import AnnData
 
     from nkscore._report._figures import Panel
     from nkscore._report._tables import Table
@@ -81,16 +85,21 @@ def analyze(
         if options["run"]["figures"]:
             with results.optional("figures"):
                 drawn = draw(results, job.results / "figures")
-        if options["run"]["report"]:
-            with results.optional("dossiers"):
-                results.dossiers = dossiers(results.tables)
-            title = options["run"]["title"]
-            with results.optional("report"):
-                write_report(results, drawn, job.results / "report.html", title=title)
+        _report(results, drawn, job, options)
         report_step("files")
         write(results, job.results)
         (job.results / "config.toml").write_text(options_of.write(options), encoding="utf-8")
     return results
+
+
+def _report(results: Results, drawn: list[tuple[Panel, Path]], job: Job, options: Options) -> None:
+    if not options["run"]["report"]:
+        return
+    with results.optional("dossiers"):
+        results.dossiers = dossiers(results.tables)
+    with results.optional("report"):
+        title = options["run"]["title"]
+        write_report(results, drawn, job.results / "report.html", title=title)
 
 
 def _cells(
@@ -156,7 +165,7 @@ def _describe(results: Results, options: Options, _: Source, store: Store | None
     """Keep the cells that passed and call their states."""
     given = options["keep"]
     if store is None:
-        kept = pp.keep(results.loaded, **given)
+        kept = _kept(results.loaded, options)
     else:
         kept = store.holding(lambda path: pp.keep(results.loaded, store=path, **given))
     results.kept = kept
@@ -170,6 +179,21 @@ def _describe(results: Results, options: Options, _: Source, store: Store | None
     if schema.TUMOR_STATE not in calls:
         with results.optional("tumor_states"):
             tl.tumor_states(kept, **options["tumor_states"])
+
+
+def _kept(loaded: AnnData, options: Options) -> AnnData:
+    """Keep the cells that passed; their counts move from ``loaded``, which has none afterwards.
+
+    Only pairs of cells that were attached are counted later from the cells that were removed.
+    """
+    counts = loaded.layers[schema.COUNTS]
+    paired = schema.PAIR in loaded.obs and loaded.obs[schema.PAIR].isin(["own", "chance"]).any()
+    if paired or not isinstance(counts, sparse.csr_matrix):
+        return pp.keep(loaded, **options["keep"])
+    del loaded.layers[schema.COUNTS]
+    kept = pp.keep(loaded, **options["keep"])
+    kept.layers[schema.COUNTS] = compact(counts, loaded.obs_names.isin(kept.obs_names))
+    return kept
 
 
 def _map(results: Results, options: Options, _: Source, __: Store | None) -> None:
@@ -248,4 +272,4 @@ def write(results: Results, out: Path) -> None:
             with results.optional(f"{name}.parquet"):
                 table.to_parquet(tables / f"{name}.parquet", index=False)
     dictionary(results.tables).to_csv(out / "columns.tsv", sep="\t", index=False)
-    parts.write_h5ad(results.kept, out / "adata.h5ad", compression="gzip")
+    parts.write_h5ad(results.kept, out / "adata.h5ad", compression="lzf")

@@ -186,11 +186,13 @@ def read_coculture(
     checked = _loading.checked_sheet(sheet, base, extra_conditions, files=True)
     entries = _loading.entries_of(checked)
     tags = list(dict.fromkeys(tag for tag in checked.cells[schema.HASHTAG] if tag))
-    parts = []
     with place_for(store) as place:
-        for entry in _loading.with_progress(entries, progress):
-            part = _loading.load_entry(entry, checked, tags, genome=genome, min_counts=min_counts)
-            parts.append(place.taken(part))
+        parts = [
+            place.taken(
+                _loading.load_entry(entry, checked, tags, genome=genome, min_counts=min_counts)
+            )
+            for entry in _loading.with_progress(entries, progress)
+        ]
         adata = _combine.join(parts, place.joined, genes=genes)
         table = _sheet.stored(checked)
         table[schema.HASHTAG] = [stored_name(tag) if tag else "" for tag in table[schema.HASHTAG]]
@@ -312,7 +314,10 @@ def read_lane(
     part = _combine.part(name, source, tables, wanted, min_counts=min_counts, calls=calls)
     _loading.log(part)
     with place_for(store) as held:
-        adata = _combine.join([held.taken(part)], held.joined, genes="union")
+        parts = [held.taken(part)]
+        del part
+        adata = _combine.join(parts, held.joined, genes="union")
+        part = parts[0]
         _loading.annotate(adata, part, annotations)
         options = {
             "path": str(path),

@@ -49,13 +49,13 @@ class Written:
 class Part:
     """One lane, ready to be joined.
 
-    ``counts``: cells × ``genes`` (names, made unique; ``gene_ids`` as in the file). ``frames``:
-    tables of tags by slot.
+    ``counts``: CSR, cells × ``genes`` (names, made unique; ``gene_ids`` as in the file);
+    ``Written`` if they are in a file, ``None`` once joined. ``frames``: tables of tags by slot.
     """
 
     lane: str
     source: Lane
-    counts: sparse.csr_matrix | Written
+    counts: Any
     barcodes: pd.Index
     genes: pd.Index
     gene_ids: Array
@@ -183,14 +183,15 @@ def _kept(counts: sparse.csr_matrix, min_counts: int, source: Lane) -> Array | N
 
 
 def join(
-    parts: Sequence[Part],
-    joined: Callable[[Sequence[Part], pd.Index], Any],
+    parts: list[Part],
+    joined: Callable[[list[Part], pd.Index], Any],
     *,
     genes: GeneRule,
 ) -> AnnData:
     """Return one AnnData of all ``parts``; cells are named ``<lane>_<barcode>``.
 
-    ``joined`` returns the counts of all parts, cells × the genes that it is given.
+    ``joined`` returns the counts of all parts, cells × the genes that it is given. The counts of
+    ``parts`` move into the result: their own become ``None``.
     """
     from anndata import AnnData
 

@@ -8,7 +8,7 @@ from abc import ABC, abstractmethod
 from contextlib import ExitStack
 from dataclasses import replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, cast
+from typing import TYPE_CHECKING, Any, Final, cast
 
 import numpy as np
 from anndata.io import sparse_dataset
@@ -26,6 +26,10 @@ if TYPE_CHECKING:
 
     import pandas as pd
 
+    from nkscore._types import Array
+
+_INT32_MAX: Final = np.iinfo(np.int32).max
+
 
 class Place(ExitStack, ABC):
     """Takes the counts of lanes, one after the other, and returns them joined.
@@ -38,7 +42,7 @@ class Place(ExitStack, ABC):
         """Take a lane; the part that is returned may lack its counts."""
 
     @abstractmethod
-    def joined(self, parts: Sequence[Part], names: pd.Index) -> Any:  # noqa: ANN401 (memory or file)
+    def joined(self, parts: list[Part], names: pd.Index) -> Any:  # noqa: ANN401 (memory or file)
         """Return the counts of all lanes, cells × ``names``."""
 
 
@@ -49,10 +53,13 @@ class InMemory(Place):
         """Return the lane as it is."""
         return part
 
-    def joined(self, parts: Sequence[Part], names: pd.Index) -> Any:  # noqa: ANN401 (memory or file)
-        """Return one matrix."""
-        blocks = [reordered(_matrix(each), each.genes, names) for each in parts]
-        return blocks[0] if len(blocks) == 1 else sparse.vstack(blocks, format="csr")
+    def joined(self, parts: list[Part], names: pd.Index) -> Any:  # noqa: ANN401 (memory or file)
+        """Return one matrix; the counts of the parts become ``None`` as they are copied."""
+        if len(parts) == 1:
+            only = reordered(_matrix(parts[0]), parts[0].genes, names)
+            parts[0] = replace(parts[0], counts=None)
+            return only
+        return _stacked(parts, names)
 
 
 class InFile(Place):
@@ -86,7 +93,7 @@ class InFile(Place):
         self._writer.add(counts)
         return replace(part, counts=Written(counts.shape, counts.indptr))
 
-    def joined(self, parts: Sequence[Part], names: pd.Index) -> Any:  # noqa: ANN401 (memory or file)
+    def joined(self, parts: list[Part], names: pd.Index) -> Any:  # noqa: ANN401 (memory or file)
         """Return the counts in the file; they are written again only if genes differ."""
         widest = max(each.counts.shape[1] for each in parts)
         self._writer.finish(max(widest, len(names)))
@@ -124,6 +131,31 @@ def undone_on_error(store: str | os.PathLike[str] | None) -> Iterator[None]:
 def place_for(store: str | os.PathLike[str] | None) -> Place:
     """Return memory, or the file in which counts are to stay."""
     return InMemory() if store is None else InFile(Path(store).expanduser())
+
+
+def _stacked(parts: list[Part], names: pd.Index) -> sparse.csr_matrix:
+    """Return the counts of all parts, whose own are released as soon as they are copied."""
+    n_most = sum(each.counts.nnz for each in parts)
+    n_cells = sum(len(each.barcodes) for each in parts)
+    # Memory of an empty array is taken as it is filled.
+    data, indices = np.empty(n_most, np.int32), np.empty(n_most, np.int32)
+    # scipy widens the column numbers, too, if one of both needs it.
+    starts: Array = np.zeros(n_cells + 1, np.int32 if n_most <= _INT32_MAX else np.int64)
+    row = filled = 0
+    for place, each in enumerate(parts):
+        block = reordered(_matrix(each), each.genes, names)
+        stop, end = row + block.shape[0], filled + block.nnz
+        data[filled:end], indices[filled:end] = block.data, block.indices
+        starts[row + 1 : stop + 1] = block.indptr[1:].astype(starts.dtype) + starts.dtype.type(
+            filled
+        )
+        row, filled = stop, end
+        del block
+        parts[place] = replace(each, counts=None)
+        del each
+    if filled < n_most:
+        data, indices = data[:filled], indices[:filled]
+    return sparse.csr_matrix((data, indices, starts), (n_cells, len(names)))
 
 
 def _matrix(part: Part) -> sparse.csr_matrix:

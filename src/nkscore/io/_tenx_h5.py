@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 import pandas as pd
 
+from nkscore._counts._hdf5 import read_array
 from nkscore.errors import LaneError
 from nkscore.io._lane import GENE_EXPRESSION, Lane, counts_from_csr
 
@@ -116,8 +117,8 @@ def _matrix(group: h5py.Group, path: Path, n_features: int) -> tuple[sparse.csr_
         raise LaneError(msg)
     # The file holds features × barcodes by column, which is barcodes × features by row.
     counts = counts_from_csr(
-        group["data"][()],
-        group["indices"][()],
+        read_array(group["data"]),
+        read_array(group["indices"], narrow=True),
         group["indptr"][()],
         shape=(len(barcodes), n_features),
         where=str(path),
