@@ -7,6 +7,7 @@ import numpy as np
 import pandas as pd
 import pytest
 from matplotlib.colors import to_hex
+from matplotlib.legend import Legend
 
 from nkscore import pl
 from nkscore.errors import MissingKeyError
@@ -267,3 +268,23 @@ def test_bars_of_another_table(response):
     nothing = pd.DataFrame({"tumor": ["697"], "change": [np.nan]})
     with pytest.raises(ValueError, match="'change' holds no finite number"):
         pl.response_dots(response, bars=nothing)
+
+
+def test_pairs_that_ambient_rna_may_explain_are_apart_and_do_not_set_the_scale():
+    table = pd.DataFrame(
+        {
+            "tumor": ["K562", "697"] * 3,
+            "nk_gene": ["CCR5"] * 2 + ["KLRC1"] * 2 + ["CD2"] * 2,
+            "tumor_gene": ["CCL5"] * 2 + ["HLA-E"] * 2 + ["CD58"] * 2,
+            "log2_fc": [8.0, 7.0, 1.0, 0.5, -0.4, 0.2],
+            "q_value": [1e-9, 1e-9, 1e-3, 0.2, 0.5, 0.9],
+            "ambient_suspect": [True, True, False, False, False, False],
+        }
+    )
+    ax = pl.communication_dots(table)
+    rows = [tick.get_text() for tick in ax.get_yticklabels()]
+    assert rows == ["KLRC1 – HLA-E", "CD2 – CD58", "CCR5 – CCL5*"]
+    points = next(c for c in ax.collections if c.get_array() is not None)
+    assert points.get_clim()[1] <= 1.0
+    words = [t.get_text() for legend in ax.findobj(Legend) for t in legend.get_texts()]
+    assert "Ambient RNA may explain\nthe tumor gene" in words

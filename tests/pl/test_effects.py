@@ -55,7 +55,21 @@ def test_other_columns_and_reference():
     )
     assert to_hex(wide.collections[0].get_facecolors()[0]) == "#ffffff"
     assert ax.get_yticklabels()[0].get_fontstyle() == "normal"
-    assert ax.get_xlabel() == "ratio"
+    assert ax.get_xlabel() == "ratio\n(interval)"
+
+
+def test_the_axis_says_of_what_against_what_with_which_interval():
+    table = pd.DataFrame({"tumor": ["K562"], "log_odds_ratio": [1.0], "se": [0.5]})
+    table = table.assign(df_total=24.0, ci_low=1 - 0.5 * 2.063899, ci_high=1 + 0.5 * 2.063899)
+    table = table.assign(n_samples_treated=3, n_samples_control=2)
+    shared = {"label": "tumor", "effect": "log_odds_ratio"}
+    ax = pl.effects(table, of="cycling cells", against="untreated", **shared)
+    assert ax.get_xlabel() == (
+        "log odds ratio of cycling cells,\nagainst untreated\n"
+        "(95 % interval; n = 3 against 2 samples)"
+    )
+    ax = pl.effects(table.assign(active_treated=0.5, active_control=0.1), **shared)
+    assert "activated NK states,\nagainst NK alone" in ax.get_xlabel()
 
 
 def test_axes_and_errors(response):

@@ -104,6 +104,7 @@ def core():
             "prediction_high": [1.6, np.inf, np.nan],
             "n_lines": [26, 20, 1],
             "n_up": [25, 4, 0],
+            "n_down": [0, 2, 0],
         }
     )
 
@@ -117,13 +118,18 @@ def test_core_response_draws_both_intervals(core):
     # An infinite interval runs to the edges of the axes.
     np.testing.assert_allclose(wide[1][:, 0], ax.get_xlim())
     np.testing.assert_allclose(narrow[1][:, 0], [-0.1, 1.1])
-    assert [t.get_text() for t in ax.texts] == ["25/26", "4/20", "lines up"]
+    assert [t.get_text() for t in ax.texts] == ["25/26 up", "4/20 up", "passes in"]
+    falls = core.assign(log2_fc=[1.0, -0.5, np.nan])
+    falls.attrs["effect"] = "log2_fc_adjusted"
+    ax = pl.core_response(falls)
+    assert [t.get_text() for t in ax.texts][:2] == ["25/26 up", "2/20 down"]
+    assert "adjusted for ambient RNA" in ax.get_xlabel()
 
 
 def test_core_response_without_predictions_and_errors(core):
     few = core.drop(columns=["prediction_low", "prediction_high", "n_up", "core"])
     words = [t.get_text() for t in pl.core_response(few, genes=["B2M"]).get_legend().get_texts()]
-    assert "A further line" not in words
+    assert not any("further line" in word for word in words)
     with pytest.raises(MissingKeyError, match=r"'ci_low'.*method='random_effects'"):
         pl.core_response(core.drop(columns="ci_low"))
     with pytest.raises(ValueError, match="holds no finite number"):
@@ -172,6 +178,15 @@ def test_decomposition_bars_and_totals(parts):
     np.testing.assert_allclose(diamonds.get_offsets()[:, 1], [0.5, 0.2])
     words = [text.get_text() for text in ax.get_legend().get_texts()]
     assert words == ["Induction", "Selection", "Total"]
+    bars = [(bar.get_x(), bar.get_x() + bar.get_width()) for bar in ax.patches]
+    for x in diamonds.get_offsets()[:, 0]:
+        assert not any(left < x < right for left, right in bars)
+    parts.attrs["score"] = "HALLMARK_APOPTOSIS"
+    named = parts.assign(se=0.1, df=4.0, n_samples_treated=3, n_samples_control=2)
+    named["ci_high"] = named["change"] + 0.1 * 2.776445
+    ax = pl.decomposition(named)
+    assert ax.get_ylabel() == "Change of Apoptosis\n(95 % interval)"
+    assert ax.get_title(loc="left") == "n = 3 against 2 samples"
 
 
 def test_decomposition_errors(parts):

@@ -20,7 +20,7 @@ def test_one_positional_argument_and_axes(name):
     assert len(positional) == 1
     has_axes = any(p.name == "ax" for p in parameters)
     assert has_axes is (name not in _FIGURES)
-    assert any(p.name == "fig" for p in parameters) is (name in [*_FIGURES, "embedding"])
+    assert any(p.name == "fig" for p in parameters) is (name in [*_FIGURES, "embedding", "volcano"])
 
 
 @pytest.mark.parametrize("name", pl.__all__)

@@ -49,8 +49,57 @@ def test_signature_has_its_own_color_and_is_named_in_italics(response):
     for signature in (["B2M"], SimpleNamespace(genes=["B2M"]), pd.Index(["B2M"])):
         ax = pl.volcano(response, tumor="K562", highlight=signature)
         assert _points(ax)[ACCENT.lower()] == [(2.0, 12.0)]
-        assert "Signature" in _legend(ax)
+        assert "Highlighted" in _legend(ax)
         assert set(_words(ax)) == {"B2M", "GNLY"}
+
+
+def test_a_signature_is_named(response):
+    signature = SimpleNamespace(name="HALLMARK_APOPTOSIS", genes=["B2M"])
+    assert "Apoptosis" in _legend(pl.volcano(response, tumor="K562", highlight=signature))
+
+
+def test_suspects_beyond_the_scale_of_the_others_are_arrows_at_the_edge(response):
+    table = response[response["tumor"] == "K562"].copy()
+    table.loc[table["gene"] == "GNLY", "log2_fc"] = 9.0
+    ax = pl.volcano(table)
+    reach = ax.get_xlim()[1]
+    assert reach == pytest.approx(2.0 * 1.08)
+    assert (reach, 5.0) in [tuple(p) for layer in ax.collections for p in layer.get_offsets()]
+    assert "Beyond the axis" in _legend(ax)
+
+
+def test_effects_without_ambient_counts_are_drawn_where_the_table_has_them(response):
+    table = response.assign(
+        log2_fc_adjusted=response["log2_fc"] / 2, p_value_adjusted=response["p_value"] * 10
+    )
+    ax = pl.volcano(table, tumor="THP1")
+    assert (0.5, 3.0) in _points(ax)[UP.lower()]
+    assert ax.get_xlabel() == "log$_2$ fold change,\nadjusted for ambient RNA"
+    as_measured = pl.volcano(table, tumor="THP1", adjusted=False)
+    assert (1.0, 4.0) in _points(as_measured)[UP.lower()]
+    with pytest.raises(MissingKeyError, match="log2_fc_adjusted"):
+        pl.volcano(response, tumor="THP1", adjusted=True)
+
+
+def test_one_panel_per_tumor(response):
+    figure = pl.volcano(response, tumor=["697", "K562", "THP1"], n_columns=2)
+    panels = [ax for ax in figure.axes if ax.get_title(loc="left")]
+    assert [ax.get_title(loc="left") for ax in panels] == ["697", "K562", "THP1"]
+    assert len({ax.get_xlim() for ax in panels}) == 1
+    with pytest.raises(ValueError, match=r"1 tumors in a list.*fig= for ax="):
+        pl.volcano(response, tumor=["697"], ax=plt.figure().subplots())
+
+
+def test_names_stay_on_their_side(response):
+    table = response.assign(tumor="K562", gene=[f"A_LONG_NAME{i}" for i in range(len(response))])
+    table = table.assign(log2_fc=np.linspace(-0.3, 0.3, len(table)), q_value=1e-4, p_value=1e-5)
+    ax = pl.volcano(table, label=9)
+    ax.figure.draw_without_rendering()
+    middle = ax.transData.transform((0, 0))[0]
+    for text in ax.texts:
+        if text.get_fontstyle() == "italic" and text.xy[0] != 0:
+            box = plt.Text.get_window_extent(text)
+            assert (box.x0 > middle) if text.xy[0] > 0 else (box.x1 < middle)
 
 
 def test_ambient_suspects_are_hollow_diamonds(response):
@@ -65,7 +114,11 @@ def test_ambient_suspects_are_hollow_diamonds(response):
 
 def test_note_counts_genes_and_samples(response):
     note = _note(pl.volcano(response, tumor="THP1"))
-    assert note == "FDR 0.05: 1 up, 1 down of 3 genes\nn = 3 treated, 2 control samples"
+    assert note == "FDR 0.05: 1 up, 1 down of 3 genes\nn = 3 treated + 2 control samples"
+    shared = response.assign(df_residual=12.0, df_total=310.4)
+    assert _note(pl.volcano(shared, tumor="THP1")).endswith(
+        "variance shared over lines: 12 df, 310 with the spread of all genes"
+    )
     few = response.drop(columns="n_samples_control")
     assert _note(pl.volcano(few, tumor="THP1", fdr=0.005)) == "FDR 0.005: 1 up, 0 down of 3 genes"
 

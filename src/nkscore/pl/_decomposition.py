@@ -2,13 +2,25 @@
 
 from __future__ import annotations
 
+import textwrap
 from typing import TYPE_CHECKING, Any, Final, Unpack
 
 import numpy as np
 
 from nkscore._colors import default_order
 from nkscore.pl._drawn import drawn
-from nkscore.pl._look import colors_of, ink, ordered, paper, printed, pt, shades, shortened
+from nkscore.pl._look import (
+    SMALL,
+    colors_of,
+    ink,
+    ordered,
+    paper,
+    printed,
+    pt,
+    shades,
+    shortened,
+    titled,
+)
 from nkscore.pl._side import SidePanel, dot, dots, lineage_strip, patches
 from nkscore.pl._style import axes_or_new, fit
 from nkscore.pl._tables import (
@@ -16,7 +28,10 @@ from nkscore.pl._tables import (
     check_number,
     check_table,
     check_unique,
+    interval_words,
     lineages_of,
+    number_words,
+    readable,
     tumor_order,
 )
 
@@ -26,6 +41,7 @@ if TYPE_CHECKING:
     import pandas as pd
     from matplotlib.axes import Axes
 
+    from nkscore._types import Array
     from nkscore.pl._drawn import Look
 
 _TOTAL: Final = "total"
@@ -36,7 +52,9 @@ _PARTS: Final = {
     "composition": ("#E69F00", "Change of shares"),
     "selection": ("#E69F00", "Selection"),
 }
-_BAR: Final = 0.38
+_BAR: Final = 0.3
+#: Where the total stands, to the left of the bars.
+_LEFT: Final = -0.36
 
 
 @drawn
@@ -44,13 +62,14 @@ def decomposition(
     table: pd.DataFrame,
     *,
     tumors: Sequence[str] | None = None,
+    score: str | None = None,
     ax: Axes | None = None,
     legend: bool = True,
     **_look: Unpack[Look],
 ) -> Axes:
     """Draw how much of a change comes from within the strata, and how much from their shares.
 
-    The two bars of a tumor add up to its diamond, the total change.
+    The two bars of a tumor add up to the diamond at their left, the total change.
 
     Parameters
     ----------
@@ -59,13 +78,15 @@ def decomposition(
         optional: ``ci_low``, ``ci_high``, ``lineage``. Only stratum ``all`` is drawn.
     tumors
         Tumors from left to right; by default from the largest to the smallest total change.
+    score
+        Name of the score, for the axis; by default ``table.attrs["score"]``.
     ax, legend
         Axes to draw on, a new figure by default; whether to draw the legend.
 
     Returns
     -------
     Axes
-        Bars, their intervals and diamonds.
+        Bars, diamonds and their intervals; above, the numbers of samples.
 
     Raises
     ------
@@ -95,18 +116,19 @@ def decomposition(
     parts = ordered(name for name in _PARTS if name in set(sums["component"]))
     tones = shades({name: _PARTS[name][0] for name in parts})
     own = ax is None
-    width = max(0.3 * len(names), 0.6)
+    width = max(0.36 * len(names), 0.8)
     ax = axes_or_new(ax, (width + 3, 4))
     by_part = {
         name: rows.set_index("tumor").reindex(names)
         for name, rows in sums.groupby("component", sort=False)
     }
-    shift = (np.arange(len(parts)) - (len(parts) - 1) / 2) * _BAR
+    shift = _LEFT + (np.arange(len(parts)) + 1.0) * (_BAR + 0.02)
     for name, place in zip(parts, shift, strict=True):
         _bars(ax, by_part[name], float(place), tones[name])
     total = sums[sums["component"] == _TOTAL].set_index("tumor").reindex(names)
+    _intervals(ax, total, np.arange(len(names)) + _LEFT)
     ax.scatter(
-        np.arange(len(names)),
+        np.arange(len(names)) + _LEFT,
         total["change"],
         marker="D",
         s=14,
@@ -117,12 +139,22 @@ def decomposition(
     )
     ax.axhline(0, color=ink(), linewidth=0.6, zorder=3)
     ax.set_xlim(-0.6, len(names) - 0.4)
-    ax.set_ylabel("Change of the mean score")
+    _heads(ax, sums, score or table.attrs.get("score"))
     lineages = lineages_of(sums) if "lineage" in sums.columns else {}
     _names(ax, names, lineages, legend=legend, parts=parts)
     if own:
         fit(ax, width=width, height=1.6)
     return ax
+
+
+def _heads(ax: Axes, sums: pd.DataFrame, score: str | None) -> None:
+    """Name the score, the coverage of the intervals and the numbers of samples."""
+    what = readable([str(score)])[0] if score else "the mean score"
+    lines = textwrap.wrap(f"Change of {what}", 26)
+    ax.set_ylabel("\n".join([*lines, f"({interval_words(sums, 'change', 'ci_high')})"]))
+    numbers = number_words(sums)
+    if numbers:
+        titled(ax, numbers, fontsize=pt(SMALL))
 
 
 def _by_total(sums: pd.DataFrame) -> list[str]:
@@ -134,6 +166,10 @@ def _by_total(sums: pd.DataFrame) -> list[str]:
 def _bars(ax: Axes, rows: pd.DataFrame, shift: float, color: str) -> None:
     x = np.arange(len(rows)) + shift
     ax.bar(x, rows["change"], width=_BAR * 0.94, color=color, linewidth=0, zorder=2)
+    _intervals(ax, rows, x)
+
+
+def _intervals(ax: Axes, rows: pd.DataFrame, x: Array) -> None:
     if {"ci_low", "ci_high"} <= set(rows.columns):
         low, high = (rows[name].to_numpy(dtype=float) for name in ("ci_low", "ci_high"))
         known = np.isfinite(low) & np.isfinite(high)

@@ -75,7 +75,8 @@ def state_density(
         Facets from left to right; by default in the order of the column.
     smooth
         Standard deviation of the smoothing, as a share of the width of the map and the same in all
-        facets; by default 0.065 times the number of cells of the median facet to the power of −1/6.
+        facets; by default, with n cells in the median facet, 0.3 n^(−1/3), at most 0.05, or, if
+        larger, 0.065 n^(−1/6).
     n_columns
         Facets side by side.
     fig
@@ -113,7 +114,9 @@ def state_density(
     by_state = int(color in obs.columns and bool(obs[color].notna().any()))
     if smooth is None:
         middle = float(np.median([len(facets[name]) for name in names]))
-        smooth = 0.065 * max(middle, 1.0) ** (-1 / 6)
+        # Below about 10,000 cells the rule for many would show each cell as a blotch.
+        count = max(middle, 1.0)
+        smooth = max(0.065 * count ** (-1 / 6), min(0.3 * count ** (-1 / 3), 0.05))
     short = dict(zip(names, shortened(map(printed, names), 15), strict=True))
     figure, axes = _grid(fig, len(names) + by_state, n_columns)
     gray = _sample(len(places), _MOST_GRAY)

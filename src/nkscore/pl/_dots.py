@@ -197,7 +197,8 @@ def communication_dots(
     -------
     Axes
         Color: log2 fold change of the product of both genes; area: −log10 q, cut at 10; gray cross:
-        not tested. A star after a pair: ambient RNA may explain its tumor gene in some column.
+        not tested. A star after a pair: ambient RNA may explain its tumor gene in some column; such
+        pairs are below the others and do not set the scale of the colors.
 
     Raises
     ------
@@ -219,7 +220,8 @@ def communication_dots(
     """
     check_table(table, [by, "nk_gene", "tumor_gene", "log2_fc", "q_value"], "tl.communication")
     data = _plain(table.assign(pair=_pair_names(table), tumor=table[by]), "pair")
-    rows = _chosen(data, "pair", pairs, fdr=fdr)
+    suspect = _suspect(data)
+    rows = sorted(_chosen(data, "pair", pairs, fdr=fdr), key=lambda row: row in suspect)
     matrix = Matrix(
         table=data,
         row="pair",
@@ -229,16 +231,18 @@ def communication_dots(
         tumors=_columns(table, by, tumors),
         fdr=fdr,
         italic=True,
+        row_labels=[f"{row}*" if row in suspect else row for row in rows],
+        apart=frozenset(suspect & set(rows)),
+        apart_label="Ambient RNA may explain\nthe tumor gene",
     )
-    ax = draw(matrix, lineages_of(data) if by == "tumor" else {}, ax)
-    if "ambient_suspect" in data.columns:
-        suspect = set(data.loc[data["ambient_suspect"].astype(bool), "pair"])
-        ax.set_yticks(
-            ax.get_yticks(),
-            [f"{row}*" if row in suspect else row for row in rows],
-            fontstyle="italic",
-        )
-    return ax
+    return draw(matrix, lineages_of(data) if by == "tumor" else {}, ax)
+
+
+def _suspect(data: pd.DataFrame) -> set[str]:
+    """Return the pairs whose tumor gene ambient RNA may explain in some column."""
+    if "ambient_suspect" not in data.columns:
+        return set()
+    return set(data.loc[data["ambient_suspect"].fillna(value=False).astype(bool), "pair"])
 
 
 def _pair_names(table: pd.DataFrame) -> pd.Series:

@@ -9,10 +9,17 @@ import numpy as np
 from nkscore._colors import DOWN, FAINT, UP
 from nkscore.errors import DesignError
 from nkscore.pl._drawn import drawn
-from nkscore.pl._look import SMALL, in_rows, ink, paper, pt, shades
+from nkscore.pl._look import SMALL, in_rows, ink, paper, pt, shades, worded
 from nkscore.pl._side import SidePanel, dot
 from nkscore.pl._style import axes_or_new, fit
-from nkscore.pl._tables import as_text, check_number, check_table, in_order
+from nkscore.pl._tables import (
+    as_text,
+    check_number,
+    check_table,
+    in_order,
+    interval_words,
+    number_words,
+)
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -26,10 +33,7 @@ if TYPE_CHECKING:
 _ROW: Final = 0.155
 _CORE_GENES: Final = 25
 _NK_PART: Final = "#9DC3E6"
-_AXIS: Final = {
-    "log2_fc": "log$_2$ fold change (interval)",
-    "log_odds_ratio": "log odds ratio (interval)",
-}
+_AXIS: Final = {"log2_fc": "log$_2$ fold change", "log_odds_ratio": "log odds ratio"}
 
 
 @drawn
@@ -44,15 +48,16 @@ def core_response(
     """Draw the mean response of genes over lines with its confidence and prediction intervals.
 
     The effects of all rows without ambient RNA are what ``tl.core_response`` pools, if the response
-    went through ``tl.flag_ambient``. Dots are filled for core genes. Numbers next to a gene: lines
-    in which it passes, of those in which it was tested.
+    went through ``tl.flag_ambient``; the axis then says so. Dots are filled for core genes. Numbers
+    next to a gene: lines in which it passes in the direction of its mean, of those in which it
+    was tested.
 
     Parameters
     ----------
     table
         From ``tl.core_response`` by ``random_effects``: columns ``gene``, ``log2_fc``, ``ci_low``,
         ``ci_high``; optional: ``prediction_low``, ``prediction_high``, ``core``, ``n_lines``,
-        ``n_up``.
+        ``n_up``, ``n_down``.
     genes
         Genes from top to bottom, or the number of first rows to take.
     ax, legend
@@ -101,7 +106,9 @@ def core_response(
     _dots(ax, rows["log2_fc"].to_numpy(dtype=float), filled)
     _rows(ax, as_text(rows["gene"]).tolist(), italic=True)
     _counts(ax, rows)
-    ax.set_xlabel("log$_2$ fold change, mean over lines")
+    adjusted = table.attrs.get("effect") == "log2_fc_adjusted"
+    words = "\n(adjusted for ambient RNA)" if adjusted else ""
+    ax.set_xlabel(f"log$_2$ fold change, mean over lines{words}")
     if legend:
         _legend(ax, predicted=predicted, filled=filled, wide={"n_lines"} <= set(rows.columns))
     if own:
@@ -184,9 +191,12 @@ def _counts(ax: Axes, rows: pd.DataFrame) -> None:
         "fontsize": pt(SMALL),
         "clip_on": False,
     }
-    for i, (up, lines) in enumerate(zip(rows["n_up"], rows["n_lines"], strict=True)):
-        ax.text(1.02, i, f"{int(up)}/{int(lines)}", va="center_baseline", **place)
-    ax.text(1.02, -0.75, "lines up", va="bottom", **place)
+    downs = rows["n_down"] if "n_down" in rows.columns else [0] * len(rows)
+    falls = (rows["log2_fc"].to_numpy(dtype=float) < 0) & ("n_down" in rows.columns)
+    for i, (up, down, lines) in enumerate(zip(rows["n_up"], downs, rows["n_lines"], strict=True)):
+        words = f"{int(down)}/{int(lines)} down" if falls[i] else f"{int(up)}/{int(lines)} up"
+        ax.text(1.02, i, words, va="center_baseline", **place)
+    ax.text(1.02, -0.75, "passes in", va="bottom", **place)
 
 
 def _legend(ax: Axes, *, predicted: bool, filled: Bools, wide: bool) -> None:
@@ -197,14 +207,18 @@ def _legend(ax: Axes, *, predicted: bool, filled: Bools, wide: bool) -> None:
         handles.append(dot(shades({"up": UP})["up"], "Core gene", size=4))
     if not filled.all():
         handles.append(
-            dot(paper(), "No core gene", size=4, markeredgecolor=ink(), markeredgewidth=0.7)
+            dot(paper(), "Not a core gene", size=4, markeredgecolor=ink(), markeredgewidth=0.7)
         )
     handles.append(
         Line2D([], [], color=ink(), linewidth=0.9, label="Confidence interval\nof the mean")
     )
     if predicted:
-        handles.append(Line2D([], [], color="#D5D5D5", linewidth=3.2, label="A further line"))
-    SidePanel(ax, gap=0.5 if wide else 0.12).legend(handles)
+        handles.append(
+            Line2D(
+                [], [], color="#D5D5D5", linewidth=3.2, label="Range expected in\na further line"
+            )
+        )
+    SidePanel(ax, gap=0.72 if wide else 0.12).legend(handles)
 
 
 @drawn
@@ -327,6 +341,8 @@ def effects(
     low: str = "ci_low",
     high: str = "ci_high",
     reference: float = 0.0,
+    of: str | None = None,
+    against: str | None = None,
     ax: Axes | None = None,
     **_look: Unpack[Look],
 ) -> Axes:
@@ -347,6 +363,9 @@ def effects(
         Column of the upper end of the interval.
     reference
         Value of no effect, drawn as a line.
+    of, against
+        What changed, and compared with what, for the axis, for example ``"activated NK states"``
+        and ``"NK alone"``; known for the table of ``tl.nk_activation``.
     ax
         Axes to draw on; a new figure by default.
 
@@ -354,7 +373,9 @@ def effects(
     -------
     Axes
         Filled: the interval excludes ``reference`` (red above, blue below). Hollow: it does not, or
-        there is no interval. An infinite end becomes an arrow at the edge.
+        there is no interval. An infinite end becomes an arrow at the edge. The axis names the
+        coverage of the intervals, if standard errors and degrees of freedom say it, and the
+        numbers of samples.
 
     Raises
     ------
@@ -393,10 +414,35 @@ def effects(
             text.set_fontstyle("italic")
     ax.tick_params(axis="y", length=0)
     ax.spines["left"].set_visible(False)
-    ax.set_xlabel(_AXIS.get(effect, effect))
+    _effect_axis(ax, table, (effect, low, high), of=of, against=against)
     if own:
         fit(ax, width=1.9, height=0.16 * len(names) + 0.1)
     return ax
+
+
+def _effect_axis(
+    ax: Axes,
+    table: pd.DataFrame,
+    columns: tuple[str, str, str],
+    *,
+    of: str | None,
+    against: str | None,
+) -> None:
+    """Say of what, against what, with which interval and how many samples."""
+    effect, _, high = columns
+    if {"active_treated", "active_control"} <= set(table.columns):
+        of, against = of or "activated NK states", against or "NK alone"
+    words = worded(_AXIS.get(effect, effect)) + (f" of {of}" if of else "")
+    numbers = number_words(table)
+    ax.set_xlabel(
+        "\n".join(
+            [
+                *([words + ","] if against else [words]),
+                *([f"against {against}"] if against else []),
+                f"({interval_words(table, effect, high)}{'; ' + numbers if numbers else ''})",
+            ]
+        )
+    )
 
 
 def _effect_limits(ax: Axes, numbers: Array, reference: float) -> None:

@@ -58,11 +58,13 @@ def label_points(
     colors: Sequence[str],
     avoid: Array,
     faint: Array,
+    wall: float | None = None,
 ) -> list[Any]:
     """Write ``words`` next to ``places``, the most important first, and return the texts.
 
     ``avoid`` are points that texts must not cover, ``faint`` points that they should not cover.
-    Words without a free position are dropped.
+    Words stay on their side of ``wall``, a place on the x axis; those without a free position are
+    dropped.
     """
     figure = figure_of(ax)
     figure.draw_without_rendering()
@@ -72,10 +74,13 @@ def label_points(
         frame=frame, points=_transform(ax, avoid, to_points), faint=_transform(ax, faint, to_points)
     )
     texts = []
+    middle = None
+    if wall is not None:
+        middle = float(_transform(ax, np.array([[wall, ax.get_ylim()[0]]]), to_points)[0, 0])
     targets = _transform(ax, places, to_points)
     for place, target, word, color in zip(places, targets, words, colors, strict=True):
         size = _size(ax, word, to_points)
-        box = _best_box(target, size, taken)
+        box = _best_box(target, size, taken, _frame_of(taken.frame, target, middle))
         if box is not None:
             texts.append(
                 _write(
@@ -131,9 +136,17 @@ def _transform(ax: Axes, places: Array, to_points: float) -> Array:
     return np.asarray(ax.transData.transform(places.reshape(-1, 2))) * to_points
 
 
-def _best_box(target: Array, size: Array, taken: _Taken) -> Array | None:
+def _frame_of(frame: Array, target: Array, middle: float | None) -> Array:
+    """Return the room for a word: all of the axes, or the side of its point."""
+    if middle is None or abs(target[0] - middle) < _GAP[0]:
+        return frame
+    low, high = (middle + 1, frame[2]) if target[0] > middle else (frame[0], middle - 1)
+    return np.array([low, frame[1], high, frame[3]])
+
+
+def _best_box(target: Array, size: Array, taken: _Taken, frame: Array) -> Array | None:
     boxes, cost = _candidates(target, size)
-    inside = (boxes[:, :2] >= taken.frame[:2]) & (boxes[:, 2:] <= taken.frame[2:])
+    inside = (boxes[:, :2] >= frame[:2]) & (boxes[:, 2:] <= frame[2:])
     free = inside.all(axis=1)
     for other in taken.boxes:
         free &= ~_overlap(boxes, other)

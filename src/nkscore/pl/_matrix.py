@@ -45,6 +45,9 @@ class Matrix:
     ring_label: str = ""
     #: Printed names of ``rows``.
     row_labels: list[str] | None = None
+    #: Rows that do not set the scale of the colors, and what is said of them in the legend.
+    apart: frozenset[str] = frozenset()
+    apart_label: str = ""
     #: One value per tumor, drawn as bars above the columns.
     bars: pd.DataFrame | None = None
 
@@ -90,6 +93,9 @@ def _grid(ax: Axes, matrix: Matrix, *, strip: bool) -> None:
         for label in ax.get_yticklabels():
             label.set_fontstyle("italic")
     ax.tick_params(axis="x", pad=pt(9 if strip else 3))
+    edges = [i - 0.5 for i in range(1, rows) if matrix.rows[i] in matrix.apart]
+    if edges and matrix.rows[int(edges[0] - 0.5)] not in matrix.apart:
+        ax.axhline(edges[0], color=FAINT, linewidth=0.6, zorder=1)
     ax.hlines(range(rows), -0.5, columns - 0.5, color="#EFEFEF", linewidth=0.5, zorder=0)
     ax.vlines(range(columns), -0.5, rows - 0.5, color="#EFEFEF", linewidth=0.5, zorder=0)
 
@@ -103,7 +109,10 @@ def _dots(ax: Axes, matrix: Matrix, biggest: float) -> tuple[Any, str, bool]:
     value = cells[matrix.value].to_numpy(dtype=float)
     q_value = cells[matrix.certainty].to_numpy(dtype=float)
     known = ~np.isnan(value) & ~np.isnan(q_value)
-    limit, extend = _color_limit(value[known])
+    sets_scale = known & ~np.isin(np.asarray(matrix.rows, dtype=object)[y], list(matrix.apart))
+    limit, extend = _color_limit(value[sets_scale if sets_scale.any() else known])
+    if extend == "neither" and (np.abs(value[known]) > limit * (1 + 1e-9)).any():
+        extend = "both"
     ring = q_value[known] < matrix.fdr
     if matrix.ring is not None:
         ring = cells[matrix.ring].to_numpy()[known].astype(bool)
@@ -156,6 +165,7 @@ def _size_legend(side: SidePanel, matrix: Matrix, biggest: float, *, complete: b
         sizes, title=f"−log$_{{10}}$ {matrix.certainty_label}", labelspacing=0.45, handlelength=1.7
     )
     shown = biggest**0.5
+    noted = [dot(ink(), matrix.apart_label, size=5, marker="$*$")] if matrix.apart else []
     marked = [
         dot(
             paper(),
@@ -166,7 +176,7 @@ def _size_legend(side: SidePanel, matrix: Matrix, biggest: float, *, complete: b
         ),
         dot(FAINT, "Not tested", size=shown * 0.35, marker="x", markeredgewidth=0.6),
     ]
-    side.legend(marked[:1] if complete else marked, handlelength=1.7)
+    side.legend([*(marked[:1] if complete else marked), *noted], handlelength=1.7)
 
 
 def _strip(ax: Axes, tumors: list[str], lineages: dict[str, str], side: SidePanel) -> None:

@@ -189,6 +189,37 @@ def tumor_order(table: pd.DataFrame, tumors: Sequence[str] | None) -> list[str]:
     return ordered(sorted(names, key=lambda name: ranks.get(lineage_of[name], len(ranks))))
 
 
+def interval_words(rows: pd.DataFrame, effect: str, high: str) -> str:
+    """Return "95 % interval" or alike if standard errors and degrees of freedom say so."""
+    from scipy import stats
+
+    df = next((name for name in ("df_total", "df") if name in rows.columns), None)
+    if df is None or "se" not in rows.columns:
+        return "interval"
+    center, end, error, free = (
+        rows[name].to_numpy(dtype=float) for name in (effect, high, "se", df)
+    )
+    known = np.isfinite(center) & np.isfinite(end) & (error > 0) & (free > 0)
+    level = 2 * stats.t.cdf(((end - center) / np.where(known, error, 1.0))[known], free[known]) - 1
+    if not len(level) or np.ptp(level) > 0.002 or not 0 < level[0] < 1:
+        return "interval"
+    return f"{100 * float(np.median(level)):.3g} % interval"
+
+
+def number_words(rows: pd.DataFrame) -> str:
+    """Return the numbers of samples in both arms, "" if the table has none."""
+    names = ("n_samples_treated", "n_samples_control")
+    if not set(names) <= set(rows.columns) or rows[list(names)].isna().all(axis=None):
+        return ""
+    treated, control = (_from_to(rows[name].dropna()) for name in names)
+    return f"n = {treated} against {control} samples"
+
+
+def _from_to(numbers: pd.Series) -> str:
+    low, high = int(numbers.min()), int(numbers.max())
+    return str(low) if low == high else f"{low}–{high}"
+
+
 _ABBREVIATIONS: Final = {
     "tnfa": "TNFα",
     "nfkb": "NF-κB",

@@ -131,8 +131,9 @@ def decompose_shift(
     of the score), ``se``, ``ci_low``, ``ci_high``, ``t``, ``df``, ``p_value``, ``share_of_total``
     (of the change of the mean score), ``share_treated``, ``share_control`` (of cells),
     ``mean_treated``, ``mean_control`` (of the score), ``n_samples_treated``,
-    ``n_samples_control`` (replicates), ``paired``. ``attrs["left_out"]`` lists the samples and
-    lines that are not used, each with ``what``, ``name`` and ``reason``.
+    ``n_samples_control`` (replicates), ``paired``. ``attrs["score"]`` names the score;
+    ``attrs["left_out"]`` lists the samples and lines that are not used, each with ``what``,
+    ``name`` and ``reason``.
 
     Raises
     ------
@@ -193,7 +194,7 @@ def decompose_shift(
     table = pd.concat(parts, ignore_index=True)
     if interval == "none":
         table = table.assign(se=np.nan, df=np.nan)
-    return _noted(_ordered(table), samples, alone, by)
+    return _noted(_ordered(table, score), samples, alone, by)
 
 
 def _noted(
@@ -287,7 +288,7 @@ def _bootstrap(
     return part.assign(ci_low=limits[0], ci_high=limits[1])
 
 
-def _ordered(table: pd.DataFrame) -> pd.DataFrame:
+def _ordered(table: pd.DataFrame, score: str) -> pd.DataFrame:
     change, se = table["change"].to_numpy(), table["se"].to_numpy()
     with np.errstate(divide="ignore", invalid="ignore"):
         t = np.where(se > 0, change / se, np.nan)
@@ -303,4 +304,5 @@ def _ordered(table: pd.DataFrame) -> pd.DataFrame:
     for name in ("ci_low", "ci_high"):
         if name not in table:
             table[name] = np.nan
+    table.attrs["score"] = score
     return table[_COLUMNS]
