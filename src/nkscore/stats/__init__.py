@@ -91,6 +91,11 @@ from nkscore.stats.outcomes._clone_shares import (
     fit_drift,
     wells_apart,
 )
+from nkscore.stats.outcomes._correlations import (
+    GroupCorrelations,
+    fisher_z,
+    group_correlations,
+)
 from nkscore.stats.outcomes._decomposition import Decomposition, kitagawa, unit_spread
 from nkscore.stats.outcomes._location import Shift, complete_blocks, shift_between, shift_within
 from nkscore.stats.outcomes._overlap_weights import Balanced, overlap_weights
@@ -144,6 +149,7 @@ __all__ = [
     "Excess",
     "FixedTags",
     "GeneLevels",
+    "GroupCorrelations",
     "GuideMixture",
     "HashtagMixture",
     "HtoDemux",
@@ -191,6 +197,7 @@ __all__ = [
     "excess_of",
     "excess_p",
     "expressed_genes",
+    "fisher_z",
     "fit_composition",
     "fit_concentration",
     "fit_count_model",
@@ -205,6 +212,7 @@ __all__ = [
     "fit_with_counting",
     "fixed_tags",
     "gene_levels",
+    "group_correlations",
     "group_sums",
     "guide_mixture",
     "hashtag_mixture",

@@ -24,8 +24,10 @@ from nkscore.tl._genes._perturbation_similarity import perturbation_similarity
 from nkscore.tl._genes._responders import responders
 from nkscore.tl._genes._screens import screen_hits
 from nkscore.tl._lines._associate import associate
+from nkscore.tl._lines._associate_by import associate_by
 from nkscore.tl._lines._cytokine_response import cytokine_response
 from nkscore.tl._lines._missing_self import hla_ligands, missing_self
+from nkscore.tl._lines._multi_feature import multi_feature_model
 from nkscore.tl._lines._sensitivity import hla_score, sensitivity_auc
 from nkscore.tl._plan._plan_experiment import ExperimentPlan, plan_experiment
 from nkscore.tl._response._ambient_flag import flag_ambient
@@ -62,6 +64,7 @@ __all__ = [
     "ResponseModel",
     "TumorProgram",
     "associate",
+    "associate_by",
     "calibration",
     "cell_cycle",
     "clone_expression",
@@ -91,6 +94,7 @@ __all__ = [
     "map_reference",
     "marker_table",
     "missing_self",
+    "multi_feature_model",
     "nk_activation",
     "nk_states",
     "pair_states",
