@@ -6,7 +6,7 @@ import json
 import logging
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Final, Literal
+from typing import TYPE_CHECKING, Any, Final, Literal, Protocol
 
 import h5py
 
@@ -17,10 +17,9 @@ from nkscore._samples._stored import place_of
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable
+    from contextlib import AbstractContextManager
 
     from anndata import AnnData
-
-    from nkscore._run._job import Parts
 
 Backed = Literal["auto", "always", "never"]
 
@@ -33,6 +32,16 @@ _LIBRARIES: Final = 600_000_000
 _MOST: Final = 0.8
 #: Bytes of a file per stored count where its header does not tell their number.
 _PACKED, _PLAIN = 3, 10
+
+
+class Parts(Protocol):
+    """What a store needs of the parts of a run."""
+
+    def path(self, name: str, key: str, suffix: str = ".h5") -> Path:
+        """Return the path of a part."""
+
+    def writing(self, name: str, key: str, suffix: str = ".h5") -> AbstractContextManager[Path]:
+        """Give a temporary path for a part, which is put in place at the end."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -8,11 +8,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from scipy import sparse
 from tqdm import tqdm
 
 from nkscore import pp, schema, tl
-from nkscore._counts._compact import compact
 from nkscore._ledger import LEDGER, keep_in
 from nkscore._report._dossier import dossiers
 from nkscore._report._figures import draw
@@ -24,6 +22,7 @@ from nkscore._run import _options as options_of
 from nkscore._run._contents import with_contents
 from nkscore._run._disk import Store, from_disk
 from nkscore._run._source import Source, calls_kept
+from nkscore._samples._matrices import with_moved_counts
 from nkscore._storable import spreadsheet_safe
 from nkscore.io._columns import dictionary
 
@@ -184,16 +183,12 @@ def _describe(results: Results, options: Options, _: Source, store: Store | None
 def _kept(loaded: AnnData, options: Options) -> AnnData:
     """Keep the cells that passed; their counts move from ``loaded``, which has none afterwards.
 
-    Only pairs of cells that were attached are counted later from the cells that were removed.
+    Only attached pairs are counted later from the cells that were removed.
     """
-    counts = loaded.layers[schema.COUNTS]
     paired = schema.PAIR in loaded.obs and loaded.obs[schema.PAIR].isin(["own", "chance"]).any()
-    if paired or not isinstance(counts, sparse.csr_matrix):
+    if paired:
         return pp.keep(loaded, **options["keep"])
-    del loaded.layers[schema.COUNTS]
-    kept = pp.keep(loaded, **options["keep"])
-    kept.layers[schema.COUNTS] = compact(counts, loaded.obs_names.isin(kept.obs_names))
-    return kept
+    return with_moved_counts(loaded, lambda cells: pp.keep(cells, **options["keep"]))
 
 
 def _map(results: Results, options: Options, _: Source, __: Store | None) -> None:

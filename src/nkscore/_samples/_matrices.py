@@ -9,6 +9,7 @@ import numpy as np
 
 from nkscore import schema
 from nkscore._counts import _scales
+from nkscore._counts._compact import compact
 from nkscore._counts._dask import is_dask
 from nkscore._counts._logs import factors, log_values
 from nkscore._counts._normalized import log_dask, log_group, target_sum_of
@@ -18,6 +19,7 @@ from nkscore._counts._store import open_group, write_store
 from nkscore.errors import MissingKeyError
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
     from pathlib import Path
 
     from anndata import AnnData
@@ -96,6 +98,22 @@ def log_normalized(adata: AnnData, target_sum: float) -> Any:
     return sparse.csr_matrix(
         (values, counts.indices.copy(), counts.indptr.copy()), shape=counts.shape
     )
+
+
+def with_moved_counts(adata: AnnData, keep: Callable[[AnnData], AnnData]) -> AnnData:
+    """Return what ``keep`` keeps; counts in memory move there, and ``adata`` has none afterwards.
+
+    Memory then holds them once.
+    """
+    from scipy import sparse
+
+    counts = adata.layers[schema.COUNTS]
+    if not isinstance(counts, sparse.csr_matrix):
+        return keep(adata)
+    del adata.layers[schema.COUNTS]
+    kept = keep(adata)
+    kept.layers[schema.COUNTS] = compact(counts, adata.obs_names.isin(kept.obs_names))
+    return kept
 
 
 def kept_in_store(adata: AnnData, cells: Bools, path: Path) -> AnnData:

@@ -11,11 +11,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final, cast
 
 import numpy as np
-from anndata.io import sparse_dataset
 from scipy import sparse
 
-from nkscore._counts._open import open_counts
-from nkscore._counts._sources import StoredSparse
 from nkscore._counts._store import PLACE, Writer, check_absent, open_group, write_store
 from nkscore._whole import new_hdf5
 from nkscore.io._combine import Part, Written
@@ -95,6 +92,8 @@ class InFile(Place):
 
     def joined(self, parts: list[Part], names: pd.Index) -> Any:  # noqa: ANN401 (memory or file)
         """Return the counts in the file; they are written again only if genes differ."""
+        from anndata.io import sparse_dataset
+
         widest = max(each.counts.shape[1] for each in parts)
         self._writer.finish(max(widest, len(names)))
         self._open.close()
@@ -105,6 +104,9 @@ class InFile(Place):
         return sparse_dataset(open_group(self._path))
 
     def _reordered(self, parts: Sequence[Part], names: pd.Index) -> Iterator[sparse.csr_matrix]:
+        from nkscore._counts._open import open_counts
+        from nkscore._counts._sources import StoredSparse
+
         group = open_group(self._lanes)
         counts, start = open_counts(StoredSparse(group, "csr")), 0
         for each in parts:

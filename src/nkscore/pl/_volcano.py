@@ -10,6 +10,7 @@ import numpy as np
 import pandas as pd
 
 from nkscore._colors import ACCENT, BACKGROUND, DOWN, FAINT, UP
+from nkscore.errors import DesignError
 from nkscore.pl._drawn import drawn
 from nkscore.pl._labels import label_points
 from nkscore.pl._look import FONT, SMALL, ink, ordered, paper, pt, shades, titled, worded
@@ -260,7 +261,7 @@ def _prepare(
             f"No gene of {tumor!r} has both log2_fc and p_value, so nothing was tested. "
             f"Check the reason that {_MADE_BY} gives for this tumor."
         )
-        raise ValueError(msg)
+        raise DesignError(msg)
     marked: Any = getattr(highlight, "genes", highlight)
     wanted: set[str] = set() if marked is None else set(marked)
     genes["hit"] = (genes["q_value"] < fdr).astype(bool)

@@ -94,7 +94,7 @@ def guide_cells(
     _require_level(obs.loc[inside, "target"], columns.perturbation, control)
     _check_guides(obs[inside])
     large, excluded = _large_enough(obs, inside, min_cells, together=together)
-    outside = _outside(adata, obs, usable, inside, large)
+    outside = _not_used(adata, obs, usable, inside, large)
     inside = inside & large
     _require_targets(obs.loc[inside, "target"], control, min_cells)
     keys = ["target", "guide", "replicate", "arm"]
@@ -107,7 +107,7 @@ def guide_cells(
     return GuideCells(table, codes, control, excluded, outside)
 
 
-def _outside(
+def _not_used(
     adata: AnnData, obs: pd.DataFrame, usable: Bools, inside: Bools, large: Bools
 ) -> dict[str, int]:
     """Count the cells that are not used, by the first reason that applies."""

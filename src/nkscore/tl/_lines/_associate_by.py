@@ -104,7 +104,7 @@ def associate_by(
     values, names = table.loc[shared].to_numpy(), groups.to_numpy(dtype=object)
     parts, left_out = [], []
     for target in goals:
-        goal = goals.loc[shared, target].to_numpy()
+        goal = goals[target].loc[shared].to_numpy()
         made = group_correlations(goal, values, names, least=min_samples, confidence=confidence)
         usable = np.isfinite(made.rho).sum(axis=1) >= 2
         left_out += [f"{target}: {f}" for f in table.columns[~usable]]

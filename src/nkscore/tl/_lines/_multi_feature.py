@@ -51,8 +51,7 @@ def multi_feature_model(
     n_folds
         Number of folds of samples.
     n_permutations
-        Number of permutations of the target (within lineages, if given), of which each is fitted
-        again.
+        Number of permutations of the target (within lineages, if given). Each is fitted again.
     rng
         Seed or generator of folds and permutations.
 
@@ -207,7 +206,7 @@ def _models(values: Floats, groups: Array | None) -> dict[str, Predict]:
     """Return what predicts the target of test samples from training samples, by name."""
 
     def mean(goal: Floats, train: Ints, test: Ints) -> Floats:
-        return np.full(len(test), goal[train].mean())
+        return np.full(len(test), float(goal[train].mean()))
 
     def ridge(goal: Floats, train: Ints, test: Ints) -> Floats:
         return np.asarray(_ridge().fit(values[train], goal[train]).predict(values[test]))
@@ -219,14 +218,14 @@ def _models(values: Floats, groups: Array | None) -> dict[str, Predict]:
             """Means of lineages in the training samples, for all samples."""
             means = pd.Series(goal[train]).groupby(groups[train]).mean()
             found = pd.Series(groups).map(means).fillna(goal[train].mean())
-            return found.to_numpy(dtype=float)
+            return np.asarray(found, dtype=np.float64)
 
         def lineage(goal: Floats, train: Ints, test: Ints) -> Floats:
             return np.asarray(of_lineages(goal, train)[test])
 
         def both(goal: Floats, train: Ints, test: Ints) -> Floats:
             means = of_lineages(goal, train)
-            return means[test] + ridge(goal - means, train, test)
+            return np.asarray(means[test] + ridge(goal - means, train, test))
 
         made |= {"lineage": lineage, "features": ridge, "lineage + features": both}
     else:

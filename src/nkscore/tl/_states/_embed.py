@@ -22,7 +22,7 @@ if TYPE_CHECKING:
     from nkscore._types import Bools
 
 #: Epochs of the layout: those of umap for more than 10,000 points. Below, it takes 500, which
-#: moves no group of cells and needs more than twice the time.
+#: needs more than twice the time.
 _EPOCHS: Final = 200
 
 
