@@ -53,18 +53,19 @@ _TUMOR_STATE: Final = {
     "unfolded_protein_response": "#C9C04E",
     "apoptosis": "#5E8FE0",
 }
+#: Apart from the states of NK and tumor cells, which stand next to lineages in many figures.
 _LINEAGE: Final = {
-    "AML": "#0B5FA5",
-    "AML/CML": "#0B5FA5",
-    "CML": "#6BB5E3",
-    "T-ALL": "#117A55",
-    "BCL": "#C77BB5",
-    "MM": "#E8B33A",
-    "B-ALL": "#D1542A",
-    "MCL": "#5B2A3C",
-    "DLBCL": "#C77BB5",
-    "CLL": "#8A8A8A",
-    "TCL": "#8FD3A6",
+    "AML": "#3030A6",
+    "AML/CML": "#3030A6",
+    "CML": "#909DDE",
+    "T-ALL": "#7E6F24",
+    "BCL": "#99D5D5",
+    "MM": "#B1C741",
+    "B-ALL": "#A95F6C",
+    "MCL": "#38204F",
+    "DLBCL": "#99D5D5",
+    "CLL": "#C1D599",
+    "TCL": "#561919",
 }
 _PALETTES: Final[Mapping[str, Mapping[str, str]]] = {
     "nk_state": _NK_STATE,

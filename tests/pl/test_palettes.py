@@ -81,6 +81,16 @@ def test_levels_can_be_told_apart(column, levels, vision):
     assert min(distances) > 14
 
 
+def test_lineages_and_states_do_not_share_colors():
+    """Bars of states stand above dots of lineages."""
+    lineages = _lab(pl.palette("lineage").values(), "normal")
+    nk = ["resting", "adaptive", "activated", "type_i_ifn", "cytokine"]
+    tumor = ["baseline", "low_myc_dormant_like", "cycling", "ifn_gamma_response"]
+    states = [*pl.palette("nk_state", nk).values(), *pl.palette("tumor_state", tumor).values()]
+    apart = np.linalg.norm(lineages[:, None] - _lab(states, "normal")[None], axis=2)
+    assert apart.min() > 20
+
+
 def test_every_level_of_the_vocabulary_has_a_color():
     assert set(schema.COMPARTMENTS) - {"unassigned"} <= set(pl.palette("compartment"))
     assert set(schema.CONDITIONS) <= set(pl.palette("condition"))
