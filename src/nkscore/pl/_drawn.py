@@ -9,6 +9,7 @@ colors, levels and words that come from ``_look``.
 from __future__ import annotations
 
 import inspect
+import re
 from collections.abc import Mapping
 from functools import wraps
 from typing import TYPE_CHECKING, Any, Final, ParamSpec, TypedDict, TypeVar, cast
@@ -127,11 +128,13 @@ def _described(text: str | None, shared: list[str]) -> str | None:
     """Add the shared arguments to a docstring, before its section of results."""
     if text is None:
         return None
+    # Python 3.13 has already removed the indentation of docstrings.
+    before, margin, after = re.split(r"\n( *)Returns\n", text, maxsplit=1)
     lines = []
     for name in shared:
-        lines += [f"    {name}", *(f"        {line}" for line in _WORDS[name].splitlines())]
-    before, after = text.split("\n    Returns\n", 1)
-    return before.rstrip() + "\n" + "\n".join(lines) + "\n\n    Returns\n" + after
+        words = (f"{margin}    {line}" for line in _WORDS[name].splitlines())
+        lines += [f"{margin}{name}", *words]
+    return f"{before.rstrip()}\n" + "\n".join(lines) + f"\n\n{margin}Returns\n{after}"
 
 
 def _close(figures: list[Figure]) -> None:
