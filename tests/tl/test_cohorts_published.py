@@ -8,6 +8,7 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 import pytest
+import scipy
 from scipy import stats as scipy_stats
 
 from nkscore import tl
@@ -205,11 +206,13 @@ def test_ranks_are_scipys_for_one_cohort():
     for owner in (patient, None):
         made = tl.cohort_meta_analysis(scores.round(1), when, cohort, patient=owner)
         first = scores.round(1)[cohort == "C0"]
-        late, early = first[1::2][0], first[::2][0]
+        late, early = first[1::2][0].to_numpy(), first[::2][0].to_numpy()
+        # Rounding errors would separate equal differences.
+        differences = (late - early).round(9)
         peer = (
             scipy_stats.mannwhitneyu(late, early, method="asymptotic").pvalue
             if owner is None
-            else scipy_stats.wilcoxon(late, early, method="approx").pvalue
+            else scipy_stats.wilcoxon(differences, method="approx").pvalue
         )
         row = made[(made["cohort"] == "C0") & (made["feature"] == "0")]
         assert row["p_rank"].item() == pytest.approx(peer)
@@ -228,7 +231,9 @@ def test_exact_ranks_with_ties_are_scipys():
         sums, seen = signs @ size, size[d[1:] > 0].sum()
         peer = min(1.0, 2 * min((sums <= seen).mean(), (sums >= seen).mean()))
         assert made == pytest.approx(peer)
-        assert made == pytest.approx(scipy_stats.wilcoxon(d).pvalue)
+        # Earlier versions have no exact distribution with ties.
+        if tuple(map(int, scipy.__version__.split(".")[:2])) >= (1, 15):
+            assert made == pytest.approx(scipy_stats.wilcoxon(d).pvalue)
 
 
 def test_cohorts_that_allow_no_comparison():

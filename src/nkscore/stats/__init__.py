@@ -103,7 +103,7 @@ from nkscore.stats.outcomes._partial_ranks import partial_rank_correlation
 from nkscore.stats.outcomes._rank_contrast import RankContrast, abundance_strata, rank_contrast
 from nkscore.stats.outcomes._shares import detectable, dispersion, exact_share, excess_p
 from nkscore.stats.outcomes._signals import SignalFit, fit_signals, shrunken_over_lines
-from nkscore.stats.outcomes._stratified_ranks import exact_signed_rank, stratified_rank_p
+from nkscore.stats.outcomes._stratified_ranks import exact_signed_rank, stratified_rank_p, tied
 from nkscore.stats.outcomes._survival import CoxFit, cox_regression
 from nkscore.stats.pooling._meta_analysis import (
     Pooled,
@@ -267,6 +267,7 @@ __all__ = [
     "target_design",
     "test_of_arms",
     "test_of_contrast",
+    "tied",
     "tmm_factors",
     "two_level_posterior",
     "unit_spread",

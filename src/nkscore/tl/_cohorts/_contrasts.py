@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import warnings
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING, Final, Literal
 
 import numpy as np
 import pandas as pd
@@ -20,6 +20,7 @@ from nkscore.stats import (
     rank_sum,
     shift_between,
     shift_within,
+    tied,
 )
 
 if TYPE_CHECKING:
@@ -163,6 +164,7 @@ def _rank_sum(values: Floats, member: Bools) -> tuple[Floats, Floats]:
 
 
 def _signed_rank(differences: Floats) -> tuple[Floats, Floats]:
+    differences = tied(differences)
     ranks = scipy_stats.rankdata(np.abs(differences), axis=0)
     # Differences of zero have no direction and get no rank.
     ranks = np.where(differences != 0, ranks - (differences == 0).sum(axis=0), 0.0)
@@ -171,14 +173,21 @@ def _signed_rank(differences: Floats) -> tuple[Floats, Floats]:
     p, biserial = np.full((2, differences.shape[1]), np.nan)
     biserial[moved] = (np.sign(differences) * ranks).sum(axis=0)[moved] / total[moved]
     # Where ranks are tied, scipy tries all signs, one column after the other.
-    few_tied = _tied(differences) & (len(differences) <= _FEW_PAIRS)
+    any_tied = _tied(differences)
+    few_tied = any_tied & (len(differences) <= _FEW_PAIRS)
     for column in moved[few_tied[moved]]:
         p[column] = exact_signed_rank(ranks[:, column], differences[:, column] > 0)
-    others = moved[~few_tied[moved]]
     with warnings.catch_warnings():
         # scipy warns about few pairs when it cannot use the exact distribution because of ties.
         warnings.simplefilter("ignore")
-        p[others] = scipy_stats.wilcoxon(differences[:, others], axis=0).pvalue
+        ways: dict[Literal["auto", "approx"], Bools] = {
+            "auto": ~any_tied,
+            "approx": any_tied & ~few_tied,
+        }
+        for method, columns in ways.items():
+            others = moved[columns[moved]]
+            found = scipy_stats.wilcoxon(differences[:, others], axis=0, method=method)
+            p[others] = found.pvalue
     return biserial, p
 
 
