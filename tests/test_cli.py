@@ -521,7 +521,7 @@ def test_completion_in_fish(script, tmp_path):
         assert done.stderr == ""
         return [found.partition("\t")[0] for found in done.stdout.splitlines()]
 
-    assert sorted(offered("")) == ["completion", "demo", "run", "score", "sheet"]
+    assert sorted(offered("")) == ["completion", "demo", "plan", "run", "score", "sheet"]
     assert offered("run --con") == ["--config"]
     assert offered("demo --con") == []
     assert offered("run sh") == ["sheet.csv"]

@@ -347,12 +347,6 @@ def _clones():
     )
 
 
-def _power():
-    table = pd.DataFrame({"value": [2, 4, 8] * 2, "level": [5.0] * 3 + [0.5] * 3})
-    share = np.array([0.5, 0.8, 0.95, 0.2, 0.5, 0.8])
-    return table.assign(varied="donors", power=share, power_low=share - 0.1, power_high=share)
-
-
 def _contacts():
     return pd.DataFrame(
         {
@@ -536,7 +530,7 @@ CASES = {
         options={"by": "lineage"},
     ),
     "perturbation_dots": Case(pl.perturbation_dots, _knockouts, BOTH, ["697"], {"697": "*"}, "x"),
-    "power": Case(pl.power, _power, {"0.5": HUE}, ["0.5"], {"0.5": "*"}),
+    "power": Case(pl.power, _power, {"0.1": HUE}, ["0.1"], {"0.1": "*"}),
     "qc": Case(pl.qc, _cells, {"removed": HUE}, ["L2"], {"L2": "*"}, "y"),
     "reliability": Case(
         pl.reliability,

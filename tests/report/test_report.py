@@ -183,7 +183,9 @@ def test_keyboard_reaches_everything(opened):
         assert outline == "solid"
     assert reached[0] == "skip"
     parts = [name for name in reached if re.fullmatch("#[a-z]+", name)]
-    assert parts == ["#summary", "#ledger", "#states", "#response", "#quality", "#methods"]
+    assert parts == [
+        *("#summary", "#ledger", "#states", "#response", "#genes", "#quality", "#methods")
+    ]
     tables = [name for name in reached if name.startswith("#table-")]
     assert tables[0] == "#table-nk_activation"
     start = reached.index("search")
@@ -557,7 +559,7 @@ def test_heat_map_of_modules_is_drawn_from_the_response_alone(tmp_path, bare):
     assert 'id="table-response_modules"' in text
     assert re.search(r"tl\.response_modules\(gene_sets=&#39;hallmark&#39;, k=8, .*n_top=200", text)
     section = text[text.index('id="table-response_modules"') :]
-    genes = re.findall(r"<tr>\s*<td>(G\d+)</td>", section)
+    genes = re.findall(r"<tr>\s*<td[^>]*>(?:<a[^>]*>)?(G\d+)<", section)
     assert sorted(genes) == sorted(f"G{i}" for i in range(12) if i != 3)
     pd.testing.assert_frame_equal(response, before)
 

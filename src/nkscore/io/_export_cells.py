@@ -7,7 +7,6 @@ import re
 import shutil
 from typing import IO, TYPE_CHECKING, Any, Final, cast
 
-import anndata
 import numpy as np
 import pandas as pd
 from scipy import io as scipy_io
@@ -126,6 +125,8 @@ def _write_table(table: pd.DataFrame, path: Path) -> None:
 
 def write_cellxgene(adata: AnnData, path: Path, choice: Choice) -> list[Path]:
     """Write an h5ad file as the CELLxGENE explorer opens it."""
+    import anndata
+
     schema.require(adata, "layers", [schema.COUNTS], "io.read_coculture")
     schema.check_log_scale(adata.X)
     _check_names(adata)

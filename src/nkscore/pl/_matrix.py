@@ -58,7 +58,7 @@ def draw(matrix: Matrix, lineages: dict[str, str], ax: Axes | None) -> Axes:
     own = ax is None
     size = (_CELL * len(matrix.tumors), _CELL * len(matrix.rows))
     cell = pt(_CELL * 72)
-    ax = axes_or_new(ax, (size[0] + 3, size[1] + 4))
+    ax = axes_or_new(ax, (size[0] + 5, size[1] + 6))
     _grid(ax, matrix, strip=bool(lineages))
     biggest = (0.82 * (cell if own else cell_points(ax, *_shape(matrix)))) ** 2
     points, limit, complete = _dots(ax, matrix, biggest)

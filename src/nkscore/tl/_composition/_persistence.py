@@ -17,6 +17,7 @@ from nkscore.stats import (
     dispersion,
     exact_share,
     excess_p,
+    placed_behind,
 )
 from nkscore.tl._composition._compare_fractions import compare_states, with_intervals
 from nkscore.tl._composition._state_counts import state_counts
@@ -131,9 +132,7 @@ def persistence(
         made.loc[~after, ["p_value", "detection_limit"]] = np.nan
         made.loc[~after, "detected"] = False
     q = benjamini_hochberg(made["p_value"].where(after))
-    place = made.columns.get_loc("p_value")
-    made.insert(int(str(place)) + 1, "q_value", q)
-    return made
+    return placed_behind(made, "p_value", q_value=q)
 
 
 def _errors(before: pd.DataFrame, error_rate: float | None) -> tuple[int, int] | float:

@@ -199,8 +199,9 @@ def plan_experiment(
     >>> plan = nk.tl.plan_experiment(
     ...     sheet, donors=[4], wells=[2], cells=300, umi=4000, state_share=1, repeats=1
     ... )
-    >>> plan.questions.loc[0, ["question", "estimable", "df_residual"]].tolist()
-    ['response', True, 2]
+    >>> first = plan.questions.iloc[0]
+    >>> first["question"], bool(first["estimable"]), int(first["df_residual"])
+    ('response', True, 2)
     >>> plan.power["varied"].unique().tolist()
     ['sheet', 'donors', 'wells']
     """
