@@ -91,14 +91,21 @@ def _check_chunks(metadata: dict[str, Any], folder: Path) -> None:
     if not _codecs(metadata) & {"blosc", "vlen-utf8"}:
         return
     shape = _chunk_shape(metadata)
+    own = metadata.get("codecs", [])
+    shard: dict[str, Any] = next((c for c in own if c.get("name") == "sharding_indexed"), {})
+    # A shard is an archive of smaller chunks, and says how they are packed.
+    packed = shard.get("configuration", metadata)
+    codecs, most = _codecs(packed), math.prod(packed["chunk_shape"] if shard else shape)
     for file in folder.rglob("*"):
         if file.name in _NO_CHUNKS or not file.is_file():
             continue
-        if "sharding_indexed" in _codecs(metadata):
-            shard = next(c for c in metadata["codecs"] if c.get("name") == "sharding_indexed")
-            _check_shard(file, shard["configuration"], shape)
-        else:
-            _check_chunk(file, _mapped(file), metadata, math.prod(shape))
+        content = _mapped(file)
+        for chunk in _chunks_of(file, content, packed, shape) if shard else (content,):
+            if "blosc" in codecs:
+                claimed = int.from_bytes(chunk[4:8].tobytes(), "little")
+                check_claim(claimed, len(chunk), f"{file},")
+            if "vlen-utf8" in codecs:
+                _check_text(file, chunk.tobytes(), packed, most)
 
 
 def _chunk_shape(metadata: dict[str, Any]) -> list[int]:
@@ -106,12 +113,13 @@ def _chunk_shape(metadata: dict[str, Any]) -> list[int]:
     return list(metadata.get("chunks") or grid or [1])
 
 
-def _check_shard(file: Path, shard: dict[str, Any], shape: list[int]) -> None:
-    """Check the chunks of a shard: an archive with an index of their places and sizes."""
-    inner = shard["chunk_shape"]
-    rows = math.prod(-(-whole // part) for whole, part in zip(shape, inner, strict=True))
+def _chunks_of(
+    file: Path, content: Array, shard: dict[str, Any], shape: list[int]
+) -> Iterator[Array]:
+    """Yield the chunks of a shard: an archive with an index of their places and sizes."""
+    pairs = zip(shape, shard["chunk_shape"], strict=True)
+    rows = math.prod(-(-whole // part) for whole, part in pairs)
     size = 16 * rows + (4 if "crc32c" in _codecs(shard.get("index_codecs", [])) else 0)
-    content = _mapped(file)
     if size > len(content):
         msg = (
             f"{file} is shorter than its index: it is truncated. Copy or download the store again."
@@ -121,21 +129,12 @@ def _check_shard(file: Path, shard: dict[str, Any], shape: list[int]) -> None:
     index = np.frombuffer(content[start : start + 16 * rows].tobytes(), dtype="<u8")
     for place, length in index.reshape(rows, 2).tolist():
         if place + length <= len(content):
-            _check_chunk(file, content[place : place + length], shard, math.prod(inner))
+            yield content[place : place + length]
 
 
 def _mapped(file: Path) -> Array:
     """Return the bytes of a file, which are read where they are looked at."""
     return np.memmap(file, np.uint8, "r") if file.stat().st_size else np.zeros(0, np.uint8)
-
-
-def _check_chunk(file: Path, content: Array, metadata: dict[str, Any], most: int) -> None:
-    codecs = _codecs(metadata)
-    if "blosc" in codecs:
-        claimed = int.from_bytes(content[4:8].tobytes(), "little")
-        check_claim(claimed, len(content), f"{file},")
-    if "vlen-utf8" in codecs:
-        _check_text(file, content.tobytes(), metadata, most)
 
 
 def _check_text(file: Path, content: bytes, metadata: dict[str, Any], most: int) -> None:
