@@ -345,6 +345,18 @@ def _replace_words(result: Axes | Figure) -> None:
             text.set_text(worded(word))
 
 
+#: Settings of the color of text and lines.
+INKED: Final = (
+    "axes.edgecolor",
+    "axes.labelcolor",
+    "axes.titlecolor",
+    "text.color",
+    "xtick.color",
+    "ytick.color",
+    "xtick.labelcolor",
+    "ytick.labelcolor",
+    "legend.labelcolor",
+)
 #: Styles of the house, each on top of the first.
 HOUSE: Final[dict[str, dict[str, Any]]] = {
     "nkscore": {},
@@ -358,20 +370,7 @@ HOUSE: Final[dict[str, dict[str, Any]]] = {
     },
     "serif": {"font.family": ["serif"], "mathtext.fontset": "dejavuserif"},
     "dark": {
-        **dict.fromkeys(
-            (
-                "axes.edgecolor",
-                "axes.labelcolor",
-                "axes.titlecolor",
-                "text.color",
-                "xtick.color",
-                "ytick.color",
-                "xtick.labelcolor",
-                "ytick.labelcolor",
-                "legend.labelcolor",
-            ),
-            "#EDEDED",
-        ),
+        **dict.fromkeys(INKED, "#EDEDED"),
         **dict.fromkeys(("figure.facecolor", "axes.facecolor", "savefig.facecolor"), "#1B1E23"),
     },
 }

@@ -14,6 +14,7 @@ from nkscore._settings import settings
 from nkscore.pl._look import (
     FONT,
     HOUSE,
+    INKED,
     WIDTHS,
     checked_palette,
     checked_size,
@@ -119,20 +120,7 @@ def _defaults() -> dict[Any, Any]:
 
 
 def _settings() -> dict[Any, Any]:
-    colors = dict.fromkeys(
-        (
-            "axes.edgecolor",
-            "axes.labelcolor",
-            "axes.titlecolor",
-            "text.color",
-            "xtick.color",
-            "ytick.color",
-            "xtick.labelcolor",
-            "ytick.labelcolor",
-            "legend.labelcolor",
-        ),
-        INK,
-    )
+    colors = dict.fromkeys(INKED, INK)
     white = dict.fromkeys(("figure.facecolor", "axes.facecolor", "savefig.facecolor"), "white")
     lines = dict.fromkeys(
         ("axes.linewidth", "xtick.major.width", "ytick.major.width", "patch.linewidth"), 0.6
