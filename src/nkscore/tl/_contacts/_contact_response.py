@@ -12,7 +12,7 @@ from nkscore._checks import check_confidence, check_whole, seed_of
 from nkscore._samples._left_out import LEFT_OUT, left_out
 from nkscore.errors import DesignError
 from nkscore.stats import fit_count_response, response_design, with_q_values
-from nkscore.tl._contacts._evidence import lanes_of
+from nkscore.tl._contacts._evidence import expected_of_samples, lanes_of
 from nkscore.tl._contacts._expectation import CROSS, OWN, Sums, sums_of_pairs
 
 if TYPE_CHECKING:
@@ -168,16 +168,9 @@ def _too_few(sums: Sums, min_own: int, min_cross: int) -> str:
 
 def _chance_share(lanes: list[Lane], sums: Sums) -> float:
     """Return the share of chance and leaked pairs among the own pairs of these samples."""
-    expected, observed = 0.0, 0
-    samples = set(sums.table["sample"])
-    for lane in lanes:
-        if lane.evidence is None:
-            continue
-        here = np.array([name in samples for name in lane.wells[schema.SAMPLE]])
-        chance, leak = lane.evidence.expected()
-        expected += float((chance + leak)[here].sum())
-        observed += int(lane.evidence.own[here].sum())
-    return float(np.clip(expected / max(observed, 1), 0.0, 0.95))
+    found = expected_of_samples(lanes)
+    here = found[found.index.isin(set(sums.table["sample"]))].sum()
+    return float(np.clip(here["expected"] / max(here["observed"], 1), 0.0, 0.95))
 
 
 def _tested(sums: Sums, chance: float, min_count: float, confidence: float) -> pd.DataFrame:

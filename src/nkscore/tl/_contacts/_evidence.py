@@ -18,10 +18,12 @@ from nkscore.errors import GeneCoverageError
 from nkscore.stats import FixedTags, LaneEvidence
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+
     from anndata import AnnData
 
     from nkscore._samples._pairs import LanePairs
-    from nkscore._types import Bools, Floats, Ints
+    from nkscore._types import Bools, Floats, Ints, Labels
 
 #: In-silico pairs per well, and of two wells per lane.
 _PER_WELL: Final = 400
@@ -144,16 +146,15 @@ def _lane(
     """Return the evidence of one lane."""
     fixed, hashtags = tags
     obs = adata.obs.iloc[lane.cells]
-    number = {tag: i for i, tag in enumerate(fixed.tags)}
     wells = wells.set_index(schema.HASHTAG).reindex(list(fixed.tags)).reset_index()
     wells = wells.astype(object).where(wells.notna(), None)
     droplets = Droplets(
-        np.array([number.get(tag, -1) for tag in labels(obs, schema.HASHTAG)], dtype=np.int64),
+        numbers(labels(obs, schema.HASHTAG), fixed.tags),
         singles.is_nk[lane.cells],
         np.array([line is not None for line in singles.line[lane.cells]]),
         hashtags.iloc[lane.cells][list(fixed.tags)].to_numpy(dtype=np.float64),
     )
-    made = _InSilico(lane, fixed, droplets, _line_numbers(wells, lane.lines), rng)
+    made = _InSilico(lane, fixed, droplets, numbers(labels(wells, schema.TUMOR), lane.lines), rng)
     n = len(fixed.tags)
     n_nk = np.bincount(droplets.well[droplets.nk & (droplets.well >= 0)], minlength=n)
     n_tumor = np.bincount(droplets.well[droplets.tumor & (droplets.well >= 0)], minlength=n)
@@ -169,10 +170,21 @@ def _lane(
     return Lane(lane.lane, wells, evidence, pairs=lane)
 
 
-def _line_numbers(wells: pd.DataFrame, lines: list[str]) -> Ints:
-    """Return the number of each well's line in the model, -1 if it has none."""
-    place = {name: i for i, name in enumerate(lines)}
-    return np.array([place.get(name, -1) for name in labels(wells, schema.TUMOR)], dtype=np.int64)
+def numbers(values: Labels, names: Sequence[str]) -> Ints:
+    """Return the number of each value among the names, -1 if it is none of them."""
+    place = {name: i for i, name in enumerate(names)}
+    return np.array([place.get(value, -1) for value in values], dtype=np.int64)
+
+
+def expected_of_samples(lanes: list[Lane]) -> pd.DataFrame:
+    """Return own pairs of each sample, expected from chance and leaked tags, and observed."""
+    parts = []
+    for lane in lanes:
+        if lane.evidence is not None:
+            chance, leak = lane.evidence.expected()
+            columns = {"expected": chance + leak, "observed": lane.evidence.own}
+            parts.append(pd.DataFrame(columns, index=lane.wells[schema.SAMPLE].astype(str)))
+    return pd.concat(parts).groupby(level=0).sum()
 
 
 def _observed(

@@ -15,6 +15,7 @@ from nkscore._samples._matrices import counts_of
 from nkscore._samples._pairs import Singles
 from nkscore._samples._samples import labels
 from nkscore.stats import FixedTags
+from nkscore.tl._contacts._evidence import numbers
 
 if TYPE_CHECKING:
     from anndata import AnnData
@@ -93,7 +94,7 @@ def _of_lane(adata: AnnData, lane: LanePairs, tags: FixedTags, hashtags: pd.Data
         profiles.tumor[tumor_well[known], 0]
     )
     rows = np.flatnonzero(known)
-    sample_of = _samples(obs, tags)
+    sample_of = samples_of_tags(obs, tags)
     names = pd.DataFrame({"sample": sample_of[tumor_well[rows]], "arm": arm[rows]})
     table, code = _numbered(names)
     counts = counts_of(adata)
@@ -114,7 +115,7 @@ def _numbered(names: pd.DataFrame) -> tuple[pd.DataFrame, Ints]:
     return table, np.array([place[tuple(row)] for row in rows], dtype=np.int64)
 
 
-def _samples(obs: pd.DataFrame, tags: FixedTags) -> Labels:
+def samples_of_tags(obs: pd.DataFrame, tags: FixedTags) -> Labels:
     of = obs[[schema.HASHTAG, schema.SAMPLE]].dropna().astype(str).drop_duplicates()
     sample = dict(zip(of[schema.HASHTAG], of[schema.SAMPLE], strict=True))
     return np.array([sample.get(tag, "") for tag in tags.tags], dtype=object)
@@ -128,8 +129,7 @@ def wells_of_pairs(
     Of a pair with two tags, the line of the tumor cell says which tag is its own.
     """
     pair, kind = labels(obs, schema.PAIR), labels(obs, schema.HASHTAG_CLASS)
-    number = {tag: i for i, tag in enumerate(tags.tags)}
-    nk = np.array([number.get(tag, -1) for tag in labels(obs, schema.HASHTAG)], dtype=np.int64)
+    nk = numbers(labels(obs, schema.HASHTAG), tags.tags)
     tumor = nk.copy()
     arm = np.where(pair == "own", OWN, "").astype(object)
     cross = np.flatnonzero((pair == "chance") & (kind == "doublet"))
@@ -147,11 +147,10 @@ def wells_of_pairs(
 
 def _profiles(adata: AnnData, lane: LanePairs, tags: FixedTags) -> _Profiles:
     singles = Singles.of(adata, labels(adata.obs, schema.COMPARTMENT))
-    number = {tag: i for i, tag in enumerate(tags.tags)}
     tag = labels(adata.obs, schema.HASHTAG)
     here = np.zeros(adata.n_obs, dtype=bool)
     here[lane.cells] = True
-    well = np.array([number.get(name, -1) for name in tag], dtype=np.int64)
+    well = numbers(tag, tags.tags)
     is_tumor = np.array([line is not None for line in singles.line])
     n = len(tags.tags)
     code = np.where(singles.is_nk, well, np.where(is_tumor, well + n, -1))

@@ -13,8 +13,9 @@ from nkscore._samples._cells import exposure_genes
 from nkscore._samples._pairs import Singles
 from nkscore._samples._samples import labels
 from nkscore.stats import FixedTags
-from nkscore.tl._contacts._expectation import wells_of_pairs
-from nkscore.tl._contacts._pair_profiles import Depths, SingleCells, numbers
+from nkscore.tl._contacts._evidence import numbers
+from nkscore.tl._contacts._expectation import samples_of_tags, wells_of_pairs
+from nkscore.tl._contacts._pair_profiles import Depths, SingleCells
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -64,14 +65,12 @@ def observed_pairs(
 ) -> Pairs:
     """Return own pairs, and pairs with two tags whose wells are known."""
     parts = []
+    donor_of = _donors_of_samples(adata, cells)
     for lane in lanes:
         tags = FixedTags.from_table(models[models["lane"] == lane.lane])
         obs = adata.obs.iloc[lane.cells]
         nk_well, tumor_well, arm = wells_of_pairs(obs, lane, tags, adata.obsm[schema.HASHTAGS])
-        of = obs[[schema.HASHTAG, schema.SAMPLE]].dropna().astype(str).drop_duplicates()
-        sample = dict(zip(of[schema.HASHTAG], of[schema.SAMPLE], strict=True))
-        samples = np.array([sample.get(tag, "") for tag in tags.tags], dtype=object)
-        donor_of = _donors_of_samples(adata, cells)
+        samples = samples_of_tags(obs, tags)
         donors = np.array([donor_of.get(name, -1) for name in samples], dtype=np.int64)
         fit = lane.fit()
         line = numbers(np.array(lane.lines, dtype=object)[fit.line], cells.lines)

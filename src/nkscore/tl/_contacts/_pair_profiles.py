@@ -11,16 +11,14 @@ from scipy import special
 
 from nkscore import schema
 from nkscore.signatures._programs import packaged_programs
+from nkscore.stats.markers._marker_mixture import LEVEL_SHARE, LEVELS
 
 if TYPE_CHECKING:
     from anndata import AnnData
 
     from nkscore._counts._base import Counts
-    from nkscore._types import Bools, Floats, Ints, Labels
+    from nkscore._types import Bools, Floats, Ints
 
-#: Strengths of a state in its cells, as exponents of the fold, and their frequencies.
-_LEVELS: Final = np.array([0.5, 1.0, 1.5])
-_LEVEL_SHARE: Final = np.array([0.25, 0.5, 0.25])
 #: Probability of its state at which a single tumor cell adds to the profile of the state.
 _CLEAR: Final = 0.8
 #: Genes that separate the tumor states.
@@ -70,14 +68,14 @@ class NkProfiles:
         base = depths.nk[:, None] * self.rate[depths.donor]
         for k, log_fold in enumerate(self.log_fold):
             at_levels = []
-            for level in _LEVELS:
+            for level in LEVELS:
                 own = base[:, marker] * np.exp(log_fold[marker] * level)
                 parts = own, other[:, marker], extra[:, marker]
                 at_levels.append(_log_nb(x[:, marker], *parts, self.dispersion[marker]).sum(axis=1))
             own = base[:, ~marker] * np.exp(log_fold[~marker])
             parts = own, other[:, ~marker], extra[:, ~marker]
             further = _log_nb(x[:, ~marker], *parts, self.dispersion[~marker])
-            mixed = special.logsumexp(at_levels, axis=0, b=_LEVEL_SHARE[:, None])
+            mixed = special.logsumexp(at_levels, axis=0, b=LEVEL_SHARE[:, None])
             found[:, k] = mixed + further @ self.weight[~marker]
         return found
 
@@ -242,9 +240,3 @@ def _separating(rate: Floats, mean: Floats, nk: Floats, keep: Bools) -> Ints:
     score[~keep | (nk > mean.mean(axis=0))] = 0.0
     order = np.argsort(-score, kind="stable")[:_N_GENES]
     return np.sort(order[score[order] > 0]).astype(np.int64)
-
-
-def numbers(values: Labels, names: list[str]) -> Ints:
-    """Return the number of each name, -1 if it is none of them."""
-    place = {name: i for i, name in enumerate(names)}
-    return np.array([place.get(value, -1) for value in values], dtype=np.int64)

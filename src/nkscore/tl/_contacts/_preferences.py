@@ -6,12 +6,14 @@ from typing import TYPE_CHECKING, Final
 
 import numpy as np
 import pandas as pd
+from scipy import special
 
 from nkscore import schema
 from nkscore._checks import check_confidence, check_whole, seed_of
 from nkscore._samples._left_out import LEFT_OUT, left_out
 from nkscore.errors import DesignError
 from nkscore.stats import random_effects, with_q_values
+from nkscore.tl._contacts._evidence import expected_of_samples
 from nkscore.tl._contacts._expectation import OWN
 from nkscore.tl._contacts._pair_fit import arm_share, fit_pairs
 
@@ -19,7 +21,6 @@ if TYPE_CHECKING:
     from anndata import AnnData
 
     from nkscore._types import Floats, Labels
-    from nkscore.tl._contacts._evidence import Lane
     from nkscore.tl._contacts._pair_fit import PairFits, SideFit
 
 _STEP = "tl.contact_preferences"
@@ -147,7 +148,8 @@ def _table(fits: PairFits, side: SideFit, used: Labels, *, confidence: float) ->
     states = [*side.states]
     own, sample = fits.pairs.arm == OWN, fits.pairs.tumor_sample
     bias, bias_error = _bias(side, ~own)
-    chance = _chance_shares(fits.lanes)
+    pairs = expected_of_samples(fits.lanes)
+    chance = (pairs["expected"] / pairs["observed"].clip(lower=1.0)).to_dict()
     odds, error, seen = np.empty((3, len(states), used.size))
     singles = np.empty((len(states), used.size))
     for i, name in enumerate(used):
@@ -157,13 +159,13 @@ def _table(fits: PairFits, side: SideFit, used: Labels, *, confidence: float) ->
         found = arm_share(side.likelihood[rows], expected, _PRIOR)
         variance = _variance(side, rows, found)
         # The same bias acts on the fraction that chance alone would show.
-        reference = _expit(_logit(expected) + bias)
+        reference = special.expit(_logit(expected) + bias)
         part = min(chance.get(str(name), 0.0), _MOST_CHANCE)
         attached = np.clip((found - part * reference) / (1 - part), 0.5 / n, 1 - 0.5 / n)
         odds[:, i] = _logit(attached) - _logit(reference)
         slope = found * (1 - found) / (attached * (1 - attached)) / (1 - part)
         error[:, i] = np.sqrt(variance) * slope
-        singles[:, i], seen[:, i] = expected, _expit(_logit(expected) + odds[:, i])
+        singles[:, i], seen[:, i] = expected, special.expit(_logit(expected) + odds[:, i])
     common = np.broadcast_to(bias_error[:, None], odds.shape)
     whole = np.sqrt(error**2 + common**2)
     pooled = random_effects(odds, whole, common=common, confidence=confidence)
@@ -204,26 +206,5 @@ def _variance(side: SideFit, rows: np.ndarray, found: Floats) -> Floats:
     return np.asarray(1 / ((n * whole + 0.5) * np.clip(known, _LEAST_INFORMATION, 1.0)))
 
 
-def _chance_shares(lanes: list[Lane]) -> dict[str, float]:
-    """Return the expected share of chance and leaked pairs among the own pairs of each sample."""
-    expected: dict[str, float] = {}
-    observed: dict[str, float] = {}
-    for lane in lanes:
-        if lane.evidence is None:
-            continue
-        chance, leak = lane.evidence.expected()
-        for name, e, o in zip(
-            lane.wells[schema.SAMPLE], chance + leak, lane.evidence.own, strict=True
-        ):
-            expected[str(name)] = expected.get(str(name), 0.0) + float(e)
-            observed[str(name)] = observed.get(str(name), 0.0) + float(o)
-    return {name: e / max(observed[name], 1.0) for name, e in expected.items()}
-
-
 def _logit(p: Floats) -> Floats:
-    q = np.clip(p, 1e-6, 1 - 1e-6)
-    return np.asarray(np.log(q) - np.log1p(-q))
-
-
-def _expit(x: Floats) -> Floats:
-    return np.asarray(1 / (1 + np.exp(-x)))
+    return np.asarray(special.logit(np.clip(p, 1e-6, 1 - 1e-6)))
